@@ -1,0 +1,68 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+ASYNC := .venv-ib-async
+KEEP ?= 0
+ARGS ?=
+# Most tests wait for processes, so a few workers share two cores well; a file's tests stay together, and each worker has its own Kafka.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
+# Engines are everything pure; the services are the thin shells around them, as in the purity lint of pyproject.toml.
+ENGINES := triplane/domain/*,data_plane/*,strategy_plane/*,order_plane/*,triplane/control/engine.py
+SERVICES := */service.py,*/__main__.py,data_plane/sources/*,strategy_plane/worker.py,strategy_plane/publisher.py,strategy_plane/consumer.py,order_plane/journal.py,order_plane/broker_link.py,order_plane/kill_http.py,order_plane/kill_switch.py
+
+.PHONY: help demo test coverage test-full test-ib-async lint typecheck format bench lock docs clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+$(VENV)/.ready: pyproject.toml requirements/ib-insync.txt deploy/setup.sh
+	@deploy/setup.sh $(VENV) ib-insync
+
+$(ASYNC)/.ready: pyproject.toml requirements/ib-async.txt deploy/setup.sh
+	@deploy/setup.sh $(ASYNC) ib-async
+
+demo: $(VENV)/.ready ## three planes trade a simulated market around 2018-02-05 (KEEP=1 leaves them running)
+	@$(BIN)/triplane demo $(if $(filter 1,$(KEEP)),--keep) $(ARGS)
+
+test: $(VENV)/.ready ## all tests, counted suites in their short form
+	@$(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report= $(ARGS)
+
+coverage: $(VENV)/.ready ## what the last `make test` covered: engines >= 90 % by branch, the whole >= 80 %
+	@$(BIN)/coverage combine -q --keep 2>/dev/null || true
+	@echo "engines:" && $(BIN)/coverage report --include="$(ENGINES)" --omit="$(SERVICES)" --fail-under=90 | tail -n 40
+	@echo "whole project:" && $(BIN)/coverage report --fail-under=80 | tail -n 1
+
+test-full: $(VENV)/.ready ## the counted suites with their full counts
+	@TRIPLANE_FULL=1 $(BIN)/python -m pytest -q $(PARALLEL) -m counted $(ARGS)
+
+test-ib-async: $(ASYNC)/.ready ## the broker tests with ib_async instead of ib_insync
+	@$(ASYNC)/bin/python -m pytest -q $(PARALLEL) tests/broker tests/paper $(ARGS)
+
+lint: $(VENV)/.ready ## ruff, import directions, purity
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
+
+typecheck: $(VENV)/.ready ## mypy on the whole tree
+	@$(BIN)/mypy
+
+format: $(VENV)/.ready ## apply ruff's fixes and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.ready ## latency and throughput beside raw limits measured in the same run
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.ready ## regenerate the generated pages and targets.yaml
+	@$(BIN)/python -m triplane.control.document
+
+lock: $(VENV)/.ready ## pin every dependency, with hashes, for both broker clients
+	@for client in ib-insync ib-async; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --extra $$client --extra demo --extra test --output-file requirements/$$client.txt pyproject.toml; done
+
+clean: ## remove environments, caches and local state
+	rm -rf $(VENV) $(ASYNC) .triplane .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

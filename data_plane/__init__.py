@@ -1,0 +1,1 @@
+"""Data Plane: sources -> gates -> topics."""

@@ -1,0 +1,14 @@
+"""`python -m data_plane`: run the Data Plane on the settings of the environment."""
+
+from __future__ import annotations
+
+from triplane.runtime import numerics
+
+numerics.pin()
+
+from data_plane.service import main  # noqa: E402
+from triplane.runtime import daemon  # noqa: E402
+from triplane.runtime.settings import Settings  # noqa: E402
+
+if __name__ == "__main__":
+    raise SystemExit(daemon.run("data", Settings(), main))

@@ -1,0 +1,59 @@
+"""The configuration as control.config tells it: the first version to start with, then each new one as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from triplane.runtime import configuration
+from triplane.runtime.configuration import Config, ConfigError
+from triplane.runtime.kafka_in import LogRecord, TopicReader
+from triplane.runtime.settings import Settings
+
+TOPIC = "control.config"
+
+
+class ConfigFollower:
+    """Reads control.config from its beginning. The first record per `seq` is the version; a version that cannot be read is told to
+    `problem` and passed over: the one before stays in force."""
+
+    def __init__(self, settings: Settings, problem: Callable[[str], None]) -> None:
+        self._reader = TopicReader(settings, [TOPIC], "beginning")
+        self._problem = problem
+        self._seq = -1
+
+    async def first(self, stop: asyncio.Event) -> Config | None:
+        """The newest version on the topic, waiting for one when there is none; None when `stop` is set first."""
+        records = await asyncio.to_thread(lambda: self._reader.read_to(self._reader.end_offsets(), 60.0))
+        while not stop.is_set():
+            configs = self._read(records)
+            if configs:
+                return configs[-1]
+            records = await asyncio.to_thread(self._reader.poll, 0.2)
+        return None
+
+    async def follow(self, taken: Callable[[Config], None]) -> None:
+        """Call `taken` with each new version until cancelled."""
+        while True:
+            for config in self._read(await asyncio.to_thread(self._reader.poll, 0.5)):
+                taken(config)
+
+    def _read(self, records: list[LogRecord]) -> list[Config]:
+        found = []
+        for record in records:
+            try:
+                if record.value is None:
+                    raise ConfigError([])
+                if record.value["seq"] <= self._seq:
+                    continue
+                config = configuration.from_record(record.value, record.offset)
+            except ConfigError as error:
+                self._problem(f"{record.partition_name}@{record.offset}: {record.error or error}")
+                continue
+            self._seq = config.seq
+            found.append(config)
+        return found
+
+    def close(self) -> None:
+        """Stop reading; only when no read is under way."""
+        self._reader.close()

@@ -1,0 +1,62 @@
+"""What every part of the engine shares: the names, the parameters in force, the gates, and the calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from data_plane.gates.schema import Fault
+from data_plane.gates.state import GateBook
+from data_plane.outputs import Output, gate_outputs
+from triplane.domain import calendars
+from triplane.domain.targets.data import DataTargets
+
+
+class Frame:
+    """Names in order (a name's place is its row in every array), parameters, configuration hash, gates, sessions."""
+
+    def __init__(self, group: str, names: Sequence[str], targets: DataTargets, config_hash: str, calendar: str) -> None:
+        self.group = group
+        self.calendar = calendar
+        self.names: tuple[str, ...] = tuple(names)
+        self.row: dict[str, int] = {name: row for row, name in enumerate(self.names)}
+        self.targets = targets
+        self.config_hash = config_hash
+        self.gates = GateBook(targets.GATE_REOPEN_SLICES)
+        self._session: tuple[int, int, str, int] = (0, 0, "", 0)
+
+    def rename(self, names: Sequence[str]) -> None:
+        """Take new names; arrays have to be renumbered by their owners."""
+        self.names = tuple(names)
+        self.row = {name: row for row, name in enumerate(self.names)}
+
+    def configure(self, targets: DataTargets, config_hash: str) -> None:
+        """Take new parameters."""
+        self.targets = targets
+        self.config_hash = config_hash
+        self.gates.reopen = targets.GATE_REOPEN_SLICES
+
+    def verdict(self, gate: str, source: str, scope: str, fault: Fault | None, time: int) -> list[Output]:
+        """Tell a gate a bad or (None) a good verdict; a record when its state changed."""
+        if fault is None:
+            return gate_outputs(self.gates.good(gate, source, scope, time), self.config_hash)
+        return gate_outputs(self.gates.bad(gate, source, scope, fault.code, fault.detail, time), self.config_hash)
+
+    def good_names(self, gate: str, source: str, names: set[str], time: int) -> list[Output]:
+        """Tell the closed gates of these names a good verdict."""
+        outputs: list[Output] = []
+        for scope in self.gates.closed_scopes(gate, source):
+            if scope in names:
+                outputs += self.verdict(gate, source, scope, None, time)
+        return outputs
+
+    def session_at(self, time: int) -> tuple[str, int]:
+        """(session as YYYY-MM-DD, its ordinal) whose [open, close] holds `time`, or ("", 0)."""
+        opens, closes, session, ordinal = self._session
+        if opens <= time <= closes:
+            return session, ordinal
+        day = calendars.session_of(self.calendar, time)
+        if day is None:
+            return "", 0
+        opens, closes = calendars.session_open(self.calendar, day), calendars.session_close(self.calendar, day)
+        self._session = (opens, closes, day.isoformat(), day.toordinal())
+        return self._session[2], self._session[3]

@@ -1,0 +1,148 @@
+"""Price sanity: bars and quotes that cannot be true, judged across names at once.
+
+A bar is bad when a price is not positive, high and low contradict each other or open and close, volume is negative, or it lies
+too far from the name's last good close. A jump that stays is news and not a bad print: after `confirm` further bars that agree with
+it the new level is accepted (law L9 holds the name until then). A level 100 times off (cents for dollars) never confirms itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_plane.observations import CLOSE, HIGH, LOW, OPEN, VOLUME, Floats, Ints
+
+Codes = NDArray[np.int8]
+
+PASS: Final = 0
+# Index = verdict; the order is the order of judgement, a later test never overrides an earlier one.
+CODES: Final[tuple[str, ...]] = (
+    "",
+    "PRICE_NOT_A_NUMBER",
+    "PRICE_NOT_POSITIVE",
+    "HIGH_BELOW_LOW",
+    "OUTSIDE_RANGE",
+    "VOLUME_NEGATIVE",
+    "UNIT_100X",
+    "PRICE_SPIKE",
+    "BID_ABOVE_ASK",
+    "SPREAD_WIDE",
+    "SIZE_NEGATIVE",
+)
+NOT_A_NUMBER, NOT_POSITIVE, HIGH_BELOW_LOW, OUTSIDE_RANGE, VOLUME_NEGATIVE, UNIT_100X, SPIKE = range(1, 8)
+CROSSED, SPREAD_WIDE, SIZE_NEGATIVE = range(8, 11)
+
+# A factor between 80 and 125 either way is taken for a unit error: 100 within what a price moves meanwhile.
+UNIT_LOW, UNIT_HIGH = 80.0, 125.0
+# Open and close may lie outside [low, high] by rounding of an adjustment.
+RANGE_TOLERANCE = 1e-4
+
+
+def _unit_error(ratio: Floats) -> NDArray[np.bool_]:
+    factor = np.where(ratio < 1.0, 1.0 / ratio, ratio)
+    return np.asarray((factor >= UNIT_LOW) & (factor <= UNIT_HIGH))
+
+
+def judge_bars(values: Floats, reference: Floats, limit: Floats) -> Codes:
+    """Verdict per row. `values` (n, 6) as in Bars; `reference` (n,) last good close, NaN when there is none; `limit` (n,) fraction."""
+    count = len(values)
+    codes: Codes = np.zeros(count, dtype=np.int8)
+    prices = values[:, : CLOSE + 1]
+
+    def mark(bad: NDArray[np.bool_], code: int) -> None:
+        np.putmask(codes, bad & (codes == PASS), code)
+
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        mark(np.asarray(~np.isfinite(values[:, : VOLUME + 1]).all(axis=1)), NOT_A_NUMBER)
+        mark(np.asarray((prices <= 0.0).any(axis=1)), NOT_POSITIVE)
+        high, low = values[:, HIGH], values[:, LOW]
+        mark(high < low, HIGH_BELOW_LOW)
+        inner = values[:, (OPEN, CLOSE)]
+        slack = high * RANGE_TOLERANCE
+        mark((inner.max(axis=1) > high + slack) | (inner.min(axis=1) < low - slack), OUTSIDE_RANGE)
+        mark(values[:, VOLUME] < 0.0, VOLUME_NEGATIVE)
+        # Within one bar as well: a single print in the wrong unit stretches its range by the same factor.
+        mark(_unit_error(values[:, CLOSE] / reference) | _unit_error(high / low), UNIT_100X)
+        mark(np.maximum(np.abs(high / reference - 1.0), np.abs(low / reference - 1.0)) > limit, SPIKE)
+    return codes
+
+
+def judge_quotes(bid: Floats, ask: Floats, bid_size: Floats, ask_size: Floats, spread_max: float) -> Codes:
+    """Verdict per row; a side that is NaN does not exist, which is no fault. `spread_max` is a fraction of mid."""
+    codes: Codes = np.zeros(len(bid), dtype=np.int8)
+
+    def mark(bad: NDArray[np.bool_], code: int) -> None:
+        np.putmask(codes, bad & (codes == PASS), code)
+
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        mark(np.isinf(bid) | np.isinf(ask), NOT_A_NUMBER)
+        mark((bid <= 0.0) | (ask <= 0.0), NOT_POSITIVE)
+        mark((bid_size < 0.0) | (ask_size < 0.0), SIZE_NEGATIVE)
+        mark(bid > ask, CROSSED)
+        mark((ask - bid) / ((ask + bid) / 2.0) > spread_max, SPREAD_WIDE)
+    return codes
+
+
+@dataclass(slots=True)
+class PriceMemory:
+    """Last good close and an unconfirmed level per name, for one interval; arrays are aligned with the universe."""
+
+    close: Floats
+    session: Ints
+    """Ordinal of the session of `close`; 0 before the first."""
+    candidate: Floats
+    agreed: Ints
+    """Bars in a row that agree with `candidate`."""
+
+    @classmethod
+    def empty(cls, names: int) -> PriceMemory:
+        """Nothing known of `names` names."""
+        return cls(
+            np.full(names, np.nan),
+            np.zeros(names, dtype=np.int64),
+            np.full(names, np.nan),
+            np.zeros(names, dtype=np.int64),
+        )
+
+
+def judge_with_memory(
+    memory: PriceMemory,
+    rows: Ints,
+    values: Floats,
+    session: int,
+    *,
+    within: float,
+    across: float,
+    fallback: Floats,
+    confirm: int,
+) -> Codes:
+    """Judge one slice and update the memory. `rows` (n,) are the names' places in the memory.
+
+    `within` limits the move from a bar of the same session, `across` from an earlier one; `fallback` (n,) is a close to compare
+    with where the memory has none of this session (the last daily close), NaN where there is none either.
+    """
+    known = memory.close[rows]
+    same = memory.session[rows] == session
+    reference = np.where(same | np.isnan(fallback), known, fallback)
+    limit = np.where(same, within, across)
+    codes = judge_bars(values, reference, limit)
+    spikes = codes == SPIKE
+    if spikes.any():
+        places = rows[spikes]
+        closes, limits = values[spikes, CLOSE], limit[spikes]
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            agrees = np.abs(closes / memory.candidate[places] - 1.0) <= limits
+        memory.agreed[places] = np.where(agrees, memory.agreed[places] + 1, 0)
+        memory.candidate[places] = closes
+        accepted = np.flatnonzero(spikes)[memory.agreed[places] >= confirm]
+        codes[accepted] = PASS
+    passed = codes == PASS
+    places = rows[passed]
+    memory.close[places] = values[passed, CLOSE]
+    memory.session[places] = session
+    memory.candidate[places] = np.nan
+    memory.agreed[places] = 0
+    return codes

@@ -1,0 +1,96 @@
+"""Schema gate: what came in has the shape that the contracts name. What has not cannot be judged by any other gate."""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from typing import NamedTuple
+
+from data_plane.observations import (
+    BAR_COLUMNS,
+    INTERVAL_NS,
+    Bars,
+    Filing,
+    QuoteTick,
+    RealtimeBar,
+    TradeTick,
+    Vintage,
+)
+
+SHAPE = "SCHEMA_SHAPE"
+DUPLICATE_NAME = "SCHEMA_DUPLICATE_NAME"
+UNKNOWN_INTERVAL = "SCHEMA_UNKNOWN_INTERVAL"
+BAD_TIME = "SCHEMA_BAD_TIME"
+BAD_SESSION = "SCHEMA_BAD_SESSION"
+NO_IDENTITY = "SCHEMA_NO_IDENTITY"
+NOT_A_NUMBER = "SCHEMA_NOT_A_NUMBER"
+
+# Before 1970 nothing is traded here, and after 2200 an int64 of nanoseconds is nearly full: such a time is a unit error
+# (seconds or milliseconds taken for nanoseconds, or the reverse).
+FIRST_TIME = 1_000_000_000_000_000
+LAST_TIME = 7_258_118_400_000_000_000
+
+
+class Fault(NamedTuple):
+    """Why something may not pass: a code and one sentence with the numbers."""
+
+    code: str
+    detail: str
+
+
+def _time_fault(name: str, time: int) -> Fault | None:
+    if FIRST_TIME <= time <= LAST_TIME:
+        return None
+    return Fault(BAD_TIME, f"{name} {time} is no time in nanoseconds since 1970")
+
+
+def bars_fault(bars: Bars) -> Fault | None:
+    """Fault of a whole slice of bars, or None."""
+    count = len(bars.symbols)
+    if bars.interval not in INTERVAL_NS:
+        return Fault(UNKNOWN_INTERVAL, f"interval {bars.interval!r} is not one of {', '.join(INTERVAL_NS)}")
+    if bars.values.shape != (count, len(BAR_COLUMNS)) or bars.trades.shape != (count,):
+        return Fault(SHAPE, f"{count} symbols but values {bars.values.shape} and trades {bars.trades.shape}")
+    if len(set(bars.symbols)) != count:
+        return Fault(DUPLICATE_NAME, f"a symbol stands twice among {count}")
+    if bars.available_time < bars.event_time:
+        return Fault(BAD_TIME, f"available {bars.available_time} before the bar's end {bars.event_time}")
+    try:
+        date.fromisoformat(bars.session)
+    except ValueError:
+        return Fault(BAD_SESSION, f"session {bars.session!r} is no date YYYY-MM-DD")
+    return _time_fault("event_time", bars.event_time)
+
+
+def realtime_fault(bar: RealtimeBar) -> Fault | None:
+    """Fault of one running bar: its time must lie on the five-second grid, or it would never meet the other names'."""
+    fault = _time_fault("start", bar.start)
+    if fault is None and bar.start % INTERVAL_NS["5s"]:
+        return Fault(BAD_TIME, f"start {bar.start} is not on the five-second grid")
+    return fault
+
+
+def quote_fault(tick: QuoteTick) -> Fault | None:
+    """Fault of one quote update, or None."""
+    return _time_fault("time", tick.time)
+
+
+def trade_fault(tick: TradeTick) -> Fault | None:
+    """Fault of one trade, or None; a trade without a size carries nothing."""
+    if not (math.isfinite(tick.price) and math.isfinite(tick.size)):
+        return Fault(NOT_A_NUMBER, f"price {tick.price} or size {tick.size} is no number")
+    return _time_fault("time", tick.time)
+
+
+def filing_fault(filing: Filing) -> Fault | None:
+    """Fault of a whole filing, or None."""
+    if not filing.symbol or not filing.accession:
+        return Fault(NO_IDENTITY, f"symbol {filing.symbol!r} or accession {filing.accession!r} is empty")
+    return _time_fault("available_time", filing.available_time)
+
+
+def vintage_fault(vintage: Vintage) -> Fault | None:
+    """Fault of a whole vintage, or None."""
+    if not vintage.series or not vintage.realtime_start:
+        return Fault(NO_IDENTITY, f"series {vintage.series!r} or realtime_start {vintage.realtime_start!r} is empty")
+    return _time_fault("available_time", vintage.available_time)

@@ -1,0 +1,105 @@
+"""Which gates are open: closed by the first bad verdict, reopened by several good ones in a row.
+
+A gate is known by (gate, source, scope); the scope is a symbol, a symbol group, or empty for the whole source. A gate that was
+never closed is open and has no record. Only changes leave this module, as GateState records for data.gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+SCHEMA = "schema"
+COMPLETENESS = "completeness"
+FRESHNESS = "freshness"
+QUOTE_FRESHNESS = "quote_freshness"
+QUOTE_SANITY = "quote_sanity"
+CLOCK = "clock"
+PRICE_SANITY = "price_sanity"
+FACT_SANITY = "fact_sanity"
+MACRO_SANITY = "macro_sanity"
+
+
+class GateKey(NamedTuple):
+    """What a gate guards."""
+
+    gate: str
+    source: str
+    scope: str
+
+
+@dataclass(slots=True)
+class _Closed:
+    code: str
+    since: int
+    good: int = 0
+
+
+class GateBook:
+    """All closed gates. `reopen` is GATE_REOPEN_SLICES: good verdicts in a row that open a closed gate."""
+
+    def __init__(self, reopen: int) -> None:
+        self.reopen = reopen
+        self._closed: dict[GateKey, _Closed] = {}
+
+    def restore(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take over the gates that an earlier run left closed, from data.gates in log order."""
+        for record in records:
+            key = GateKey(record["gate"], record["source"], record["scope"])
+            if record["open"]:
+                self._closed.pop(key, None)
+            else:
+                self._closed[key] = _Closed(record["code"], record["since"])
+
+    def is_open(self, gate: str, source: str, scope: str = "") -> bool:
+        """Whether data may pass."""
+        return GateKey(gate, source, scope) not in self._closed
+
+    def closed(self) -> list[tuple[GateKey, str, int]]:
+        """(key, code, closed since) of every closed gate, sorted by key."""
+        return [(key, state.code, state.since) for key, state in sorted(self._closed.items())]
+
+    def closed_scopes(self, gate: str, source: str) -> list[str]:
+        """Scopes of one gate that are closed, sorted: those that a good verdict is worth telling."""
+        return sorted(key.scope for key in self._closed if key.gate == gate and key.source == source)
+
+    def bad(self, gate: str, source: str, scope: str, code: str, detail: str, time: int) -> list[dict[str, Any]]:
+        """A bad verdict at `time` (ns UTC): closes the gate; a change of code alone is a change as well."""
+        key = GateKey(gate, source, scope)
+        state = self._closed.get(key)
+        if state is not None:
+            state.good = 0
+            if state.code == code:
+                return []
+            state.code = code
+        else:
+            state = self._closed[key] = _Closed(code, time)
+        return [self._record(key, False, code, detail, time, state.since)]
+
+    def good(self, gate: str, source: str, scope: str, time: int) -> list[dict[str, Any]]:
+        """A good verdict at `time`: opens the gate when it is the last one needed."""
+        key = GateKey(gate, source, scope)
+        state = self._closed.get(key)
+        if state is None:
+            return []
+        state.good += 1
+        if state.good < self.reopen:
+            return []
+        del self._closed[key]
+        detail = f"{self.reopen} good in a row after {state.code}"
+        return [self._record(key, True, "", detail, time, time)]
+
+    @staticmethod
+    def _record(key: GateKey, is_open: bool, code: str, detail: str, time: int, since: int) -> dict[str, Any]:
+        return {
+            "event_time": time,
+            "available_time": time,
+            "gate": key.gate,
+            "source": key.source,
+            "scope": key.scope,
+            "open": is_open,
+            "code": code,
+            "detail": detail,
+            "since": since,
+        }

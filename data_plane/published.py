@@ -1,0 +1,69 @@
+"""What is on the plane's topics already, by catalogue identity: what a second backfill must not publish again.
+
+Daily bars, facts, vintages and quarantined records are kept one by one, since they are loaded in any order and more history may be
+asked for later. Intraday slices, quotes and trades only ever grow, so their latest time is enough and memory stays flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Identity = tuple[str, ...]
+
+_ID_FIELDS = {"data.facts": "fact_id", "data.macro": "vintage_id", "data.quarantine": "quarantine_id"}
+
+
+class PublishedIndex:
+    """Identities on data.bars, quotes, trades, facts, macro and quarantine."""
+
+    def __init__(self) -> None:
+        self._daily: dict[tuple[str, str], dict[int, str]] = {}
+        self._latest: dict[Identity, int] = {}
+        self._ids: dict[str, set[str]] = {topic: set() for topic in _ID_FIELDS}
+
+    def learn(self, topic: str, record: Mapping[str, Any]) -> None:
+        """Note a record that is, or is about to be, on a topic."""
+        if topic == "data.bars":
+            if record["interval"] == "1d":
+                self._daily.setdefault((record["source"], record["group"]), {})[record["event_time"]] = record[
+                    "session"
+                ]
+            else:
+                self._raise((topic, record["source"], record["group"], record["interval"]), record["event_time"])
+        elif topic in ("data.quotes", "data.trades"):
+            self._raise((topic, record["source"], record["group"]), record["event_time"])
+        elif topic in self._ids:
+            self._ids[topic].add(record[_ID_FIELDS[topic]])
+
+    def forget(self, topic: str, record: Mapping[str, Any]) -> None:
+        """A record did not reach its topic after all: what is kept one by one may then be loaded again."""
+        if topic == "data.bars" and record["interval"] == "1d":
+            self._daily.get((record["source"], record["group"]), {}).pop(record["event_time"], None)
+        elif topic in self._ids:
+            self._ids[topic].discard(record[_ID_FIELDS[topic]])
+
+    def _raise(self, key: Identity, time: int) -> None:
+        self._latest[key] = max(self._latest.get(key, 0), time)
+
+    def has_bars(self, source: str, group: str, interval: str, event_time: int) -> bool:
+        """Whether a slice of this interval and end is there; for intraday, also when a later one is."""
+        if interval == "1d":
+            return event_time in self._daily.get((source, group), {})
+        return event_time <= self.latest_bars(source, group, interval)
+
+    def has_id(self, topic: str, identity: str) -> bool:
+        """Whether a record with this identity is on the topic."""
+        return identity in self._ids[topic]
+
+    def latest_bars(self, source: str, group: str, interval: str) -> int:
+        """End of the latest intraday slice, ns UTC; 0 when there is none."""
+        return self._latest.get(("data.bars", source, group, interval), 0)
+
+    def latest_slice(self, topic: str, source: str, group: str) -> int:
+        """Time of the latest slice of quotes or trades, ns UTC; 0 when there is none."""
+        return self._latest.get((topic, source, group), 0)
+
+    def daily_sessions(self, source: str, group: str) -> set[str]:
+        """Sessions (YYYY-MM-DD) whose daily slice is there."""
+        return set(self._daily.get((source, group), {}).values())

@@ -1,0 +1,153 @@
+"""Facts and macro vintages through their gates: one record a filing, one a vintage, each value judged by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_plane.gates import schema
+from data_plane.gates.schema import Fault
+from data_plane.gates.values import FACT_CONFLICT, FactMemory, MacroMemory
+from data_plane.observations import Fact, Filing, Vintage
+from data_plane.outputs import Output, quarantined, raw_json
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of one filing or vintage. `repeated` counts values that stand twice and equal in it."""
+
+    outputs: list[Output]
+    repeated: int
+    fault: Fault | None
+
+
+@dataclass(slots=True)
+class ReferenceGates:
+    """State of the fact and macro gates."""
+
+    facts: FactMemory = field(default_factory=FactMemory)
+    macro: MacroMemory = field(default_factory=MacroMemory)
+
+    def filing(self, filing: Filing, jump_max: float, config_hash: str) -> Verdict:
+        """Judge a filing; good facts become one FactSet, each bad one a quarantined record."""
+        fault = schema.filing_fault(filing)
+        outputs: list[Output] = []
+        good: list[Fact] = []
+        repeated = 0
+        seen: dict[tuple[str, str, int, int], float] = {}
+        for fact in filing.facts:
+            place = fact[:4]
+            verdict = fault
+            if verdict is None and place in seen:
+                if seen[place] == fact.value:
+                    repeated += 1
+                    continue
+                verdict = Fault(
+                    FACT_CONFLICT, f"{fact.concept} stands twice in one filing: {seen[place]:g} and {fact.value:g}"
+                )
+            if verdict is None:
+                verdict = self.facts.fault(filing.symbol, fact, filing.available_time, jump_max)
+            if verdict is not None:
+                outputs.append(_bad_fact(filing, fact, verdict))
+                continue
+            seen[place] = fact.value
+            good.append(fact)
+        if good:
+            outputs.append(Output("data.facts", _fact_set(filing, good, config_hash), filing.source, len(good)))
+        return Verdict(outputs, repeated, fault)
+
+    def vintage(self, vintage: Vintage, jump_max: float, config_hash: str) -> Verdict:
+        """Judge a vintage; good values become one MacroVintage, each bad one a quarantined record."""
+        fault = schema.vintage_fault(vintage)
+        outputs: list[Output] = []
+        good: list[tuple[int, float]] = []
+        for date, value in sorted(vintage.values):
+            verdict = fault or self.macro.fault(vintage.series, vintage.unit, date, value, jump_max)
+            if verdict is None:
+                good.append((date, value))
+                continue
+            raw = raw_json(
+                {"series": vintage.series, "realtime_start": vintage.realtime_start, "date": date, "value": value}
+            )
+            outputs.append(
+                quarantined(
+                    vintage.source,
+                    "data.macro",
+                    vintage.series,
+                    verdict.code,
+                    verdict.detail,
+                    raw,
+                    date,
+                    vintage.available_time,
+                )
+            )
+        if good:
+            outputs.append(Output("data.macro", _macro_vintage(vintage, good, config_hash), vintage.source, len(good)))
+        return Verdict(outputs, 0, fault)
+
+    def remember(self, topic: str, record: Mapping[str, Any]) -> None:
+        """Take over levels from a record of an earlier run, in log order."""
+        if topic == "data.facts":
+            columns = ("concepts", "units", "period_start", "period_end", "values", "fiscal_year", "fiscal_period")
+            for row in zip(*(record[column] for column in columns), strict=True):
+                self.facts.fault(record["symbol"], Fact(*row), record["available_time"], float("inf"))
+        else:
+            for date, value in zip(record["observation_time"], record["values"], strict=True):
+                self.macro.fault(record["series"], record["unit"], date, value, float("inf"))
+
+
+def fact_id(filing: Filing) -> str:
+    """Identity of a filing's facts on data.facts."""
+    return f"{filing.symbol}/{filing.accession}"
+
+
+def vintage_id(vintage: Vintage) -> str:
+    """Identity of a vintage on data.macro."""
+    return f"{vintage.series}/{vintage.realtime_start}"
+
+
+def _bad_fact(filing: Filing, fact: Fact, fault: Fault) -> Output:
+    raw = raw_json({"accession": filing.accession, "filed": filing.filed, **fact._asdict()})
+    return quarantined(
+        filing.source, "data.facts", filing.symbol, fault.code, fault.detail, raw, fact.end, filing.available_time
+    )
+
+
+def _fact_set(filing: Filing, facts: list[Fact], config_hash: str) -> dict[str, Any]:
+    return {
+        "event_time": max(fact.end for fact in facts),
+        "available_time": filing.available_time,
+        "source": filing.source,
+        "fact_id": fact_id(filing),
+        "symbol": filing.symbol,
+        "cik": filing.cik,
+        "accession": filing.accession,
+        "form": filing.form,
+        "filed": filing.filed,
+        "acceptance": filing.acceptance,
+        "concepts": [fact.concept for fact in facts],
+        "units": [fact.unit for fact in facts],
+        "period_start": [fact.start for fact in facts],
+        "period_end": [fact.end for fact in facts],
+        "values": [fact.value for fact in facts],
+        "fiscal_year": [fact.fiscal_year for fact in facts],
+        "fiscal_period": [fact.fiscal_period for fact in facts],
+        "config_hash": config_hash,
+    }
+
+
+def _macro_vintage(vintage: Vintage, values: list[tuple[int, float]], config_hash: str) -> dict[str, Any]:
+    return {
+        "event_time": values[-1][0],
+        "available_time": vintage.available_time,
+        "source": vintage.source,
+        "vintage_id": vintage_id(vintage),
+        "series": vintage.series,
+        "unit": vintage.unit,
+        "realtime_start": vintage.realtime_start,
+        "observation_time": [date for date, _ in values],
+        "values": [value for _, value in values],
+        "pseudo_point_in_time": vintage.pseudo_point_in_time,
+        "config_hash": config_hash,
+    }

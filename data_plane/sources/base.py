@@ -1,0 +1,111 @@
+"""What a source is, and what it is given.
+
+A source never touches Kafka, gates or metrics. It hands observations to `Context.take`, says where market time is with
+`Context.advance`, and may ask what is on the topics already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+import structlog
+
+from data_plane.gates.clock import ClockSample
+from data_plane.observations import Malformed, Observation
+from data_plane.published import PublishedIndex
+from triplane.domain.assets import Asset
+from triplane.domain.targets.data import DataTargets
+from triplane.runtime.clock import Clock
+from triplane.runtime.configuration import Config
+from triplane.runtime.settings import Settings
+
+
+class Stage(IntEnum):
+    """Order at the start: everything of an earlier stage is on the log, acknowledged, before a later one begins."""
+
+    REFERENCE = 0
+    MARKET = 1
+
+
+@dataclass
+class Context:
+    """What the service gives a source."""
+
+    settings: Settings
+    config: Callable[[], Config]
+    """The configuration in force."""
+    clock: Clock
+    """Market time: the stream's on paper, else the machine's."""
+    published: PublishedIndex
+    take: Callable[[Observation], None]
+    """Hand in an observation; records leave at once."""
+    turn: Callable[[Stage], Awaitable[None]]
+    """Returns once everything of earlier stages is on the log; a source waits for its turn before it hands in its backfill."""
+    tell_time: Callable[[int], None]
+    """A source that knows market time (ns UTC) tells it; it never runs backwards."""
+    time_known: asyncio.Event
+    """Set once market time is known: at once in shadow and live, from the gateway's first answer on paper."""
+    resume: Callable[[str, int], None]
+    """Listening of a source (re)starts at a market time."""
+    advance: Callable[[str, int], None]
+    """Market time has come so far, and all that a source sent before has been handed in."""
+    source_age: Callable[[str], float]
+    """Market seconds since a source's last bar."""
+    compare_clock: Callable[[str, ClockSample | str], None]
+    source_state: Callable[[str, bool, str], None]
+    """A source is up or down (with one sentence why); shown as its freshness gate and as health."""
+    blocked: Callable[[str, str], None]
+    """(source, why it is not ready; empty when it is): shown on /readyz."""
+    log: structlog.stdlib.BoundLogger
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def targets(self) -> DataTargets:
+        """The Data Plane's parameters in force."""
+        return self.config().targets.data
+
+    def assets(self) -> list[Asset]:
+        """Tradable assets of this worker's symbol group, in file order."""
+        return [asset for asset in self.config().universe.tradable if asset.group == self.settings.group]
+
+    def malformed(self, source: str, topic: str, symbol: str, code: str, detail: str, raw: bytes) -> None:
+        """Hand in something unreadable, for quarantine."""
+        self.take(Malformed(source, topic, symbol, code, detail, raw, self.clock.now()))
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait wall seconds, or until the daemon stops; True when it is to stop."""
+        try:
+            await asyncio.wait_for(self.stop.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Source(Protocol):
+    """A source at work."""
+
+    async def backfill(self) -> None:
+        """Hand in everything that the topics lack; returns when it is handed in, or when the source has given up for now."""
+        ...
+
+    async def follow(self) -> None:
+        """Hand in what comes, until the daemon stops; reconnects and retries by itself."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """Registration. `missing` says in one sentence why the source cannot run on these settings, or is empty when it can."""
+
+    name: str
+    stage: Stage
+    create: Callable[[Context], Source]
+    missing: Callable[[Settings], str] = lambda _: ""

@@ -1,0 +1,377 @@
+"""Interactive Brokers: daily history, one-minute bars, five-second bars, quotes and trades of the tradable universe.
+
+One connection, one fixed client id. It reconnects and subscribes again by itself; what was missed meanwhile is fetched as bars.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from data_plane.assembly import STEP
+from data_plane.gates.clock import ClockSample
+from data_plane.observations import INTERVAL_NS, Bars, QuoteTick, RealtimeBar, TradeTick
+from data_plane.sources.base import Context, SourceSpec, Stage
+from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
+from data_plane.speed import Speed
+from triplane.broker.market_data import BarHandler, MarketFeed
+from triplane.broker.session import BrokerSession, BrokerUnavailable, ClientIdInUse, RequestFailed, WrongAccount
+from triplane.domain import calendars
+from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, to_datetime
+from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.settings import Settings
+
+NAME = "ibkr"
+CALENDAR = "XNYS"
+
+HEARTBEAT_S = 1.0
+# While the paper gateway's clock runs fast or is held, a second of wall time can be a whole session.
+FAST_HEARTBEAT_S = 0.1
+# Silence of so many freshness limits makes the subscriptions anew; at most so often, wall seconds.
+RESUBSCRIBE_AFTER = 4.0
+RESUBSCRIBE_EVERY_S = 30.0
+RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.5, 10.0
+# A daily bar that the broker does not have yet is asked for again after so many wall seconds.
+DAYS_AGAIN_S = 5.0
+# Slices handed in between two looks at the event loop.
+CHUNK = 20
+
+
+class IbkrSource:
+    """The connection to the gateway and what is asked of it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._session: BrokerSession | None = None
+        self._feed: MarketFeed | None = None
+        self._requests = Requests(context, NAME)
+        self._speed = Speed()
+        self._newest = 0
+        """End of the latest five-second bar, ns UTC."""
+        self._minutes_due = ""
+        self._asked_contracts: list[str] = []
+        """Names whose contracts were asked for on this connection: one that the broker does not know is not asked for each second."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._connected_at = 0
+        """Market time of the latest connect."""
+        self._closed = (0, 0)
+        """From when to when (ns UTC) no session closes that has not been looked at."""
+        self._asked, self._asked_for = 0.0, date.min
+
+    # -- connection ------------------------------------------------------------------------------------------------------------
+    async def close(self) -> None:
+        """Leave the gateway."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._leave()
+
+    async def _leave(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def _connect(self) -> bool:
+        """Connect, learn the time and resolve contracts, trying until it works; False when the daemon stops first."""
+        context, settings = self._context, self._context.settings
+        wait = RECONNECT_FIRST_S
+        while not context.stop.is_set():
+            session = BrokerSession()
+            try:
+                await session.connect(
+                    settings.gateway_host, settings.gateway_port, settings.data_client_id, settings.account
+                )
+                self._session = session
+                self._connected_at = await self._time()
+                self._closed = (0, 0)
+                await self._requests.resolve(session, context.assets())
+            except (ClientIdInUse, WrongAccount) as error:
+                raise DaemonExit(f"data: {error}") from error
+            except (BrokerUnavailable, RequestFailed) as error:
+                context.blocked(NAME, str(error))
+                self._session = None
+                await session.close()
+                if await context.pause(wait):
+                    break
+                wait = min(2 * wait, RECONNECT_MAX_S)
+                continue
+            context.blocked(NAME, "not subscribed yet")
+            context.log.info("connected", source=NAME, names=len(self._requests.contracts))
+            return True
+        return False
+
+    @property
+    def _live_session(self) -> BrokerSession:
+        if self._session is None or not self._session.is_connected:
+            raise BrokerUnavailable("the broker connection is down")
+        return self._session
+
+    async def _time(self) -> int:
+        now = await self._live_session.server_time()
+        self._context.tell_time(now)
+        return now
+
+    # -- history ---------------------------------------------------------------------------------------------------------------
+    async def backfill(self) -> None:
+        """Daily bars of BACKFILL_YEARS that the topic lacks, oldest session first, as history."""
+        while await self._connect():
+            try:
+                await self._load_days(history=True)
+                return
+            except (BrokerUnavailable, ConnectionError) as error:
+                self._context.log.warning("connection lost while loading history", source=NAME, reason=str(error))
+                await self._leave()
+
+    def _missing_sessions(self, now: int, since: int = 0) -> list[date]:
+        """Sessions closed between `since` and `now`, within BACKFILL_YEARS, without a daily slice on the topic."""
+        context = self._context
+        today = to_datetime(now).date()
+        # A duration of whole years reaches back to the day after the same date; the first days are not worth another request.
+        first = today - timedelta(days=int(365 * context.targets.BACKFILL_YEARS) - 4)
+        if since:
+            first = max(first, to_datetime(since).date())
+        have = context.published.daily_sessions(NAME, context.settings.group)
+        return [
+            day
+            for day in calendars.sessions(CALENDAR, max(first, calendars.FIRST_DAY), today)
+            if day.isoformat() not in have and since <= calendars.session_close(CALENDAR, day) <= now
+        ]
+
+    async def _load_days(self, *, history: bool) -> None:
+        now = self._context.clock.now()
+        missing = self._missing_sessions(now, 0 if history else self._connected_at)
+        if not missing:
+            await self._context.turn(Stage.MARKET)
+            return
+        span = len(calendars.sessions(CALENDAR, missing[0], to_datetime(now).date()))
+        days = (to_datetime(now).date() - missing[0]).days
+        duration = f"{span + 1} D" if span < 250 else f"{-(-(days - 7) // 365)} Y"
+        rows = await self._requests.bars(self._live_session, "1 day", duration)
+        await self._context.turn(Stage.MARKET)
+        wanted = {int(np.datetime64(day, "ns").astype(np.int64)): day for day in missing}
+        starts, names, values, trades = pivot(rows)
+        places = [place for place, start in enumerate(starts) if start in wanted]
+        if history:
+            self._context.log.info("loading history", source=NAME, sessions=len(places), names=len(names))
+        for count, place in enumerate(places, 1):
+            day = wanted[starts[place]]
+            close = calendars.session_close(CALENDAR, day)
+            self._hand_in("1d", day, close, close, names, values[place], trades[place], history)
+            if history and (count % 252 == 0 or count == len(places)):
+                self._context.log.info("history", source=NAME, session=day.isoformat(), done=count, of=len(places))
+            if count % CHUNK == 0:
+                await asyncio.sleep(0)
+
+    def _hand_in(
+        self,
+        interval: str,
+        day: date,
+        event_time: int,
+        available_time: int,
+        names: tuple[str, ...],
+        values: Any,
+        trades: Any,
+        history: bool,
+    ) -> None:
+        present = trades != ABSENT
+        symbols = names if present.all() else tuple(name for name, there in zip(names, present, strict=True) if there)
+        self._context.take(
+            Bars(
+                NAME,
+                interval,
+                day.isoformat(),
+                event_time,
+                available_time,
+                symbols,
+                values[present],
+                trades[present],
+                history,
+            )
+        )
+
+    # -- live ------------------------------------------------------------------------------------------------------------------
+    async def follow(self) -> None:
+        """Real-time data until the daemon stops."""
+        while not self._context.stop.is_set():
+            try:
+                if self._session is None:
+                    if not await self._connect():
+                        return
+                    await self._load_days(history=True)
+                await self._stream()
+            except (BrokerUnavailable, RequestFailed, ConnectionError) as error:
+                if not self._context.stop.is_set():
+                    self._context.log.warning("connection lost", source=NAME, reason=str(error))
+                    self._context.blocked(NAME, str(error))
+            finally:
+                for task in list(self._tasks):
+                    task.cancel()
+                await self._leave()
+
+    async def _stream(self) -> None:
+        context = self._context
+        session = self._live_session
+        self._feed = MarketFeed(session, self._handler(), context.clock.now)
+        context.resume(NAME, await self._time())
+        self._minutes_due = "start"
+        self._asked_contracts = []
+        resubscribed = time.monotonic()
+        while not context.stop.is_set():
+            await self._follow_universe()
+            newest = self._newest
+            now = await self._time()
+            leapt = self._speed.sample(time.monotonic(), now)
+            if leapt:
+                context.resume(NAME, now)
+            context.advance(NAME, context.clock.now())
+            if context.settings.mode == "paper":
+                # Behind the gateway's clock, data is idle; ahead of it, one of the two is wrong. Only bars that arrived before
+                # the question can be held against the answer: at 300x, a message in between is worth many market seconds.
+                context.compare_clock(NAME, ClockSample("gateway", now, max(0, newest - now - SECOND)))
+            silent = context.source_age(NAME) > RESUBSCRIBE_AFTER * context.targets.BAR_FRESHNESS_S
+            if session.link.data_lost or (silent and time.monotonic() - resubscribed > RESUBSCRIBE_EVERY_S):
+                context.log.warning("subscribing again", source=NAME, data_lost=session.link.data_lost, silent=silent)
+                session.link.data_lost = False
+                context.blocked(NAME, "subscribing again")
+                self._feed.resubscribe()
+                await self._time()
+                context.blocked(NAME, "")
+                self._minutes_due = "resubscribed"
+                resubscribed = time.monotonic()
+            if self._days_due(context.clock.now()):
+                self._start("days", self._load_days(history=False))
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            fast = context.settings.mode == "paper" and not self._speed.real
+            if await context.pause(FAST_HEARTBEAT_S if fast else HEARTBEAT_S):
+                return
+
+    def _days_due(self, now: int) -> bool:
+        """Whether a session has closed on this connection and lacks its daily slice, and it is time to ask (again)."""
+        opens, closes = self._closed
+        if opens <= now < closes:
+            return False
+        missing = self._missing_sessions(now, self._connected_at)
+        if not missing:
+            day = to_datetime(now, NEW_YORK).date()
+            if not calendars.is_session(CALENDAR, day) or calendars.session_close(CALENDAR, day) <= now:
+                day = calendars.next_session(CALENDAR, day)
+            self._closed = (now, calendars.session_close(CALENDAR, day))
+            return False
+        wall = time.monotonic()
+        if wall - self._asked < DAYS_AGAIN_S and missing[-1] == self._asked_for:
+            return False
+        self._asked, self._asked_for = wall, missing[-1]
+        return True
+
+    async def _follow_universe(self) -> None:
+        """Subscribe what the universe has and drop what it has no more."""
+        assert self._feed is not None
+        assets = self._context.assets()
+        wanted = [asset.symbol for asset in assets]
+        if set(wanted) & self._requests.contracts.keys() == set(self._feed.symbols) and self._asked_contracts == wanted:
+            return
+        self._asked_contracts = wanted
+        for symbol in set(self._feed.symbols) - set(wanted):
+            self._feed.unsubscribe(symbol)
+        await self._requests.resolve(self._live_session, assets)
+        for number, symbol in enumerate(self._requests.names(), 1):
+            self._feed.subscribe(symbol, self._requests.contracts[symbol])
+            if number % CHUNK == 0:
+                await self._time()
+        # The client library queues requests at its own rate. Once this one is answered, those before it have reached the gateway.
+        await self._time()
+        self._context.blocked(NAME, "")
+
+    def _start(self, name: str, work: Any) -> None:
+        """Run one piece of work beside the stream, never twice at once; its failure ends the stream."""
+        if any(task.get_name() == name for task in self._tasks):
+            work.close()
+            return
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            self._tasks.discard(done)
+            if not done.cancelled() and done.exception() is not None:
+                self._failure = done.exception()
+
+        task.add_done_callback(ended)
+
+    async def _load_minutes(self, day: date, until: int) -> None:
+        """The running session's one-minute bars up to `until` (ns UTC)."""
+        rows = await self._requests.bars(self._live_session, "1 min", "1 D")
+        opens = calendars.session_open(CALENDAR, day)
+        starts, names, values, trades = pivot(rows)
+        step = INTERVAL_NS["1m"]
+        for place, start in enumerate(starts):
+            if opens <= start and start + step <= until:
+                self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
+            if place % CHUNK == 0:
+                await asyncio.sleep(0)
+
+    # -- callbacks -------------------------------------------------------------------------------------------------------------
+    def _handler(self) -> BarHandler:
+        return BarHandler(self._on_bar, self._on_quote, self._on_trade, self._on_malformed)
+
+    def _on_bar(
+        self,
+        symbol: str,
+        start: int,
+        open_: float,
+        high: float,
+        low: float,
+        close: float,
+        volume: float,
+        wap: float,
+        trades: int,
+    ) -> None:
+        end = start + STEP
+        if end > self._newest:
+            gap, self._newest = start - self._newest, end
+            self._context.tell_time(end)
+            if self._minutes_due or gap > MINUTE:
+                day = calendars.session_of(CALENDAR, start)
+                if day is not None:
+                    self._minutes_due = ""
+                    self._start("minutes", self._load_minutes(day, start))
+        self._context.take(RealtimeBar(NAME, symbol, start, open_, high, low, close, volume, wap, trades))
+
+    def _on_quote(
+        self,
+        symbol: str,
+        at: int,
+        bid: float,
+        ask: float,
+        bid_size: float,
+        ask_size: float,
+        last: float,
+        volume: float,
+        status: str,
+        halted: bool,
+    ) -> None:
+        self._context.take(QuoteTick(NAME, symbol, at, bid, ask, bid_size, ask_size, last, volume, status, halted))
+
+    def _on_trade(self, symbol: str, at: int, price: float, size: float) -> None:
+        self._context.take(TradeTick(NAME, symbol, at, price, size))
+
+    def _on_malformed(self, symbol: str, detail: str, raw: bytes) -> None:
+        self._context.malformed(NAME, "data.bars", symbol, "MESSAGE_UNREADABLE", detail, raw)
+
+
+def _missing(settings: Settings) -> str:
+    if settings.gateway_port:
+        return ""
+    return "no gateway is configured; set TRIPLANE_GATEWAY_PORT (7497 for TWS paper, 4002 for IB Gateway paper)"
+
+
+SOURCE = SourceSpec(NAME, Stage.MARKET, IbkrSource, _missing)

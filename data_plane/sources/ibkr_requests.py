@@ -1,0 +1,98 @@
+"""What the IBKR source asks of the gateway: contracts and historical bars, by symbol, within IB's pacing rules."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_plane.observations import BAR_COLUMNS
+from data_plane.pacing import Pacing
+from data_plane.sources.base import Context
+from triplane.broker import contracts
+from triplane.broker.contracts import ContractUnknown, make_contract
+from triplane.broker.market_data import HistoricalBars, history
+from triplane.broker.session import BrokerSession, RequestFailed
+from triplane.domain.assets import Asset
+
+# IB answers 50 historical requests at once; a third of that leaves room for other clients of the gateway.
+CONCURRENT_REQUESTS = 16
+# Number of trades in a cell without a bar (an unknown number is -1).
+ABSENT = -2
+
+
+class Requests:
+    """Contracts that were resolved, kept over reconnects, and requests that are under way."""
+
+    def __init__(self, context: Context, source: str) -> None:
+        self._context = context
+        self._source = source
+        self._pacing = Pacing()
+        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self.contracts: dict[str, Any] = {}
+
+    async def resolve(self, session: BrokerSession, assets: Sequence[Asset]) -> None:
+        """Contract ids of the assets, asked once; a name that the broker does not know is left out and said."""
+
+        async def one(asset: Asset) -> None:
+            wanted = make_contract(
+                asset.broker_symbol,
+                sec_type=asset.sec_type,
+                exchange=asset.exchange,
+                currency=asset.currency,
+                primary_exchange=asset.primary_exchange,
+                con_id=asset.con_id,
+            )
+            try:
+                async with self._slots:
+                    info = await contracts.resolve(session, wanted)
+            except ContractUnknown as error:
+                self._context.log.error("no contract", source=self._source, symbol=asset.symbol, reason=str(error))
+                return
+            wanted.conId = info.con_id
+            self.contracts[asset.symbol] = wanted
+
+        await asyncio.gather(*(one(asset) for asset in assets if asset.symbol not in self.contracts))
+
+    def names(self) -> list[str]:
+        """Symbols of the universe that have a contract, in its order."""
+        return [asset.symbol for asset in self._context.assets() if asset.symbol in self.contracts]
+
+    async def bars(self, session: BrokerSession, bar_size: str, duration: str) -> dict[str, HistoricalBars]:
+        """Bars of each name; a name whose request the broker refuses is left out and said. Raises BrokerUnavailable."""
+        names = self.names()
+        found = await asyncio.gather(*(self._bars(session, name, bar_size, duration) for name in names))
+        return {name: bars for name, bars in zip(names, found, strict=True) if bars is not None and len(bars.starts)}
+
+    async def _bars(self, session: BrokerSession, name: str, bar_size: str, duration: str) -> HistoricalBars | None:
+        contract, request = self.contracts[name], (bar_size, duration)
+        bar_s = 1.0 if bar_size.endswith("secs") else 60.0
+        async with self._slots:
+            limit = self._context.targets.HISTORICAL_REQUESTS
+            while True:
+                wait = self._pacing.delay(time.monotonic(), contract.conId, request, bar_s, limit)
+                if wait <= 0:
+                    break
+                await asyncio.sleep(wait)
+            self._pacing.sent(time.monotonic(), contract.conId, request, bar_s)
+            try:
+                return await history(session, contract, bar_size=bar_size, duration=duration)
+            except RequestFailed as error:
+                self._context.log.warning("no bars", source=self._source, symbol=name, reason=str(error))
+                return None
+
+
+def pivot(rows: Mapping[str, HistoricalBars]) -> tuple[list[int], tuple[str, ...], Any, Any]:
+    """Bars by name as (starts ascending, names, values (T, N, 6) with NaN, trades (T, N) with ABSENT, where a name has no bar)."""
+    names = tuple(rows)
+    starts = np.unique(np.concatenate([bars.starts for bars in rows.values()])) if rows else np.zeros(0, dtype=np.int64)
+    values = np.full((len(starts), len(names), len(BAR_COLUMNS)), np.nan)
+    trades = np.full((len(starts), len(names)), ABSENT, dtype=np.int64)
+    for column, bars in enumerate(rows.values()):
+        places = np.searchsorted(starts, bars.starts)
+        values[places, column] = bars.values
+        trades[places, column] = bars.trades
+    return starts.tolist(), names, values, trades

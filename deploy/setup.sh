@@ -1,0 +1,30 @@
+#!/bin/sh
+# Makes a virtual environment with a supported Python and installs Triplane into it.
+# usage: deploy/setup.sh VENV_DIR CLIENT      CLIENT: ib-insync (default) or ib-async; they never share an environment
+set -eu
+venv=${1:-.venv}
+client=${2:-ib-insync}
+python=
+for candidate in "${PYTHON:-}" python3.12 python3.11 python3.13 python3 python; do
+    [ -n "$candidate" ] || continue
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    found=$(python3 --version 2>/dev/null || echo "no Python")
+    echo "Triplane needs Python 3.11, 3.12 or 3.13, and found $found: install one and run again, or name it with PYTHON=/path/to/python3.12." >&2
+    exit 69
+fi
+if ! "$venv/bin/python" -c '' 2>/dev/null; then
+    if ! "$python" -m venv "$venv" 2>"$venv.log"; then
+        echo "A virtual environment could not be made with $python ($(tail -n 1 "$venv.log")): on Debian and Ubuntu install python3-venv, then run again." >&2
+        exit 69
+    fi
+    rm -f "$venv.log"
+fi
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+"$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes -r "requirements/$client.txt"
+"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
+touch "$venv/.ready"

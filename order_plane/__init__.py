@@ -1,0 +1,1 @@
+"""Order Plane: intents -> risk -> throttle -> broker -> fills -> learned costs."""

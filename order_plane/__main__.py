@@ -1,0 +1,18 @@
+"""`python -m order_plane`: the order daemon. The numeric pins come first, before anything imports numpy: learned costs are replayed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+
+from triplane.runtime import numerics
+
+if __name__ == "__main__":
+    numerics.ensure_pinned()
+    from order_plane.service import NAME, main
+    from order_plane.stop_points import VARIABLE, StopPoints
+    from triplane.runtime.daemon import run
+    from triplane.runtime.settings import Settings
+
+    sys.exit(run(NAME, Settings(), partial(main, stops=StopPoints(os.environ.get(VARIABLE, "")))))

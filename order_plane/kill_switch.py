@@ -1,0 +1,256 @@
+"""The kill switch from outside the order process: needs neither Kafka nor that process.
+
+`trip` does, in this order: writes state_dir/KILL (its presence holds every order, also after restarts); tells a running order
+process over loopback HTTP; and when that process is dead or does not answer, asks the broker itself to cancel, under the reserved
+kill client id. No new order leaves within a second of the file. When the cancels are done is the broker's business: scope account
+is one message, scope own one message an order. Only a person re-arms, with name and reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import psutil
+from filelock import FileLock, Timeout
+
+from triplane.broker import orders
+from triplane.broker.session import BrokerError, BrokerSession, ClientIdInUse
+from triplane.domain.ids import parse_order_ref
+from triplane.runtime.settings import Settings
+
+Scope = Literal["account", "own"]
+SCOPES: tuple[Scope, ...] = ("account", "own")
+FILE_NAME = "KILL"
+REARM_NAME = "REARM"
+
+
+class KillSwitchError(RuntimeError):
+    """The request cannot be carried out as asked; the sentence says what is missing."""
+
+
+@dataclass(slots=True)
+class KillReport:
+    """What was done, for a person: one sentence a line."""
+
+    tripped: bool
+    order_process: Literal["told", "dead", "silent"] = "dead"
+    cancels: Literal["asked", "waiting", "none"] = "none"
+    lines: list[str] = field(default_factory=list)
+
+
+def file_of(settings: Settings) -> Path:
+    """The file whose presence holds all orders."""
+    return settings.state_dir / FILE_NAME
+
+
+def rearm_file_of(settings: Settings) -> Path:
+    """A person's written re-arming, taken up by the order process when it runs again."""
+    return settings.state_dir / REARM_NAME
+
+
+def write_file(path: Path, document: dict[str, Any]) -> None:
+    """Write JSON atomically and durably (file and directory synced)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_file(path: Path) -> dict[str, str] | None:
+    """Contents of a KILL or REARM file; None when there is none. A file that holds anything else still counts: `touch` trips."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return {"actor": "", "reason": f"{path.name} cannot be read: {error.strerror}", "scope": "account"}
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        return {"actor": "", "reason": text.strip()[:200] or f"{path.name} exists", "scope": "account"}
+    return {str(key): str(value) for key, value in document.items()}
+
+
+def order_process(settings: Settings) -> tuple[str, int] | None:
+    """(HTTP address, pid) of the living order process of this state directory, or None."""
+    try:
+        document = json.loads((settings.state_dir / "run" / "order.json").read_text(encoding="utf-8"))
+        process = psutil.Process(int(document["pid"]))
+        alive = process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - document["started"]) < 1.0
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
+    return (str(document["http"]), int(document["pid"])) if alive else None
+
+
+def lock_is_free(settings: Settings) -> bool:
+    """True when no order process holds the single-writer lock of the state directory."""
+    lock = FileLock(settings.state_dir / "order.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
+def _require(actor: str, reason: str, scope: str = "account") -> None:
+    if not actor.strip() or not reason.strip():
+        raise KillSwitchError("a name and a reason are required; pass both")
+    if scope not in SCOPES:
+        raise KillSwitchError(f"scope {scope!r} is not one of {', '.join(SCOPES)}")
+
+
+async def trip(
+    settings: Settings, actor: str, reason: str, scope: Scope = "account", timeout: float = 3.0
+) -> KillReport:
+    """Trip the kill switch; `timeout` in wall seconds for each of the HTTP and the broker step. Raises KillSwitchError, OSError."""
+    _require(actor, reason, scope)
+    document = {"actor": actor, "reason": reason, "scope": scope, "time": str(time.time_ns())}
+    write_file(file_of(settings), document)
+    rearm_file_of(settings).unlink(missing_ok=True)
+    report = KillReport(
+        True, lines=[f"{file_of(settings)} is written: no new order leaves until `triplane kill rearm`"]
+    )
+    living = order_process(settings)
+    if living is not None:
+        address, pid = living
+        try:
+            async with httpx.AsyncClient(timeout=timeout) as client:
+                answer = await client.post(f"{address}/kill", json=document)
+                answer.raise_for_status()
+            report.order_process = "told"
+            body = answer.json()
+            report.lines.append(f"the order process (pid {pid}) holds: {body.get('sentence', '')}")
+            if body.get("cancels") == "asked":
+                report.cancels = "asked"
+                return report
+        except (httpx.HTTPError, ValueError) as error:
+            report.order_process = "silent"
+            report.lines.append(
+                f"the order process (pid {pid}) does not answer ({type(error).__name__}); it will find the file"
+            )
+    else:
+        report.lines.append("the order process is not running")
+    await _cancel_at_broker(settings, scope, report, timeout)
+    return report
+
+
+async def _cancel_at_broker(settings: Settings, scope: Scope, report: KillReport, timeout: float) -> None:
+    own = scope == "own"
+    if own and (report.order_process != "dead" or not lock_is_free(settings)):
+        report.cancels = "waiting"
+        report.lines.append(
+            "scope own: only the order process's client id may cancel its orders, so cancels wait until it goes on or is ended"
+        )
+        return
+    session = BrokerSession(max_requests=0)
+    client_id = settings.order_client_id if own else settings.kill_client_id
+    where = f"{settings.gateway_host}:{settings.gateway_port}"
+    try:
+        await session.connect(settings.gateway_host, settings.gateway_port, client_id, settings.account, timeout)
+        if own:
+            count = await _cancel_own(session, settings, timeout)
+            report.lines.append(
+                f"asked the broker to cancel {count} open order(s) of Triplane, one message each (some 45 a second)"
+            )
+        else:
+            orders.global_cancel(session)
+            # One answered request behind the cancel: the gateway reads in order, so it has the cancel.
+            await session.server_time(timeout)
+            report.lines.append(
+                "asked the broker to cancel every open order of the account, manual and foreign ones included"
+            )
+        report.cancels = "asked"
+    except ClientIdInUse as error:
+        report.cancels = "waiting"
+        report.lines.append(str(error))
+    except BrokerError as error:
+        report.cancels = "waiting"
+        report.lines.append(
+            f"the gateway at {where} could not be asked to cancel: {error}; open orders end at their good-till time"
+        )
+    finally:
+        await session.close()
+
+
+async def _cancel_own(session: BrokerSession, settings: Settings, timeout: float) -> int:
+    rows = await session.collect("open_orders", session.ib.client.reqAllOpenOrders, timeout)
+    mine = sorted(
+        {
+            row["order_id"]
+            for row in rows
+            if row["client_id"] == settings.order_client_id and parse_order_ref(row["order_ref"]) is not None
+        }
+    )
+    for order_id in mine:
+        orders.cancel(session, order_id)
+    await session.server_time(timeout)
+    return len(mine)
+
+
+async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.0) -> KillReport:
+    """Let orders leave again, in the name of a person. Raises KillSwitchError without name or reason, OSError."""
+    _require(actor, reason)
+    document = {"actor": actor, "reason": reason, "time": str(time.time_ns())}
+    living = order_process(settings)
+    if living is not None:
+        try:
+            async with httpx.AsyncClient(timeout=timeout) as client:
+                limit = {"valid_until": str(time.time_ns() + int(timeout * 1e9))}
+                answer = await client.post(f"{living[0]}/rearm", json=document | limit)
+                answer.raise_for_status()
+            return KillReport(
+                False, "told", lines=[f"the order process (pid {living[1]}) is re-armed by {actor}: {reason}"]
+            )
+        except (httpx.HTTPError, ValueError) as error:
+            raise KillSwitchError(
+                f"the order process (pid {living[1]}) does not answer ({type(error).__name__}), so it stays tripped; end it or let it go on, then re-arm"
+            ) from None
+    write_file(rearm_file_of(settings), document)
+    file_of(settings).unlink(missing_ok=True)
+    return KillReport(
+        False, "dead", lines=[f"the order process is not running; it starts re-armed by {actor}: {reason}"]
+    )
+
+
+async def status(settings: Settings, timeout: float = 3.0) -> dict[str, Any]:
+    """What is known of the kill switch from here: the file, the process and its own word."""
+    document = read_file(file_of(settings))
+    result: dict[str, Any] = {"file": document, "tripped": document is not None, "order_process": "dead"}
+    living = order_process(settings)
+    if living is None:
+        return result
+    result["order_process"] = "silent"
+    try:
+        async with httpx.AsyncClient(timeout=timeout) as client:
+            answer = await client.get(f"{living[0]}/kill")
+            answer.raise_for_status()
+            told = answer.json()
+    except (httpx.HTTPError, ValueError):
+        return result
+    result.update(told)
+    result["order_process"] = "answers"
+    result["tripped"] = bool(told.get("tripped")) or document is not None
+    return result
+
+
+def run(action: Any) -> Any:
+    """Run one of these coroutines from synchronous code."""
+    return asyncio.run(action)

@@ -1,0 +1,104 @@
+"""The order plane's inputs from the log: a thread that reads them and hands them to the event loop.
+
+Positions come from the plane's own events (`took`), never from a consumer group: a group consumer restarted after SIGKILL waited 42 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
+from triplane.runtime.settings import Settings
+
+MOST_AHEAD = 2_000  # records handed over and not taken up yet
+LAG_EVERY_S = 10.0
+
+
+class LogFeed:
+    """Reads `topics` from `start` ({"topic-partition": offset}, others from their beginning) until it is closed.
+
+    `deliver` gets batches on the event loop; call `taken(n)` for records that were worked off. `failed` gets what ended the thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: tuple[str, ...],
+        start: Mapping[str, int],
+        deliver: Callable[[list[LogRecord]], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._settings, self._topics, self._start = settings, topics, start
+        self._deliver, self._failed = deliver, failed
+        self._loop = asyncio.get_running_loop()
+        self._closed = threading.Event()
+        self._room = threading.Condition()
+        self._ahead = 0
+        self.lag: dict[str, int] = dict.fromkeys(topics, 0)
+        """Records between our position and the end, by topic, as of the last look."""
+        self._thread = threading.Thread(target=self._run, name="order-log-feed", daemon=True)
+
+    def begin(self) -> None:
+        """Start reading."""
+        self._thread.start()
+
+    def taken(self, count: int) -> None:
+        """`count` delivered records were worked off."""
+        with self._room:
+            self._ahead -= count
+            self._room.notify()
+
+    def _run(self) -> None:
+        reader: TopicReader | None = None
+        try:
+            reader = TopicReader(self._settings, self._topics, self._start)
+            self._read(reader)
+        except RuntimeError as problem:
+            if not self._closed.is_set():
+                self._on_loop(partial(self._failed, problem))
+        finally:
+            if reader is not None:
+                reader.close()
+
+    def _read(self, reader: TopicReader) -> None:
+        looked = time.monotonic()
+        while not self._closed.is_set():
+            records = reader.poll(0.2, 500)
+            if records:
+                with self._room:
+                    self._ahead += len(records)
+                self._on_loop(partial(self._deliver, records))
+                if time.monotonic() - looked > LAG_EVERY_S:
+                    looked = time.monotonic()
+                    self._look(reader)
+                with self._room:
+                    self._room.wait_for(lambda: self._ahead <= MOST_AHEAD or self._closed.is_set())
+            else:
+                self.lag = dict.fromkeys(self._topics, 0)
+                looked = time.monotonic()
+
+    def _look(self, reader: TopicReader) -> None:
+        try:
+            ends = reader.end_offsets()
+        except LogUnavailable:
+            return  # only a measure; reading itself waits for the broker
+        lag = dict.fromkeys(self._topics, 0)
+        for name, position in reader.position().items():
+            lag[name.rpartition("-")[0]] += max(ends.get(name, position) - max(position, 0), 0)
+        self.lag = lag
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            self._closed.set()  # the loop is closed
+
+    def close(self) -> None:
+        """Stop reading; returns at once, the thread ends within a poll."""
+        self._closed.set()
+        with self._room:
+            self._room.notify()

@@ -1,0 +1,115 @@
+"""What the order plane knows of the market: last quotes, marks, observed volume. Forgotten at every start; new slices bring it back.
+
+Prices in the asset's currency, quantities in units, times ns UTC. `time` is market time, `wall` the machine's clock at intake.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+KEEP_NS = 7_200_000_000_000  # volume is kept for two hours: the longest POV window plus the longest parent in practice
+
+
+@dataclass(slots=True)
+class Quote:
+    """Last best bid and offer of a name; NaN when a side is missing."""
+
+    bid: float
+    ask: float
+    time: int
+    wall: int
+    status: str
+    halted: bool
+
+    @property
+    def mid(self) -> float:
+        """Middle of bid and ask; NaN when a side is missing."""
+        return (self.bid + self.ask) / 2.0
+
+    @property
+    def two_sided(self) -> bool:
+        """Both sides are there and positive."""
+        return self.bid > 0.0 and self.ask > 0.0 and math.isfinite(self.bid + self.ask)
+
+
+@dataclass(slots=True)
+class Mark:
+    """Price that positions are valued at, and when it was true."""
+
+    price: float
+    time: int
+
+
+@dataclass(slots=True)
+class Volume:
+    """Units the market traded in a name, cumulative since start: `times` ascending, `totals` after each."""
+
+    times: list[int] = field(default_factory=list)
+    totals: list[float] = field(default_factory=list)
+    dropped: float = 0.0
+
+    def add(self, time: int, units: float) -> None:
+        """Units of one bar that ended at `time`; a late bar counts from the latest known time."""
+        time = max(time, self.times[-1]) if self.times else time
+        self.times.append(time)
+        self.totals.append(self.total + units)
+        if self.times[0] < time - KEEP_NS:
+            keep = bisect_right(self.times, time - KEEP_NS)
+            self.dropped = self.totals[keep - 1]
+            del self.times[:keep], self.totals[:keep]
+
+    @property
+    def total(self) -> float:
+        """All units so far."""
+        return self.totals[-1] if self.totals else self.dropped
+
+    def until(self, time: int) -> float:
+        """Units of bars that ended at or before `time`."""
+        place = bisect_right(self.times, time)
+        return self.totals[place - 1] if place else self.dropped
+
+
+@dataclass(slots=True)
+class Market:
+    """Quotes, marks and volumes by symbol."""
+
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+
+    def take_quotes(self, record: Mapping[str, Any], wall: int) -> None:
+        """A QuoteSlice: quotes, and marks from good live mids."""
+        rows = zip(
+            record["symbols"],
+            record["bid"],
+            record["ask"],
+            record["quote_time"],
+            record["status"],
+            record["halted"],
+            strict=True,
+        )
+        for symbol, bid, ask, time, status, halted in rows:
+            quote = Quote(bid, ask, time, wall, status, halted)
+            self.quotes[symbol] = quote
+            if quote.two_sided and status == "live" and bid <= ask:
+                self.marks[symbol] = Mark(quote.mid, time)
+
+    def take_bars(self, record: Mapping[str, Any]) -> None:
+        """A live BarSlice: 5 s bars bring volume, daily bars bring closing marks."""
+        time = record["available_time"]
+        if record["interval"] == "5s":
+            for symbol, units in zip(record["symbols"], record["volume"], strict=True):
+                if units > 0.0 and math.isfinite(units):
+                    self.volumes.setdefault(symbol, Volume()).add(time, units)
+        else:
+            for symbol, close in zip(record["symbols"], record["close"], strict=True):
+                if close > 0.0 and math.isfinite(close):
+                    self.marks[symbol] = Mark(close, record["event_time"])
+
+    def volume(self, symbol: str) -> Volume:
+        """Observed volume of a name; empty when none was seen."""
+        return self.volumes.get(symbol) or Volume()

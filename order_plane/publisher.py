@@ -1,0 +1,143 @@
+"""Appends to the log in order, and knows up to where Kafka has acknowledged them.
+
+Two kinds. *Events* (order.events) are queued at once and numbered; `acknowledged` is the largest number up to which all of them are
+on the log: what an order waits for before it is sent (write-ahead step 2). *Outputs* (decisions, fills, account, costs) say what
+follows from an event, so they are queued only once that event is acknowledged: no crash can leave a fill or a decision on the log
+whose event is not there, which the next epoch would then decide otherwise. One idempotent producer keeps the order of each topic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from triplane.runtime.kafka_out import TopicWriter
+
+# Records wait in the producer's memory while Kafka is away, and cancels and kills go on meanwhile. Only after this long the daemon
+# ends, to be started again with what the log has; what it lost by then, the broker and the local journal still know.
+DELIVERY_TIMEOUT_S = 6 * 3600.0
+Headers = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A record that waits for the event `after`. `entry` is its number in the local journal."""
+
+    after: int
+    entry: int
+    topic: str
+    record: Mapping[str, Any]
+    headers: Headers | None
+
+
+class Publisher:
+    """Used from the event loop; acknowledgements arrive on the producer's thread and are handed over in bunches.
+
+    `progressed` is called after each bunch; `finished` with the journal entries of outputs that are on the log.
+    """
+
+    def __init__(
+        self, writer: TopicWriter, progressed: Callable[[], None], finished: Callable[[list[int]], None]
+    ) -> None:
+        self._writer = writer
+        self._progressed, self._finished = progressed, finished
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._arrived: list[tuple[bool, int, BaseException | None]] = []
+        self._open: dict[int, float] = {}
+        self._held: deque[Output] = deque()
+        self._outputs: set[int] = set()
+        self._last = 0
+        self._moved = asyncio.Event()
+        self.failure: BaseException | None = None
+
+    @property
+    def last(self) -> int:
+        """Number of the newest event."""
+        return self._last
+
+    @property
+    def acknowledged(self) -> int:
+        """All events up to this one are on the log."""
+        return next(iter(self._open)) - 1 if self._open else self._last
+
+    @property
+    def pending(self) -> int:
+        """Records that are not on the log yet."""
+        return len(self._open) + len(self._held) + len(self._outputs)
+
+    def append(self, topic: str, record: Mapping[str, Any], headers: Headers | None = None) -> int:
+        """Queue an event now; returns its number. Raises BufferError when the producer's memory is full."""
+        future = self._writer.send(topic, record, headers=headers)
+        self._last += 1
+        self._open[self._last] = time.monotonic()
+        future.add_done_callback(partial(self._on_done, True, self._last))
+        return self._last
+
+    def append_output(self, output: Output) -> None:
+        """Queue an output as soon as its event is acknowledged, which may be now. Raises BufferError."""
+        self._held.append(output)
+        self._release()
+
+    def _release(self) -> None:
+        acknowledged = self.acknowledged
+        while self._held and self._held[0].after <= acknowledged:
+            output = self._held.popleft()
+            self._outputs.add(output.entry)
+            future = self._writer.send(output.topic, output.record, headers=output.headers)
+            future.add_done_callback(partial(self._on_done, False, output.entry))
+
+    def _on_done(self, event: bool, number: int, future: Future[int]) -> None:
+        with self._lock:
+            first = not self._arrived
+            self._arrived.append((event, number, future.exception()))
+        if first:
+            try:
+                self._loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:
+                return  # the loop is closed: the daemon ends and nobody waits any more
+
+    def _collect(self) -> None:
+        with self._lock:
+            arrived, self._arrived = self._arrived, []
+        entries = []
+        for event, number, problem in arrived:
+            # What Kafka did not take stays open for ever, so that nothing behind it counts as acknowledged.
+            if problem is not None:
+                self.failure = self.failure or problem
+            elif event:
+                self._open.pop(number, None)
+            else:
+                self._outputs.discard(number)
+                entries.append(number)
+        if entries:
+            self._finished(entries)
+        self._moved.set()
+        # Orders first: they wait for events alone.
+        self._progressed()
+        try:
+            self._release()
+        except BufferError as problem:
+            self.failure = self.failure or problem
+
+    async def settle(self, timeout: float) -> bool:
+        """Wait at most `timeout` wall seconds until everything queued so far, outputs too, is on the log; whether it is."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self.pending and self.failure is None:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            pass
+        return not self.pending
+
+    def close(self, timeout: float) -> None:
+        """Give the producer `timeout` wall seconds to deliver what is queued; blocks."""
+        self._writer.close(timeout)

@@ -1,0 +1,1 @@
+"""Strategy Plane: sequencer -> factors -> signals -> regime -> target weights -> intents."""

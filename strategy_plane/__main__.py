@@ -1,0 +1,13 @@
+"""`python -m strategy_plane`: one strategy worker. The numeric pins come first, before anything imports numpy."""
+
+from __future__ import annotations
+
+import sys
+
+from triplane.runtime import numerics
+
+if __name__ == "__main__":
+    numerics.ensure_pinned()
+    from strategy_plane.service import main
+
+    sys.exit(main())

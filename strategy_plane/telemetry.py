@@ -1,0 +1,57 @@
+"""Metrics of the strategy worker. Names stand in docs/metrics.md; the alert rules rest on them."""
+
+from __future__ import annotations
+
+from triplane.runtime.telemetry import Metrics
+
+LATENCY_BUCKETS = (0.002, 0.004, 0.006, 0.008, 0.010, 0.012, 0.015, 0.020, 0.025, 0.035, 0.050, 0.1, 0.25, 1.0, 5.0)
+
+
+class WorkerMetrics:
+    """What the worker tells about itself."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.barrier_seq = metrics.gauge("triplane_barrier_seq", "Sequence number of the last barrier stepped")
+        self.barrier_time = metrics.gauge(
+            "triplane_barrier_time_seconds", "Market time of the last barrier stepped, Unix seconds"
+        )
+        self.barriers = metrics.counter("triplane_barriers", "Barriers stepped", ("kind",))
+        self.barriers_written = metrics.counter("triplane_barriers_written", "Barriers appended by this worker")
+        self.barriers_void = metrics.counter(
+            "triplane_barriers_void", "Barrier records void because their seq was taken"
+        )
+        self.late = metrics.gauge(
+            "triplane_barrier_late", "1 while the awaited barrier is later than BARRIER_LATE_S of wall time"
+        )
+        self.late_seconds = metrics.gauge("triplane_barrier_late_seconds", "Wall seconds beyond BARRIER_LATE_S")
+        self.latency = metrics.histogram(
+            "triplane_barrier_latency_seconds",
+            "Wall time from the gating record's ingest to acknowledged intents",
+            LATENCY_BUCKETS,
+        )
+        self.step = metrics.histogram(
+            "triplane_barrier_step_seconds", "Wall time to fold and step", LATENCY_BUCKETS, ("kind",)
+        )
+        self.records = metrics.counter("triplane_strategy_records", "Records read", ("topic",))
+        self.undecodable = metrics.counter(
+            "triplane_strategy_undecodable", "Records that could not be decoded", ("topic",)
+        )
+        self.outputs = metrics.counter("triplane_strategy_outputs", "Records appended", ("topic",))
+        self.repeated = metrics.counter(
+            "triplane_strategy_outputs_present", "Outputs computed again that the log already held"
+        )
+        self.duplicates = metrics.gauge("triplane_strategy_duplicates", "Input records dropped as equal repeats")
+        self.late_records = metrics.gauge(
+            "triplane_strategy_late_records", "Input records that came after the cut of their time"
+        )
+        self.expired = metrics.gauge(
+            "triplane_strategy_expired_records", "Input records of fast topics dropped as too old"
+        )
+        self.pending = metrics.gauge(
+            "triplane_strategy_pending_records", "Records below the cut that wait for their time"
+        )
+        self.lag = metrics.gauge("triplane_strategy_lag_records", "Records on the log not yet read", ("partition",))
+        self.nondeterminism = metrics.gauge(
+            "triplane_nondeterminism", "1 when equal identities had different bytes: the plane holds"
+        )
+        self.fits = metrics.counter("triplane_strategy_fits", "Regime models fitted")

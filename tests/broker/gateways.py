@@ -1,0 +1,118 @@
+"""A real paper gateway process for tests: started on free ports, read through its journal, stopped by its own process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ACCOUNT = "DU1234567"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 10.0, what: str = "the condition") -> Any:
+    """Poll until `condition()` is truthy and return it; AssertionError after `timeout` wall seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {timeout:g} s; last value {value!r}")
+        time.sleep(0.02)
+
+
+class GatewayProcess:
+    """The paper gateway as its own process; `restart` continues on the same state directory and port."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.directory = directory
+        self.options = options
+        self.port = 0
+        self.http_port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until it listens."""
+        described = self.directory / "gateway.json"
+        described.unlink(missing_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [
+            # The gateway may live in another environment than the client under test: nothing but the socket connects them.
+            os.environ.get("TRIPLANE_GATEWAY_PYTHON", sys.executable),
+            "-m",
+            "triplane.paper.gateway",
+            *("--port", str(self.port), "--http-port", str(self.http_port), "--account", ACCOUNT),
+            *("--state-dir", str(self.directory), "--assets", str(REPOSITORY / "assets.csv"), *self.options),
+        ]
+        with (self.directory / "gateway.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY)
+
+        def listening() -> bool:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError((self.directory / "gateway.log").read_text())
+            return described.exists() and bool(described.read_text())
+
+        eventually(listening, 30, "the gateway")
+        ports = json.loads(described.read_text())
+        self.port, self.http_port = ports["port"], ports["http_port"]
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it and wait."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(number)
+            self.process.wait(10)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        """POST to the control port."""
+        answer = httpx.post(f"http://127.0.0.1:{self.http_port}/{path}", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def fault(self, kind: str, **fields: Any) -> None:
+        """Ask for a fault."""
+        self.post("fault", fault=kind, **fields)
+
+    def advance(self, **to: Any) -> dict[str, Any]:
+        """Move market time: `to` an ISO time in New York, or `minutes`."""
+        return self.post("advance", **to)
+
+    def status(self) -> dict[str, Any]:
+        """GET /status."""
+        result: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.http_port}/status", timeout=10).json()
+        return result
+
+    def orders(self) -> list[dict[str, Any]]:
+        """GET /orders."""
+        result: list[dict[str, Any]] = httpx.get(f"http://127.0.0.1:{self.http_port}/orders", timeout=10).json()
+        return result
+
+    def journal(self) -> list[dict[str, Any]]:
+        """What the gateway itself wrote down, complete lines only."""
+        text = (self.directory / "gateway-journal.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.split("\n")[:-1]]
+
+    def sent(self) -> dict[str, int]:
+        """How many new orders (not modifies) reached the gateway, by orderRef."""
+        counts: dict[str, int] = {}
+        for line in self.journal():
+            if line["kind"] == "order" and not line["modify"]:
+                counts[line["orderRef"]] = counts.get(line["orderRef"], 0) + 1
+        return counts

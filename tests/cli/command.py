@@ -1,0 +1,81 @@
+"""The `triplane` command as people run it: a process of its own in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triplane.runtime.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+LINE = [sys.executable, "-m", "triplane.cli.main"]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment without any installation in it, and `variables`."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TRIPLANE_") and k != "KAFKA_BOOTSTRAP_SERVERS"}
+    if "TRIPLANE_CACHE" in os.environ:
+        kept["TRIPLANE_CACHE"] = os.environ["TRIPLANE_CACHE"]
+    return {**kept, "COLUMNS": "200", **variables}
+
+
+def variables_of(settings: Settings) -> dict[str, str]:
+    """Variables that lead a process to the installation of a test."""
+    return {
+        "TRIPLANE_BOOTSTRAP": settings.bootstrap,
+        "TRIPLANE_TOPIC_PREFIX": settings.topic_prefix,
+        "TRIPLANE_STATE_DIR": str(settings.state_dir),
+        "TRIPLANE_TARGETS_PATH": str(settings.targets_path),
+        "TRIPLANE_ASSETS_PATH": str(settings.assets_path),
+        "TRIPLANE_ACCOUNT": settings.account,
+        "TRIPLANE_GATEWAY_PORT": str(settings.gateway_port),
+        "TRIPLANE_MODE": settings.mode,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a finished command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as strict JSON: NaN and Infinity are errors."""
+
+        def refuse(name: str) -> None:
+            raise AssertionError(f"{name} is not JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+    @property
+    def sentence(self) -> str:
+        """The one line of an error: from `triplane`, without a traceback, and nothing else on stderr."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        assert len(lines) == 1, self
+        assert lines[0].startswith("triplane: "), self
+        assert "Traceback" not in self.out + self.err
+        return lines[0]
+
+
+def triplane(*arguments: str, cwd: Path, timeout: float = 60.0, variables: Mapping[str, str] | None = None) -> Ran:
+    """Run a verb to its end."""
+    done = subprocess.run(
+        [*LINE, *arguments],
+        cwd=cwd,
+        env=environment(**(variables or {})),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)

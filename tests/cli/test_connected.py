@@ -1,0 +1,145 @@
+"""Verbs against a real Kafka: configuration, topics, and what they say of an empty or a silent log."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import ROOT, Ran, triplane, variables_of
+from tests.recordings import Market, publish, targets
+from triplane.runtime.settings import Settings
+from triplane.stack.topics import delete_topics
+
+pytestmark = pytest.mark.integration
+
+
+class Folder:
+    """A folder with its own files on the test's installation."""
+
+    def __init__(self, settings: Settings, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        for name in ("targets.yaml", "assets.csv"):
+            shutil.copy(ROOT / name, path)
+        self.settings = settings.model_copy(
+            update={"targets_path": path / "targets.yaml", "assets_path": path / "assets.csv"}
+        )
+
+    def run(self, *arguments: str, **variables: str) -> Ran:
+        return triplane(*arguments, cwd=self.path, variables=variables_of(self.settings) | variables)
+
+
+@pytest.fixture
+def folder(settings: Settings, tmp_path: Path) -> Folder:
+    return Folder(settings, tmp_path / "folder")
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+
+        def take() -> None:
+            while True:
+                try:
+                    held.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        for each in held:
+            each.close()
+
+
+def test_history_diff_and_check_of_published_versions(folder: Folder) -> None:
+    market = Market(history=2, live=1)
+    publish(
+        folder.settings,
+        [market.config(), market.config(targets(VOL_TARGET=0.08)), market.config(targets(VOL_TARGET=0.06))],
+    )
+    versions = folder.run("config", "history", "--json").json
+    assert [version["seq"] for version in versions] == [1, 2, 3]
+    assert len({version["hash"] for version in versions}) == 3
+    text = folder.run("config", "history")
+    assert text.code == 0
+    assert all(version["hash"][:12] in text.out for version in versions)
+    last = folder.run("config", "diff", "--json").json
+    assert (last["old"], last["new"]) == (2, 3)
+    (change,) = last["changes"]
+    assert "VOL_TARGET" in change
+    assert "0.08" in change
+    assert "0.06" in change
+    assert folder.run("config", "diff", "1", "1").out == "versions 1 and 1 say the same\n"
+    assert folder.run("config", "diff", versions[0]["hash"][:16], "3", "--json").json["old"] == 1
+    # The files against what is in force.
+    checked = folder.run("config", "check", "--json").json
+    assert checked["ok"] is True
+    assert any("VOL_TARGET" in change for change in checked["changes"])
+    unknown = folder.run("config", "diff", "1", "99")
+    assert unknown.code == 1
+    assert "no single version is called '99'" in unknown.sentence
+
+
+def test_a_log_without_versions(folder: Folder) -> None:
+    assert folder.run("config", "history", "--json").json == []
+    assert folder.run("config", "check").code == 0
+    ran = folder.run("config", "diff")
+    assert ran.code == 1
+    assert ran.sentence
+
+
+def test_an_empty_log_is_explained_and_replayed(folder: Folder) -> None:
+    ran = folder.run("explain", "AAPL")
+    assert ran.code == 1
+    assert "no decision has been made yet" in ran.sentence
+    ran = folder.run("replay", "--verify")
+    assert "Traceback" not in ran.err
+    assert ran.code == 1
+    status = folder.run("status", "--json")
+    assert status.json["problem"] == ""
+    assert status.json["blocked"] == {}
+
+
+def test_topics_and_kafka_status(folder: Folder) -> None:
+    assert folder.run("topics", "diff").out == "the cluster is as the catalogue says\n"
+    delete_topics(folder.settings.bootstrap, f"{folder.settings.topic_prefix}data.bars")
+    ran = folder.run("topics", "diff", "--json")
+    assert ran.code == 1
+    assert "data.bars" in " ".join(found["topic"] for found in ran.json)
+    assert folder.run("kafka", "status").code == 1
+    missing = folder.run("explain", "AAPL")
+    assert missing.code == 1
+    replayed = folder.run("replay", "--verify")
+    assert "data.bars" in replayed.sentence
+    assert "`triplane topics create`" in replayed.sentence
+    assert folder.run("topics", "create").code == 0
+    assert folder.run("topics", "diff").code == 0
+    document = folder.run("kafka", "status", "--json").json
+    assert document["brokers"] == 1
+
+
+@pytest.mark.parametrize("verb", [("explain", "AAPL"), ("kafka", "status")], ids=" ".join)
+def test_a_kafka_that_does_not_answer_is_one_sentence(verb: tuple[str, ...], silent: str, tmp_path: Path) -> None:
+    """It listens and says nothing: the worst form of being away."""
+    ran = triplane(
+        *verb, cwd=tmp_path, variables={"TRIPLANE_BOOTSTRAP": silent, "TRIPLANE_STATE_DIR": str(tmp_path / "s")}
+    )
+    assert ran.code == 1
+    assert silent in ran.sentence
+
+
+def test_status_says_that_kafka_does_not_answer(silent: str, tmp_path: Path) -> None:
+    variables = {"TRIPLANE_BOOTSTRAP": silent, "TRIPLANE_STATE_DIR": str(tmp_path / "s")}
+    ran = triplane("status", cwd=tmp_path, variables=variables)
+    assert ran.code == 1
+    assert silent in ran.out
+    assert "Traceback" not in ran.err
+    assert silent in triplane("status", "--json", cwd=tmp_path, variables=variables).json["problem"]

@@ -1,0 +1,121 @@
+"""The kill switch from the command line, with the order process dead, alive and standing still."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker.gateways import eventually
+from tests.cli.command import Ran, triplane, variables_of
+from tests.order_plane.world import OrderWorld
+from triplane.runtime.settings import Settings
+
+
+def kill(state: Path, *arguments: str) -> Ran:
+    """`triplane kill ...` where nothing runs."""
+    variables = {"TRIPLANE_STATE_DIR": str(state), "TRIPLANE_ACCOUNT": "DU1234567", "TRIPLANE_GATEWAY_PORT": "9"}
+    return triplane("kill", *arguments, cwd=state.parent, variables=variables)
+
+
+def test_trip_status_and_rearm_without_kafka_gateway_or_order_process(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert kill(state, "status").out.splitlines()[0] == "not tripped"
+    ran = kill(state, "trip", "--reason", "a drill", "--actor", "ada", "--json")
+    assert ran.code == 0
+    assert ran.json["tripped"] is True
+    assert ran.json["order_process"] == "dead"
+    file = json.loads((state / "KILL").read_text())
+    assert (file["actor"], file["reason"], file["scope"]) == ("ada", "a drill", "account")
+    assert "could not be asked to cancel" in " ".join(ran.json["lines"])
+    found = kill(state, "status", "--json").json
+    assert found["tripped"] is True
+    text = kill(state, "status").out
+    assert text.startswith("tripped")
+    assert "a drill" in text
+    doctor = triplane("doctor", "--json", cwd=tmp_path, variables={"TRIPLANE_STATE_DIR": str(state)}).json
+    assert any(finding["what"] == "kill switch" and finding["found"] == "tripped" for finding in doctor)
+    ran = kill(state, "rearm", "--reason", "drill over", "--actor", "ada")
+    assert ran.code == 0
+    assert not (state / "KILL").exists()
+    assert kill(state, "status", "--json").json["tripped"] is False
+
+
+@pytest.mark.parametrize(
+    "arguments", [("rearm", "--reason", " ", "--actor", "ada"), ("trip", "--reason", "")], ids=["rearm", "trip"]
+)
+def test_an_empty_name_or_reason_does_nothing(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    ran = kill(tmp_path / "state", *arguments)
+    assert ran.code == 1
+    assert "a name and a reason are required" in ran.sentence
+    assert not (tmp_path / "state" / "KILL").exists()
+
+
+def test_a_touched_file_is_a_tripped_switch(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "KILL").touch()
+    assert kill(state, "status").out.startswith("tripped")
+
+
+def test_a_state_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a folder should be")
+    ran = kill(tmp_path / "state", "trip", "--reason", "r")
+    assert ran.code == 1
+    assert "state" in ran.sentence
+
+
+@pytest.fixture
+def world(settings: Settings, tmp_path: Path) -> Iterator[OrderWorld]:
+    made = OrderWorld(settings, tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.integration
+def test_a_living_order_process_holds_within_a_second_and_is_rearmed(world: OrderWorld, tmp_path: Path) -> None:
+    def verb(*arguments: str) -> Ran:
+        return triplane("kill", *arguments, cwd=tmp_path, variables=variables_of(world.settings))
+
+    world.open_market()
+    process = world.start().ready()
+    assert verb("status", "--json").json["order_process"] == "answers"
+    began = time.monotonic()
+    ran = verb("trip", "--reason", "too good to be true", "--actor", "ada", "--json")
+    assert ran.code == 0, ran
+    assert ran.json["order_process"] == "told"
+    assert ran.json["cancels"] == "asked"
+    assert time.monotonic() - began < 20  # a process start on a busy machine; the hold itself is the next line
+    assert process.metric("triplane_kill_switch_tripped") == 1
+    world.intents(KO=300)
+    eventually(
+        lambda: any(d["code"].startswith("KILL") for d in world.records("order.decisions")),
+        20,
+        "a denial by the kill switch",
+    )
+    assert world.gateway.sent() == {}
+    status = verb("status").out
+    assert "too good to be true" in status
+    # Standing still it cannot be re-armed, and that is said; the file stays.
+    process.signal(signal.SIGSTOP)
+    refused = verb("rearm", "--reason", "over", "--actor", "ada")
+    assert refused.code == 1
+    assert "does not answer" in refused.sentence
+    assert verb("status", "--json").json["order_process"] == "silent"
+    tripped = verb("trip", "--reason", "again", "--actor", "ada", "--json").json
+    assert tripped["order_process"] == "silent"
+    assert tripped["cancels"] == "asked"  # by the reserved client id, past the process
+    os.kill(process.pid, signal.SIGCONT)
+    eventually(lambda: verb("status", "--json").json["order_process"] == "answers", 20, "the process answers again")
+    ran = verb("rearm", "--reason", "over", "--actor", "ada")
+    assert ran.code == 0, ran
+    assert "re-armed by ada" in ran.out
+    eventually(lambda: process.metric("triplane_kill_switch_tripped") == 0, 10, "re-armed")
+    assert not (world.settings.state_dir / "KILL").exists()

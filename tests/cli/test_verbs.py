@@ -1,0 +1,292 @@
+"""Every verb as its own process, without an installation: help, usage errors, what is missing, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.cli.command import LINE, ROOT, environment, triplane
+from tests.integration.demonstrations import eventually
+from triplane.cli.main import app
+
+VERBS = {
+    (): ("demo", "up", "status", "doctor", "replay", "explain", "config", "assets", "kill", "kafka", "topics"),
+    ("demo",): ("--sessions", "--keep", "--seed", "--directory", "--json"),
+    ("up",): ("--sessions", "--registry"),
+    ("down",): ("--json",),
+    ("status",): ("--json",),
+    ("doctor",): ("--json",),
+    ("explain",): ("--json", "ACCOUNT/SEQ/SYMBOL"),
+    ("replay",): ("--verify", "--quiet", "--json"),
+    ("config",): ("check", "diff", "history"),
+    ("config", "check"): ("--json",),
+    ("config", "diff"): ("--json",),
+    ("config", "history"): ("--json",),
+    ("assets",): ("check", "add"),
+    ("assets", "check"): ("--json",),
+    ("assets", "add"): ("--type", "--dry-run"),
+    ("kill",): ("trip", "rearm", "status"),
+    ("kill", "trip"): ("--reason", "--actor", "--scope"),
+    ("kill", "rearm"): ("--reason", "--actor"),
+    ("kill", "status"): ("--json",),
+    ("kafka",): ("up", "down", "status"),
+    ("kafka", "up"): ("--registry",),
+    ("kafka", "down"): ("--help",),
+    ("kafka", "status"): ("--json",),
+    ("topics",): ("create", "list", "diff"),
+    ("topics", "create"): ("--help",),
+    ("topics", "list"): ("--json",),
+    ("topics", "diff"): ("--json",),
+    ("schemas",): ("lock", "list"),
+    ("schemas", "lock"): ("--help",),
+    ("schemas", "list"): ("--json",),
+    ("data",): ("run",),
+    ("strategy",): ("run",),
+    ("order",): ("run",),
+    ("control",): ("run",),
+    ("paper",): ("run", "providers"),
+    ("data", "run"): ("TRIPLANE_",),
+}
+
+
+def test_every_verb_of_the_command_is_in_the_table() -> None:
+    def names(typer_app, before=()):
+        for command in typer_app.registered_commands:
+            yield (*before, command.name)
+        for group in typer_app.registered_groups:
+            yield (*before, group.name)
+            yield from names(group.typer_instance, (*before, group.name))
+
+    planes = {(plane, "run") for plane in ("strategy", "order", "control", "paper")} | {("paper", "providers")}
+    assert set(names(app)) == (set(VERBS) | planes) - {()}
+
+
+@pytest.mark.parametrize("verb", [(), ("demo",), ("kill", "trip")], ids=lambda verb: " ".join(verb) or "triplane")
+def test_help_of_a_process(verb: tuple[str, ...], tmp_path: Path) -> None:
+    ran = triplane(*verb, "--help", cwd=tmp_path)
+    assert ran.code == 0, ran
+    assert ran.err == ""
+    missing = [word for word in VERBS[verb] if word not in ran.out]
+    assert not missing, (missing, ran.out)
+    assert list(tmp_path.iterdir()) == []  # asking leaves nothing behind
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: " ".join(verb) or "triplane")
+def test_help(verb: tuple[str, ...]) -> None:
+    ran = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*verb, "--help"])
+    assert ran.exit_code == 0, ran.output
+    missing = [word for word in VERBS[verb] if word not in ran.output]
+    assert not missing, (missing, ran.output)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (("nonsense",), "No such command 'nonsense'"),
+        (("status", "--nonsense"), "--nonsense"),
+        (("kill", "trip"), "Missing option '--reason'"),
+        (("kill", "rearm", "--reason", "r"), "Missing option '--actor'"),
+        (("kill", "trip", "--reason", "r", "--scope", "all"), "--scope is account or own"),
+        (("demo", "--sessions", "1"), "greater than or equal to 2"),
+        (("demo", "--speed", "fast"), "should be a valid number"),
+        (("replay",), "--verify"),
+        (("explain",), "Missing argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_line_is_one_sentence_and_code_2(line: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    ran = triplane(*line, cwd=tmp_path)
+    assert ran.code == 2
+    assert words in ran.sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("explain", "AAPL"),
+        ("replay", "--verify"),
+        ("config", "history"),
+        ("config", "diff"),
+        ("topics", "create"),
+        ("topics", "diff"),
+        ("kafka", "status"),
+    ],
+    ids=" ".join,
+)
+def test_without_an_installation_it_says_how_to_get_one(line: tuple[str, ...], tmp_path: Path) -> None:
+    ran = triplane(*line, cwd=tmp_path)
+    assert ran.code == 1
+    assert "no Kafka is known here: run `triplane up`" in ran.sentence
+    assert "KAFKA_BOOTSTRAP_SERVERS" in ran.sentence
+
+
+def test_status_and_down_of_nothing(tmp_path: Path) -> None:
+    ran = triplane("status", cwd=tmp_path)
+    assert ran.code == 1
+    assert "`triplane up`" in ran.out
+    document = triplane("status", "--json", cwd=tmp_path).json
+    assert document["daemons"] == []
+    assert document["problem"]
+    ran = triplane("down", cwd=tmp_path)
+    assert ran.code == 1
+    assert "nothing is up" in ran.sentence
+
+
+def test_a_damaged_environment_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".triplane").mkdir()
+    (tmp_path / ".triplane" / "environment.json").write_text('{"TRIPLANE_BOOT')
+    ran = triplane("status", cwd=tmp_path)
+    assert ran.code == 1
+    assert "environment.json is damaged" in ran.sentence
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    ran = triplane("down", "--debug", cwd=tmp_path)
+    assert ran.code == 1
+    assert "Traceback" in ran.err
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    """`triplane schemas list | head -1`."""
+    process = subprocess.Popen(
+        [*LINE, "schemas", "list", "--json"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert b"Traceback" not in errors
+    assert process.returncode in (0, 1, 141), errors
+
+
+# Files --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the repository's targets.yaml and assets.csv."""
+    for name in ("targets.yaml", "assets.csv"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def test_config_check(folder: Path) -> None:
+    assert triplane("config", "check", cwd=folder).code == 0
+    assert triplane("config", "check", "--json", cwd=folder).json["ok"] is True
+    path = folder / "targets.yaml"
+    path.write_text(path.read_text().replace("VOL_TARGET: 0.1", "VOL_TARGET: 7"))
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "VOL_TARGET: 7" in text)
+    ran = triplane("config", "check", cwd=folder)
+    assert ran.code == 1
+    assert ran.err == ""
+    (problem,) = [text for text in ran.out.splitlines() if "VOL_TARGET" in text]
+    for part in ("targets.yaml", str(line), "7"):
+        assert part in problem
+    found = triplane("config", "check", "--json", cwd=folder)
+    assert found.code == 1
+    assert found.json["ok"] is False
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "strategy: [", "\x00\x01\x02", "strategy:\n  NO_SUCH: 1\n"],
+    ids=["empty", "torn", "binary", "unknown"],
+)
+def test_config_check_of_corrupt_targets(folder: Path, content: str) -> None:
+    (folder / "targets.yaml").write_text(content)
+    ran = triplane("config", "check", cwd=folder)
+    if content:
+        assert ran.code == 1
+        assert "targets.yaml" in ran.out
+    assert "Traceback" not in ran.out + ran.err
+
+
+def test_assets_check(folder: Path) -> None:
+    found = triplane("assets", "check", "--json", cwd=folder)
+    assert found.code == 0
+    assert len(found.json["tradable"]) == 20
+    assert set(found.json["refused"].values()) == {"CLASS_NOT_TRADED"}
+    path = folder / "assets.csv"
+    path.write_text(path.read_text().replace("US0378331005", "US0378331006"))  # its check digit is wrong
+    bad = triplane("assets", "check", cwd=folder)
+    assert bad.code == 1
+    assert "assets.csv line 2" in bad.out
+    assert triplane("assets", "check", "--json", cwd=folder).code == 1
+    path.unlink()
+    assert "cannot be read" in triplane("assets", "check", cwd=folder).out
+
+
+def test_lists_of_topics_and_schemas(tmp_path: Path) -> None:
+    topics = triplane("topics", "list", "--json", cwd=tmp_path).json
+    schemas = triplane("schemas", "list", "--json", cwd=tmp_path).json
+    assert {topic["owner"] for topic in topics} >= {"data", "strategy", "order", "control"}
+    assert {topic["record"] for topic in topics} <= {entry["record"] for entry in schemas}
+    assert all(topic["topic"] in triplane("topics", "list", cwd=tmp_path).out for topic in topics[:1])
+
+
+def test_doctor_names_each_problem_with_its_remedy(folder: Path) -> None:
+    (folder / "targets.yaml").write_text("strategy:\n  VOL_TARGET: 7\n")
+    ran = triplane(
+        "doctor", "--json", cwd=folder, variables={"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_GATEWAY_PORT": "9"}
+    )
+    assert ran.code == 1
+    problems = {finding["what"]: finding for finding in ran.json if finding["state"] == "problem"}
+    assert set(problems) >= {"configuration", "Kafka", "IB gateway", "account"}
+    assert all(finding["remedy"] for finding in problems.values())
+    text = triplane("doctor", cwd=folder)
+    assert text.code == 1
+    assert "VOL_TARGET" in text.out
+    assert "Traceback" not in text.out + text.err
+
+
+def test_doctor_without_problems(folder: Path) -> None:
+    ran = triplane("doctor", "--json", cwd=folder)
+    assert [f for f in ran.json if f["state"] == "problem"] == []
+    assert ran.code == 0
+
+
+# Daemons ------------------------------------------------------------------------------------------------------------------
+
+
+def test_run_becomes_the_daemon(folder: Path) -> None:
+    """`control run` is the daemon itself: its exit code and its sentence."""
+    variables = {"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_STATE_DIR": str(folder / "state")}
+    ran = triplane("control", "run", cwd=folder, variables=variables)
+    assert ran.code == 69
+    words = [line for line in ran.err.splitlines() if not line.startswith("{")]
+    assert len(words) == 1, ran.err
+    assert "127.0.0.1:9" in words[0]
+
+
+def test_paper_run_passes_arguments_and_signals_on(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    state = tmp_path / "gateway"
+    process = subprocess.Popen(
+        [*LINE, "paper", "run", "--port", str(port), "--http-port", "0", "--state-dir", str(state), "--assets", str(ROOT / "assets.csv"), "--account", "DU1234567", "--hold"],
+        cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        eventually(
+            lambda: (state / "gateway.json").is_file() and (state / "gateway.json").read_text(), 60, "the gateway"
+        )
+        assert json.loads((state / "gateway.json").read_text())["port"] == port
+        os.kill(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 0, errors
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,99 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from triplane.runtime import numerics
+
+numerics.pin()  # before anything imports numpy: byte-identity tests rest on it
+
+import pytest  # noqa: E402
+
+from triplane.runtime.settings import Settings  # noqa: E402
+from triplane.stack import docker  # noqa: E402
+from triplane.stack.kafka import await_ready  # noqa: E402
+from triplane.stack.local import LocalStack, choose  # noqa: E402
+from triplane.stack.ports import HOST, free_ports  # noqa: E402
+from triplane.stack.registry import LocalRegistry  # noqa: E402
+from triplane.stack.topics import create_topics, delete_topics  # noqa: E402
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for `counts` is a counted suite; in full it may take its time."""
+    for item in items:
+        if "counts" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.counted)
+            if os.environ.get("TRIPLANE_FULL") == "1":
+                item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real market, SEC, FRED and IBKR data; the test is skipped where it is absent."""
+    if not (SHARED_DATA / "MANIFEST.csv").is_file():
+        pytest.skip(f"real data is absent: {SHARED_DATA} does not exist")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def counts() -> Callable[[int, int], int]:
+    """Size of a counted suite: `counts(short, full)` is `full` under TRIPLANE_FULL=1."""
+    full = os.environ.get("TRIPLANE_FULL") == "1"
+    return lambda short, long: long if full else short
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Seed of a randomised test, printed with a failure; TRIPLANE_SEED repeats one."""
+    value = int(os.environ.get("TRIPLANE_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+    print(f"{request.node.name}: TRIPLANE_SEED={value}")
+    return value
+
+
+@contextlib.contextmanager
+def _kafka_container() -> Iterator[str]:
+    """A throw-away Kafka; testcontainers' reaper removes it even when the test run is killed."""
+    from testcontainers.core.container import DockerContainer
+
+    port = free_ports(1)[0]
+    container = DockerContainer(docker.KAFKA_IMAGE).with_bind_ports(port, port)
+    for name, value in docker.kafka_environment(HOST, port, "localhost").items():
+        container = container.with_env(name, value)
+    with container:
+        await_ready(f"{HOST}:{port}", 60)
+        yield f"{HOST}:{port}"
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap string of a real Kafka: the given one, else a container, else one node from the jars, for this session."""
+    if choose() == "docker":
+        with _kafka_container() as bootstrap:
+            yield bootstrap
+        return
+    with LocalStack.start(tmp_path_factory.mktemp("kafka")) as stack:
+        yield stack.bootstrap
+
+
+@pytest.fixture(scope="session")
+def registry_url(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real schema registry on the session's Kafka."""
+    with LocalRegistry.start(tmp_path_factory.mktemp("registry"), kafka) as registry:
+        yield registry.url
+
+
+@pytest.fixture
+def settings(kafka: str, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of one test: its own topics (all of the catalogue's, under a prefix) and its own state directory."""
+    prefix = f"t{uuid.uuid4().hex[:10]}."
+    create_topics(kafka, prefix=prefix)
+    yield Settings(bootstrap=kafka, topic_prefix=prefix, state_dir=tmp_path / "state", account="DU1234567")
+    delete_topics(kafka, prefix)

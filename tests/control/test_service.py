@@ -1,0 +1,396 @@
+"""The control daemon as a process against a real Kafka: edit -> record, bad edits, kills, a second writer, commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.control.contents import ASSETS, TARGETS, with_value
+from triplane.control.document import replace_text
+from triplane.runtime.configuration import from_record, parse, to_record
+from triplane.runtime.kafka_in import LogRecord, read_all
+from triplane.runtime.kafka_out import TopicWriter
+from triplane.runtime.settings import Settings
+from triplane.stack.kafka import LocalKafka
+from triplane.stack.topics import create_topics
+
+pytestmark = pytest.mark.integration
+ACTOR = {"actor": "ana", "reason": "drill"}
+
+
+def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
+    """The first true value of `condition`; fails after `timeout_s` wall seconds."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.02)
+
+
+class Control:
+    """The daemon's process, its files, and what it wrote."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.targets = folder / "targets.yaml"
+        self.assets = folder / "assets.csv"
+        self.stderr = folder / "stderr"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = httpx.Client(timeout=20)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.targets.write_text(TARGETS)
+        self.assets.write_text(ASSETS)
+
+    def launch(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start the process without waiting for it."""
+        variables = {
+            "TRIPLANE_BOOTSTRAP": self.settings.bootstrap,
+            "TRIPLANE_TOPIC_PREFIX": self.settings.topic_prefix,
+            "TRIPLANE_STATE_DIR": str(self.settings.state_dir),
+            "TRIPLANE_TARGETS_PATH": str(self.targets),
+            "TRIPLANE_ASSETS_PATH": str(self.assets),
+        }
+        with self.stderr.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "triplane.control"], stderr=out, env={**os.environ, **variables, **environment}
+            )
+        return self.process
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready."""
+        process = self.launch()
+
+        def ready() -> bool:
+            assert process.poll() is None, self.stderr.read_text()
+            try:
+                return self.address() is not None and self.client.get(f"{self.address()}/readyz").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        eventually(ready, "ready")
+
+    def address(self) -> str | None:
+        """Where the running process listens."""
+        path = self.settings.state_dir / "run" / "control.json"
+        if not path.exists() or self.process is None:
+            return None
+        document = json.loads(path.read_text())
+        return document["http"] if document["pid"] == self.process.pid else None
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Signal the process and wait for its end."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(15)
+
+    def get(self, path: str) -> Any:
+        response = self.client.get(f"{self.address()}{path}")
+        return response.json() if response.headers["content-type"].startswith("application/json") else response.text
+
+    def post(self, body: Any, **headers: str) -> httpx.Response:
+        return self.client.post(f"{self.address()}/commands", json=body, headers=headers)
+
+    def log(self, topic: str = "control.config") -> list[LogRecord]:
+        """Everything on a topic."""
+        return read_all(self.settings, [topic])
+
+    def versions(self) -> list[dict[str, Any]]:
+        """Every ConfigVersion on the log."""
+        return [record.value for record in self.log() if record.value is not None]
+
+    def refused(self) -> int:
+        """How many edits the daemon refused."""
+        count: int = self.get("/status")["rejected"]["count"]
+        return count
+
+    def status_seq(self) -> int:
+        """Sequence number in force."""
+        seq: int = self.get("/status")["config"]["seq"]
+        return seq
+
+
+@pytest.fixture
+def control(settings: Settings, tmp_path: Path) -> Iterator[Control]:
+    daemon = Control(settings, tmp_path / "files")
+    yield daemon
+    daemon.client.close()
+    if daemon.process is not None and daemon.process.poll() is None:
+        daemon.end(signal.SIGKILL)
+
+
+def check_chain(versions: list[dict[str, Any]]) -> None:
+    """Sequence numbers without gaps, each version naming the hash before it, each hash fitting its values."""
+    assert [version["seq"] for version in versions] == list(range(1, len(versions) + 1))
+    for before, after in zip([None, *versions], versions, strict=False):
+        assert after["prev_hash"] == (before["hash"] if before else "")
+        assert from_record(after).hash == after["hash"]
+        assert bool(after["changes"]) == (before is not None)
+
+
+def test_an_edit_is_on_the_log_within_a_second_and_a_restart_publishes_nothing(control: Control):
+    control.start()
+    assert [version["seq"] for version in control.versions()] == [1]
+    latencies = []
+    for number, value in enumerate((0.07, 0.08, 0.09), 2):
+        edited = time.monotonic()
+        replace_text(control.targets, with_value("VOL_TARGET", str(value)))
+        eventually(partial(lambda wanted: control.status_seq() == wanted, number), f"version {number}")
+        latencies.append(time.monotonic() - edited)
+    assert max(latencies) < 1.0, latencies
+    versions = control.versions()
+    check_chain(versions)
+    assert versions[1]["changes"] == ["strategy.VOL_TARGET: 0.1 -> 0.07"]
+    assert from_record(versions[-1]).targets.strategy.VOL_TARGET == 0.09
+    assert control.log()[0].key == versions[0]["hash"].encode()
+    assert control.end() == 0
+    control.start()
+    assert control.status_seq() == 4
+    assert control.get("/status")["config"]["offset"] == control.log()[-1].offset
+    assert control.end(signal.SIGKILL) == -signal.SIGKILL
+    # What was edited while nobody watched is taken at the next start.
+    replace_text(control.targets, with_value("VOL_TARGET", "0.05"))
+    control.start()
+    assert control.status_seq() == 5
+    check_chain(control.versions())
+
+
+def test_a_bad_edit_changes_nothing_and_is_told_on_the_terminal_in_the_log_as_metric_and_in_status(control: Control):
+    control.start()
+    text = with_value("BOX_LIM", "25")
+    line = next(number for number, item in enumerate(text.splitlines(), 1) if "BOX_LIM:" in item)
+    replace_text(control.targets, text)
+    eventually(lambda: control.refused() == 1, "the edit is refused")
+    status = control.get("/status")
+    assert status["config"]["seq"] == 1
+    problem = status["rejected"]["problems"][0]
+    sentence = f"targets.yaml line {line}: strategy.BOX_LIM = 25: allowed is a number > 0 and <= 1 (fraction of NAV)"
+    assert problem == {
+        "file": "targets.yaml",
+        "line": line,
+        "parameter": "strategy.BOX_LIM",
+        "value": "25",
+        "allowed": "allowed is a number > 0 and <= 1 (fraction of NAV)",
+        "sentence": sentence,
+    }
+    terminal = control.stderr.read_text()
+    assert f"\n{sentence}\nNothing changed: configuration 1 stays in force.\n" in terminal
+    events = [json.loads(item) for item in terminal.splitlines() if item.startswith("{")]
+    assert [event["problems"] for event in events if event["event"] == "config rejected"] == [[problem]]
+    metrics = control.get("/metrics")
+    assert "triplane_config_rejected_total 1.0" in metrics
+    assert "triplane_config_bad 1.0" in metrics
+    # Refused once, however often the file is looked at; mended, it counts as good again.
+    time.sleep(1.2)  # two comparisons without an event: nothing to wait for, as nothing may happen
+    assert control.refused() == 1
+    replace_text(control.targets, TARGETS)
+    eventually(lambda: "triplane_config_bad 0.0" in control.get("/metrics"), "mended")
+    control.assets.unlink()
+    eventually(lambda: control.refused() == 2, "a missing file is refused")
+    assert "assets.csv: cannot be read (No such file or directory)" in control.stderr.read_text()
+    replace_text(control.assets, ASSETS)
+    eventually(lambda: control.get("/status")["rejected"]["problems"] == [], "back")
+    assert [version["seq"] for version in control.versions()] == [1]
+
+
+def test_torn_writes_and_concurrent_edits_become_whole_versions(control: Control):
+    control.start()
+    # In pieces, with pauses longer than the settling time, ending in a good edit.
+    text = with_value("VOL_TARGET", "0.07")
+    with control.targets.open("w") as file:
+        for start in range(0, len(text), len(text) // 4 + 1):
+            file.write(text[start : start + len(text) // 4 + 1])
+            file.flush()
+            time.sleep(0.25)
+    eventually(lambda: control.status_seq() == 2, "the whole edit")
+    assert control.refused() == 0, "a half-written file is nobody's mistake"
+    # Two editors at once, twenty saves each, both files.
+    writers = [
+        subprocess.Popen([sys.executable, "-c", SAVES, str(path), str(copy)])
+        for path, copy in ((control.targets, control.folder / "a.txt"), (control.assets, control.folder / "b.txt"))
+        if copy.write_text(TARGETS if path == control.targets else ASSETS)
+    ]
+    assert [writer.wait(30) for writer in writers] == [0, 0]
+    final = parse(control.targets.read_text(), control.assets.read_text())
+    eventually(lambda: control.get("/status")["config"]["hash"] == final.hash, "the last edits")
+    versions = control.versions()
+    check_chain(versions)
+    assert control.refused() == 0
+    for version in versions[1:]:
+        config = from_record(version)
+        assert config.targets.strategy.VOL_TARGET in {0.07, *(round(0.1 + number / 100, 2) for number in range(20))}
+        assert (
+            config.targets.model_copy(update={"strategy": parse(TARGETS, ASSETS).targets.strategy})
+            == parse(TARGETS, ASSETS).targets
+        )
+
+
+SAVES = """
+import os, random, sys, time
+path, copy = sys.argv[1:]
+text = open(copy).read()
+random.seed(path)
+for number in range(20):
+    changed = text.replace("VOL_TARGET: 0.1", f"VOL_TARGET: {0.1 + number / 100:.2f}").replace("Apple Inc.", f"Apple {number}")
+    with open(path + ".new", "w") as file:
+        file.write(changed)
+    os.replace(path + ".new", path)
+    time.sleep(random.random() * 0.1)
+"""
+
+
+def test_a_second_daemon_is_refused_and_so_is_a_second_writer(control: Control, settings: Settings, tmp_path: Path):
+    control.start()
+    second = Control(settings, tmp_path / "second")
+    assert second.launch().wait(20) == 78
+    assert "control is already running" in second.stderr.read_text()
+    # A writer elsewhere, which no lock on this machine can keep out: the next edit finds its version and ends the daemon.
+    first = control.versions()[0]
+    foreign = to_record(parse(with_value("VOL_TARGET", "0.2"), ASSETS), first, actor="foreign", event_time=1)
+    writer = TopicWriter(settings, "control")
+    writer.send("control.config", foreign).result(10)
+    writer.close()
+    replace_text(control.targets, with_value("VOL_TARGET", "0.3"))
+    assert control.process is not None
+    assert control.process.wait(20) == 78
+    assert "another control daemon wrote version 2 of control.config; stop it" in control.stderr.read_text()
+    # Whoever starts next continues from the version that was first.
+    control.start()
+    versions = control.versions()
+    assert [(version["seq"], version["actor"] == "foreign") for version in versions] == [
+        (1, False),
+        (2, True),
+        (2, False),
+        (3, False),
+    ]
+    assert versions[3]["prev_hash"] == foreign["hash"]
+
+
+def test_a_start_without_configuration_is_one_clear_end(control: Control):
+    control.assets.write_text(ASSETS.replace("US0378331005", "US0378331006"))
+    assert control.launch().wait(20) == 78
+    told = control.stderr.read_text()
+    assert "control: there is no configuration to start with, and the files hold none:" in told
+    assert "assets.csv line 2: isin = 'US0378331006': check digit does not fit" in told
+    assert "Traceback" not in told
+    assert control.versions() == []
+
+
+def test_a_start_with_bad_files_goes_on_with_the_version_on_the_log(control: Control):
+    control.start()
+    control.end()
+    control.targets.write_text("data: [1,\n")
+    control.start()
+    assert control.status_seq() == 1
+    assert control.refused() == 1
+    replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
+    eventually(lambda: control.status_seq() == 2, "mended")
+
+
+def test_no_kafka_is_one_sentence(control: Control):
+    assert control.launch(TRIPLANE_BOOTSTRAP="127.0.0.1:1").wait(40) == 69
+    assert "Kafka at 127.0.0.1:1 does not answer" in control.stderr.read_text()
+    assert "Traceback" not in control.stderr.read_text()
+
+
+def test_commands_are_published_once_and_only_for_this_machine(control: Control):
+    control.start()
+    answer = control.post({"command": "kill.trip", "arguments": {"scope": "own"}, "command_id": "c1", **ACTOR})
+    assert answer.status_code == 200
+    assert answer.json()["new"] is True
+    assert (
+        control.post({"command": "kill.trip", "arguments": {"scope": "own"}, "command_id": "c1", **ACTOR}).json()["new"]
+        is False
+    )
+    assert control.post({"command": "kill.rearm", "command_id": "c1", **ACTOR}).status_code == 409
+    refusal = control.post({"command": "kill.tripp", **ACTOR})
+    assert refusal.status_code == 400
+    assert "did you mean kill.trip?" in refusal.json()["error"]
+    assert control.post({"command": "kill.trip", **ACTOR}, Origin="http://evil.example").status_code == 403
+    assert control.post({"command": "kill.trip", **ACTOR}, Host="evil.example").status_code == 403
+    assert control.post([1]).status_code == 400
+    assert httpx.post(f"{control.address()}/commands", content=b"{").status_code == 400
+    listed = control.get("/commands")
+    assert set(listed["commands"]) >= {"kill.trip", "kill.rearm", "order.resolve"}
+    records = control.log("control.commands")
+    assert [record.value for record in records] == listed["given"]
+    value = records[0].value
+    assert value is not None
+    assert (value["command"], value["arguments"], value["actor"], value["reason"]) == (
+        "kill.trip",
+        {"scope": "own"},
+        "ana",
+        "drill",
+    )
+    # A repeat after a restart is still the same command.
+    control.end()
+    control.start()
+    assert (
+        control.post({"command": "kill.trip", "arguments": {"scope": "own"}, "command_id": "c1", **ACTOR}).json()["new"]
+        is False
+    )
+    assert len(control.log("control.commands")) == 1
+    assert 'triplane_commands_total{command="kill.trip"}' not in control.get("/metrics")
+
+
+def test_a_daemon_killed_at_any_moment_leaves_a_chain_of_whole_versions(
+    control: Control, seed: int, counts: Callable[[int, int], int]
+):
+    import random
+
+    chance = random.Random(seed)
+    rounds = counts(4, 20)
+    for number in range(rounds):
+        control.launch()
+        if number:
+            replace_text(control.targets, with_value("VOL_TARGET", f"{0.1 + number / 100:.2f}"))
+        time.sleep(chance.uniform(0.5, 2.5))
+        control.end(signal.SIGKILL)
+    control.start()
+    final = parse(control.targets.read_text(), ASSETS)
+    assert control.get("/status")["config"]["hash"] == final.hash
+    check_chain(control.versions())
+
+
+def test_an_edit_and_a_command_while_kafka_is_down_are_on_the_log_once_it_is_back(tmp_path: Path):
+    data = tmp_path / "kafka"
+    kafka = LocalKafka.start(data)
+    control: Control | None = None
+    try:
+        create_topics(kafka.bootstrap)
+        control = Control(Settings(bootstrap=kafka.bootstrap, state_dir=tmp_path / "state"), tmp_path / "files")
+        control.start()
+        kafka.kill()
+        replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
+        answer = control.post({"command": "kill.trip", "command_id": "c1", **ACTOR})
+        assert answer.status_code == 503
+        assert "repeat it with this command_id" in answer.json()["error"]
+        eventually(lambda: not control.get("/readyz")["ready"], "not ready while it cannot publish")
+        assert control.status_seq() == 1
+        # Edited again meanwhile: what counts is what stands in the file when Kafka is back.
+        replace_text(control.targets, with_value("VOL_TARGET", "0.08"))
+        kafka = LocalKafka.start(data, int(kafka.bootstrap.rpartition(":")[2]))
+        eventually(lambda: from_record(control.versions()[-1]).targets.strategy.VOL_TARGET == 0.08, "the edit", 60)
+        eventually(lambda: control.get("/readyz")["ready"], "ready again")
+        assert control.post({"command": "kill.trip", "command_id": "c1", **ACTOR}).status_code == 200
+        check_chain(control.versions())
+        assert {record.raw for record in control.log("control.commands")} == {control.log("control.commands")[0].raw}
+    finally:
+        if control is not None:
+            control.client.close()
+            control.end(signal.SIGKILL)
+        kafka.stop()

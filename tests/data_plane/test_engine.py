@@ -1,0 +1,454 @@
+"""The engine: slices, punctuation, quotes, de-duplication, gates and configuration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from data_plane.gates.clock import ClockSample
+from data_plane.observations import Fact, Filing, Malformed, TradeTick, Vintage
+from schemas import catalogue
+from schemas.codec import encode_body
+from tests.data_plane.support import (
+    DAY,
+    STEP,
+    assert_conserved,
+    bar,
+    daily,
+    day_close,
+    day_open,
+    engine,
+    gate_changes,
+    quote,
+    records,
+    run,
+)
+from triplane.domain.targets.data import DataTargets
+from triplane.domain.timestamps import MINUTE, SECOND
+
+NAMES = ("AAA", "BBB", "CCC")
+
+
+def full_step(step: int, price: float = 100.0, names: tuple[str, ...] = NAMES) -> list:
+    return [bar(name, step, price) for name in names]
+
+
+def test_a_slice_goes_out_with_the_last_expected_name() -> None:
+    machine = engine()
+    assert run(machine, full_step(0)[:2]) == []
+    assert machine.pending() == {"ibkr": 2}
+    outputs = machine.take(full_step(0)[2])
+    [record] = records(outputs, "data.bars")
+    assert record["symbols"] == ["AAA", "BBB", "CCC"]
+    assert record["missing"] == []
+    assert (record["event_time"], record["available_time"]) == (day_open() + STEP, day_open() + STEP)
+    assert (record["interval"], record["session"], record["history"], record["config_hash"]) == (
+        "5s",
+        DAY,
+        False,
+        "hash-1",
+    )
+    assert record["close"] == [100.0] * 3
+    assert record["trades"] == [10] * 3
+    for output in outputs:
+        encode_body(
+            catalogue.load()[output.topic].record, output.record
+        )  # what the engine makes is what the schema takes
+    assert_conserved(machine)
+
+
+def test_the_next_interval_ends_an_incomplete_one_and_absent_names_are_not_waited_for() -> None:
+    machine = engine(COMPLETENESS_MIN=0.5)
+    run(machine, full_step(0))
+    outputs = run(machine, [bar("AAA", 1), bar("CCC", 1), bar("AAA", 2)])
+    [record] = records(outputs, "data.bars")
+    assert (record["symbols"], record["missing"]) == (["AAA", "CCC"], ["BBB"])
+    # BBB is not waited for any more ...
+    [record] = records(run(machine, [bar("CCC", 2)]), "data.bars")
+    assert record["missing"] == ["BBB"]
+    # ... is late once when it is back, and waited for again after that.
+    assert run(machine, [bar("BBB", 2)]) == []
+    assert machine.ledger.dropped["ibkr", "LATE"] == 1
+    assert records(run(machine, [bar("AAA", 3), bar("CCC", 3)]), "data.bars") == []
+    [record] = records(run(machine, [bar("BBB", 3)]), "data.bars")
+    assert record["missing"] == []
+    assert_conserved(machine)
+
+
+def test_time_ends_an_interval_when_nothing_else_comes() -> None:
+    machine = engine()
+    run(machine, [bar("AAA", 0)])
+    assert records(machine.advance("ibkr", day_open() + STEP + 4 * SECOND), "data.bars") == []
+    [record] = records(machine.advance("ibkr", day_open() + 2 * STEP), "data.bars")
+    assert record["symbols"] == ["AAA"]
+
+
+def test_repeated_late_early_and_unknown_bars_are_counted() -> None:
+    machine = engine()
+    run(machine, [bar("AAA", 5), bar("AAA", 5), bar("ZZZ", 5), bar("BBB", 4)])
+    assert machine.ledger.deduplicated["ibkr"] == 1
+    assert machine.ledger.dropped["ibkr", "NOT_IN_UNIVERSE"] == 1
+    assert machine.ledger.dropped["ibkr", "LATE"] == 1
+    assert machine.take(bar("BBB", 5)._replace(start=day_open() + 1))[0].record["code"] == "SCHEMA_BAD_TIME"
+    night = [bar(name, 0)._replace(start=day_close() + 3_600 * SECOND) for name in NAMES]
+    assert [o.topic for o in run(machine, night)].count("data.bars") == 1  # the interval that was running
+    assert machine.ledger.dropped["ibkr", "OUTSIDE_SESSION"] == 1  # only the name of the last slice was waited for
+    assert machine.ledger.dropped["ibkr", "LATE"] == 3
+    assert_conserved(machine)
+
+
+def test_a_bad_print_is_taken_out_alone() -> None:
+    machine = engine(COMPLETENESS_MIN=0.5)
+    run(machine, full_step(0))
+    outputs = run(machine, [bar("AAA", 1), bar("BBB", 1, 10_000.0), bar("CCC", 1)])
+    [record] = records(outputs, "data.bars")
+    assert (record["symbols"], record["missing"]) == (["AAA", "CCC"], ["BBB"])
+    [bad] = records(outputs, "data.quarantine")
+    assert (bad["symbol"], bad["code"], bad["topic"]) == ("BBB", "UNIT_100X", "data.bars")
+    assert b'"close":10000.0' in bad["raw"]
+    assert gate_changes(outputs) == [("price_sanity", "BBB", False, "UNIT_100X")]
+    outputs = run(machine, [*full_step(2), *full_step(3)])
+    assert gate_changes(outputs) == [("price_sanity", "BBB", True, "")]
+    assert_conserved(machine)
+
+
+def test_an_incomplete_slice_closes_the_completeness_gate() -> None:
+    machine = engine(COMPLETENESS_MIN=0.9)
+    run(machine, full_step(0))
+    outputs = run(machine, [bar("AAA", 1), bar("BBB", 1), bar("AAA", 2)])
+    assert gate_changes(outputs) == [("completeness", "main", False, "INCOMPLETE")]
+    # History may lack names that were listed later.
+    assert gate_changes(engine().take(daily("2018-01-18", {"AAA": 1.0}))) == []
+
+
+def test_a_silent_name_is_noticed_by_the_slices_of_the_others_and_a_silent_source_by_time() -> None:
+    machine = engine(BAR_FRESHNESS_S=10, COMPLETENESS_MIN=0.1)
+    run(machine, full_step(0))
+    outputs = run(machine, [bar(name, step) for step in range(1, 5) for name in ("AAA", "BBB")])
+    assert ("freshness", "CCC", False, "DATA_STALE") in gate_changes(outputs)
+    now = day_open() + 5 * STEP
+    assert machine.advance("ibkr", now + 4 * SECOND) == []
+    outputs = machine.advance("ibkr", now + 15 * SECOND)
+    [pulse] = records(outputs, "data.bars")
+    assert (pulse["event_time"], pulse.get("symbols", []), pulse.get("missing", [])) == (now + 2 * STEP, [], [])
+    assert gate_changes(outputs) == [("freshness", "", False, "SOURCE_SILENT")]
+    assert machine.source_age("ibkr", now + 15 * SECOND) == 15
+    # A bar of the interval that a punctuation has closed comes too late.
+    assert machine.take(bar("AAA", 6)) == []
+    assert machine.ledger.dropped["ibkr", "LATE"] == 1
+    outputs = run(machine, [item for step in range(20, 23) for item in full_step(step)])
+    assert ("freshness", "CCC", True, "") in gate_changes(outputs)
+    assert ("freshness", "", True, "") in gate_changes(outputs)
+
+
+def test_a_leap_of_the_market_clock_makes_nobody_stale() -> None:
+    machine = engine(BAR_FRESHNESS_S=10)
+    run(machine, full_step(0))
+    later = day_open() + 5 * 60 * MINUTE
+    machine.resume("ibkr", later)
+    assert machine.advance("ibkr", later) == []
+    assert machine.source_age("ibkr", later) == 0
+    # Outside sessions nothing is expected either.
+    machine.resume("ibkr", day_close())
+    assert machine.advance("ibkr", day_close() + 60 * MINUTE) == []
+
+
+def test_no_punctuation_before_anything_was_expected() -> None:
+    assert engine().advance("ibkr", day_open() + 60 * MINUTE) == []
+    assert engine().source_age("ibkr", day_open()) == 0.0
+
+
+def test_quotes_travel_with_the_bars_once_an_interval() -> None:
+    machine = engine()
+    start = day_open()
+    outputs = run(
+        machine,
+        [
+            quote("AAA", start + SECOND),
+            quote("AAA", start + 2 * SECOND, 99.98),
+            quote("BBB", start + SECOND),
+            *full_step(0),
+        ],
+    )
+    [record] = records(outputs, "data.quotes")
+    assert record["symbols"] == ["AAA", "BBB"]
+    assert record["bid"] == [99.98, 99.99]
+    assert record["quote_time"] == [start + 2 * SECOND, start + SECOND]
+    assert record["status"] == ["live", "live"]
+    assert record["halted"] == [False, False]
+    # The slice precedes the bars of the same instant, so that a cut made for these bars has it.
+    topics = [output.topic for output in outputs]
+    assert topics.index("data.quotes") < topics.index("data.bars")
+    assert machine.ledger.dropped["ibkr", "CONFLATED"] == 1
+    # Without anything new there is no slice; with something new for one name all known names are told.
+    assert records(run(machine, full_step(1)), "data.quotes") == []
+    [record] = records(run(machine, [quote("BBB", start + 11 * SECOND), *full_step(2)]), "data.quotes")
+    assert record["symbols"] == ["AAA", "BBB"]
+    assert_conserved(machine)
+
+
+def test_a_bad_quote_is_taken_out_until_a_good_one_comes() -> None:
+    machine = engine(GATE_REOPEN_SLICES=1)
+    start = day_open()
+    outputs = run(
+        machine, [quote("AAA", start, 101.0, 100.0), quote("BBB", start, 100.0, 100.0, "delayed"), *full_step(0)]
+    )
+    [record] = records(outputs, "data.quotes")
+    assert (record["symbols"], record["status"]) == (["BBB"], ["delayed"])
+    [bad] = records(outputs, "data.quarantine")
+    assert (bad["symbol"], bad["code"], bad["topic"]) == ("AAA", "BID_ABOVE_ASK", "data.quotes")
+    assert gate_changes(outputs) == [("quote_sanity", "AAA", False, "BID_ABOVE_ASK")]
+    outputs = run(machine, [quote("AAA", start + STEP), *full_step(1)])
+    assert records(outputs, "data.quotes")[0]["symbols"] == ["AAA", "BBB"]
+    assert gate_changes(outputs) == [("quote_sanity", "AAA", True, "")]
+    assert machine.take(quote("ZZZ", start)) == []
+    assert machine.take(quote("AAA", 7))[0].record["code"] == "SCHEMA_BAD_TIME"
+    assert_conserved(machine)
+
+
+def test_stale_quotes_close_their_names_gate() -> None:
+    machine = engine(QUOTE_FRESHNESS_S=10)
+    start = day_open()
+    run(
+        machine,
+        [quote("AAA", start + SECOND), quote("BBB", start + SECOND), quote("CCC", start + SECOND), *full_step(0)],
+    )
+    outputs = [o for step in range(1, 5) for o in run(machine, [quote("AAA", start + step * STEP), *full_step(step)])]
+    assert [change for change in gate_changes(outputs) if change[1] == "BBB"] == [
+        ("quote_freshness", "BBB", False, "DATA_STALE")
+    ]
+
+
+def test_trades_are_judged_against_the_last_close() -> None:
+    machine = engine()
+    run(machine, full_step(0))
+    time = day_open() + 6 * SECOND
+    trades = [
+        TradeTick("ibkr", "AAA", time, 100.1, 5.0),
+        TradeTick("ibkr", "AAA", time, 10_010.0, 5.0),
+        TradeTick("ibkr", "BBB", time, 99.0, 1.0),
+    ]
+    outputs = run(machine, [*trades, *full_step(1)])
+    [record] = records(outputs, "data.trades")
+    assert (record["symbols"], record["price"], record["size"]) == (["AAA", "BBB"], [100.1, 99.0], [5.0, 1.0])
+    assert [bad["code"] for bad in records(outputs, "data.quarantine")] == ["UNIT_100X"]
+    assert machine.take(TradeTick("ibkr", "ZZZ", time, 1.0, 1.0)) == []
+    assert machine.take(TradeTick("ibkr", "AAA", time, math.nan, 1.0))[0].record["code"] == "SCHEMA_NOT_A_NUMBER"
+    assert_conserved(machine)
+
+
+def test_a_second_backfill_publishes_nothing() -> None:
+    days = {"2018-01-17": 100.0, "2018-01-18": 101.0}
+    slices = [daily(day, dict.fromkeys(NAMES, price)) for day, price in days.items()]
+    machine = engine()
+    first = run(machine, slices)
+    assert len(records(first, "data.bars")) == 2
+    assert run(machine, slices) == []
+    # Neither does one after a restart that has read the topic, whatever became of the names.
+    restarted = engine()
+    restarted.remember("data.bars", records(first, "data.bars"))
+    assert run(restarted, slices) == []
+    assert restarted.ledger.deduplicated["ibkr"] == 6
+    # It knows the last closes as well: a bad print after the restart is caught.
+    outputs = restarted.take(daily("2018-01-19", {"AAA": 10_000.0, "BBB": 101.0, "CCC": 101.0}))
+    assert [bad["code"] for bad in records(outputs, "data.quarantine")] == ["UNIT_100X"]
+    assert_conserved(restarted)
+
+
+def test_a_restart_in_a_session_continues_after_the_last_slice() -> None:
+    machine = engine()
+    before = run(machine, [quote("AAA", day_open()), TradeTick("ibkr", "AAA", day_open(), 100.0, 1.0), *full_step(0)])
+    restarted = engine()
+    for topic in ("data.bars", "data.quotes", "data.trades", "data.quarantine"):
+        restarted.remember(topic, records(before, topic))
+    assert run(restarted, full_step(0)) == []
+    assert restarted.ledger.dropped["ibkr", "LATE"] == 3
+    # A quote slice of the same instant would be a second record with one identity.
+    assert restarted.advance("ibkr", day_open() + STEP) == []
+    assert len(records(run(restarted, full_step(1)), "data.bars")) == 1
+
+
+def test_minutes_are_published_once_and_in_order() -> None:
+    end = day_open() + MINUTE
+    minute = replace(
+        daily(DAY, dict.fromkeys(NAMES, 100.0), history=False), interval="1m", event_time=end, available_time=end
+    )
+    machine = engine()
+    assert len(records(machine.take(minute), "data.bars")) == 1
+    assert machine.take(minute) == []
+    later = replace(minute, event_time=end + MINUTE, available_time=end + MINUTE)
+    assert len(records(machine.take(later), "data.bars")) == 1
+
+
+def test_names_outside_the_universe_leave_a_slice_and_a_broken_slice_is_quarantined_name_by_name() -> None:
+    machine = engine()
+    outputs = machine.take(daily("2018-01-18", {"AAA": 100.0, "ZZZ": 5.0}))
+    assert records(outputs, "data.bars")[0]["symbols"] == ["AAA"]
+    assert machine.ledger.dropped["ibkr", "NOT_IN_UNIVERSE"] == 1
+    broken = replace(daily("2018-01-19", {"AAA": 100.0, "BBB": 5.0}), values=np.zeros((1, 6)))
+    outputs = machine.take(broken)
+    assert {(bad["symbol"], bad["code"]) for bad in records(outputs, "data.quarantine")} == {
+        ("AAA", "SCHEMA_SHAPE"),
+        ("BBB", "SCHEMA_SHAPE"),
+    }
+    assert gate_changes(outputs) == [("schema", "", False, "SCHEMA_SHAPE")]
+    assert_conserved(machine)
+
+
+def test_an_unreadable_payload_is_kept_once() -> None:
+    machine = engine()
+    item = Malformed("edgar", "data.facts", "AAA", "BODY_MALFORMED", "not JSON", b"<html>", day_open())
+    outputs = machine.take(item)
+    [record] = records(outputs, "data.quarantine")
+    assert (record["raw"], record["partition"], record["offset"]) == (b"<html>", -1, -1)
+    assert gate_changes(outputs) == [("schema", "", False, "BODY_MALFORMED")]
+    assert records(machine.take(replace(item, time=day_open() + 1)), "data.quarantine") == []
+    restarted = engine()
+    restarted.remember("data.quarantine", [record])
+    assert records(restarted.take(item), "data.quarantine") == []
+    assert_conserved(machine)
+
+
+def _filing(accession: str, *values: float, available: int = 10**18) -> Filing:
+    facts = tuple(Fact(f"us-gaap:C{i}", "shares", 0, 10**17, value, 2017, "FY") for i, value in enumerate(values))
+    return Filing("edgar", "AAA", 7, accession, "10-K", "2018-01-19", "", available, facts)
+
+
+def test_facts_pass_value_by_value() -> None:
+    machine = engine(FACT_JUMP_MAX=10)
+    [first] = records(machine.take(_filing("1", 100.0, 200.0)), "data.facts")
+    assert (first["fact_id"], first["values"]) == ("AAA/1", [100.0, 200.0])
+    assert machine.take(_filing("1", 100.0, 200.0)) == []
+    outputs = machine.take(_filing("2", 100_000.0, 210.0))
+    assert records(outputs, "data.facts")[0]["values"] == [210.0]
+    assert [bad["code"] for bad in records(outputs, "data.quarantine")] == ["FACT_JUMP"]
+    assert gate_changes(outputs) == [("fact_sanity", "AAA", False, "FACT_JUMP")]
+    # Twice and equal is one, twice and different is none.
+    filing = _filing("3", 100.0)
+    outputs = machine.take(replace(filing, facts=(*filing.facts, *filing.facts, filing.facts[0]._replace(value=101.0))))
+    assert records(outputs, "data.facts")[0]["values"] == [100.0]
+    assert [bad["code"] for bad in records(outputs, "data.quarantine")] == ["FACT_CONFLICT"]
+    outputs = machine.take(_filing("", 1.0))
+    assert records(outputs, "data.facts") == []
+    assert gate_changes(outputs)[-1] == ("schema", "", False, "SCHEMA_NO_IDENTITY")
+    assert_conserved(machine)
+    restarted = engine(FACT_JUMP_MAX=10)
+    restarted.remember("data.facts", [first])
+    assert [bad["code"] for bad in records(restarted.take(_filing("9", 1e6)), "data.quarantine")] == ["FACT_JUMP"]
+
+
+def test_vintages_pass_value_by_value() -> None:
+    machine = engine(MACRO_JUMP_MAX=1)
+    day = 86_400 * SECOND
+
+    def vintage(start: str, *values: tuple[int, float]) -> Vintage:
+        return Vintage(
+            "fred", "DTB3", "Percent", start, 10**18, False, tuple((date * day, value) for date, value in values)
+        )
+
+    outputs = machine.take(vintage("2018-01-19", (1, 1.4), (2, math.nan), (3, 9.9)))
+    [record] = records(outputs, "data.macro")
+    assert (record["vintage_id"], record["observation_time"]) == ("DTB3/2018-01-19", [day, 2 * day])
+    assert [bad["code"] for bad in records(outputs, "data.quarantine")] == ["MACRO_JUMP"]
+    assert machine.take(vintage("2018-01-19", (1, 1.4))) == []
+    restarted = engine(MACRO_JUMP_MAX=1)
+    restarted.remember("data.macro", [record])
+    assert [bad["code"] for bad in records(restarted.take(vintage("2018-01-22", (4, 7.0))), "data.quarantine")] == [
+        "MACRO_JUMP"
+    ]
+    assert records(machine.take(vintage("", (1, 1.4))), "data.macro") == []
+    assert_conserved(machine)
+
+
+def test_clock_and_provider_gates() -> None:
+    machine = engine(GATE_REOPEN_SLICES=2)
+    now = day_open()
+    assert machine.compare_clock("ibkr", ClockSample("gateway", now, SECOND), now) == []
+    assert gate_changes(machine.compare_clock("ibkr", ClockSample("gateway", now, 9 * SECOND), now)) == [
+        ("clock", "", False, "CLOCK_SKEWED")
+    ]
+    assert gate_changes(machine.compare_clock("ibkr", "no answer", now)) == [("clock", "", False, "CLOCK_UNKNOWN")]
+    machine.compare_clock("ibkr", ClockSample("gateway", now, 0), now)
+    assert gate_changes(machine.compare_clock("ibkr", ClockSample("gateway", now, 0), now)) == [("clock", "", True, "")]
+    assert gate_changes(machine.source_state("edgar", False, "gone", now)) == [("freshness", "", False, "SOURCE_DOWN")]
+    assert gate_changes(machine.source_state("edgar", True, "", now)) == [("freshness", "", True, "")]
+    assert machine.source_state("edgar", True, "", now) == []
+
+
+def test_a_new_configuration_counts_from_the_next_slice() -> None:
+    machine = engine(BAR_JUMP_MAX=0.15)
+    run(machine, full_step(0))
+    run(machine, full_step(1)[:2])
+    assert machine.configure(NAMES, DataTargets(BAR_JUMP_MAX=0.5), "hash-2") == []
+    [record] = records(run(machine, full_step(1)[2:]), "data.bars")
+    assert record["config_hash"] == "hash-2"
+    assert len(records(run(machine, full_step(2, 130.0)), "data.bars")[0]["symbols"]) == 3
+    assert machine.targets.BAR_JUMP_MAX == 0.5
+
+
+def test_a_changed_universe_publishes_what_was_begun_and_keeps_what_is_known() -> None:
+    machine = engine()
+    run(
+        machine,
+        [
+            daily("2018-01-18", dict.fromkeys(NAMES, 100.0)),
+            *full_step(0),
+            quote("AAA", day_open() + 6 * SECOND),
+            bar("AAA", 1),
+        ],
+    )
+    outputs = machine.configure(("CCC", "DDD", "AAA"), DataTargets(), "hash-2")
+    assert [o.topic for o in outputs if o.topic != "data.gates"] == ["data.quotes", "data.bars"]
+    assert machine.pending() == {"ibkr": 0}
+    assert machine.names == ("CCC", "DDD", "AAA")
+    outputs = run(machine, [bar("AAA", 2), bar("DDD", 2, 7.0), bar("CCC", 2, 10_000.0)])
+    [record] = records(outputs, "data.bars")
+    assert (record["symbols"], record["missing"]) == (["DDD", "AAA"], ["CCC"])  # CCC's last close is still known
+    run(machine, [bar("BBB", 3)])
+    assert machine.ledger.dropped["ibkr", "NOT_IN_UNIVERSE"] == 1
+    assert_conserved(machine)
+
+
+def test_the_end_of_a_run_holds_nothing_back() -> None:
+    machine = engine()
+    outputs = run(
+        machine,
+        [
+            *full_step(0),
+            quote("BBB", day_open() + 6 * SECOND),
+            TradeTick("ibkr", "CCC", day_open() + 6 * SECOND, 100.0, 1.0),
+            bar("AAA", 1),
+        ],
+    )
+    outputs += machine.flush()
+    assert machine.pending() == {"ibkr": 0}
+    assert_conserved(machine)
+    assert machine.flush() == []
+    quotes_only = engine()
+    run(quotes_only, [quote("AAA", day_open() + SECOND)])
+    assert [o.topic for o in quotes_only.flush()] == ["data.quotes"]
+
+
+def test_what_did_not_reach_its_topic_may_be_loaded_again() -> None:
+    machine = engine()
+    slice_ = daily("2018-01-18", dict.fromkeys(NAMES, 100.0))
+    [bars] = records(machine.take(slice_), "data.bars")
+    [facts] = records(machine.take(_filing("1", 100.0)), "data.facts")
+    machine.published.forget("data.bars", bars)
+    machine.published.forget("data.facts", facts)
+    machine.published.forget("data.gates", {})
+    assert records(machine.take(slice_), "data.bars") == [bars]
+    assert records(machine.take(_filing("1", 100.0)), "data.facts") == [facts]
+
+
+def test_gates_that_an_earlier_run_closed_stay_closed() -> None:
+    machine = engine(GATE_REOPEN_SLICES=1)
+    changes = records(
+        run(machine, [*full_step(0), bar("AAA", 1, 10_000.0), bar("BBB", 1), bar("CCC", 1)]), "data.gates"
+    )
+    restarted = engine(GATE_REOPEN_SLICES=1)
+    restarted.remember("data.gates", changes)
+    assert not restarted.gates.is_open("price_sanity", "ibkr", "AAA")
+    assert ("price_sanity", "AAA", True, "") in gate_changes(run(restarted, full_step(2)))

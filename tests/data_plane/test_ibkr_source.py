@@ -1,0 +1,321 @@
+"""The IBKR source and the broker's market data against the real paper gateway process, in good weather and bad."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_plane.engine import DataEngine
+from data_plane.observations import TradeTick
+from data_plane.outputs import Output
+from data_plane.sources.ibkr import IbkrSource
+from data_plane.sources.ibkr_requests import pivot
+from data_plane.speed import Speed
+from tests.broker.gateways import GatewayProcess
+from tests.data_plane.support import Bench, assert_conserved, config, day_close, day_open
+from triplane.broker.contracts import make_contract, resolve
+from triplane.broker.market_data import BarHandler, HistoricalBars, MarketFeed, _side
+from triplane.broker.session import BrokerSession
+from triplane.domain.timestamps import MINUTE, SECOND
+from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.settings import Settings
+
+ACCOUNT = "DU1234567"
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+    """Its clock stands before the first session."""
+    process = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", "3")
+    yield process
+    process.stop()
+
+
+class Rig(Bench):
+    """A bench with an engine behind it, as the service has."""
+
+    def __init__(self, settings: Settings, **data: object) -> None:
+        super().__init__(settings, config(**data), 0)
+        names = [asset.symbol for asset in self.context.assets()]
+        self.engine = DataEngine("main", names, self.config.targets.data, "h")
+        self.outputs: list[Output] = []
+        self.blocked: list[str] = []
+        context = self.context
+        context.published = self.engine.published
+        context.take = self.take
+        context.tell_time = self.tell_time
+        context.resume = self.engine.resume
+        context.advance = lambda source, now: self.outputs.extend(self.engine.advance(source, now))
+        context.source_age = lambda source: self.engine.source_age(source, self.clock.now())
+        context.compare_clock = lambda source, sample: self.outputs.extend(
+            self.engine.compare_clock(source, sample, self.clock.now())
+        )
+        context.blocked = lambda source, why: self.blocked.append(why)
+
+    def tell_time(self, now: int) -> None:
+        self.clock.advance(now)
+
+    def take(self, observation: Any) -> None:
+        self.taken.append(observation)
+        self.outputs.extend(self.engine.take(observation))
+
+    def slices(self, interval: str) -> list[dict[str, Any]]:
+        return [
+            o.record
+            for o in self.outputs
+            if o.topic == "data.bars" and o.record["interval"] == interval and o.record.get("symbols")
+        ]
+
+    def quotes(self) -> list[dict[str, Any]]:
+        return [o.record for o in self.outputs if o.topic == "data.quotes"]
+
+    def gates(self) -> list[tuple[str, str, bool, str]]:
+        return [
+            (r["gate"], r["scope"], r["open"], r["code"])
+            for r in (o.record for o in self.outputs if o.topic == "data.gates")
+        ]
+
+
+def rig(gateway: GatewayProcess, **data: object) -> Rig:
+    return Rig(Settings(gateway_port=gateway.port, account=ACCOUNT), BACKFILL_YEARS=0.2, **data)
+
+
+async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def running(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSource]]:
+    """A source that has loaded its history and follows; the market stands at 15:25 of the first session."""
+    bench = rig(gateway)
+    source = IbkrSource(bench.context)
+    await source.backfill()
+    task = asyncio.create_task(source.follow())
+    await until(lambda: bench.blocked[-1] == "")
+    await asyncio.to_thread(gateway.advance, to="2018-01-19T15:25")
+    await until(lambda: len(bench.slices("5s")) >= 55)
+    yield bench, source
+    bench.context.stop.set()
+    await asyncio.wait_for(task, 10)
+    await source.close()
+    assert_conserved(bench.engine)
+
+
+async def test_history_then_minutes_then_live(running: tuple[Rig, IbkrSource], gateway: GatewayProcess) -> None:
+    bench, _ = running
+    history = bench.slices("1d")
+    assert len(history) > 40
+    assert [record["session"] for record in history] == sorted(record["session"] for record in history)
+    assert history[-1]["session"] == "2018-01-18"  # the running session's unfinished bar is not history
+    assert all(record["history"] and record["available_time"] == day_close(record["session"]) for record in history)
+    live = bench.slices("5s")
+    assert all(len(record["symbols"]) == 20 and record["event_time"] == record["available_time"] for record in live)
+    await until(lambda: len(bench.slices("1m")) >= 350)
+    minutes = bench.slices("1m")
+    assert minutes[0]["event_time"] == day_open() + MINUTE
+    assert minutes[-1]["event_time"] <= live[0]["event_time"]
+    # Five-second bars aggregate to what the gateway's own minutes would be: they are the same market.
+    assert live[0]["open"] == pytest.approx(minutes[-1]["close"], rel=5e-3)
+    assert bench.quotes()[-1]["status"] == ["live"] * 20
+    assert all(bid < ask for bid, ask in zip(bench.quotes()[-1]["bid"], bench.quotes()[-1]["ask"], strict=True))
+    assert any(isinstance(item, TradeTick) for item in bench.taken)
+    # The close: the session's daily bars, not as history, each equal to the gateway's own aggregate.
+    await asyncio.to_thread(gateway.advance, to="2018-01-19T16:00")
+    await until(lambda: [r["session"] for r in bench.slices("1d")][-1] == "2018-01-19")
+    last = bench.slices("1d")[-1]
+    assert (last["history"], last["available_time"], len(last["symbols"])) == (False, day_close(), 20)
+
+
+async def test_a_cut_connection_comes_back_and_nothing_is_published_twice(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    bench, _source = running
+    before = len(bench.slices("5s"))
+    await asyncio.to_thread(gateway.fault, "drop")
+    await until(lambda: any("connection" in why for why in bench.blocked))
+    await until(lambda: bench.blocked[-1] == "")
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: len(bench.slices("5s")) >= before + 12)
+    for interval in ("1d", "1m", "5s"):
+        ends = [record["event_time"] for record in bench.slices(interval)]
+        assert len(ends) == len(set(ends))
+    assert bench.blocked[-1] == ""
+
+
+async def test_subscriptions_are_made_again_after_1101(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    bench, source = running
+    assert source._feed is not None
+    first = set(source._feed._by_request)
+    await asyncio.to_thread(gateway.fault, "notice", code=1101)
+    await until(lambda: bench.blocked[-2:] == ["subscribing again", ""])
+    assert source._feed is not None
+    assert set(source._feed._by_request).isdisjoint(first)
+    before = len(bench.slices("5s"))
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: len(bench.slices("5s")) >= before + 12)
+    assert bench.slices("5s")[-1]["missing"] == []
+
+
+async def test_a_silent_and_a_delayed_name_are_recognised(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    bench, _ = running
+    await asyncio.to_thread(gateway.fault, "market_data", symbol="KO", mode="silent")
+    await asyncio.to_thread(gateway.fault, "market_data", symbol="XOM", mode="delayed")
+    before = len(bench.slices("5s"))
+    await asyncio.to_thread(gateway.advance, minutes=2)
+    await until(lambda: len(bench.slices("5s")) >= before + 23)
+    last = bench.slices("5s")[-1]
+    assert last["missing"] == ["KO"]
+    assert ("freshness", "KO", False, "DATA_STALE") in bench.gates()
+    quotes = bench.quotes()[-1]
+    status = dict(zip(quotes["symbols"], quotes["status"], strict=True))
+    assert status.pop("XOM") == "delayed"
+    assert set(status.values()) == {"live"}
+    await asyncio.to_thread(gateway.fault, "clear")
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: ("freshness", "KO", True, "") in bench.gates())
+    quotes = bench.quotes()[-1]
+    assert dict(zip(quotes["symbols"], quotes["status"], strict=True))["XOM"] == "live"
+
+
+async def test_a_name_whose_history_is_refused_is_missing_and_the_others_are_not(gateway: GatewayProcess) -> None:
+    bench = rig(gateway)
+    source = IbkrSource(bench.context)
+    await asyncio.to_thread(
+        gateway.fault, "history_error", code=162, text="Historical Market Data Service error message: pacing violation"
+    )
+    await source.backfill()
+    await source.close()
+    missing = {name for record in bench.slices("1d") for name in record["missing"]}
+    assert len(missing) == 1
+    assert all(len(record["symbols"]) == 19 for record in bench.slices("1d"))
+
+
+async def test_nobody_there_is_waited_for(gateway: GatewayProcess) -> None:
+    gateway.stop()
+    bench = rig(gateway)
+    source = IbkrSource(bench.context)
+    task = asyncio.create_task(source.backfill())
+    await until(lambda: len(bench.blocked) >= 2)
+    assert f"no TWS or IB Gateway answers at 127.0.0.1:{gateway.port}" in bench.blocked[0]
+    await asyncio.to_thread(gateway.start)
+    await task
+    assert bench.slices("1d")
+    assert bench.blocked[-1] == "not subscribed yet"
+    await source.close()
+
+
+async def test_a_taken_client_id_is_for_a_person_to_mend(gateway: GatewayProcess) -> None:
+    other = BrokerSession()
+    await other.connect("127.0.0.1", gateway.port, 11, ACCOUNT)
+    source = IbkrSource(rig(gateway).context)
+    with pytest.raises(DaemonExit, match="client id 11 is in use"):
+        await source.backfill()
+    await other.close()
+    await source.close()
+
+
+async def test_the_universe_is_followed(running: tuple[Rig, IbkrSource], gateway: GatewayProcess) -> None:
+    bench, source = running
+    assert source._feed is not None
+    all_names = source._feed.symbols
+    assets = bench.context.assets
+    bench.context.assets = lambda: assets()[:5]  # type: ignore[method-assign]
+    await until(lambda: source._feed is not None and len(source._feed.symbols) == 5)
+    bench.context.assets = assets  # type: ignore[method-assign]
+    await until(lambda: source._feed is not None and sorted(source._feed.symbols) == sorted(all_names))
+
+
+# -- without a gateway ---------------------------------------------------------------------------------------------------------
+def test_a_leap_is_told_from_a_fast_clock() -> None:
+    speed = Speed()
+    assert not speed.sample(0.0, 0)
+    assert not speed.sample(0.1, 150 * SECOND)  # 1,500 times as fast, streaming
+    assert speed.sample(0.2, 10_000 * SECOND)
+    assert not speed.real
+    speed = Speed()
+    for number in range(40):
+        assert not speed.sample(number * 0.1, number // 10 * SECOND)
+    assert speed.real
+    held = Speed()
+    for number in range(40):
+        held.sample(number * 0.1, 0)
+    assert not held.real
+
+
+def test_bars_by_name_become_cross_sections() -> None:
+    def bars(starts: list[int], price: float) -> HistoricalBars:
+        return HistoricalBars(
+            np.array(starts, dtype=np.int64), np.full((len(starts), 6), price), np.arange(len(starts), dtype=np.int64)
+        )
+
+    starts, names, values, trades = pivot({"AAA": bars([1, 2, 4], 5.0), "BBB": bars([2, 3], 7.0)})
+    assert (starts, names) == ([1, 2, 3, 4], ("AAA", "BBB"))
+    assert trades.tolist() == [[0, -2], [1, 0], [-2, 1], [2, -2]]
+    assert values[1].tolist() == [[5.0] * 6, [7.0] * 6]
+    assert math.isnan(values[0, 1, 0])
+    assert pivot({})[0] == []
+
+
+@pytest.mark.parametrize(
+    ("price", "size", "expected"),
+    [
+        (100.0, 5.0, (100.0, 5.0)),
+        (-1.0, 0.0, None),
+        (0.0, 0.0, None),
+        (math.nan, math.nan, None),
+        (0.0, 5.0, (0.0, 5.0)),
+        (100.0, math.nan, (100.0, 0.0)),
+    ],
+)
+def test_a_side_that_does_not_exist_is_no_price(
+    price: float, size: float, expected: tuple[float, float] | None
+) -> None:
+    side = _side(price, size)
+    assert side == expected if expected else (math.isnan(side[0]) and side[1] == 0.0)
+
+
+async def test_unreadable_messages_are_handed_in_as_such(gateway: GatewayProcess) -> None:
+    """The library's own objects, broken: whatever it makes of a message goes somewhere."""
+    session = BrokerSession()
+    await session.connect("127.0.0.1", gateway.port, 31, ACCOUNT)
+    seen: Counter[str] = Counter()
+    handler = BarHandler(
+        lambda *arguments: seen.update(["bar"]), lambda *arguments: seen.update(["quote"]), lambda *arguments: seen.update(["trade"]),
+        lambda symbol, what, raw: seen.update([f"malformed {what.split(':')[0]}"]),
+    )  # fmt: skip
+    feed = MarketFeed(session, handler, lambda: day_open())
+    info = await resolve(session, make_contract("AAPL"))
+    contract = make_contract("AAPL", con_id=info.con_id)
+    feed.subscribe("AAPL", contract)
+    feed.subscribe("AAPL", contract)
+    line = feed._lines["AAPL"]
+    line.bars.append(object())
+    line.bars.updateEvent.emit(line.bars, True)
+    line.ticker.ticks = [object()]
+    feed._on_tickers({line.ticker})
+    assert seen["malformed real-time bar"] == 1
+    assert seen["malformed ticks"] == 1
+    assert not list(line.bars)
+    feed._on_error(line.ticker_id, 354, "Requested market data is not subscribed.")
+    assert seen["quote"] == 1
+    assert line.status == "none"
+    feed._on_error(99, 354, "of another request")
+    feed._on_error(line.ticker_id, 399, "of no meaning here")
+    assert seen["quote"] == 1
+    feed.unsubscribe("AAPL")
+    feed.unsubscribe("AAPL")
+    feed.close()
+    await session.close()

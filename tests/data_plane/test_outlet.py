@@ -1,0 +1,199 @@
+"""The way to Kafka: acknowledged, spooled while it is away, dropped only when the disk's share is full, and always counted."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_plane import outlet as outlet_module
+from data_plane.engine import DataEngine
+from data_plane.outlet import Outlet
+from data_plane.outputs import Output
+from data_plane.spool import Spool
+from data_plane.telemetry import conservation
+from tests.data_plane.support import bar, engine, run
+from triplane.runtime.kafka_out import DeliveryError
+
+
+class Broker:
+    """A writer whose acknowledgements are given by hand."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any], bytes]] = []
+        self.futures: list[Future[int]] = []
+        self.full = False
+        self.closed = False
+
+    def send(self, topic: str, record: dict[str, Any], *, headers: dict[str, bytes] | None = None) -> Future[int]:
+        if self.full:
+            raise BufferError
+        future: Future[int] = Future()
+        self.sent.append((topic, record, (headers or {})["ingest_time"]))
+        self.futures.append(future)
+        return future
+
+    def acknowledge(self) -> None:
+        for offset, future in enumerate(self.futures):
+            if not future.done():
+                future.set_result(offset)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet_module, "AWAY_S", 0.05)
+    monkeypatch.setattr(outlet_module, "PUMP_S", 0.01)
+
+
+def output(number: int, topic: str = "data.bars", size: int = 10) -> Output:
+    record: dict[str, Any] = {"source": "ibkr", "group": "main", "interval": "5s", "event_time": number}
+    if topic == "data.quarantine":
+        record = {"quarantine_id": str(number), "source": "ibkr", "raw": bytes(size)}
+    return Output(topic, record, "ibkr", 1)
+
+
+async def until(condition: Any, timeout: float = 5.0) -> None:
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+async def test_records_are_counted_when_they_are_on_the_log(tmp_path: Path) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    way.put(output(1))
+    way.put(output(2, "data.quarantine"))
+    assert (way.unacknowledged, way.in_flight()) == (2, {"ibkr": 2})
+    drained = asyncio.create_task(way.drained())
+    await asyncio.sleep(0)
+    assert not drained.done()
+    broker.acknowledge()
+    await drained
+    assert way.in_flight() == {}
+    assert (way.acknowledged["ibkr", False], way.acknowledged["ibkr", True]) == (1, 1)
+    way.close()
+    assert broker.closed
+
+
+async def test_records_wait_on_disk_in_order_while_kafka_is_away(tmp_path: Path, impatient: None) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    way.put(output(1))
+    await until(lambda: way.away)
+    for number in range(2, 6):
+        way.put(output(number))
+    assert (way.spooled, len(broker.sent)) == (4, 1)
+    assert way.in_flight() == {"ibkr": 5}
+    await way.drained()  # what is safely on disk is not waited for
+    pump = asyncio.create_task(way.pump())
+    broker.acknowledge()
+    await until(lambda: len(broker.sent) == 5)
+    way.put(output(6))
+    broker.acknowledge()
+    await until(lambda: way.spooled == 0 and way.unacknowledged == 0)
+    assert [record["event_time"] for _, record, _ in broker.sent] == [1, 2, 3, 4, 5, 6]
+    # A record keeps the time at which it was first to be sent.
+    times = [int(time) for _, _, time in broker.sent]
+    assert times == sorted(times)
+    await until(lambda: (tmp_path / "s").stat().st_size == 0)
+    pump.cancel()
+    way.close()
+
+
+async def test_a_full_queue_and_a_failed_delivery_go_to_disk(tmp_path: Path, impatient: None) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    broker.full = True
+    way.put(output(1))
+    assert way.spooled == 1
+    pump = asyncio.create_task(way.pump())
+    await asyncio.sleep(0.05)
+    assert way.spooled == 1  # still full
+    broker.full = False
+    await until(lambda: len(broker.futures) == 1)
+    broker.futures[0].set_exception(DeliveryError("given up"))
+    await until(lambda: len(broker.futures) == 2)
+    assert broker.sent[0][1] == broker.sent[1][1]
+    broker.acknowledge()
+    await until(lambda: way.unacknowledged == 0)
+    assert way.acknowledged["ibkr", False] == 1
+    pump.cancel()
+    way.close()
+
+
+async def test_what_does_not_fit_is_dropped_and_counted_and_may_be_loaded_again(tmp_path: Path) -> None:
+    machine: DataEngine = engine(("AAA",))
+    broker = Broker()
+    broker.full = True
+
+    def dropped(item: Output) -> None:
+        machine.ledger.published[item.source] -= item.units
+        machine.ledger.dropped[item.source, "SPOOL_FULL"] += item.units
+
+    way = Outlet(broker, Spool(tmp_path / "s", 1000), dropped)
+    for item in run(machine, [bar("AAA", step) for step in range(10)]):
+        way.put(item)
+    assert 0 < way.spooled < 10
+    assert machine.ledger.dropped["ibkr", "SPOOL_FULL"] == 10 - way.spooled
+    assert set(conservation(machine.ledger, machine, way).values()) == {0}
+    way.close()
+
+
+async def test_what_a_stopped_run_could_not_send_is_there_for_the_next(tmp_path: Path) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    way.put(output(1))
+    way.put(output(2))
+    way.close(0.0)
+    broker.futures[0].set_result(0)  # an acknowledgement that comes too late changes nothing
+    spool = Spool(tmp_path / "s", 10**6)
+    assert [item.record["event_time"] for item in spool.contents()] == [1, 2]
+    assert spool.waiting == [("ibkr", 1), ("ibkr", 1)]
+
+
+def test_a_torn_end_of_the_spool_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    spool = Spool(path, 10**6)
+    assert spool.append(output(1), 5)
+    assert spool.append(output(2), 6)
+    size = spool.size
+    assert spool.append(output(3), 7)
+    spool.close()
+    data = path.read_bytes()
+    for cut in (size, size + 2, size + 9, len(data) - 1):
+        path.write_bytes(data[:cut])
+        again = Spool(path, 10**6)
+        assert [item.record["event_time"] for item in again.contents()] == [1, 2]
+        assert path.stat().st_size == size
+        again.close()
+    path.write_bytes(data[: size + 4] + b"{" * (len(data) - size - 4))
+    again = Spool(path, 10**6)
+    assert len(again) == 2
+    first = again.peek()
+    assert first is not None
+    assert (first.ingest_time, first.output.record["event_time"]) == (5, 1)
+    again.pop()
+    again.forget_taken()
+    assert len(again) == 1  # one waits still, so nothing is cut
+    again.pop()
+    again.pop()
+    assert again.peek() is None
+    again.forget_taken()
+    assert path.stat().st_size == 0
+
+
+async def test_a_record_that_its_schema_refuses_is_not_swallowed(tmp_path: Path) -> None:
+    class Strict(Broker):
+        def send(self, topic: str, record: dict[str, Any], *, headers: dict[str, bytes] | None = None) -> Future[int]:
+            raise ValueError("no such field")
+
+    way = Outlet(Strict(), Spool(tmp_path / "s", 10**6), lambda _: None)
+    with pytest.raises(ValueError, match="no such field"):
+        way.put(output(1))
+    assert way.unacknowledged == 0

@@ -1,0 +1,270 @@
+"""Each parameter of the Data Plane changes an output: a scenario per parameter, run with its default and with another value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_plane.engine import DataEngine
+from data_plane.gates.clock import ClockSample
+from data_plane.observations import Fact, Filing, Vintage
+from data_plane.outlet import Outlet
+from data_plane.outputs import Output
+from data_plane.pacing import Pacing
+from data_plane.sources import edgar, fred, ibkr
+from data_plane.spool import Spool
+from tests.data_plane.support import (
+    STEP,
+    Bench,
+    bar,
+    config,
+    daily,
+    day_close,
+    day_open,
+    engine,
+    gate_changes,
+    quote,
+    records,
+    run,
+)
+from triplane.domain.targets.data import DataTargets
+from triplane.domain.timestamps import SECOND
+from triplane.runtime.settings import Settings
+
+NAMES = ("AAA", "BBB", "CCC")
+
+
+def steps(machine: DataEngine, *numbers: int, price: float = 100.0, names: tuple[str, ...] = NAMES) -> list[Output]:
+    return run(machine, [bar(name, number, price) for number in numbers for name in names])
+
+
+def bar_freshness(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    steps(machine, 0)
+    return gate_changes(steps(machine, *range(1, 15), names=("AAA", "BBB")))
+
+
+def quote_freshness(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    run(machine, [quote("AAA", day_open()), *(bar(name, 0) for name in NAMES)])
+    outputs = [
+        o
+        for step in range(1, 12)
+        for o in run(machine, [quote("BBB", day_open() + step * STEP), *(bar(n, step) for n in NAMES)])
+    ]
+    return gate_changes(outputs)
+
+
+def quote_slice(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    outputs = [
+        o
+        for step in range(8)
+        for o in run(machine, [quote("AAA", day_open() + step * STEP), *(bar(n, step) for n in NAMES)])
+    ]
+    return [record["event_time"] for record in records(outputs, "data.quotes")]
+
+
+def clock_skew(targets: DataTargets) -> object:
+    return gate_changes(
+        DataEngine("main", NAMES, targets, "h").compare_clock("ibkr", ClockSample("ntp", 1, 7 * SECOND), day_open())
+    )
+
+
+def completeness(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    return gate_changes(steps(machine, 0, 1, names=("AAA", "BBB")))
+
+
+def bar_jump(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    steps(machine, 0)
+    return records(steps(machine, 1, price=120.0), "data.bars")[0]["symbols"]
+
+
+def daily_jump(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    machine.take(daily("2018-01-18", dict.fromkeys(NAMES, 100.0)))
+    return records(machine.take(daily("2018-01-19", dict.fromkeys(NAMES, 150.0))), "data.bars")[0]["symbols"]
+
+
+def spread(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    outputs = run(machine, [quote("AAA", day_open(), 99.0, 102.0), *(bar(n, 0) for n in NAMES)])
+    return records(outputs, "data.quotes")[0]["symbols"]
+
+
+def fact_jump(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+
+    def filing(accession: str, value: float) -> Filing:
+        fact = Fact("dei:EntityCommonStockSharesOutstanding", "shares", 0, 1, value, 2017, "FY")
+        return Filing("edgar", "AAA", 1, accession, "10-K", "2018-01-19", "", 10**18, (fact,))
+
+    machine.take(filing("1", 1e6))
+    return records(machine.take(filing("2", 1e7)), "data.facts")
+
+
+def macro_jump(targets: DataTargets) -> object:
+    vintage = Vintage("fred", "DTB3", "Percent", "2018-01-19", 10**18, False, ((1, 1.4), (2, 4.4)))
+    return records(DataEngine("main", NAMES, targets, "h").take(vintage), "data.macro")
+
+
+def gate_reopen(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    machine.compare_clock("ibkr", "no time", 1)
+    return [len(machine.compare_clock("ibkr", ClockSample("ntp", 1, 0), 2)) for _ in range(4)]
+
+
+def backfill_years(targets: DataTargets) -> object:
+    bench = Bench(Settings(), config(**targets.model_dump()), day_close())
+    source = ibkr.IbkrSource(bench.context)
+    return source._missing_sessions(day_close())[0]
+
+
+def historical_requests(targets: DataTargets) -> object:
+    pacing = Pacing()
+    for number in range(40):
+        pacing.sent(float(number), number, "5 secs", 5.0)
+    return pacing.delay(40.0, "other", "5 secs", 5.0, targets.HISTORICAL_REQUESTS)
+
+
+def edgar_rate(targets: DataTargets) -> object:
+    return edgar.EdgarSource(Bench(Settings(), config(**targets.model_dump()), 0).context)._policy().rate
+
+
+def fred_rate(targets: DataTargets) -> object:
+    return fred.FredSource(Bench(Settings(), config(**targets.model_dump()), 0).context)._policy().rate
+
+
+def tries(targets: DataTargets) -> object:
+    return edgar.EdgarSource(Bench(Settings(), config(**targets.model_dump()), 0).context)._policy().tries
+
+
+def backoff(targets: DataTargets) -> object:
+    return fred.FredSource(Bench(Settings(), config(**targets.model_dump()), 0).context)._policy().backoff_s
+
+
+async def _first_pause(source: edgar.EdgarSource | fred.FredSource, bench: Bench) -> float:
+    waits: list[float] = []
+
+    async def pause(seconds: float) -> bool:
+        waits.append(seconds)
+        return True
+
+    bench.context.pause = pause  # type: ignore[method-assign]
+    await source.follow()
+    return waits[0]
+
+
+async def edgar_poll(targets: DataTargets) -> object:
+    bench = Bench(Settings(), config(**targets.model_dump()), 0)
+    return await _first_pause(edgar.EdgarSource(bench.context), bench)
+
+
+async def fred_poll(targets: DataTargets) -> object:
+    bench = Bench(Settings(), config(**targets.model_dump()), 0)
+    return await _first_pause(fred.FredSource(bench.context), bench)
+
+
+async def fred_series(targets: DataTargets) -> object:
+    bench = Bench(Settings(), config(**targets.model_dump()), 0)
+    source = fred.FredSource(bench.context)
+    asked: list[str] = []
+
+    async def get(url: str, params: dict[str, str]) -> dict[str, object]:
+        asked.append(params["series_id"])
+        return {"observations": [], "count": 0}
+
+    source._http.get = get  # type: ignore[method-assign, assignment]
+    await source.backfill()
+    return asked
+
+
+async def spool_max(targets: DataTargets, tmp_path: Path) -> object:
+    """Kafka's queue is always full: what fits on disk waits, the rest is dropped."""
+
+    class Full:
+        def send(self, *arguments: object, **options: object) -> object:
+            raise BufferError
+
+        def close(self, timeout_s: float = 5.0) -> None:
+            return
+
+    dropped: list[Output] = []
+    spool = Spool(tmp_path / f"spool-{targets.SPOOL_MAX_MB}.bin", int(targets.SPOOL_MAX_MB * 1_000_000))
+    outlet = Outlet(Full(), spool, dropped.append)  # type: ignore[arg-type]
+    raw = bytes(400_000)
+    for number in range(8):
+        record = {"quarantine_id": str(number), "source": "ibkr", "topic": "data.bars", "raw": raw}
+        outlet.put(Output("data.quarantine", record, "ibkr", 1))
+    outlet.close()
+    return len(dropped)
+
+
+SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
+    "BACKFILL_YEARS": (backfill_years, 1.0),
+    "BAR_FRESHNESS_S": (bar_freshness, 300.0),
+    "QUOTE_FRESHNESS_S": (quote_freshness, 300.0),
+    "QUOTE_SLICE_S": (quote_slice, 15.0),
+    "CLOCK_SKEW_MAX_S": (clock_skew, 10.0),
+    "COMPLETENESS_MIN": (completeness, 0.5),
+    "BAR_JUMP_MAX": (bar_jump, 0.3),
+    "DAILY_JUMP_MAX": (daily_jump, 0.2),
+    "SPREAD_MAX": (spread, 0.01),
+    "FACT_JUMP_MAX": (fact_jump, 5.0),
+    "MACRO_JUMP_MAX": (macro_jump, 1.0),
+    "GATE_REOPEN_SLICES": (gate_reopen, 3),
+    "HISTORICAL_REQUESTS": (historical_requests, 20),
+    "EDGAR_REQUESTS_PER_S": (edgar_rate, 2.0),
+    "FRED_REQUESTS_PER_MIN": (fred_rate, 30.0),
+    "SOURCE_RETRIES": (tries, 2),
+    "SOURCE_BACKOFF_S": (backoff, 3.0),
+    "EDGAR_POLL_S": (edgar_poll, 60.0),
+    "FRED_POLL_S": (fred_poll, 60.0),
+    "FRED_SERIES": (fred_series, "DTB3,DGS10"),
+    "SPOOL_MAX_MB": (spool_max, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", list(DataTargets.model_fields))
+async def test_every_parameter_changes_an_output(name: str, tmp_path: Path) -> None:
+    assert name in SCENARIOS, f"data.{name} has no scenario: write one, or remove the parameter"
+    scenario, changed = SCENARIOS[name]
+    results = []
+    for targets in (DataTargets(), DataTargets(**{name: changed})):
+        result = scenario(targets, tmp_path) if scenario is spool_max else scenario(targets)
+        results.append(await result if hasattr(result, "__await__") else result)
+    assert results[0] != results[1]
+
+
+def test_no_scenario_outlives_its_parameter() -> None:
+    assert set(SCENARIOS) == set(DataTargets.model_fields)
+
+
+def test_a_wait_of_the_pacing_rules_ends() -> None:
+    pacing = Pacing()
+    assert pacing.delay(0.0, "AAPL", ("1 day", "3 Y"), 60.0, 1) == 0.0
+    pacing.sent(0.0, "AAPL", "x", 60.0)
+    assert pacing.delay(0.0, "AAPL", "x", 5.0, 1) == 0.0  # longer bars do not count
+    pacing.sent(0.0, "AAPL", "x", 5.0)
+    assert pacing.delay(1.0, "AAPL", "x", 5.0, 60) == 14.0
+    for number in range(5):
+        pacing.sent(1.0, "MSFT", number, 5.0)
+    assert pacing.delay(2.0, "MSFT", "new", 5.0, 60) == 1.0
+    assert pacing.delay(2.0, "KO", "new", 5.0, 6) == 598.0
+    assert pacing.delay(600.0, "KO", "new", 5.0, 6) == 0.0
+    assert math.isclose(float(np.float64(pacing.delay(601.5, "KO", "new", 5.0, 1))), 0.0)
+
+
+def test_history_reaches_back_as_far_as_asked() -> None:
+    bench = Bench(Settings(), config(BACKFILL_YEARS=3.0), day_close())
+    missing = ibkr.IbkrSource(bench.context)._missing_sessions(day_close())
+    assert missing[0] <= date(2015, 1, 27)
+    assert missing[-1] == date(2018, 1, 19)
+    assert engine().names == NAMES

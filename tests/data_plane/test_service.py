@@ -1,0 +1,102 @@
+"""The whole plane as a process: real gateway, real providers, real Kafka."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.broker.gateways import GatewayProcess
+from tests.data_plane.daemon import TOPICS, by_interval, data_process, get, log, metrics
+from tests.data_plane.support import ProvidersProcess, config, day_close, publish_config
+from tests.stack.waiting import eventually
+from triplane.domain.timestamps import MINUTE
+from triplane.runtime.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+
+def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path, providers: ProvidersProcess) -> None:
+    gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", "2")
+    publish_config(settings, config(BACKFILL_YEARS=0.5))
+    process = data_process(settings, gateway, providers)
+    try:
+        eventually(lambda: get(f"{process.http}/readyz")[0] == 200, 60, "readiness")
+        found = log(settings)
+        history = [r.value for r in found["data.bars"] if r.value]
+        assert {(r["interval"], r["history"]) for r in history} == {("1d", True)}
+        sessions = [r["session"] for r in history]
+        assert sessions == sorted(sessions)
+        assert len(sessions) > 115
+        assert all(len(r["symbols"]) == 20 and not r["missing"] for r in history)
+        # Facts and macro came before the first bar, and all of them were on the log before it.
+        ingest = {topic: [int(r.headers["ingest_time"]) for r in found[topic]] for topic in TOPICS}
+        assert max(ingest["data.facts"] + ingest["data.macro"]) <= min(ingest["data.bars"])
+        assert {r.value["symbol"] for r in found["data.facts"] if r.value} >= {"AAPL", "XOM"}
+
+        gateway.post("start")
+        eventually(lambda: gateway.status()["finished"], 90, "the market's end")
+        eventually(lambda: by_interval(log(settings))["1d", False] == 2, 20, "the daily bars of both sessions")
+        found = log(settings)
+        counts = by_interval(found)
+        # Sixteen market minutes around each decision, twelve slices a minute; after them perhaps a punctuation.
+        assert 2 * 192 <= counts["5s", False] <= 2 * 192 + 4
+        assert counts["1m", False] == 2 * 350
+        assert found["data.quotes"]
+        assert found["data.trades"]
+        assert not found["data.quarantine"]
+        full = [
+            r.value
+            for r in found["data.bars"]
+            if r.value and r.value["interval"] == "5s" and len(r.value["symbols"]) == 20
+        ]
+        assert len(full) == 2 * 192
+
+        # A session's daily bars are there before the next session decides.
+        live = [r.value for r in found["data.bars"] if r.value and not r.value["history"]]
+        closed = [r["session"] for r in live if r["interval"] == "1d"]
+        assert len(closed) == 2
+        for before, after in pairwise(closed):
+            decided = next(
+                i
+                for i, r in enumerate(live)
+                if r["session"] == after and r["event_time"] >= day_close(after) - 30 * MINUTE
+            )
+            assert [r["session"] for r in live[:decided] if r["interval"] == "1d"][-1] == before
+
+        assert set(metrics(process, "triplane_conservation_difference").values()) == {0.0}
+        records = metrics(process, "triplane_records_total")
+        published = records['{outcome="published",source="ibkr"}']
+        on_log = sum(len(r.value["symbols"]) for t in ("data.bars", "data.trades") for r in found[t] if r.value)
+        # A quote slice repeats names without an update; what is new in it is told by the times of its quotes.
+        fresh = 0
+        seen: dict[str, int] = {}
+        for record in found["data.quotes"]:
+            assert record.value
+            for name, time in zip(record.value["symbols"], record.value["quote_time"], strict=True):
+                fresh += seen.get(name) != time
+                seen[name] = time
+        assert on_log < published <= on_log + sum(len(r.value["symbols"]) for r in found["data.quotes"] if r.value)
+        assert published >= on_log + fresh
+        code, errors = process.stop()
+        assert code == 0, errors
+        assert '"ibkr": 0' in errors
+
+        # A second run on the same topics publishes none of it again.
+        before = {topic: len(rows) for topic, rows in log(settings).items()}
+        again = data_process(settings, gateway, providers)
+        try:
+            eventually(lambda: get(f"{again.http}/readyz")[0] == 200, 60, "readiness")
+            eventually(
+                lambda: metrics(again, "triplane_records_total").get('{outcome="deduplicated",source="edgar"}', 0) > 0
+            )
+            after = log(settings)
+            assert {
+                topic: len(after[topic]) for topic in ("data.bars", "data.facts", "data.macro", "data.quarantine")
+            } == {topic: before[topic] for topic in ("data.bars", "data.facts", "data.macro", "data.quarantine")}
+        finally:
+            assert again.stop()[0] == 0
+    finally:
+        process.kill()
+        gateway.stop()

@@ -1,0 +1,216 @@
+"""The whole system in one run each: undisturbed, under kills and stops, and ended by Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.cli.command import ROOT
+from tests.integration.demonstrations import Demo, eventually, marked, wait
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
+SESSIONS = 4
+PLANES = ("data", "strategy", "order", "control")
+KILLED = (*PLANES, "gateway")
+
+
+def assert_accounted(outcome: dict[str, Any], sessions: int) -> None:
+    """Nothing lost, nothing doubled, and the replay of the log is the log."""
+    assert outcome["problems"] == []
+    assert re.fullmatch(r"identical [0-9a-f]{64}", outcome["verdict"])
+    assert outcome["passed"] is True
+    assert outcome["decision_barriers"] == outcome["sessions"] == sessions
+    assert outcome["warmup_barriers"] > 500
+
+
+# An undisturbed run -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A short run that has passed its verdict and is kept running."""
+    with Demo(tmp_path_factory.mktemp("kept"), "--json", "--keep", "--sessions", str(SESSIONS)) as demo:
+        demo.outcome(300)
+        yield demo
+
+
+def test_everything_is_accounted_for(kept: Demo) -> None:
+    outcome = kept.outcome(1)
+    assert_accounted(outcome, SESSIONS)
+    assert outcome["intents"] >= 20 * (SESSIONS - 1)
+    assert outcome["orders"] > 0
+    assert outcome["fills"] >= outcome["orders"] * 0.5
+    assert outcome["simulated"] is True
+    assert 0 < outcome["fill_rate"] <= 1
+    assert outcome["commission"] > 0
+    assert len(outcome["latency_s"]) == 3
+    assert 0 < outcome["latency_s"][0] <= outcome["latency_s"][1] <= outcome["latency_s"][2]
+    received = outcome["received"]
+    assert (
+        received["received"]
+        == received["published"] + received["quarantined"] + received["deduplicated"] + received["dropped"]
+    )
+
+
+def test_the_edit_half_way_was_taken_at_a_barrier_and_moved_weights(kept: Demo) -> None:
+    edit = kept.outcome(1)["edit"]
+    assert edit["change"] == "VOL_TARGET 0.1 -> 0.06"
+    assert edit["old"] != edit["new"]
+    assert edit["barrier"] > 0
+    assert any(abs(after - before) > 1e-4 for _, before, after in edit["moved"])
+    history = kept.verb("config", "history", "--json").json
+    assert [version["hash"] for version in history] == [edit["old"], edit["new"]]
+    assert "VOL_TARGET" in kept.verb("config", "diff").out
+
+
+def test_the_replay_verb_gives_the_same_hash(kept: Demo) -> None:
+    ran = kept.verb("replay", "--verify", "--json")
+    assert ran.code == 0, ran
+    assert ran.json["holds"] is True
+    assert ran.json["sha256"] == kept.outcome(1)["sha256"]
+    assert {topic["topic"] for topic in ran.json["topics"]} >= {"strategy.intents", "order.decisions", "order.fills"}
+    assert all(topic["identical"] for topic in ran.json["topics"])
+
+
+def test_explain_gives_the_whole_chain_of_a_traded_name(kept: Demo) -> None:
+    names = [line.split(",")[0] for line in (ROOT / "assets.csv").read_text().splitlines()[1:21]]
+    account = kept.verb("status", "--json").json["account"]
+    traded = next(name for name in account["symbols"] if name in names)
+    found = kept.verb("explain", traded, "--json").json
+    assert found["symbol"] == traded
+    assert found["barrier"]["kind"] == "decision"
+    assert {signal_["signal"] for signal_ in found["signals"]} >= {"momentum", "reversal"} or len(found["signals"]) >= 2
+    assert found["target"]["outcome"] == "SOLVED"
+    assert found["decisions"]
+    text = kept.verb("explain", traded)
+    assert text.code == 0
+    assert found["verdict"] in text.out
+    unknown = kept.verb("explain", "NOPE")
+    assert unknown.code == 1
+    assert "NOPE is not in the universe" in unknown.sentence
+
+
+def test_status_and_doctor_find_every_daemon_ready(kept: Demo) -> None:
+    found = kept.verb("status", "--json").json
+    assert {each["daemon"]: each["state"] for each in found["daemons"]} == dict.fromkeys(PLANES, "ready")
+    assert found["problem"] == ""
+    assert found["barrier"]["kind"] == "decision"
+    assert found["account"]["reconciled"] is True
+    # What this release does not trade is named, not ignored.
+    for symbol in ("SPY", "MES", "EUR.USD", "BTC.USD"):
+        assert any("CLASS_NOT_TRADED" in reason for reason in found["blocked"][symbol]), found["blocked"]
+    findings = kept.verb("doctor", "--json").json
+    assert [f for f in findings if f["state"] == "problem"] == []
+    assert {f["what"] for f in findings if f["found"].startswith("ready on")} == set(PLANES)
+
+
+def test_topics_are_as_the_catalogue_says(kept: Demo) -> None:
+    assert kept.verb("topics", "diff").code == 0
+    assert kept.verb("kafka", "status", "--json").json["differences"] == []
+
+
+def test_a_second_run_on_the_same_directory_is_refused_and_disturbs_nothing(kept: Demo) -> None:
+    before = {name: each["pid"] for name, each in kept.processes().items()}
+    again = kept.verb("demo", "--directory", str(kept.directory), "--sessions", "2", "--plain")
+    assert again.code == 1
+    assert "already up" in again.sentence
+    assert {name: each["pid"] for name, each in kept.processes().items()} == before
+    assert kept.process.poll() is None
+
+
+def test_ctrl_c_ends_a_kept_run_well(kept: Demo) -> None:
+    """The last test of the kept run: a passed run that is kept ends with code 0, and nothing of it stays."""
+    assert len(marked(kept.mark)) >= 8
+    kept.interrupt()
+    assert kept.end() == 0
+    eventually(lambda: not marked(kept.mark), 5, "every process is gone")
+    after = kept.verb("status")
+    assert "no Kafka is known here" in after.out
+    assert "Traceback" not in kept.out + kept.err + after.err
+
+
+# Under kills and stops ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.chaos
+def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, counts: Callable[[int, int], int]) -> None:
+    """Each plane and the gateway are SIGKILLed while the market trades, one is stopped and continued; the run ends whole and replays equal."""
+    rounds = counts(1, 3)
+    sessions = counts(8, 24)
+    order = [plane for _ in range(rounds) for plane in random.Random(seed).sample(KILLED, len(KILLED))]
+    standing = random.Random(seed + 1).choice(("data", "strategy", "order"))
+    # A third of the usual pace, so that the market still trades when a killed plane is back.
+    with Demo(tmp_path, "--json", "--sessions", str(sessions), "--speed", "100") as demo:
+        demo.until(lambda: demo.gateway().get("sessions_done", 0) >= 1, 240, "the first session's end")
+        for plane in order:
+            pid = demo.another(plane)
+            assert not demo.gateway().get("finished"), f"the market ended before every plane was killed: {demo.err}"
+            os.kill(pid, signal.SIGKILL)
+            demo.another(plane, than=pid)
+        pid = demo.another(standing)
+        os.kill(pid, signal.SIGSTOP)
+        wait(counts(5, 60))
+        os.kill(pid, signal.SIGCONT)
+        outcome = demo.outcome(300)
+        code = demo.end()
+        words = demo.words()
+    assert outcome["problems"] == [], words
+    assert outcome["verdict"].startswith("identical "), words
+    assert code == 0
+    restarts = {plane: demo.err.count(f"{plane}: restarting {plane} was ended by SIGKILL") for plane in KILLED}
+    assert restarts == dict.fromkeys(KILLED, rounds), demo.err
+    # A session that passes as a whole while nobody observes it is not decided; every other one is.
+    assert sessions - rounds <= outcome["decision_barriers"] <= sessions
+    assert outcome["fills"] > 0
+    assert "Traceback" not in words
+
+
+# Ctrl-C -------------------------------------------------------------------------------------------------------------------
+
+
+def moments(demo: Demo) -> dict[str, Callable[[], object]]:
+    """Moments of a run that can be awaited."""
+    return {
+        "kafka": lambda: demo.processes().get("kafka", {}).get("pid"),
+        "planes": lambda: demo.processes().get("order", {}).get("pid"),
+        "trading": lambda: demo.gateway().get("sessions_done", 0) >= 1,
+    }
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("moment", ["kafka", "planes", "trading"])
+def test_ctrl_c_ends_everything_that_was_started_and_only_that(tmp_path: Path, moment: str) -> None:
+    bystander = subprocess.Popen(
+        [sys.executable, "-m", "triplane.paper.providers", "--port", "0"], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    try:
+        with Demo(tmp_path, "--plain", "--sessions", "3") as demo:
+            demo.until(moments(demo)[moment], 240, moment)
+            started = marked(demo.mark)
+            groups = {os.getpgid(process.pid) for process in started} - {demo.process.pid}
+            assert groups, "nothing had been started"
+            demo.interrupt()
+            code = demo.end(60)
+            eventually(lambda: not marked(demo.mark), 5, "every process is gone")
+            for group in groups:
+                with pytest.raises(ProcessLookupError):
+                    os.killpg(group, 0)
+            assert code == 130
+            assert demo.err.strip().splitlines()[-1] == "stopped"
+            assert "Traceback" not in demo.out + demo.err
+            assert not (demo.directory / "supervisor.json").exists()
+        assert psutil.Process(bystander.pid).status() != psutil.STATUS_ZOMBIE
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()

@@ -1,0 +1,227 @@
+"""The order daemon with a real Kafka and the real gateway process: the path of an intent, and what bad weather does to it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.broker.gateways import ACCOUNT, GatewayProcess, eventually
+from tests.order_plane.world import OrderProcess, OrderWorld
+from triplane.broker.session import BrokerSession
+from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
+from triplane.runtime.settings import Settings
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+
+def test_an_intent_becomes_orders_fills_and_an_account(world: OrderWorld) -> None:
+    world.open_market()
+    process = world.start().ready()
+    caused = time.time_ns()
+    world.intents(cause=caused, KO=300, PFE=-200)
+    world.until_event("parent_closed", 2)
+    # The truth is the gateway's.
+    assert world.at_most_once() == {f"{ACCOUNT}/1/KO/1/0": 1, f"{ACCOUNT}/1/PFE/1/0": 1}
+    assert world.fills_equal_the_brokers() == 2
+    positions = world.gateway.status()["positions"]
+    assert positions == {"KO": 300.0, "PFE": -200.0}
+
+    # What the Strategy Plane reads next.
+    def settled() -> dict[str, Any] | None:
+        account = world.records("order.account")[-1]
+        return account if dict(zip(account["symbols"], account["position"], strict=True)) == positions else None
+
+    account = eventually(settled)
+    assert account["reconciled"]
+    assert account["simulated"]
+    assert account["kill_level"] == "none"
+    closed = [fill for fill in world.records("order.fills") if fill["kind"] == "parent"]
+    assert {fill["symbol"] for fill in closed} == {"KO", "PFE"}
+    assert world.records("order.costs")[-1]["parents"] == [2]
+    codes = {(d["symbol"], d["order_ref"] != ""): d["code"] for d in world.records("order.decisions") if d["allowed"]}
+    assert codes == {("KO", False): "OK", ("KO", True): "OK", ("PFE", False): "OK", ("PFE", True): "OK"}
+    # Write-ahead order on the log, and the latency's ends in the headers.
+    log = world.log("order.events")
+    places = {(r.value["kind"], r.value["order_ref"]): r.offset for r in reversed(log) if r.value}
+    for ref in world.at_most_once():
+        assert places["placing", ref] < places["sent", ref] < places["open_order", ref]
+    (sent, *_) = [record for record in log if "sent_time" in record.headers]
+    assert int(sent.headers["cause_ingest_time"]) == caused < int(sent.headers["sent_time"])
+    assert process.metric("triplane_orders_total") == 2
+    assert process.metric("triplane_fills_total") == 2
+    assert process.metric('triplane_broker_connected{client="order"}') == 1
+    assert process.metric("triplane_kill_switch_tripped") == 0
+
+
+def test_an_orderly_stop_and_start_goes_on_under_a_new_epoch(world: OrderWorld) -> None:
+    world.open_market()
+    world.start().ready()
+    world.intents(KO=300)
+    world.until_event("parent_closed")
+    assert world.orders is not None
+    world.orders.signal(signal.SIGTERM)
+    assert world.orders.wait() == 0
+    world.start().ready()
+    assert [event["epoch"] for event in world.events("epoch")] == [1, 2]
+    world.advance(0.1)
+    world.intents(KO=300, JPM=50)  # KO is at its target already
+    world.until_event("parent_closed", symbol="JPM")
+    assert world.at_most_once().keys() == {f"{ACCOUNT}/1/KO/1/0", f"{ACCOUNT}/2/JPM/1/0"}
+    assert world.fills_equal_the_brokers() == 2
+    # Once more, from the checkpoint that the second start wrote.
+    world.orders.stop()
+    world.start().ready()
+    assert world.events("epoch")[-1]["epoch"] == 3
+
+
+def test_shadow_checks_everything_and_sends_nothing(settings: Settings, tmp_path: Path) -> None:
+    world = OrderWorld(settings.model_copy(update={"mode": "shadow"}), tmp_path)
+    try:
+        world.open_market()
+        world.start().ready()
+        world.intents(KO=300)
+        decisions = eventually(lambda: [d for d in world.records("order.decisions") if d["code"] == "SHADOW"])
+        assert decisions[0]["symbol"] == "KO"
+        assert world.gateway.sent() == {}
+        assert world.events("placing") == []
+    finally:
+        world.close()
+
+
+def test_a_record_that_cannot_be_decoded_is_kept_aside_and_the_plane_goes_on(world: OrderWorld) -> None:
+    world.open_market()
+    world.start().ready()
+    writer = world.writers["data"]
+    raw = b"\x00\xff\xff\xff\xffnonsense"
+    writer._producer.produce(world.settings.topic("data.quotes"), value=raw, key=b"main")
+    writer.flush(10)
+    world.intents(KO=100)
+    world.until_event("parent_closed")
+    (kept,) = world.records("order.quarantine")
+    assert (kept["topic"], kept["raw"], kept["code"]) == ("data.quotes", raw, "UNDECODABLE")
+    assert kept["quarantine_id"] == f"data.quotes-0@{kept['offset']}"
+
+
+# -- one writer ------------------------------------------------------------------------------------------------------------------
+def test_a_second_process_on_the_same_state_ends_with_78(world: OrderWorld) -> None:
+    first = world.start().ready()
+    command = [sys.executable, "-m", "order_plane"]
+    second = subprocess.run(command, env=environment(first), capture_output=True, text=True, timeout=30, check=False)
+    assert second.returncode == CONFIG
+    assert "already running" in second.stderr.splitlines()[-1]
+    assert first.get("/readyz").status_code == 200
+
+
+def environment(process: OrderProcess) -> dict[str, str]:
+    """The environment that a process was started with."""
+    pairs = (Path("/proc") / str(process.pid) / "environ").read_bytes().split(b"\0")
+    return dict(pair.decode().split("=", 1) for pair in pairs if pair)
+
+
+async def test_a_client_id_in_use_ends_with_78_and_names_it(settings: Settings, tmp_path: Path) -> None:
+    gateway = GatewayProcess(tmp_path / "gateway", "--hold")
+    session = BrokerSession()
+    try:
+        await session.connect("127.0.0.1", gateway.port, settings.order_client_id, ACCOUNT)
+        process = OrderProcess(settings.model_copy(update={"gateway_port": gateway.port}))
+        assert process.wait() == CONFIG
+        assert process.words().splitlines()[-1].startswith("order: client id 12 is in use at the gateway (error 326)")
+        assert session.is_connected
+        await session.close()
+    finally:
+        gateway.stop()
+
+
+def test_the_wrong_account_ends_with_78(world: OrderWorld) -> None:
+    process = OrderProcess(world.settings.model_copy(update={"account": "DU7654321"}))
+    assert process.wait() == CONFIG
+    assert (
+        "the gateway is logged in to DU1234567, but TRIPLANE_ACCOUNT is DU7654321" in process.words().splitlines()[-1]
+    )
+
+
+# -- bad weather -----------------------------------------------------------------------------------------------------------------
+def test_no_kafka_is_one_sentence_and_69(world: OrderWorld) -> None:
+    process = OrderProcess(world.settings.model_copy(update={"bootstrap": "127.0.0.1:1"}))
+    assert process.wait(40) == UNAVAILABLE
+    assert "does not answer" in process.words().splitlines()[-1]
+    assert "Traceback" not in process.words()
+
+
+def test_a_gateway_that_is_not_there_is_waited_for_and_named(world: OrderWorld) -> None:
+    world.gateway.stop()
+    process = world.start()
+    reason = eventually(lambda: process.get("/readyz").json()["reason"])
+    assert "broker" in reason
+    eventually(lambda: "no TWS or IB Gateway answers at 127.0.0.1" in process.words())
+    world.gateway.start()
+    process.ready()
+
+
+def test_a_gateway_restart_is_reconnected_and_reconciled(world: OrderWorld) -> None:
+    world.open_market()
+    process = world.start().ready()
+    world.intents(KO=300)
+    world.until_event("parent_closed")
+    world.gateway.stop(signal.SIGKILL)
+    world.until_event("disconnected")
+    eventually(lambda: process.get("/readyz").status_code == 503)
+    world.gateway.start()
+    process.ready()
+    world.until_event("connected", 2)
+    world.advance(0.1)
+    world.intents(KO=100)
+    world.until_event("parent_closed", 2)
+    world.at_most_once()
+    world.fills_equal_the_brokers()
+
+
+def test_a_gateway_that_hangs_makes_the_plane_reconnect(world: OrderWorld) -> None:
+    process = world.start().ready()
+    world.gateway.signal(signal.SIGSTOP)
+    eventually(lambda: process.get("/readyz").status_code == 503, 15)
+    assert "broker" in process.get("/readyz").json()["reason"]
+    world.gateway.signal(signal.SIGCONT)
+    process.ready()
+    assert process.process.poll() is None
+
+
+@pytest.mark.chaos
+@pytest.mark.counted
+def test_a_process_that_stood_still_checks_again_before_it_sends(
+    world: OrderWorld, counts: Callable[[int, int], int]
+) -> None:
+    """SIGSTOP with an order about to go onto the socket, and intents waiting on the log: nothing of it may leave unchecked."""
+    world.open_market()
+    process = world.start(TRIPLANE_TEST_STOP_AT="placing-acked:1:STOP").ready()
+    world.intents(KO=300)
+    eventually(lambda: "T" in (Path("/proc") / str(process.pid) / "stat").read_text().rpartition(")")[2].split()[0])
+    world.intents(KO=300, PFE=100)
+    threading_pause(counts(7, 60))
+    assert world.gateway.sent() == {}
+    process.signal(signal.SIGCONT)
+    world.until_event("parent_closed", symbol="PFE", timeout=40)
+    kinds = [event["kind"] for event in world.records("order.events")]
+    paused = kinds.index("paused")
+    again = kinds.index("reconciled", paused)
+    assert "sent" not in kinds[:again]
+    (unsent,) = world.events("not_sent")
+    assert unsent["order_ref"] == f"{ACCOUNT}/1/KO/1/0"
+    counts_ = world.at_most_once()
+    assert f"{ACCOUNT}/1/KO/1/0" not in counts_
+    assert world.gateway.status()["positions"]["PFE"] == 100.0
+    assert "stood still" in process.words()
+    world.fills_equal_the_brokers()
+
+
+def threading_pause(seconds: float) -> None:
+    """Let wall time pass: the subject of the test is a process that does not run meanwhile."""
+    deadline = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > deadline, seconds + 5)

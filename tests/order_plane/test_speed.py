@@ -1,0 +1,49 @@
+"""How long one input takes: twenty intents to twenty orders within 2 ms of engine time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import pytest
+
+from order_plane.messages import Place
+from tests.order_plane.desk import Desk, targets, universe
+
+NAMES = tuple(f"S{number:02d}" for number in range(20))
+
+
+def ready() -> Desk:
+    desk = Desk(settings=targets(BOX_HARD=1.0, MESSAGES_PER_S=50.0, CANCEL_RESERVE=5), assets=universe(NAMES))
+    desk.start()
+    desk.configure()
+    desk.connect()
+    desk.bars(1e6)
+    n = len(NAMES)
+    prices: dict[str, Any] = {
+        "symbols": list(NAMES), "bid": [99.99] * n, "ask": [100.01] * n, "bid_size": [1.0] * n, "ask_size": [1.0] * n,
+        "last": [100.0] * n, "volume": [0.0] * n, "quote_time": [desk.now] * n, "status": ["live"] * n, "halted": [False] * n,
+    }  # fmt: skip
+    desk.quotes(**prices)
+    desk.intents(1, {NAMES[0]: 10.0})  # the first order of a connection travels alone
+    desk.fill_all()
+    desk.wall += 2_000_000_000
+    desk.now += 1_000_000_000
+    desk.quotes(**prices | {"quote_time": [desk.now] * n})
+    return desk
+
+
+@pytest.mark.skipif("coverage" in sys.modules, reason="a traced interpreter measures the tracer")
+def test_twenty_names_within_two_milliseconds():
+    best = float("inf")
+    for _ in range(15):
+        desk = ready()
+        item = desk.keep_back(partial(desk.intents, 2, dict.fromkeys(NAMES, 30.0)))
+        started = time.perf_counter()
+        effects = desk.engine.handle(item)
+        best = min(best, time.perf_counter() - started)
+        assert sum(isinstance(effect, Place) for effect in effects) == 20
+    print(f"20 intents to 20 orders: {best * 1e3:.2f} ms")
+    assert best <= 0.002 * 2.5  # 2 ms on a quiet machine; tests share theirs

@@ -1,0 +1,204 @@
+"""The market clock: its pace, its bounds in wall time, and the order of what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import date
+from datetime import time as clock_time
+
+import pytest
+
+from tests.paper.harness import connected, eventually, ib, running, stock, to
+from triplane.domain import calendars
+from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, at, to_datetime
+from triplane.paper.clock import Leg, MarketClock, Pace
+from triplane.paper.path import STEP
+
+DAY = date(2018, 1, 19)
+OPEN, CLOSE = calendars.session_open("XNYS", DAY), calendars.session_close("XNYS", DAY)
+
+
+def leg(clock: str, *, orders: bool = False, pace: Pace | None = None, day: date = DAY) -> tuple[str, float, str]:
+    pace = pace or Pace()
+    decision = calendars.decision_time("XNYS", day, pace.rebalance)
+    now = at(day, clock_time.fromisoformat(clock))
+    found = pace.leg(now, calendars.session_open("XNYS", day), calendars.session_close("XNYS", day), decision, orders)
+    return f"{to_datetime(found.until, NEW_YORK):%H:%M:%S}", found.speed, found.phase
+
+
+@pytest.mark.parametrize(
+    ("clock", "orders", "expected"),
+    [
+        ("09:30", False, ("09:46:40", 100_000.0, "idle")),
+        ("15:10", False, ("15:20:00", 100_000.0, "idle")),
+        ("15:20", False, ("15:20:05", 1500.0, "approach")),
+        ("15:28:55", False, ("15:29:00", 1500.0, "approach")),
+        ("15:29", False, ("15:29:05", 300.0, "slow")),
+        ("15:35:55", False, ("15:36:00", 300.0, "slow")),
+        ("15:36", False, ("15:52:40", 100_000.0, "idle")),
+        ("15:50", False, ("16:00:00", 100_000.0, "idle")),
+        ("15:36", True, ("15:36:05", 300.0, "slow")),
+        ("10:00", True, ("10:00:05", 300.0, "slow")),
+        ("15:59:58", True, ("16:00:00", 300.0, "slow")),
+    ],
+)
+def test_pace(clock: str, orders: bool, expected: tuple[str, float, str]) -> None:
+    assert leg(clock, orders=orders) == expected
+
+
+def test_pace_on_an_early_close_and_off_the_grid() -> None:
+    early = date(2018, 7, 3)
+    assert leg("12:20", day=early) == ("12:20:05", 1500.0, "approach")
+    assert leg("12:30", day=early) == ("12:30:05", 300.0, "slow")
+    odd = Pace(rebalance="15:31")
+    assert leg("15:10", pace=odd) == ("15:21:00", 100_000.0, "idle")
+
+
+def test_real_time_streams_all_day() -> None:
+    pace = Pace(speed=1, approach_speed=1, idle_speed=1)
+    assert leg("10:00", pace=pace) == ("10:00:05", 1.0, "slow")
+
+
+class Recording:
+    """What the clock asked for, in order."""
+
+    def __init__(self) -> None:
+        self.legs: list[tuple[int, bool]] = []
+        self.days: list[date] = []
+        self.closes = 0
+        self.orders = False
+
+    async def opened(self, day: date) -> None:
+        self.days.append(day)
+
+    async def leg(self, until: int, streaming: bool) -> None:
+        self.legs.append((until, streaming))
+
+    async def closed(self) -> None:
+        self.closes += 1
+
+    def clock(self, sessions: int, pace: Pace, pause: float = 0.0) -> MarketClock:
+        days = calendars.sessions("XNYS", DAY, date(2018, 3, 1))[:sessions]
+        return MarketClock(
+            days,
+            pace,
+            on_open=self.opened,
+            on_leg=self.leg,
+            on_close=self.closed,
+            open_orders=lambda: self.orders,
+            session_pause=pause,
+        )
+
+
+async def test_a_run_streams_every_step_around_the_decision() -> None:
+    seen = Recording()
+    clock = seen.clock(3, Pace(speed=30_000, approach_speed=100_000, idle_speed=10_000_000))
+    clock.start()
+    await asyncio.wait_for(clock.run(), 20)
+    assert (len(seen.days), seen.closes, clock.finished, clock.phase) == (3, 3, True, "finished")
+    for day in seen.days:
+        decision = calendars.decision_time("XNYS", day, "15:30")
+        streamed = [until for until, streaming in seen.legs if streaming and abs(until - decision) < 60 * MINUTE]
+        assert streamed == list(range(decision - 10 * MINUTE + STEP, decision + 6 * MINUTE + 1, STEP))
+    ends = [until for until, _ in seen.legs]
+    assert ends == sorted(set(ends))
+    assert not clock.running
+
+
+async def test_speed_is_an_upper_bound() -> None:
+    seen = Recording()
+    clock = seen.clock(1, Pace(speed=3000, approach_speed=3000, idle_speed=10_000_000))
+    await clock.advance_to(at(DAY, clock_time(15, 29)))
+    clock.start()
+    began = time.monotonic()
+    task = asyncio.create_task(clock.run())
+    await eventually(lambda: clock.now >= at(DAY, clock_time(15, 36)))
+    assert time.monotonic() - began >= 7 * 60 / 3000 * 0.95
+    await task
+
+
+async def test_an_open_order_keeps_the_clock_slow_until_the_close() -> None:
+    seen = Recording()
+    seen.orders = True
+    clock = seen.clock(1, Pace(speed=2_000_000, approach_speed=2_000_000, idle_speed=4_000_000))
+    clock.start()
+    await asyncio.wait_for(clock.run(), 20)
+    assert [until for until, streaming in seen.legs if streaming] == list(range(OPEN + STEP, CLOSE + 1, STEP))
+
+
+async def test_pause_stands_and_reading_never_leaves_the_leg() -> None:
+    seen = Recording()
+    clock = seen.clock(2, Pace(speed=20, approach_speed=20, idle_speed=20))
+    before = clock.now
+    assert clock.reading() == before == OPEN - 30 * MINUTE
+    task = asyncio.create_task(clock.run())
+    await asyncio.sleep(0.05)
+    assert clock.now == before
+    clock.start()
+    await eventually(lambda: clock.reading() > OPEN)
+    assert OPEN <= clock.reading() < OPEN + STEP
+    assert clock.now == OPEN
+    clock.pause()
+    assert (clock.phase, clock.running) == ("held", False)
+    await clock.advance_to(OPEN + 10 * MINUTE + 3 * SECOND)
+    assert clock.now == OPEN + 10 * MINUTE
+    await clock.advance_to(OPEN + 10 * MINUTE + 4 * SECOND)
+    assert clock.now == OPEN + 10 * MINUTE
+    await clock.advance_to(CLOSE + MINUTE)
+    assert (clock.now, clock.in_session, seen.closes) == (CLOSE, False, 1)
+    await clock.advance_to(CLOSE + 400 * 24 * 60 * MINUTE)
+    assert clock.finished
+    clock.start()
+    await asyncio.wait_for(task, 10)
+
+
+async def test_resuming_inside_and_after_a_session() -> None:
+    seen = Recording()
+    clock = seen.clock(3, Pace())
+    clock.resume_at(1, calendars.session_open("XNYS", clock.days[1]) + MINUTE)
+    assert (clock.in_session, clock.day) == (True, clock.days[1])
+    clock.resume_at(1, calendars.session_close("XNYS", clock.days[1]))
+    assert not clock.in_session
+    await clock.advance_to(calendars.session_open("XNYS", clock.days[2]) + MINUTE)
+    assert seen.days == [clock.days[2]]
+
+
+async def test_an_order_during_an_idle_leg_shortens_it() -> None:
+    seen = Recording()
+    clock = seen.clock(1, Pace(speed=100_000, approach_speed=100_000, idle_speed=100_001))
+    await clock.advance_to(OPEN)
+    clock.start()
+    task = asyncio.create_task(clock.run())
+    await eventually(lambda: clock.phase == "idle")
+    seen.orders = True
+    await eventually(lambda: clock.streaming)
+    first = next(until for until, streaming in seen.legs if streaming)
+    earlier = [until for until, streaming in seen.legs if not streaming]
+    assert first == max(earlier, default=OPEN) + STEP
+    clock.pause()
+    task.cancel()
+
+
+def test_leg_streams_when_it_is_slow() -> None:
+    assert Leg(1, 1.0, "slow").streaming
+    assert Leg(1, 1.0, "approach").streaming
+    assert not Leg(1, 1.0, "idle").streaming
+
+
+async def shown(quantity: float) -> list[tuple[object, ...]]:
+    """Bars that the gateway shows to a client that buys `quantity` meanwhile."""
+    async with running() as gateway, connected(gateway) as client:
+        bars = client.reqRealTimeBars(stock("RRC"), 5, "TRADES", True)
+        await client.reqCurrentTimeAsync()
+        await to(gateway, "15:29")
+        if quantity:
+            client.placeOrder(stock("RRC"), ib.MarketOrder("BUY", quantity, orderRef="R", tif="DAY"))
+            await eventually(lambda: gateway.core.desk.executions)
+        await to(gateway, "15:36")
+        await eventually(lambda: len(bars) == 192)
+        return [(b.time, b.open_, b.high, b.low, b.close, b.volume) for b in bars]
+
+
+async def test_the_market_does_not_depend_on_its_clients() -> None:
+    assert await shown(0) == await shown(5000)

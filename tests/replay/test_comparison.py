@@ -1,0 +1,92 @@
+"""The comparison behind `replay --verify`: it finds the first differing field, and only a real one."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import codec
+from triplane.replay.comparison import compare_topic, difference
+from triplane.replay.recording import combined, digest
+from triplane.runtime.kafka_in import LogRecord
+
+
+def logged(topic: str, record: str, values: list[dict]) -> list[LogRecord]:
+    result = []
+    for offset, value in enumerate(values):
+        raw = codec.load().encode(record, value)
+        result.append(LogRecord(topic, 0, offset, b"k", codec.load().decode(record, raw), "", raw, {}))
+    return result
+
+
+def regimes(n: int) -> list[dict]:
+    return [{"seq": i, "state": "Calm", "posterior": [0.1 * i, 1 - 0.1 * i], "brake": 1.0} for i in range(n)]
+
+
+def test_equal_records_are_identical():
+    recorded = logged("strategy.regime", "RegimeState", regimes(4))
+    verdict = compare_topic("strategy.regime", recorded, regimes(4))
+    assert verdict.identical
+    assert verdict.divergence is None
+    assert verdict.sha == digest(r.body for r in recorded)
+
+
+def test_the_first_divergence_names_offset_and_field():
+    replayed = regimes(4)
+    replayed[2]["posterior"][1] += 1e-6
+    replayed[3]["state"] = "Storm"
+    verdict = compare_topic("strategy.regime", logged("strategy.regime", "RegimeState", regimes(4)), replayed)
+    assert not verdict.identical
+    assert verdict.divergence is not None
+    assert (verdict.divergence.offset, verdict.divergence.field) == (2, "posterior[1]")
+    assert "strategy.regime@2" in str(verdict.divergence)
+
+
+def test_last_bits_are_not_identical_and_within_tolerance():
+    replayed = regimes(4)
+    replayed[1]["posterior"][0] = math.nextafter(replayed[1]["posterior"][0], 1)
+    verdict = compare_topic("strategy.regime", logged("strategy.regime", "RegimeState", regimes(4)), replayed)
+    assert not verdict.identical
+    assert verdict.divergence is None
+    assert 0 < verdict.worst < 1e-9
+
+
+def test_missing_and_surplus_records():
+    recorded = logged("strategy.regime", "RegimeState", regimes(3))
+    short = compare_topic("strategy.regime", recorded, regimes(2))
+    assert short.divergence is not None
+    assert short.divergence.offset == 2
+    assert compare_topic("strategy.regime", recorded, regimes(4)).divergence is not None
+    forgiven = compare_topic("strategy.regime", recorded, regimes(4), tail=1)
+    assert forgiven.divergence is None
+    assert len(forgiven.notes) == 1
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True)
+trees = st.recursive(
+    numbers | st.integers() | st.text(max_size=3),
+    lambda t: st.lists(t, max_size=3) | st.dictionaries(st.text(max_size=2), t, max_size=3),
+)
+
+
+@given(trees)
+def test_a_value_does_not_differ_from_itself(tree):
+    assert difference(tree, tree, 0.0) is None
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5), st.data())
+def test_a_changed_element_is_found(values, data):
+    index = data.draw(st.integers(0, len(values) - 1))
+    other = list(values)
+    other[index] += 1 + abs(other[index])
+    found = difference(values, other, 1e-9)
+    assert found is not None
+    assert found[0] == f"[{index}]"
+
+
+def test_digests_keep_borders_and_names():
+    assert digest([b"ab", b"c"]) != digest([b"a", b"bc"])
+    assert combined({"a": "1", "b": "2"}) == combined({"b": "2", "a": "1"})
+    assert combined({"a": "1", "b": "2"}) != combined({"a": "2", "b": "1"})

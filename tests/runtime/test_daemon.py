@@ -1,0 +1,129 @@
+"""The daemon shell in real processes: health, single instance, taken ports, signals, exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+SCRIPT = """
+import asyncio, sys
+from triplane.runtime.daemon import Daemon, run
+from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.settings import Settings
+
+async def main(daemon: Daemon) -> None:
+    daemon.metrics.gauge("triplane_probe", "A value").set(3)
+    await daemon.serve()
+    if "fail" in sys.argv:
+        raise DaemonExit("the gateway is in live mode; set TRIPLANE_MODE=live", 78)
+    if "crash" in sys.argv:
+        raise ValueError("a bug")
+    daemon.ready(True)
+    await daemon.stop.wait()
+    print("wound down", flush=True)
+
+sys.exit(run("probe", Settings(), main))
+"""
+
+
+def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    import os
+
+    env = {**os.environ, "TRIPLANE_STATE_DIR": str(tmp_path), **environment}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def wait_http(tmp_path: Path, process: subprocess.Popen[str]) -> str:
+    path = tmp_path / "run" / "probe.json"
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if path.exists():
+            document = json.loads(path.read_text())
+            if document["pid"] == process.pid:
+                return document["http"]
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.02)
+    raise AssertionError("the daemon did not serve")
+
+
+def eventually_ready(url: str) -> httpx.Response:
+    deadline = time.monotonic() + 10
+    while True:
+        answer = httpx.get(url + "/readyz")
+        if answer.status_code == 200 or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_health_and_metrics_and_winds_down(tmp_path, number):
+    process = start(tmp_path)
+    url = wait_http(tmp_path, process)
+    assert eventually_ready(url).json() == {"ready": True, "reason": ""}
+    assert httpx.get(url + "/healthz").status_code == 200
+    metrics = httpx.get(url + "/metrics").text
+    assert "triplane_probe 3.0" in metrics
+    assert "triplane_disk_free_bytes" in metrics
+    process.send_signal(number)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+    assert "wound down" in out
+
+
+def test_second_instance_exits_78_with_one_sentence(tmp_path):
+    first = start(tmp_path)
+    try:
+        eventually_ready(wait_http(tmp_path, first))
+        second = start(tmp_path)
+        _, err = second.communicate(timeout=20)
+        assert second.returncode == 78
+        assert "probe is already running" in err
+        assert "Traceback" not in err
+    finally:
+        first.terminate()
+        first.communicate(timeout=10)
+
+
+def test_lock_is_free_again_after_sigkill(tmp_path):
+    first = start(tmp_path)
+    eventually_ready(wait_http(tmp_path, first))
+    first.kill()
+    first.communicate(timeout=10)
+    second = start(tmp_path)
+    eventually_ready(wait_http(tmp_path, second))
+    second.terminate()
+    second.communicate(timeout=10)
+    assert second.returncode == 0
+
+
+def test_taken_port_is_one_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = start(tmp_path, TRIPLANE_HTTP_PORT=str(port))
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 78
+    assert f"127.0.0.1:{port} cannot be listened on" in err
+    assert "TRIPLANE_HTTP_PORT=0" in err
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "sentence"), [("fail", 78, "set TRIPLANE_MODE=live"), ("crash", 70, "ValueError: a bug")]
+)
+def test_failures_are_one_sentence_and_a_code(tmp_path, argument, code, sentence):
+    process = start(tmp_path, argument)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert sentence in err
+    assert "Traceback" not in err

@@ -1,0 +1,147 @@
+"""Kafka in and out against the real broker: ownership, order, identity, positions, damage."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Producer
+
+from schemas import codec
+from triplane.runtime.kafka_in import FirstPerIdentity, LogUnavailable, Nondeterminism, TopicReader, read_all
+from triplane.runtime.kafka_out import DeliveryError, OwnershipError, TopicWriter
+
+pytestmark = pytest.mark.integration
+
+
+def bars(second: int, **changes) -> dict:
+    t = 1_517_500_000_000_000_000 + second * 1_000_000_000
+    return {
+        "event_time": t,
+        "available_time": t,
+        "group": "main",
+        "source": "test",
+        "interval": "5s",
+        "symbols": ["AAPL"],
+        "close": [40.0 + second],
+    } | changes
+
+
+@pytest.fixture
+def writer(settings):
+    writer = TopicWriter(settings, "data")
+    yield writer
+    writer.close()
+
+
+def test_what_is_written_is_read_in_order_with_headers(settings, writer):
+    futures = [writer.send("data.bars", bars(n), headers={"cause_ingest_time": b"5"}) for n in range(300)]
+    writer.flush(10)
+    assert [f.result() for f in futures] == list(range(300))
+    records = read_all(settings, ["data.bars"])
+    assert [r.offset for r in records] == list(range(300))
+    assert [r.value["close"][0] for r in records if r.value] == [40.0 + n for n in range(300)]
+    assert records[0].topic == "data.bars"
+    assert records[0].key == b"main"
+    assert records[0].headers["cause_ingest_time"] == b"5"
+    assert int(records[0].headers["ingest_time"]) > 1_700_000_000_000_000_000
+    assert records[0].body == codec.encode_body("BarSlice", bars(0))
+
+
+def test_a_plane_cannot_write_what_another_owns(settings, writer):
+    with pytest.raises(OwnershipError, match=r"strategy\.intents belongs to the strategy plane"):
+        writer.send("strategy.intents", {"account": "DU1"})
+
+
+def test_an_empty_key_and_an_unknown_field_queue_nothing(settings, writer):
+    with pytest.raises(ValueError, match="must not be empty"):
+        writer.send("data.bars", bars(1, group=""))
+    with pytest.raises(ValueError, match="unknown field 'closs'"):
+        writer.send("data.bars", bars(1, closs=[1.0]))
+    assert writer.in_flight() == 0
+
+
+def test_latest_twin_keeps_the_newest_per_key(settings, writer):
+    for n, value in enumerate((True, False)):
+        writer.send(
+            "data.gates", {"gate": "clock", "source": "ibkr", "open": value, "event_time": n, "available_time": n}
+        )
+    writer.flush(10)
+    from confluent_kafka import Consumer, TopicPartition
+
+    twin = settings.topic("data.gates.latest")
+    consumer = Consumer({"bootstrap.servers": settings.bootstrap, "group.id": "t", "auto.offset.reset": "error"})
+    consumer.assign([TopicPartition(twin, 0, 0)])
+    messages = consumer.consume(2, timeout=10)
+    consumer.close()
+    assert [m.key() for m in messages] == [b"clock/ibkr/"] * 2
+
+
+def test_a_reader_resumes_where_it_is_told(settings, writer):
+    for n in range(10):
+        writer.send("data.bars", bars(n))
+    writer.flush(10)
+    reader = TopicReader(settings, ["data.bars"], {"data.bars-0": 7})
+    assert reader.position() == {"data.bars-0": 7}
+    assert reader.end_offsets() == {"data.bars-0": 10}
+    assert [r.offset for r in reader.read_to({"data.bars-0": 9}, 10)][:2] == [7, 8]
+    reader.close()
+    late = TopicReader(settings, ["data.bars"], "end")
+    writer.send("data.bars", bars(99))
+    assert [r.offset for r in late.poll(10)] == [10]
+    late.close()
+
+
+def test_a_position_that_is_gone_is_an_error_and_not_a_jump(settings, writer):
+    writer.send("data.bars", bars(0))
+    writer.flush(10)
+    reader = TopicReader(settings, ["data.bars"], {"data.bars-0": 50})
+
+    def poll_on() -> None:
+        for _ in range(50):
+            reader.poll(0.2)
+
+    with pytest.raises(LogUnavailable, match="no longer on the log"):
+        poll_on()
+    reader.close()
+
+
+def test_missing_topic_and_absent_kafka_are_one_sentence(settings):
+    with pytest.raises(LogUnavailable, match="triplane topics create"):
+        TopicReader(settings.model_copy(update={"topic_prefix": "nowhere."}), ["data.bars"])
+    with pytest.raises(LogUnavailable, match="does not answer"):
+        TopicReader(settings.model_copy(update={"bootstrap": "127.0.0.1:9"}), ["data.bars"], timeout_s=1)
+    writer = TopicWriter(settings.model_copy(update={"bootstrap": "127.0.0.1:9"}), "data", delivery_timeout_s=1)
+    writer.send("data.bars", bars(0))
+    with pytest.raises(DeliveryError):
+        writer.flush(5)
+    writer.close(0.1)
+
+
+def test_malformed_bytes_are_delivered_with_their_error(settings, writer):
+    producer = Producer({"bootstrap.servers": settings.bootstrap})
+    for raw in (
+        b"",
+        b"\x00\x00",
+        b"\x01\x00\x00\x00\x01x",
+        b"\x00\x00\x00\x03\xe7x",
+        codec.load().encode("Command", {}),
+        codec.load().encode("BarSlice", bars(0))[:-3],
+    ):
+        producer.produce(settings.topic("data.bars"), value=raw, key=b"main")
+    producer.flush(10)
+    writer.send("data.bars", bars(1))
+    writer.flush(10)
+    records = read_all(settings, ["data.bars"])
+    assert [r.value is None for r in records] == [True] * 6 + [False]
+    assert all(r.error.startswith("BarSlice:") for r in records[:6])
+
+
+def test_first_per_identity_and_nondeterminism(settings, writer):
+    for record in (bars(1), bars(2), bars(1)):
+        writer.send("data.bars", record)
+    writer.flush(10)
+    first = FirstPerIdentity()
+    assert [first.accept(r) for r in read_all(settings, ["data.bars"])] == [True, True, False]
+    writer.send("data.bars", bars(2, close=[1.0]))
+    writer.flush(10)
+    with pytest.raises(Nondeterminism, match=r"data\.bars-0@3"):
+        first.accept(read_all(settings, ["data.bars"])[-1])

@@ -1,0 +1,364 @@
+"""The supervisor, over real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.stack import programs
+from tests.stack.waiting import eventually
+from triplane.stack import state_file, supervisor
+from triplane.stack.errors import StackError
+from triplane.stack.process import Child, is_alive, start_time
+from triplane.stack.specs import Event, ProcessSpec, ProcessStatus
+from triplane.stack.supervision_metrics import SupervisionServer
+from triplane.stack.supervisor import Supervisor
+
+pytestmark = pytest.mark.chaos
+READY = partial(str, "")
+"""A check that is always content."""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    return start_time(pid) is not None
+
+
+async def until(check: partial[bool] | object, what: str) -> None:
+    """`eventually` without holding the event loop."""
+    for _ in range(3000):
+        if check():  # type: ignore[operator]
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{what} did not come about")
+
+
+async def test_starts_in_order_and_stops_in_reverse(tmp_path: Path) -> None:
+    """Each waits for what it is `after`; at the end none runs and the state file is gone."""
+    specs = [
+        programs.daemon(tmp_path, "control"),
+        programs.daemon(tmp_path, "order", after=("control",)),
+        programs.daemon(tmp_path, "data", after=("control", "order")),
+    ]
+    async with Supervisor(specs, tmp_path) as it:
+        await it.start()
+        assert [each.state for each in it.status()] == ["ready"] * 3
+        pids = [each.pid for each in it.status()]
+        assert all(alive(pid) for pid in pids)
+        assert [each.pid for each in state_file.read(tmp_path).running()] == pids  # type: ignore[union-attr]
+        assert len({os.getpgid(pid) for pid in [*pids, os.getpid()]}) == 4
+    assert not any(alive(pid) for pid in pids)
+    assert state_file.read(tmp_path) is None
+    assert (tmp_path / "order.txt").read_text().split("\n")[:-1] == [
+        "start control", "start order", "start data", "stop data", "stop order", "stop control",
+    ]  # fmt: skip
+
+
+async def test_a_killed_process_is_restarted(tmp_path: Path) -> None:
+    """SIGKILL: another incarnation becomes ready; the others are not touched; each change is an event."""
+    seen: list[Event] = []
+    specs = [programs.daemon(tmp_path, "strategy"), programs.daemon(tmp_path, "order")]
+    async with Supervisor(specs, tmp_path, events=seen.append) as it:
+        await it.start()
+        first, other = it.pid("strategy"), it.pid("order")
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await until(
+            lambda: it.pid("strategy") not in (None, first) and it.status()[0].state == "ready", "a new incarnation"
+        )
+        assert it.pid("order") == other
+        assert it.status()[0].restarts == 1
+    states = [(each.state, each.detail.split(";")[0]) for each in seen if each.process == "strategy"]
+    assert states == [
+        ("starting", ""), ("ready", ""), ("restarting", "strategy was ended by SIGKILL"),
+        ("starting", ""), ("ready", ""), ("stopping", ""), ("stopped", ""),
+    ]  # fmt: skip
+
+
+async def test_backoff_grows_and_ends_after_five_restarts(tmp_path: Path) -> None:
+    """Six incarnations, waits doubling, then given up with the last line of its log; a ready neighbour goes on."""
+    seen: list[Event] = []
+    code = "import sys; print('data: no gateway at 127.0.0.1:4002; start it', file=sys.stderr); sys.exit(69)"
+    specs = [programs.daemon(tmp_path, "order"), programs.python("data", code)]
+    async with Supervisor(specs, tmp_path, events=seen.append, backoff=0.02) as it:
+        with pytest.raises(
+            StackError, match=r"data ended with code 69: data: no gateway .*; restarted 5 times in 5 minutes"
+        ):
+            await it.start()
+        assert [each.state for each in it.status()] == ["ready", "given up"]
+        assert it.failure is None
+    waits = [each.detail.rsplit(" in ", 1)[1] for each in seen if each.state == "restarting"]
+    assert waits == ["0.0 s", "0.0 s", "0.1 s", "0.2 s", "0.3 s"]
+    assert sum(each.state == "starting" and each.process == "data" for each in seen) == 6
+
+
+async def test_restarts_older_than_the_window_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that falls once an hour is never given up."""
+    monkeypatch.setattr(supervisor, "WINDOW_S", 0.0)
+    async with Supervisor([programs.python("data", "raise SystemExit(70)")], tmp_path, backoff=0.001) as it:
+        task = asyncio.create_task(it.start())
+        await until(lambda: bool(it.status()) and it.status()[0].restarts > supervisor.MAX_RESTARTS, "a sixth restart")
+        assert it.status()[0].state != "given up"
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_code_78_is_never_restarted(tmp_path: Path) -> None:
+    """A person has to mend it: one incarnation, one sentence."""
+    code = "import sys; print('order: the gateway is live but mode is paper', file=sys.stderr); sys.exit(78)"
+    async with Supervisor([programs.python("order", code)], tmp_path) as it:
+        with pytest.raises(
+            StackError, match=r"^order ended with code 78: order: the gateway is live but mode is paper \(log: "
+        ):
+            await it.start()
+        assert it.status()[0].restarts == 0
+        assert it.status()[0].state == "given up"
+
+
+async def test_a_job_runs_once_and_others_wait_for_its_success(tmp_path: Path) -> None:
+    """Exit code 0 is its readiness."""
+    job = programs.python("topics", f"open({str(tmp_path / 'made')!r}, 'x').close()", job=True)
+    after = programs.python("data", "import time; time.sleep(600)", after=("topics",), ready_check=READY)
+    async with Supervisor([after, job], tmp_path) as it:
+        await it.start()
+        assert [each.state for each in it.status()] == ["ready", "done"]
+        assert (tmp_path / "made").exists()
+
+
+async def test_a_vital_background_job_that_fails_ends_the_run(tmp_path: Path) -> None:
+    """The registry's verification runs behind the start; a registry that lost its ids ends `up` with one sentence."""
+    release = tmp_path / "release"
+    code = (
+        f"import os, sys, time\nwhile not os.path.exists({str(release)!r}): time.sleep(0.01)\n"
+        "print('init: ids are lost'); sys.exit(78)"
+    )
+    job = programs.python("schemas", code, job=True, background=True, vital=True)
+    async with Supervisor([programs.daemon(tmp_path, "data"), job], tmp_path) as it:
+        await it.start()  # does not wait for the background job
+        release.touch()
+        with pytest.raises(StackError, match="schemas ended with code 78: init: ids are lost"):
+            await it.run(asyncio.Event())
+
+
+async def test_not_ready_in_time_says_what_it_waits_for(tmp_path: Path) -> None:
+    """The daemon's own reason is in the sentence."""
+    (tmp_path / "data.unready").touch()
+    async with Supervisor([programs.daemon(tmp_path, "data", ready_timeout_s=1.0)], tmp_path) as it:
+        with pytest.raises(StackError, match=r"data is not ready after 1 s \(waiting for bars\); its log is"):
+            await it.start()
+
+
+async def test_a_stopped_process_is_not_killed_and_comes_back(tmp_path: Path) -> None:
+    """SIGSTOP shows as not ready, on /metrics too; SIGCONT heals it without a restart."""
+    async with Supervisor([programs.daemon(tmp_path, "order")], tmp_path) as it, SupervisionServer(it) as server:
+        await it.start()
+        pid = it.pid("order")
+        assert pid is not None
+        async with httpx.AsyncClient() as http:
+            assert 'triplane_process_up{process="order"} 1.0' in (await http.get(f"{server.url}/metrics")).text
+            assert (await http.get(f"{server.url}/readyz")).status_code == 200
+            os.kill(pid, signal.SIGSTOP)
+            await until(lambda: it.status()[0].state == "not ready", "not ready")
+            assert 'triplane_process_up{process="order"} 0.0' in (await http.get(f"{server.url}/metrics")).text
+            assert "order: not ready" in (await http.get(f"{server.url}/readyz")).json()["reason"]
+            os.kill(pid, signal.SIGCONT)
+            await until(lambda: it.status()[0].state == "ready", "ready")
+        assert (it.pid("order"), it.status()[0].restarts) == (pid, 0)
+
+
+async def test_grace_then_sigkill_with_grandchildren(tmp_path: Path) -> None:
+    """A process that ignores SIGTERM is killed after the grace, and so is what it started."""
+    path = tmp_path / "grandchild"
+    spec = programs.python("data", programs.STUBBORN, str(path), ready_check=partial(programs.exists, path))
+    async with Supervisor([spec], tmp_path, grace=0.3) as it:
+        await it.start()
+        pids = [it.pid("data") or 0, int(path.read_text())]
+        assert all(alive(pid) for pid in pids)
+        await it.stop()
+        assert it.status()[0].detail == "killed after 0 s"
+        eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+async def test_what_a_fallen_process_left_running_is_cleared_before_the_restart(tmp_path: Path) -> None:
+    """A grandchild that holds a port or a lock must not outlive its parent."""
+    path = tmp_path / "grandchild"
+    spec = programs.python("data", programs.STUBBORN, str(path), ready_check=partial(programs.exists, path))
+    async with Supervisor([spec], tmp_path, grace=0.3) as it:
+        await it.start()
+        orphan, parent = int(path.read_text()), it.pid("data")
+        assert parent is not None
+        os.kill(parent, signal.SIGKILL)
+        await until(lambda: not alive(orphan), "the end of the grandchild")
+
+
+async def test_stop_while_starting_ends_everything(tmp_path: Path) -> None:
+    """Ctrl-C before anything is ready."""
+    (tmp_path / "order.unready").touch()
+    it = Supervisor([programs.daemon(tmp_path, "control"), programs.daemon(tmp_path, "order")], tmp_path)
+    async with it:
+        start = asyncio.create_task(it.start())
+        await until(lambda: len([each for each in it.status() if each.pid]) == 2, "two processes")
+        pids = [each.pid for each in it.status()]
+        start.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await start
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_a_second_supervisor_is_refused(tmp_path: Path) -> None:
+    """One sentence with the pid of the first, which is not disturbed."""
+    async with Supervisor([programs.daemon(tmp_path, "data")], tmp_path) as it:
+        await it.start()
+        with pytest.raises(
+            StackError, match=rf"^triplane is already up on .* \(pid {os.getpid()}\); stop it with `triplane down`$"
+        ):
+            await Supervisor([], tmp_path).__aenter__()
+        assert it.pid("data") is not None
+
+
+async def test_mistakes_in_the_table_are_sentences(tmp_path: Path) -> None:
+    """Two of one name; a wait for nobody; a program that does not exist."""
+    one = programs.python("data", "", ready_check=READY)
+    async with Supervisor([], tmp_path) as it:
+        with pytest.raises(StackError, match="data waits for gateway, which nobody starts"):
+            await it.start([programs.python("data", "", after=("gateway",))])
+    async with Supervisor([one, one], tmp_path) as it:
+        with pytest.raises(StackError, match="a process named data is already supervised"):
+            await it.start()
+    async with Supervisor([ProcessSpec(name="kafka", argv=["/nonexistent/java"], restart=False)], tmp_path) as it:
+        with pytest.raises(StackError, match="cannot start /nonexistent/java: No such file"):
+            await it.start()
+
+
+SUPERVISE = """
+import asyncio, pathlib, signal, sys
+from tests.stack import programs
+from triplane.stack.supervisor import Supervisor
+async def main(state):
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(number, stop.set)
+    path = state / "grandchild"
+    specs = [programs.daemon(state, "control"), programs.python("data", programs.STUBBORN, str(path), ready_check=lambda: programs.exists(path))]
+    async with Supervisor(specs, state, grace=0.3) as it:
+        await it.start()
+        (state / "up").touch()
+        await it.run(stop)
+asyncio.run(main(pathlib.Path(sys.argv[1])))
+"""
+
+
+def supervised(tmp_path: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """A supervisor in a process of its own, and the pids of what it started."""
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen([sys.executable, "-c", SUPERVISE, str(tmp_path)], cwd=root)
+    eventually(lambda: (tmp_path / "up").exists(), what="the supervisor's start")
+    found = state_file.read(tmp_path)
+    assert found is not None
+    assert found.pid == process.pid
+    return process, [each.pid for each in found.running()]
+
+
+def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_clears_up(tmp_path: Path) -> None:
+    """The kernel ends the children, even one that ignores SIGTERM; the stale file is recognised; a new start works."""
+    process, pids = supervised(tmp_path)
+    process.kill()
+    process.wait()
+    eventually(lambda: not any(alive(pid) for pid in pids), what="the children's end")
+    left = state_file.read(tmp_path)
+    assert left is not None
+    assert not left.alive
+    held = state_file.take(tmp_path)
+    held.release()
+    assert state_file.read(tmp_path) is None
+    grandchild = int((tmp_path / "grandchild").read_text())
+    if alive(grandchild):  # its parent was killed, not it: nobody but its own program can see to that
+        os.kill(grandchild, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
+    """And nothing else: a process of the same program started by someone else goes on."""
+    bystander = Child("bystander", [sys.executable, "-c", "import time; time.sleep(600)"], tmp_path / "bystander.log")
+    try:
+        process, pids = supervised(tmp_path)
+        process.send_signal(number)
+        assert process.wait(60) == 0
+        assert not any(alive(pid) for pid in [*pids, int((tmp_path / "grandchild").read_text())])
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+
+
+def test_down_stops_from_another_process(tmp_path: Path) -> None:
+    """`triplane down` needs nothing but the state directory."""
+    process, pids = supervised(tmp_path)
+    reaped = psutil.Process(process.pid)
+    thread = threading.Thread(target=process.wait)
+    thread.start()
+    assert state_file.down(tmp_path) == ["control", "data"]
+    thread.join(20)
+    assert not any(alive(pid) for pid in pids)
+    assert not reaped.is_running()
+    with pytest.raises(StackError, match="nothing is up on"):
+        state_file.down(tmp_path)
+
+
+def test_a_stale_file_never_harms_a_process_that_took_the_pid(tmp_path: Path) -> None:
+    """Pid alive but another start time: neither the supervisor nor a child of ours."""
+    bystander = Child("bystander", [sys.executable, "-c", "import time; time.sleep(600)"], tmp_path / "bystander.log")
+    try:
+        started = bystander.started - 3600
+        one = ProcessStatus("data", "ready", "", bystander.pid, started, 0, 0.0, "")
+        state_file.write(tmp_path, [one])
+        text = (tmp_path / state_file.NAME).read_text().replace(f'"pid": {os.getpid()}', f'"pid": {bystander.pid}', 1)
+        (tmp_path / state_file.NAME).write_text(text)
+        found = state_file.read(tmp_path)
+        assert found is not None
+        assert found.pid == bystander.pid
+        assert not found.alive
+        assert state_file.down(tmp_path) == []
+        assert bystander.poll() is None
+        assert is_alive(bystander.pid, bystander.started)
+    finally:
+        bystander.kill()
+
+
+@pytest.mark.parametrize("tether", ["kernel", "pipe"])
+def test_both_tethers_end_a_child_with_its_parent(tmp_path: Path, tether: str) -> None:
+    """The kernel's way on Linux, the pipe elsewhere; both pass SIGTERM and exit codes on."""
+    if tether == "kernel" and sys.platform != "linux":
+        pytest.skip("PR_SET_PDEATHSIG is Linux's")
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom triplane.stack.process import Child\n"
+        f"child = Child('c', [sys.executable, '-c', {programs.STUBBORN!r}, {str(tmp_path / 'pid')!r}], Path({str(tmp_path / 'log')!r}), tether={tether!r})\n"
+        f"Path({str(tmp_path / 'child')!r}).write_text(str(child.pid))\ntime.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2])
+    eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "", what="the child")
+    child = int((tmp_path / "child").read_text())
+    inner = [each.pid for each in psutil.Process(child).children(recursive=True)]
+    parent.kill()
+    parent.wait()
+    eventually(lambda: not alive(child), what="the child's end")
+    if tether == "pipe":
+        eventually(lambda: not any(alive(pid) for pid in inner), what="the end of the child's group")
+    for pid in inner:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for program, expected in (("raise SystemExit(78)", 78), ("import os; os.kill(os.getpid(), 9)", -9)):
+        assert Child("c", [sys.executable, "-c", program], tmp_path / "log", tether=tether).wait(60) == expected
+    polite = Child("c", [sys.executable, "-c", "import time; time.sleep(600)"], tmp_path / "log", tether=tether)
+    assert polite.stop(10) == -signal.SIGTERM

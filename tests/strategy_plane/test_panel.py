@@ -1,0 +1,197 @@
+"""The price panel against a whole-panel computation, and what halts, splits and late bars do to it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strategy_plane.panel import PricePanel, move_square, session_midnight
+from tests.strategy_plane import naive
+from triplane.domain.timestamps import DAY
+
+SYMBOLS = ["A", "B", "C", "D"]
+
+
+def slice_of(session, closes, *, volume=1000.0, history=True, symbols=SYMBOLS):
+    present = [i for i, close in enumerate(closes) if not np.isnan(close)]
+    return {
+        "session": session, "symbols": [symbols[i] for i in present], "close": [float(closes[i]) for i in present],
+        "volume": [volume] * len(present), "history": history,
+    }  # fmt: skip
+
+
+def day(t):
+    return f"2020-{1 + t // 28:02d}-{1 + t % 28:02d}"
+
+
+def panels(rows=60):
+    """Random closes with halts, late listings, zeros and negative prints."""
+    return st.builds(
+        lambda seed, holes, n: _panel(seed, holes, rows, n),
+        st.integers(0, 2**31 - 1), st.floats(0, 0.3), st.integers(1, 4),
+    )  # fmt: skip
+
+
+def _panel(seed, holes, rows, n):
+    rng = np.random.default_rng(seed)
+    closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.03, (rows, n)), axis=0))
+    closes[rng.random((rows, n)) < holes] = np.nan
+    for i in range(n):
+        closes[: rng.integers(0, rows), i] = np.nan if rng.random() < 0.5 else closes[:1, i]
+    closes[rng.random((rows, n)) < 0.01] = -1.0
+    return closes
+
+
+@given(panels())
+@settings(max_examples=60, deadline=None)
+def test_streamed_returns_equal_the_whole_panel(closes):
+    """Law L2."""
+    n = closes.shape[1]
+    panel = PricePanel(SYMBOLS[:n])
+    streamed = []
+    for t, row in enumerate(closes):
+        record = {
+            "session": day(t),
+            "symbols": SYMBOLS[:n],
+            "close": row.tolist(),
+            "volume": [1.0] * n,
+            "history": True,
+        }
+        panel.offer(record)
+        streamed.append(panel.advance(day(t)))
+    np.testing.assert_allclose(np.array(streamed), naive.returns(closes), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(panel.returns.all(), np.array(streamed))
+    for i in range(n):
+        first = naive.first_bar(closes, i)
+        assert panel.age[i] == (0 if first is None else len(closes) - first)
+
+
+def test_a_halt_gives_its_move_when_trading_resumes():
+    panel = PricePanel(["A"])
+    for t, close in enumerate([100.0, np.nan, np.nan, 110.0]):
+        panel.offer(slice_of(day(t), [close, np.nan, np.nan, np.nan]) | {"session": day(t)})
+        if day(t) in panel.pending():
+            panel.advance(day(t))
+    # sessions without any bar have no slice with symbols, so only two rows exist
+    assert panel.sessions == [day(0), day(3)]
+    assert panel.returns.all()[-1, 0] == pytest.approx(0.1)
+
+
+def test_idle_counts_sessions_without_a_bar():
+    panel = PricePanel(SYMBOLS)
+    panel.offer(slice_of(day(0), [1.0, 1.0, 1.0, 1.0]))
+    panel.advance(day(0))
+    panel.offer(slice_of(day(1), [1.0, np.nan, 1.0, 1.0]))
+    panel.advance(day(1))
+    assert panel.idle.tolist() == [0, 1, 0, 0]
+    assert panel.age.tolist() == [2, 2, 2, 2]
+
+
+def test_groups_of_one_session_make_one_row_and_the_first_value_wins():
+    panel = PricePanel(SYMBOLS)
+    panel.offer(slice_of(day(0), [1.0, np.nan, np.nan, np.nan]))
+    panel.offer(slice_of(day(0), [9.0, 2.0, 3.0, 4.0]))
+    assert panel.pending() == [day(0)]
+    panel.advance(day(0))
+    assert panel.close.all().tolist() == [[1.0, 2.0, 3.0, 4.0]]
+
+
+def test_a_bar_of_a_closed_session_is_counted_and_changes_nothing():
+    panel = PricePanel(SYMBOLS)
+    panel.offer(slice_of(day(1), [1.0] * 4))
+    panel.advance(day(1))
+    panel.offer(slice_of(day(1), [2.0] * 4))
+    panel.offer(slice_of(day(0), [2.0] * 4))
+    assert panel.pending() == []
+    assert panel.late == 8
+    assert panel.last_close.tolist() == [1.0] * 4
+
+
+def test_punctuations_and_foreign_names_are_left_out():
+    panel = PricePanel(SYMBOLS)
+    assert panel.offer({"session": day(0), "symbols": [], "close": [], "volume": [], "history": True}) == []
+    assert panel.pending() == []
+    panel.offer({"session": day(0), "symbols": ["Z", "B"], "close": [7.0, 2.0], "volume": [1.0, 1.0], "history": True})
+    panel.advance(day(0))
+    np.testing.assert_array_equal(panel.close.all(), [[np.nan, 2.0, np.nan, np.nan]])
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_split_adjusts_older_bars_only_when_the_next_one_is_live(history):
+    panel = PricePanel(SYMBOLS)
+    panel.offer(slice_of(day(0), [100.0] * 4))
+    panel.advance(day(0))
+    panel.split("B", 123, 2.0)
+    panel.split("Z", 123, 2.0)
+    panel.split("B", 123, float("nan"))
+    settled = panel.offer(slice_of(day(1), [100.0, 51.0, 100.0, 100.0], history=history))
+    assert settled == [("B", 123, 2.0)]
+    returns = panel.advance(day(1))
+    assert returns[1] == pytest.approx(0.02 if not history else -0.49)
+    assert panel.volume.all()[0, 1] == (1000.0 if history else 2000.0)
+    assert panel.offer(slice_of(day(2), [1.0] * 4)) == []
+
+
+def test_a_split_waits_for_the_name_s_own_bar():
+    panel = PricePanel(SYMBOLS)
+    panel.split("B", 1, 2.0)
+    assert panel.offer(slice_of(day(0), [1.0, np.nan, 1.0, 1.0])) == []
+    assert panel.offer(slice_of(day(0), [np.nan, 1.0, np.nan, np.nan])) == [("B", 1, 2.0)]
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(1, 40))
+@settings(max_examples=50, deadline=None)
+def test_adv_is_the_median_of_21_sessions(seed, rows):
+    rng = np.random.default_rng(seed)
+    volumes = rng.integers(0, 1000, (rows, 4)).astype(float)
+    volumes[rng.random((rows, 4)) < 0.3] = np.nan
+    panel = PricePanel(SYMBOLS)
+    for t in range(rows):
+        panel.offer(
+            {"session": day(t), "symbols": SYMBOLS, "close": [1.0] * 4, "volume": volumes[t].tolist(), "history": True}
+        )
+        panel.advance(day(t))
+    for i in range(4):
+        window = [v for v in volumes[-21:, i] if np.isfinite(v)]
+        expected = float(np.median(window)) if len(window) >= 11 else np.nan
+        if not expected > 0:
+            expected = np.nan
+        np.testing.assert_equal(panel.adv()[i], expected)
+
+
+def test_adv_before_any_session():
+    assert np.isnan(PricePanel(SYMBOLS).adv()).all()
+
+
+def test_reindex_keeps_histories_and_starts_new_names_empty():
+    panel = PricePanel(SYMBOLS)
+    for t in range(3):
+        panel.offer(slice_of(day(t), [1.0 + t, 2.0, 3.0, 4.0]))
+        panel.advance(day(t))
+    panel.offer(slice_of(day(3), [9.0, 8.0, 7.0, 6.0]))
+    panel.split("D", 1, 2.0)
+    assert panel.reindex(["C", "NEW", "A"]) == [2, -1, 0]
+    panel.advance(day(3))
+    np.testing.assert_array_equal(panel.close.all()[-1], [7.0, np.nan, 9.0])
+    assert panel.age.tolist() == [4, 0, 4]
+    assert panel.returns.all()[-1, 2] == pytest.approx(2.0)
+
+
+def test_state_continues_exactly():
+    one = PricePanel(SYMBOLS)
+    for t in range(5):
+        one.offer(slice_of(day(t), [1.0 + t, 2.0, np.nan, 4.0]))
+        if t < 4:
+            one.advance(day(t))
+    one.split("A", 3, 2.0)
+    two = PricePanel.restored(one.state())
+    for panel in (one, two):
+        panel.advance(day(4))
+        panel.offer(slice_of(day(5), [3.0] * 4, history=False))
+        panel.advance(day(5))
+    np.testing.assert_equal(one.state(), two.state())
+
+
+def test_move_square_and_midnight():
+    assert move_square(np.array([[1.0, 2.0], [3.0, 4.0]]), [1, -1]).tolist() == [[4.0, 0.0], [0.0, 0.0]]
+    assert session_midnight("1970-01-03") == 2 * DAY

@@ -1,0 +1,330 @@
+"""The strategy daemon on a real Kafka: start, restart, hold, refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from schemas import catalogue, codec
+from strategy_plane import recovery
+from strategy_plane.consumer import RateLimit
+from strategy_plane.publisher import Publisher
+from strategy_plane.worker import Worker
+from tests.chaos.strategy_harness import OUTPUTS, of_seq, output_sha, repeats, strategy_log
+from tests.recordings import Market, Message, message, publish, targets
+from tests.strategy_plane.digest_engine import DigestEngine
+from tests.strategy_plane.rerun import PARTITIONS, Recorded, digest_engine, rerun
+from triplane.replay.recording import Recording, combined, digest
+from triplane.runtime import exit_codes, snapshots
+from triplane.runtime.daemon import Daemon, lock
+from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, OwnershipError, TopicWriter
+from triplane.runtime.settings import Settings
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Running:
+    """A worker inside the test's event loop."""
+
+    def __init__(self, settings: Settings, worker: type[Worker] = Worker) -> None:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self.daemon = Daemon("strategy", settings)
+        self.task = asyncio.ensure_future(worker(self.daemon, DigestEngine(settings.account)).run())
+
+    def metric(self, name: str) -> float:
+        return sum(
+            sample.value
+            for family in self.daemon.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == name
+        )
+
+    async def until(self, name: str, at_least: float, timeout: float = 30.0) -> None:
+        """Wait until a metric has reached a value."""
+        deadline = time.monotonic() + timeout
+        while self.metric(name) < at_least:
+            if self.task.done():
+                self.task.result()
+            assert time.monotonic() < deadline, f"{name} is {self.metric(name)}, not {at_least}; {self.daemon._reason}"
+            await asyncio.sleep(0.01)
+
+    async def until_ready(self, reason: str = "", timeout: float = 30.0) -> None:
+        """Wait until it is ready, or not ready for a reason that contains `reason`."""
+        deadline = time.monotonic() + timeout
+        while not (reason in self.daemon._reason if reason else self.daemon._ready):
+            if self.task.done():
+                self.task.result()
+            assert time.monotonic() < deadline, self.daemon._reason
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        self.daemon.stop.set()
+        await asyncio.wait_for(self.task, 20)
+
+    async def die(self) -> None:
+        """End without draining: what a crash leaves behind."""
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, worker: type[Worker] = Worker) -> AsyncIterator[Running]:
+    it = Running(settings, worker)
+    try:
+        yield it
+        await it.stop()
+    finally:
+        if not it.task.done():
+            await it.die()
+
+
+@pytest.fixture
+def market() -> Market:
+    return Market(history=6, live=3)
+
+
+async def put(settings: Settings, *messages: Message) -> None:
+    await asyncio.to_thread(publish, settings, messages)
+
+
+async def log_of(settings: Settings) -> Recording:
+    return await asyncio.to_thread(strategy_log, settings)
+
+
+def offline_sha(recording: Recording) -> str:
+    """SHA-256 of the outputs that the recorded barriers give without Kafka."""
+    inputs = [record for name in {p.rpartition("-")[0] for p in PARTITIONS} for record in recording.raw[name]]
+    barriers = [record.value for record in recording.records["strategy.barriers"] if record.value]
+    outputs = rerun(Recorded(inputs, barriers), digest_engine, seed=3)
+    bodies: dict[str, list[bytes]] = {name: [] for name in OUTPUTS}
+    for output in outputs:
+        bodies[output.topic].append(codec.encode_body(catalogue.load()[output.topic].record, output.record))
+    return combined({name: digest(bodies[name]) for name in OUTPUTS})
+
+
+async def test_from_history_to_intents_and_over_a_restart(settings: Settings, market: Market) -> None:
+    first, second, third = market.live_days
+    await put(settings, *market.opening(), *market.history_slices())
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 6)
+        await put(settings, *market.session(first))
+        await worker.until("triplane_barrier_seq", 7)
+        await worker.until_ready()
+        written = worker.metric("triplane_strategy_outputs_total")
+    assert recovery.load(settings).position.seq == 7
+    # Nothing happened in between: the next incarnation continues without writing anything again.
+    async with running(settings) as worker:
+        await worker.until_ready()
+        await put(settings, *market.session(second))
+        await worker.until("triplane_barrier_seq", 8)
+        assert worker.metric("triplane_strategy_outputs_present_total") == 0
+    # A torn snapshot: the state is rebuilt from the log, compared with what is there, and nothing is doubled.
+    recovery.snapshot_path(settings).write_bytes(b"torn")
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 8)
+        assert worker.metric("triplane_strategy_outputs_present_total") == written + 5
+        await put(settings, *market.session(third))
+        await worker.until("triplane_barrier_seq", 9)
+    recording = await log_of(settings)
+    assert repeats(recording) == 0
+    assert len(recording.records["strategy.intents"]) == 3
+    assert output_sha(recording) == offline_sha(recording)
+
+
+async def test_the_cause_travels_to_the_intents(settings: Settings, market: Market) -> None:
+    day = market.live_days[0]
+    await put(settings, *market.opening(), *market.history_slices(), *market.before_decision(day), market.gating(day))
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 7)
+    recording = await log_of(settings)
+    gating = recording.raw["data.bars"][-1]
+    (barrier,), (intents,) = of_seq(recording, "strategy.barriers", 7), of_seq(recording, "strategy.intents", 7)
+    assert barrier.headers[CAUSE_INGEST_TIME] == intents.headers[CAUSE_INGEST_TIME] == gating.headers[INGEST_TIME]
+    assert int(intents.headers[INGEST_TIME]) > int(gating.headers[INGEST_TIME])
+    assert worker.metric("triplane_barrier_latency_seconds_count") == 1
+    warmup = of_seq(recording, "strategy.factors", 1)[0]
+    assert CAUSE_INGEST_TIME not in warmup.headers
+
+
+async def test_the_barrier_carries_cut_configuration_and_fingerprint(settings: Settings, market: Market) -> None:
+    day = market.live_days[0]
+    await put(
+        settings,
+        *market.opening(),
+        *market.history_slices(),
+        market.config(targets(VOL_TARGET=0.08)),
+        *market.session(day),
+    )
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 7)
+    recording = await log_of(settings)
+    barrier = recording.records["strategy.barriers"][-1].value
+    assert barrier is not None
+    assert barrier["config_offset"] == 1
+    assert sorted(barrier["cut"]) == sorted(PARTITIONS)
+    assert barrier["cut"]["data.bars-0"] == len(recording.raw["data.bars"])
+    assert "pinned" in barrier["fingerprint"]
+
+
+async def test_it_waits_for_a_configuration_and_says_so(settings: Settings, market: Market) -> None:
+    config, *rest = market.opening()
+    await put(settings, *rest, *market.history_slices())
+    async with running(settings) as worker:
+        await worker.until_ready(reason="control.config")
+        assert worker.metric("triplane_barriers_total") == 0
+        await put(settings, config)
+        await worker.until("triplane_barrier_seq", 6)
+        await worker.until_ready()
+
+
+async def test_other_bytes_under_an_identity_hold_the_plane(settings: Settings, market: Market) -> None:
+    await put(settings, *market.opening(), *market.history_slices())
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 6)
+    writer = TopicWriter(settings, "strategy")
+    writer.send("strategy.factors", message("strategy.factors", seq=7, factors=["not what will be computed"]).record)
+    writer.flush(10)
+    writer.close()
+    async with running(settings) as worker:
+        await worker.until_ready()
+        await put(settings, *market.session(market.live_days[0]))
+        await worker.until("triplane_nondeterminism", 1)
+        assert "other bytes" in worker.daemon._unhealthy
+        assert not worker.daemon._ready
+    recording = await log_of(settings)
+    assert of_seq(recording, "strategy.barriers", 7)
+    assert not of_seq(recording, "strategy.intents", 7)
+    assert recovery.load(settings).position.seq == 6
+
+
+async def test_a_snapshot_of_another_log_is_not_used(settings: Settings, market: Market) -> None:
+    recovery.save(settings, recovery.Position(3, "ab" * 32, 1, "2018-01-05", 3, {}), {})
+    assert "not on this log" in recovery.load(settings).note
+    await put(settings, *market.opening(), *market.history_slices())
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 6)
+    assert recovery.load(settings).position.seq == 6
+    foreign = settings.model_copy(update={"account": "DU7654321"})
+    assert "snapshot is of account" in recovery.load(foreign).note
+
+
+async def test_a_gap_in_the_offsets_below_a_cut_is_passed(settings: Settings, market: Market) -> None:
+    """A transaction's marker takes an offset that no reader is ever given."""
+    await put(settings, *market.opening(), *market.history_slices())
+    writer = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": settings.topic_prefix})
+    writer.init_transactions()
+    writer.begin_transaction()
+    writer.produce(settings.topic("data.gates"), key=b"x", value=b"aborted, and never to be seen")
+    writer.flush()
+    writer.abort_transaction()
+    day = market.live_days[0]
+    await put(settings, *market.before_decision(day), market.gating(day))
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 7)
+    barrier = (await log_of(settings)).records["strategy.barriers"][-1].value
+    assert barrier is not None
+    assert barrier["cut"]["data.gates-0"] == 2
+    assert barrier["skipped"] == []
+
+
+async def test_a_late_barrier_raises_the_alert(settings: Settings, market: Market) -> None:
+    class Deaf(Worker):
+        """A worker that cannot write its barrier."""
+
+        async def _write_barrier(self, due: object) -> bool:
+            return False
+
+    day = market.live_days[0]
+    await put(settings, market.config(targets(BARRIER_LATE_S=0.5)), *market.before_decision(day), market.gating(day))
+    async with running(settings, Deaf) as worker:
+        await worker.until("triplane_barrier_late", 1)
+        await worker.until_ready(reason="late")
+
+
+async def test_only_own_topics_are_written(settings: Settings) -> None:
+    publisher = Publisher(settings)
+    await publisher.start()
+    try:
+        with pytest.raises(OwnershipError, match="belongs to the order plane"):
+            await publisher.send("order.account", {"account": "DU1"})
+        future = await publisher.send("strategy.regime", {"seq": 1})
+        assert await future == 0
+    finally:
+        await publisher.close()
+
+
+def run_daemon(settings: Settings, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m strategy_plane` to its end."""
+    variables = {
+        **os.environ,
+        "TRIPLANE_BOOTSTRAP": settings.bootstrap,
+        "TRIPLANE_TOPIC_PREFIX": settings.topic_prefix,
+        "TRIPLANE_STATE_DIR": str(settings.state_dir),
+        "TRIPLANE_ACCOUNT": settings.account,
+        **environment,
+    }
+    command = [sys.executable, "-m", "strategy_plane"]
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=90, check=False)
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on stderr that is not a log line."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_a_second_instance_ends_with_78_and_one_sentence(settings: Settings) -> None:
+    held = lock(settings, "strategy")
+    try:
+        done = run_daemon(settings)
+    finally:
+        held.release()
+    assert done.returncode == exit_codes.CONFIG
+    assert "already running" in sentence(done)
+
+
+def test_missing_topics_end_with_one_sentence(settings: Settings) -> None:
+    done = run_daemon(settings, TRIPLANE_TOPIC_PREFIX="nowhere.")
+    assert done.returncode == exit_codes.UNAVAILABLE
+    assert "topics create" in sentence(done)
+
+
+def test_no_kafka_ends_with_one_sentence(settings: Settings) -> None:
+    done = run_daemon(settings, TRIPLANE_BOOTSTRAP="127.0.0.1:9")
+    assert done.returncode == exit_codes.UNAVAILABLE
+    assert "does not answer" in sentence(done)
+
+
+def test_no_account_ends_with_one_sentence(settings: Settings) -> None:
+    done = run_daemon(settings, TRIPLANE_ACCOUNT="")
+    assert done.returncode == exit_codes.CONFIG
+    assert "TRIPLANE_ACCOUNT" in sentence(done)
+
+
+def test_library_logs_are_limited() -> None:
+    import logging
+
+    limit = RateLimit(burst=2, period_s=60)
+    line = logging.LogRecord("aiokafka.conn", logging.ERROR, "", 0, "Unable to connect", (), None)
+    own = logging.LogRecord("triplane", logging.ERROR, "", 0, "mine", (), None)
+    assert [limit.filter(line) for _ in range(4)] == [True, True, False, False]
+    assert all(limit.filter(own) for _ in range(4))
+
+
+def test_snapshots_name_what_they_are(settings: Settings) -> None:
+    recovery.save(settings, recovery.Position(seq=1), {})
+    meta, _ = snapshots.load(recovery.snapshot_path(settings))
+    assert meta["format"] == recovery.FORMAT

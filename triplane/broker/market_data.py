@@ -1,0 +1,288 @@
+"""Market data from the broker: historical and five-second bars, best bids and offers, trades, by symbol.
+
+`MarketFeed` sits on a connected BrokerSession and calls plain functions on the event loop, in the order in which messages arrived.
+It knows IB's tick types, error codes and placeholders (-1 for no price), and nothing of gates or topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triplane.broker.client_library import RequestError
+from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
+from triplane.domain.timestamps import from_datetime
+
+LIVE, FROZEN, DELAYED, NO_DATA = "live", "frozen", "delayed", "none"
+_STATUS_OF_TYPE: Final = {1: LIVE, 2: FROZEN, 3: DELAYED, 4: DELAYED}
+
+# Tick types (tws-protocol reference, section 4): live and delayed pairs.
+_QUOTE_TICKS: Final = frozenset({0, 1, 2, 3, 66, 67, 69, 70})
+_LAST_PRICE: Final = frozenset({4, 68})
+_LAST_SIZE: Final = frozenset({5, 71})
+_VOLUME: Final = frozenset({8, 74})
+_DELAYED_TICKS: Final = frozenset(range(66, 77))
+_HALTED: Final = 49
+
+# What an error on a market data line means for it. 10167: delayed data is shown instead; the others: none at all.
+_LINE_ERRORS: Final = {10167: DELAYED} | dict.fromkeys((101, 200, 354, 10089, 10090, 10168, 10190, 10197), NO_DATA)
+DATA_RESTORED_LOST: Final = 1101
+NO_DATA_RETURNED: Final = 162
+
+_log = logging.getLogger("triplane.market_data")
+
+
+class HistoricalBars(NamedTuple):
+    """Bars of one name, oldest first: `starts` (n,) ns UTC (midnight UTC of the date for daily bars), `values` (n, 6) open, high,
+    low, close, volume, volume-weighted price (NaN when IB sends a placeholder), `trades` (n,) counts, -1 when unknown."""
+
+    starts: NDArray[np.int64]
+    values: NDArray[np.float64]
+    trades: NDArray[np.int64]
+
+
+class BarHandler(NamedTuple):
+    """Callbacks of a feed. Prices are NaN where there is none; times are ns UTC."""
+
+    bar: Callable[[str, int, float, float, float, float, float, float, int], None]
+    """symbol, start, open, high, low, close, volume, wap, trades."""
+    quote: Callable[[str, int, float, float, float, float, float, float, str, bool], None]
+    """symbol, time of the quote, bid, ask, bid size, ask size, last, volume, status, halted."""
+    trade: Callable[[str, int, float, float], None]
+    """symbol, time, price, size."""
+    malformed: Callable[[str, str, bytes], None]
+    """symbol or "", what went wrong, what was received."""
+
+
+@dataclass(slots=True)
+class _Line:
+    symbol: str
+    contract: Any
+    bars: Any = None
+    ticker: Any = None
+    ticker_id: int = -1
+    quote_time: int = 0
+    status: str = LIVE
+    told: str = field(default="")
+
+
+class MarketFeed:
+    """Subscriptions of one connection. After a disconnect make a new one: the client library forgets everything.
+
+    `now` tells market time: the stamp of quotes, for which IB sends none.
+    """
+
+    def __init__(self, session: BrokerSession, handler: BarHandler, now: Callable[[], int]) -> None:
+        self._session = session
+        self._handler = handler
+        self._now = now
+        self._lines: dict[str, _Line] = {}
+        self._by_request: dict[int, _Line] = {}
+        self._by_ticker: dict[int, _Line] = {}
+        self._interval: Any = None
+        session.errors.append(self._on_error)
+        session.ib.pendingTickersEvent += self._on_tickers
+
+    def close(self) -> None:
+        """Stop listening; the connection itself stays as it is."""
+        if self._on_error in self._session.errors:
+            self._session.errors.remove(self._on_error)
+        self._session.ib.pendingTickersEvent -= self._on_tickers
+        self._lines.clear()
+        self._by_request.clear()
+        self._by_ticker.clear()
+
+    @property
+    def symbols(self) -> list[str]:
+        """Subscribed symbols, in the order of subscription."""
+        return list(self._lines)
+
+    # -- subscriptions ---------------------------------------------------------------------------------------------------------
+    def subscribe(self, symbol: str, contract: Any) -> None:
+        """Five-second bars of trades in regular hours, and best bid and offer with trades. Subscribing twice does nothing."""
+        if symbol in self._lines:
+            return
+        ib = self._session.ib
+        line = _Line(symbol, contract)
+        line.bars = ib.reqRealTimeBars(contract, 5, "TRADES", True)
+        line.bars.updateEvent += lambda bars, _new, line=line: self._on_bar(line, bars)
+        line.ticker = ib.reqMktData(contract, "", False, False)
+        line.ticker_id = int(ib.wrapper.ticker2ReqId["mktData"][line.ticker])
+        self._by_request[int(line.bars.reqId)] = line
+        self._by_request[line.ticker_id] = line
+        self._by_ticker[id(line.ticker)] = line
+        self._lines[symbol] = line
+
+    def unsubscribe(self, symbol: str) -> None:
+        """End a symbol's subscriptions; an unknown symbol does nothing."""
+        line = self._lines.pop(symbol, None)
+        if line is None:
+            return
+        for request in (int(line.bars.reqId), line.ticker_id):
+            self._by_request.pop(request, None)
+        self._by_ticker.pop(id(line.ticker), None)
+        if self._session.is_connected:
+            self._session.ib.cancelRealTimeBars(line.bars)
+            self._session.ib.cancelMktData(line.contract)
+
+    def resubscribe(self) -> None:
+        """Make every subscription again: after error 1101 the broker has forgotten them, after silence perhaps."""
+        for line in list(self._lines.values()):
+            self.unsubscribe(line.symbol)
+            self.subscribe(line.symbol, line.contract)
+
+    # -- callbacks -------------------------------------------------------------------------------------------------------------
+    def _on_bar(self, line: _Line, bars: Any) -> None:
+        # The library keeps every bar for ever; here it is passed on at once and forgotten.
+        received = list(bars)
+        del bars[:]
+        if received and getattr(received[-1], "time", None) != self._interval:
+            # The library tells of ticks once per read of the socket. A busy read spans many intervals, so the quotes of the
+            # last one are taken before the first bar of the next.
+            self._interval = getattr(received[-1], "time", None)
+            self._take_ticks()
+        for bar in received:
+            try:
+                start = from_datetime(bar.time)
+                wap = bar.wap if bar.wap > 0 else math.nan
+                values = (bar.open_, bar.high, bar.low, bar.close, bar.volume, wap, int(bar.count))
+            except (TypeError, ValueError, AttributeError, OverflowError) as error:
+                self._handler.malformed(line.symbol, f"real-time bar: {error}", repr(bar).encode())
+                continue
+            self._handler.bar(line.symbol, start, *values)
+
+    def _take_ticks(self) -> None:
+        self._on_tickers([line.ticker for line in self._lines.values() if line.ticker.ticks])
+        for line in self._lines.values():
+            line.ticker.ticks.clear()
+
+    def _on_tickers(self, tickers: Any) -> None:
+        lines = [line for ticker in tickers if (line := self._by_ticker.get(id(ticker))) is not None]
+        for line in sorted(lines, key=lambda line: line.symbol):
+            try:
+                self._on_ticker(line)
+            except (TypeError, ValueError, AttributeError, OverflowError) as error:
+                self._handler.malformed(line.symbol, f"ticks: {error}", repr(line.ticker).encode())
+
+    def _on_ticker(self, line: _Line) -> None:
+        ticker, now = line.ticker, self._now()
+        quoted = False
+        traded: tuple[float, float] | None = None
+        for tick in ticker.ticks:
+            kind = tick.tickType
+            if kind in _QUOTE_TICKS or kind == _HALTED:
+                quoted = True
+                line.quote_time = now if kind != _HALTED or line.quote_time == 0 else line.quote_time
+            if kind in _DELAYED_TICKS:
+                line.status = DELAYED
+            if kind in _LAST_PRICE:
+                traded = (tick.price, tick.size)
+                self._handler.trade(line.symbol, now, *traded)
+            elif kind in _LAST_SIZE and traded != (tick.price, tick.size):
+                # The size follows its price as a tick of its own; alone it is another trade at the same price.
+                self._handler.trade(line.symbol, now, tick.price, tick.size)
+                traded = None
+            elif kind in _VOLUME:
+                quoted = quoted or line.quote_time > 0
+        status = _STATUS_OF_TYPE.get(ticker.marketDataType, LIVE)
+        if line.status != NO_DATA and not (line.status == DELAYED and status == LIVE and self._has_delayed(ticker)):
+            line.status = status
+        if quoted or line.status != line.told:
+            self._tell(line)
+
+    @staticmethod
+    def _has_delayed(ticker: Any) -> bool:
+        return any(tick.tickType in _DELAYED_TICKS for tick in ticker.ticks)
+
+    def _tell(self, line: _Line) -> None:
+        ticker = line.ticker
+        line.told = line.status
+        bid, bid_size = _side(ticker.bid, ticker.bidSize)
+        ask, ask_size = _side(ticker.ask, ticker.askSize)
+        halted = not math.isnan(ticker.halted) and ticker.halted > 0
+        time = line.quote_time or self._now()
+        self._handler.quote(
+            line.symbol,
+            time,
+            bid,
+            ask,
+            bid_size,
+            ask_size,
+            _price(ticker.last),
+            float(ticker.volume),
+            line.status,
+            halted,
+        )
+
+    def _on_error(self, request_id: int, code: int, text: str) -> None:
+        line = self._by_request.get(request_id)
+        if line is None or code not in _LINE_ERRORS:
+            return
+        _log.warning("%s: market data error %s: %s", line.symbol, code, text)
+        line.status = _LINE_ERRORS[code]
+        self._tell(line)
+
+
+async def history(
+    session: BrokerSession, contract: Any, *, bar_size: str, duration: str, end: str = "", timeout: float = 60.0
+) -> HistoricalBars:
+    """Bars of trades in regular hours: IB's bar size ("1 day", "1 min"), duration ("3 Y", "2 D") and end ("" = now).
+
+    The running day's bar is among daily ones. No data at all (error 162 says so) gives none. Raises RequestFailed for other errors
+    and BrokerUnavailable for silence of `timeout` wall seconds or a lost connection.
+    """
+    if not session.is_connected:
+        raise BrokerUnavailable("the broker connection is down")
+    session.ib.RaiseRequestErrors = True
+    request = session.ib.reqHistoricalDataAsync(contract, end, duration, bar_size, "TRADES", True, 2, False, [], 0)
+    try:
+        bars = await asyncio.wait_for(request, timeout)
+    except TimeoutError:
+        raise BrokerUnavailable(
+            f"the broker did not answer a request for {bar_size} bars within {timeout:g} s"
+        ) from None
+    except RequestError as error:
+        if error.code == NO_DATA_RETURNED and "no data" in str(error.message):
+            return _columns([])
+        raise RequestFailed(error.code, error.message) from None
+    except ConnectionError as error:
+        raise BrokerUnavailable(f"the broker connection is down: {error}") from None
+    return _columns(bars)
+
+
+def _columns(bars: Any) -> HistoricalBars:
+    starts = np.array([_start(bar.date) for bar in bars], dtype=np.int64)
+    values = np.array(
+        [(bar.open, bar.high, bar.low, bar.close, bar.volume, bar.average) for bar in bars], dtype=np.float64
+    ).reshape(len(bars), 6)
+    wap = values[:, 5]
+    wap[~(wap > 0)] = np.nan
+    return HistoricalBars(starts, values, np.array([int(bar.barCount) for bar in bars], dtype=np.int64))
+
+
+def _start(moment: Any) -> int:
+    if isinstance(moment, datetime):
+        return from_datetime(moment)
+    if isinstance(moment, date):
+        return from_datetime(datetime(moment.year, moment.month, moment.day, tzinfo=UTC))
+    raise ValueError(f"a bar is dated {moment!r}")
+
+
+def _price(value: float) -> float:
+    """IB's -1 and 0 mean that there is no price."""
+    return float(value) if value > 0 else math.nan
+
+
+def _side(price: float, size: float) -> tuple[float, float]:
+    """One side of a quote: -1 (or 0 with size 0) is a side that does not exist; any other price is passed on as it came."""
+    if math.isnan(price) or price == -1 or (price == 0 and not size > 0):
+        return math.nan, 0.0
+    return float(price), 0.0 if math.isnan(size) else float(size)

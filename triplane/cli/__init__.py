@@ -1,0 +1,1 @@
+"""The triplane command, one module a verb."""

@@ -1,0 +1,84 @@
+"""`triplane assets check|add`: assets.csv."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from triplane.cli import context
+
+app = typer.Typer(no_args_is_help=True, help="Check assets.csv, or add a symbol from the broker's contract details.")
+
+
+@app.command("check")
+def check(json_: bool = context.JSON) -> None:
+    """Check every row of assets.csv; exits 1 when one is wrong."""
+    from triplane.control.report import assets_check
+
+    found = assets_check(context.settings().assets_path)
+    if json_:
+        context.print_json(found.as_json())
+    elif found.ok:
+        print(", ".join(f"{count} {name}" for name, count in sorted(found.classes.items())))
+        print(f"traded: {' '.join(found.tradable)}")
+        for symbol, code in found.refused.items():
+            print(f"refused: {symbol} {code}")
+    else:
+        for problem in found.problems:
+            print(problem)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command("add")
+def add(
+    symbol: str = typer.Argument(help="The broker's symbol."),
+    sec_type: str = typer.Option("STK", "--type", help="STK, FUT, CASH or CRYPTO."),
+    exchange: str = typer.Option("SMART", "--exchange", help="Where orders go."),
+    primary: str = typer.Option("", "--primary", help="Listing exchange, when the symbol is ambiguous."),
+    currency: str = typer.Option("USD", "--currency", help="Currency of the instrument."),
+    expiry: str = typer.Option("", "--expiry", help="Month or last trading day of a future."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the row; write nothing."),
+) -> None:
+    """Add a symbol to assets.csv; the rest comes from the broker's contract details."""
+    from triplane.broker import contracts
+    from triplane.broker.session import BrokerSession
+    from triplane.control.contract_row import assets_row_from_contract_details, with_row
+    from triplane.control.document import replace_text
+
+    settings = context.settings()
+    if not settings.gateway_port:
+        raise context.CommandError(
+            "no gateway is known here: run `triplane up` first, or set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT"
+        )
+    wanted = contracts.make_contract(
+        symbol.upper(), sec_type=sec_type, exchange=exchange, primary_exchange=primary, currency=currency, expiry=expiry
+    )
+
+    async def ask() -> list[object]:
+        session = BrokerSession()
+        try:
+            await session.connect(
+                settings.gateway_host, settings.gateway_port, settings.kill_client_id + 1, settings.account
+            )
+            return await contracts.raw_details(session, wanted)
+        finally:
+            await session.close()
+
+    found = asyncio.run(ask())
+    if len(found) != 1:
+        which = f"{len(found)} contracts match" if found else "the broker knows no contract"
+        raise context.CommandError(
+            f"{which} for {sec_type} {symbol.upper()} in {currency}: name --primary, --type, --exchange or --expiry"
+        )
+    asset, notes = assets_row_from_contract_details(found[0])
+    path = settings.assets_path
+    text = path.read_text(encoding="utf-8")
+    updated = with_row(text, asset, path.name)
+    print(updated.splitlines()[-1])
+    for note in notes:
+        print(f"note: {note}")
+    if not dry_run:
+        replace_text(path, updated)
+        print(f"added to {path}; the control daemon takes it when it runs")

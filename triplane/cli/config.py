@@ -1,0 +1,72 @@
+"""`triplane config check|diff|history`: targets.yaml, and its versions on control.config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import typer
+
+from triplane.cli import context
+
+app = typer.Typer(no_args_is_help=True, help="Check targets.yaml, compare it with what is in force, list its versions.")
+
+
+def _versions() -> list[tuple[int, Mapping[str, Any]]]:
+    from triplane.runtime.kafka_in import read_all
+
+    records = read_all(context.connected_settings(), ["control.config"])
+    return [(record.offset, record.value) for record in records if record.value is not None]
+
+
+@app.command("check")
+def check(json_: bool = context.JSON) -> None:
+    """Check targets.yaml and assets.csv; with a running installation, also what they would change. Exits 1 on a problem."""
+    from triplane.control.report import config_check
+
+    settings = context.settings()
+    versions = _versions() if settings.bootstrap else []
+    found = config_check(settings.targets_path, settings.assets_path, versions[-1][1] if versions else None)
+    if json_:
+        context.print_json(found.as_json())
+    else:
+        for problem in found.problems:
+            print(problem)
+        for change in found.changes:
+            print(change)
+        print(found.summary)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command("diff")
+def diff(
+    old: str = typer.Argument("", help="Version number or hash; the one before by default."),
+    new: str = typer.Argument("latest", help="Version number or hash."),
+    json_: bool = context.JSON,
+) -> None:
+    """What differs between two versions."""
+    from triplane.control.report import config_diff, select
+
+    records = [record for _, record in _versions()]
+    newer = select(records, new)
+    older = select(records, old or str(max(1, newer["seq"] - 1)))
+    changes = config_diff(older, newer)
+    if json_:
+        context.print_json({"old": older["seq"], "new": newer["seq"], "changes": changes})
+    else:
+        print("\n".join(changes) or f"versions {older['seq']} and {newer['seq']} say the same")
+
+
+@app.command("history")
+def history(json_: bool = context.JSON) -> None:
+    """Every version that was accepted."""
+    from triplane.control.report import config_history
+
+    found = config_history(_versions())
+    if json_:
+        context.print_json([asdict(version) for version in found])
+    else:
+        rows = [(v.seq, v.time, v.hash[:12], v.actor, "; ".join(v.changes)) for v in found]
+        context.print_table("Configurations", ("version", "accepted", "hash", "actor", "changes"), rows)

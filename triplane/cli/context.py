@@ -1,0 +1,110 @@
+"""What every verb needs: the settings of this installation, and how tables and JSON are printed.
+
+A running `triplane up` or `triplane demo --keep` leaves `environment.json` in its state directory, so that the other verbs find
+its Kafka and gateway without a flag. A variable in the caller's environment wins.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from triplane.runtime.settings import Settings
+
+ENVIRONMENT_FILE = "environment.json"
+
+
+class CommandError(RuntimeError):
+    """The verb cannot do what was asked; the sentence says why and what to do. `code` is the exit code."""
+
+    def __init__(self, sentence: str, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+JSON = typer.Option(False, "--json", help="Print JSON instead of a table.")
+
+
+def state_dir() -> Path:
+    """State directory in force: TRIPLANE_STATE_DIR, else the newest of .triplane and .triplane/demo that has run something."""
+    given = os.environ.get("TRIPLANE_STATE_DIR")
+    if given:
+        return Path(given)
+    candidates = [Path(".triplane"), Path(".triplane/demo")]
+    written = [path for path in candidates if (path / ENVIRONMENT_FILE).is_file()]
+    return max(written, key=lambda path: (path / ENVIRONMENT_FILE).stat().st_mtime, default=candidates[0])
+
+
+def environment() -> dict[str, str]:
+    """TRIPLANE_* variables of the running installation, overridden by the caller's own."""
+    path = state_dir() / ENVIRONMENT_FILE
+    try:
+        saved: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        raise CommandError(f"{path} is damaged; delete it, or start again with `triplane up`") from None
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        saved.pop("TRIPLANE_BOOTSTRAP", None)
+    return {**saved, **{name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}}
+
+
+def write_environment(directory: Path, values: Mapping[str, str]) -> None:
+    """Leave the installation's variables for other verbs."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / ENVIRONMENT_FILE).write_text(json.dumps(dict(values), indent=1) + "\n", encoding="utf-8")
+
+
+def settings() -> Settings:
+    """Settings of this installation."""
+    os.environ.update(environment())
+    from triplane.runtime.settings import Settings
+
+    return Settings()
+
+
+def connected_settings() -> Settings:
+    """Settings with a broker; a sentence when none is named."""
+    found = settings()
+    if not found.bootstrap:
+        raise CommandError(
+            "no Kafka is known here: run `triplane up` or `triplane demo --keep` first, or set KAFKA_BOOTSTRAP_SERVERS"
+        )
+    return found
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout. JSON has no NaN and no infinity: they are null."""
+    print(json.dumps(_plain(value), indent=1, default=str, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout; numbers are right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    listed = [list(row) for row in rows]
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in listed:
+        table.add_row(*(f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in row))
+    # A pipe has no width of its own; a narrow guess would cut names.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -1,0 +1,213 @@
+"""`triplane demo`: the whole system once, around the crash of 2018-02-05."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from triplane.cli import context
+
+if TYPE_CHECKING:
+    from triplane.cli.demonstration import Demonstration, Outcome
+
+START = "2018-01-22"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def demo(
+    keep: bool = typer.Option(False, "--keep", help="Leave everything running afterwards; Ctrl-C stops it."),
+    sessions: int = typer.Option(21, "--sessions", min=2, max=60, help="Sessions to trade."),
+    seed: int = typer.Option(7, "--seed", help="Seed of the simulated market."),
+    speed: float = typer.Option(
+        300.0, "--speed", min=1, max=300, help="Fastest market clock near decisions, times real time."
+    ),
+    registry: bool = typer.Option(True, help="Start the schema registry too."),
+    plain: bool = typer.Option(False, "--plain", help="Print lines instead of the live view."),
+    directory: Path = typer.Option(
+        Path(".triplane/demo"), "--directory", help="Where the run keeps its files; emptied first."
+    ),
+    json_: bool = context.JSON,
+) -> None:
+    """Three planes trade a simulated market over a real Kafka, then the replay of the log must match. Exits 1 when it does not."""
+    from triplane.runtime import numerics
+
+    numerics.ensure_pinned()
+    import asyncio
+
+    from triplane.cli.demonstration import Demonstration
+    from triplane.stack.installation import PaperMarket
+
+    started = time.perf_counter()
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(f"{time.perf_counter() - started:6.1f} s  {line}")
+        if plain or json_ or not sys.stdout.isatty():
+            print(lines[-1], file=sys.stderr if json_ else sys.stdout, flush=True)
+
+    demonstration = Demonstration(
+        directory, PaperMarket(START, sessions, seed, speed), Path("targets.yaml"), Path("assets.csv"), say
+    )
+    live = not plain and not json_ and sys.stdout.isatty()
+    outcome = asyncio.run(_run(demonstration, live, keep, registry, lines, say, json_))
+    if outcome is None:
+        raise typer.Exit(INTERRUPTED)
+    if not outcome.passed:
+        raise typer.Exit(1)
+
+
+async def _run(
+    demonstration: Demonstration, live: bool, keep: bool, registry: bool, lines: list[str], say: object, json_: bool
+) -> Outcome | None:
+    import asyncio
+    import signal
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from triplane.cli.live_view import render
+
+    console = Console()
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    interrupted = False
+    outcome: Outcome | None = None
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if not interrupted:  # a second Ctrl-C must not cut the winding down short
+            interrupted = True
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    try:
+        await demonstration.up(registry)
+        assert demonstration.follower is not None
+        follower = demonstration.follower
+        if live:
+            with Live(console=console, refresh_per_second=8, transient=True) as view:
+
+                def redraw() -> None:
+                    gateway = demonstration.gateway
+                    progress = f"session {gateway.get('sessions_done', 0)}/{demonstration.market.sessions}"
+                    view.update(render(follower.state, demonstration.processes, progress, lines))
+
+                await demonstration.trade(redraw)
+        else:
+            printed = ""
+
+            def narrate() -> None:
+                nonlocal printed
+                session = follower.state.barrier.get("session", "")
+                if session != printed and follower.state.barrier.get("kind") == "decision" and follower.state.account:
+                    printed = session
+                    state = follower.state
+                    say(  # type: ignore[operator]
+                        f"{session}  {state.regime.get('state') or '-':6}  gross {state.targets.get('gross', 0):.2f}"
+                        f"  orders {state.orders}  fills {state.fills}  PnL {state.pnl:+,.0f} (simulated)"
+                    )
+
+            await demonstration.trade(narrate)
+        say("the market has closed; reading the log and replaying it")  # type: ignore[operator]
+        outcome = await demonstration.judge()
+        report(outcome, json_)
+        if keep:
+            sys.stdout.flush()
+            people = sys.stderr if json_ else sys.stdout
+            for name, address in demonstration.addresses():
+                print(f"{name:16} {address}", file=people)
+            print(
+                "running until Ctrl-C; try `triplane status`, `triplane explain AAPL`, or edit the targets.yaml above",
+                file=people,
+                flush=True,
+            )
+            await asyncio.Event().wait()
+        return outcome
+    except asyncio.CancelledError:
+        print("stopped", file=sys.stderr)
+        return outcome  # kept running after its verdict: Ctrl-C is how it ends
+    finally:
+        await demonstration.down()
+
+
+def report(outcome: Outcome, json_: bool) -> None:
+    """Print the summary."""
+    summary, verdict, edit = outcome.summary, outcome.verdict, outcome.edit
+    if json_:
+        context.print_json(
+            {
+                **summary.as_dict(),
+                "received": outcome.received,
+                "truth": outcome.truth,
+                "edit": {
+                    "change": edit.change,
+                    "old": edit.old_hash,
+                    "new": edit.new_hash,
+                    "barrier": edit.barrier,
+                    "moved": edit.moved,
+                },
+                "verdict": str(verdict),
+                "sha256": verdict.sha,
+                "problems": outcome.problems,
+                "seconds": outcome.seconds,
+                "passed": outcome.passed,
+            }
+        )
+        return
+
+    def bp(value: float) -> str:
+        return "-" if math.isnan(value) else f"{value * 1e4:.2f} bp"
+
+    received = outcome.received
+    p50, p95, p99 = (f"{value * 1000:.1f}" for value in summary.latency_s)
+    truth = outcome.truth
+    rows = [
+        (
+            "records",
+            f"{received.get('received', 0):,.0f} in, {received.get('published', 0):,.0f} published, {received.get('quarantined', 0):,.0f} quarantined, {received.get('deduplicated', 0):,.0f} repeated, {received.get('dropped', 0):,.0f} dropped (coded)",
+        ),
+        (
+            "barriers",
+            f"{summary.warmup_barriers:,} warm-up, {summary.decision_barriers} decisions in {summary.sessions} sessions",
+        ),
+        ("intents", f"{summary.intents:,}" + (f"; holds {summary.holds}" if summary.holds else "")),
+        ("orders / fills", f"{summary.orders:,} / {summary.fills:,}; fill rate {summary.fill_rate:.1%}"),
+        ("decisions", ", ".join(f"{code} {count}" for code, count in summary.decisions.items())),
+        (
+            "PnL",
+            f"{summary.pnl:+,.0f} ({summary.pnl / summary.nav_start:+.2%}) of NAV {summary.nav_start:,.0f}; drawdown {summary.max_drawdown:.2%}; commissions {summary.commission:,.0f}",
+        ),
+        ("turnover", f"{summary.turnover:.2f} x NAV"),
+        (
+            "cost",
+            f"realised {bp(summary.realised_cost)}; learned {bp(summary.learned_linear)} + {summary.learned_impact:.2f} σ√(q/adv) from {summary.parents} parents"
+            + (
+                f"; true half spread {bp(truth.get('half_spread', math.nan))}, Y {truth.get('impact_y', math.nan):.2f}"
+                if truth
+                else ""
+            ),
+        ),
+        ("data -> order", f"p50 {p50} ms, p95 {p95} ms, p99 {p99} ms over {summary.latencies} orders"),
+        (
+            "configuration",
+            f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by barrier {edit.barrier}",
+        ),
+        ("weights moved", ", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved)),
+        ("time", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.seconds.items())),
+        ("replay", str(verdict)),
+    ]
+    print()
+    print("Summary. The market, its fills and the PnL are SIMULATED around real closes.")
+    for name, text in rows:
+        print(f"  {name:15} {text}")
+    for problem in outcome.problems[:20]:
+        print(f"  PROBLEM         {problem}")
+    print(f"  {'passed' if outcome.passed else 'FAILED'}")

@@ -1,0 +1,341 @@
+"""The demonstration's script: bring everything up, let it trade, edit targets.yaml half way, wind down, judge.
+
+What it shows is real: a Kafka, five daemons and two servers in processes of their own, an unmodified IB client. What is simulated
+is the market between the real closes, and so every price path, fill, cost and PnL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from triplane.cli import context
+from triplane.cli.log_follower import LogFollower
+from triplane.replay import gateway_journal, recording
+from triplane.replay.recording import Recording
+from triplane.replay.summary import Summary, summarise
+from triplane.replay.verification import Verdict, verify
+from triplane.runtime.configuration import load_files
+from triplane.runtime.settings import Settings
+from triplane.stack import state_file
+from triplane.stack.installation import Installation, PaperMarket, start_market
+from triplane.stack.local import given_bootstrap
+from triplane.stack.local_services import LocalServices
+from triplane.stack.specs import Event
+from triplane.stack.supervisor import Supervisor
+
+GATEWAY_AWAY_S = 30.0
+"""Wall time that the paper gateway may be away before the run is given up."""
+EDITED = "VOL_TARGET"
+EDIT_TO = "0.06"
+
+
+class DemoError(RuntimeError):
+    """The demonstration cannot go on; one sentence says why."""
+
+
+@dataclass(slots=True)
+class ConfigEdit:
+    """The edit half way: what changed, which barrier took it, which weights moved most."""
+
+    old_hash: str = ""
+    new_hash: str = ""
+    change: str = ""
+    barrier: int = 0
+    moved: list[tuple[str, float, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that the summary prints."""
+
+    summary: Summary
+    verdict: Verdict
+    edit: ConfigEdit
+    received: dict[str, float]
+    truth: dict[str, Any]
+    problems: list[str]
+    seconds: dict[str, float]
+
+    @property
+    def passed(self) -> bool:
+        """True when nothing is unaccounted for and the replay matches."""
+        return not self.problems and self.verdict.holds
+
+
+class Demonstration:
+    """One run in `directory`, which is emptied first. `say` gets one line for people at each stage."""
+
+    def __init__(
+        self, directory: Path, market: PaperMarket, targets: Path, assets: Path, say: Callable[[str], None]
+    ) -> None:
+        self.directory = directory
+        self.market = market.with_ports()
+        self._sources = (targets, assets)
+        self._say = say
+        self._services = LocalServices(directory, say)
+        self.supervisor: Supervisor | None = None
+        self.follower: LogFollower | None = None
+        self.installation: Installation | None = None
+        self.edit = ConfigEdit()
+        self.seconds: dict[str, float] = {}
+        self.gateway: dict[str, Any] = {}
+        self.processes: dict[str, str] = {}
+
+    # Up ----------------------------------------------------------------------------------------------------------------
+
+    async def up(self, registry: bool = True) -> None:
+        """Start Kafka, topics, the registry in the background, and all processes; returns when every plane is ready."""
+        started = time.perf_counter()
+        if given_bootstrap():
+            raise DemoError(
+                f"the demonstration wants a Kafka of its own and KAFKA_BOOTSTRAP_SERVERS names {given_bootstrap()}; unset it for this run"
+            )
+        self.supervisor = Supervisor([], self.directory, events=self._on_event)
+        await self.supervisor.__aenter__()  # refused while another run has the directory, which is emptied next
+        self._prepare()
+        bootstrap = await self._services.start(self.supervisor, registry)
+        self.installation = Installation(
+            self.directory,
+            bootstrap,
+            self.directory / "targets.yaml",
+            self.directory / "assets.csv",
+            registry_url=self._services.registry_url,
+            market=self.market,
+        )
+        context.write_environment(self.directory, self.installation.environment())
+        self.follower = LogFollower(self.settings)
+        self.follower.start()
+        self.seconds["kafka"] = time.perf_counter() - started
+        self._say("starting the paper gateway, the provider server, control and the three planes")
+        await self.supervisor.start(self.installation.specs())
+        await self._warm()
+        self.seconds["ready"] = time.perf_counter() - started
+
+    async def _warm(self, limit_s: float = 240.0) -> None:
+        """Wait until the Strategy Plane has stepped through the whole of the loaded history."""
+        assert self.follower is not None
+        state = self.follower.state
+        deadline = time.monotonic() + limit_s
+        said = 0.0
+        while (
+            state.history == 0
+            or state.barriers["warmup"] < state.history
+            or state.counts["strategy.regime"] < state.history
+        ):
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise DemoError(
+                    f"warm-up took longer than {limit_s:.0f} s ({state.barriers['warmup']} of {state.history} sessions); "
+                    f"see {self.directory / 'logs' / 'strategy.log'}"
+                )
+            if time.monotonic() - said > 5:
+                said = time.monotonic()
+                self._say(f"warming up: {state.barriers['warmup']} of {state.history or 'so far unknown'} sessions")
+            await asyncio.sleep(0.05)  # the view's frame rate; the condition is on the log
+        self._say(f"warm: {state.barriers['warmup']} sessions of history folded")
+
+    def _prepare(self) -> None:
+        for old in self.directory.iterdir():
+            if old.name in (state_file.NAME, state_file.LOCK):
+                continue
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
+        for source in self._sources:
+            if not source.is_file():
+                raise DemoError(
+                    f"{source} is not here; run the demonstration from the folder that holds targets.yaml and assets.csv"
+                )
+            shutil.copy(source, self.directory / source.name)
+        # What the control daemon would refuse is refused before anything is started.
+        load_files(self.directory / "targets.yaml", self.directory / "assets.csv")
+
+    def _on_event(self, event: Event) -> None:
+        self.processes[event.process] = event.state
+        if event.state in ("restarting", "given up", "exited"):
+            self._say(f"{event.process}: {event.state} {event.detail}")
+
+    @property
+    def settings(self) -> Settings:
+        """Settings that reach this run's Kafka."""
+        assert self.installation is not None
+        return Settings(bootstrap=self.installation.bootstrap, state_dir=self.directory)
+
+    # Trade -------------------------------------------------------------------------------------------------------------
+
+    async def trade(self, redraw: Callable[[], None]) -> None:
+        """Let the market run to its end; edits targets.yaml half way. `redraw` is called some times a second."""
+        started = time.perf_counter()
+        assert self.follower is not None
+        state = self.follower.state
+        url = f"http://127.0.0.1:{self.market.http_port}"
+        async with httpx.AsyncClient(timeout=5) as client:
+            await start_market(self.market)
+            answered = time.monotonic()
+            while True:
+                self._check_alive()
+                try:
+                    self.gateway = (await client.get(f"{url}/status")).json()
+                    answered = time.monotonic()
+                except httpx.TransportError as error:
+                    # The supervisor restarts it, and it goes on where it was.
+                    if time.monotonic() - answered > GATEWAY_AWAY_S:
+                        raise DemoError(
+                            f"the paper gateway has not answered for {GATEWAY_AWAY_S:.0f} s ({type(error).__name__}); "
+                            f"see {self.directory / 'logs' / 'gateway.log'}"
+                        ) from None
+                    await asyncio.sleep(0.2)  # until it is asked again
+                    continue
+                if not self.edit.change and state.barriers["decision"] >= self.market.sessions // 2:
+                    self._edit_targets()
+                self._follow_edit()
+                redraw()
+                if self.gateway["finished"] and not self.gateway["open_orders"]:
+                    break
+                await asyncio.sleep(0.1)  # the view's frame rate
+        await self._quiet(redraw)
+        self.seconds["trading"] = time.perf_counter() - started
+
+    async def _quiet(self, redraw: Callable[[], None], still_s: float = 1.0, limit_s: float = 20.0) -> None:
+        """Wait until nothing more is written: the log has stood still for `still_s` wall seconds."""
+        assert self.follower is not None
+        deadline = time.monotonic() + limit_s
+        last, since = -1, time.monotonic()
+        while time.monotonic() < deadline:
+            total = sum(self.follower.state.counts.values())
+            if total != last:
+                last, since = total, time.monotonic()
+            elif time.monotonic() - since > still_s:
+                return
+            redraw()
+            await asyncio.sleep(0.1)  # the view's frame rate
+
+    def _check_alive(self) -> None:
+        assert self.supervisor is not None
+        assert self.follower is not None
+        given_up = [name for name, state in self.processes.items() if state == "given up"]
+        if given_up:
+            raise DemoError(
+                f"{given_up[0]} has ended for good; its last words are in {self.directory / 'logs' / given_up[0]}.log"
+            )
+        if self.follower.error:
+            raise DemoError(self.follower.error)
+
+    def _edit_targets(self) -> None:
+        path = self.directory / "targets.yaml"
+        text = path.read_text(encoding="utf-8")
+        changed, count = re.subn(rf"(?m)^(\s*{EDITED}:\s*)([0-9.eE+-]+)", rf"\g<1>{EDIT_TO}", text, count=1)
+        if not count:
+            raise DemoError(f"{path} has no {EDITED} to edit")
+        temporary = path.with_suffix(".new")
+        temporary.write_text(changed, encoding="utf-8")
+        temporary.replace(path)
+        old = re.search(rf"(?m)^\s*{EDITED}:\s*([0-9.eE+-]+)", text)
+        assert old is not None
+        self.edit.change = f"{EDITED} {old.group(1)} -> {EDIT_TO}"
+        self._say(f"editing targets.yaml: {self.edit.change}")
+
+    def _follow_edit(self) -> None:
+        """Notice the new version, then the first barrier that was decided under it."""
+        assert self.follower is not None
+        state, edit = self.follower.state, self.edit
+        if edit.change and not edit.new_hash and len(state.configs) > 1:
+            edit.old_hash, edit.new_hash = state.configs[-2]["hash"], state.configs[-1]["hash"]
+            self._say(f"configuration {edit.old_hash[:12]} -> {edit.new_hash[:12]}")
+        targets, before = state.solved, state.previous_solved
+        if edit.new_hash and not edit.barrier and targets and targets["config_hash"] == edit.new_hash:
+            edit.barrier = targets["seq"]
+            old = dict(zip(before.get("symbols", []), before.get("target", []), strict=False))
+            moves = [(s, old.get(s, 0.0), w) for s, w in zip(targets["symbols"], targets["target"], strict=True)]
+            edit.moved = sorted(moves, key=lambda move: -abs(move[2] - move[1]))[:4]
+            shown = ", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved)
+            self._say(
+                f"barrier {edit.barrier} took it: gross {before.get('gross', 0):.2f} -> {targets['gross']:.2f}; {shown}"
+            )
+
+    # Judge -------------------------------------------------------------------------------------------------------------
+
+    async def judge(self, progress: Callable[[str, int, int], None] | None = None) -> Outcome:
+        """Read the log whole, sum it up, compare it with the gateway's journal, and replay it."""
+        started = time.perf_counter()
+        received = await self._received()
+        found = await asyncio.to_thread(recording.read, self.settings)
+        problems = list(summarise(found).problems)
+        journal = gateway_journal.read(self.directory / "gateway" / "gateway-journal.jsonl")
+        problems += gateway_journal.disagreements(found, journal)
+        problems += self._edit_problems(found)
+        verdict = await asyncio.to_thread(verify, found, progress)
+        self.seconds["replay"] = time.perf_counter() - started
+        return Outcome(summarise(found), verdict, self.edit, received, self._truth(), problems, self.seconds)
+
+    def _truth(self) -> dict[str, float]:
+        """The simulated market's true costs, averaged over names: half spread as a fraction, Y of the square-root law."""
+        costs = list(self.gateway.get("true_costs", {}).values())
+        return {key: sum(c[key] for c in costs) / len(costs) for key in ("half_spread", "impact_y")} if costs else {}
+
+    def _edit_problems(self, found: Recording) -> list[str]:
+        if not self.edit.new_hash:
+            return ["the edit of targets.yaml was not taken"]
+        stamped = {r.value["config_hash"] for r in found.records["strategy.intents"] if r.value is not None}
+        return [] if self.edit.new_hash in stamped else ["no intent carries the edited configuration's hash"]
+
+    async def _received(self) -> dict[str, float]:
+        """The data plane's own conservation counters, by outcome, summed over sources."""
+        import json
+
+        from prometheus_client.parser import text_string_to_metric_families
+
+        try:
+            document = json.loads((self.directory / "run" / "data.json").read_text(encoding="utf-8"))
+            async with httpx.AsyncClient(timeout=5) as client:
+                text = (await client.get(document["http"] + "/metrics")).text
+        except (OSError, ValueError, httpx.TransportError):
+            return {}  # it is being restarted; the log, not its counters, is what is judged
+        totals: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == "triplane_records_total":
+                    outcome = sample.labels["outcome"]
+                    totals[outcome] = totals.get(outcome, 0.0) + sample.value
+        return totals
+
+    # Down --------------------------------------------------------------------------------------------------------------
+
+    async def down(self) -> None:
+        """Stop every process that was started, and only those; never raises."""
+        if self.follower is not None:
+            self.follower.stop()
+        if self.supervisor is not None:
+            await self.supervisor.stop()
+        if self.installation is not None:  # where nothing runs, other verbs must not look for it
+            (self.directory / context.ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+    def addresses(self) -> list[tuple[str, str]]:
+        """What to look at while it runs."""
+        import json
+
+        assert self.installation is not None
+        found = [("Kafka", self.installation.bootstrap)]
+        if self._services.registry_url:
+            found.append(("schema registry", self._services.registry_url))
+        found.append(
+            (
+                "paper gateway",
+                f"127.0.0.1:{self.market.port} (TWS protocol), http://127.0.0.1:{self.market.http_port}/status",
+            )
+        )
+        for path in sorted((self.directory / "run").glob("*.json")):
+            found.append((f"{path.stem} plane", json.loads(path.read_text(encoding="utf-8"))["http"] + "/metrics"))
+        found.append(("logs", str(self.directory / "logs")))
+        found.append(("targets.yaml", str(self.directory / "targets.yaml")))
+        return found

@@ -1,0 +1,272 @@
+"""`triplane doctor`: what is wrong with this installation, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from triplane.cli import context
+
+if TYPE_CHECKING:
+    from triplane.runtime.settings import Settings
+
+State = Literal["ok", "warning", "problem"]
+DISK_LOW = 5 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `remedy` is empty when all is well."""
+
+    state: State
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    import sys
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    fine = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Finding("ok" if fine else "problem", "Python", version, "" if fine else "install Python 3.11, 3.12 or 3.13")
+    clients = [name for name in ("ib_insync", "ib_async") if importlib.util.find_spec(name)]
+    if len(clients) == 1:
+        yield Finding("ok", "broker client", clients[0])
+    else:
+        yield Finding(
+            "problem",
+            "broker client",
+            " and ".join(clients) or "none",
+            "install exactly one of the extras ib-insync and ib-async",
+        )
+
+
+def _numerics(_: Settings) -> Iterator[Finding]:
+    from triplane.runtime import numerics
+
+    missing = [name for name, value in numerics.required_pins().items() if os.environ.get(name) != value]
+    # The daemons pin themselves; what matters is that numpy obeys the pins it is given.
+    if missing:
+        yield Finding("ok", "numeric pins", "set by each daemon for itself")
+    else:
+        yield Finding("ok", "numeric pins", numerics.fingerprint())
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    from triplane.domain.problems import ProblemsError
+    from triplane.runtime.configuration import load_files
+
+    try:
+        config = load_files(settings.targets_path, settings.assets_path)
+    except ProblemsError as error:
+        for line in str(error).splitlines():
+            yield Finding("problem", "configuration", line, "correct that line; nothing else changes until then")
+    except OSError as error:
+        yield Finding(
+            "problem", "configuration", str(error), "run from the folder that holds targets.yaml and assets.csv"
+        )
+    else:
+        yield Finding("ok", "configuration", f"{len(config.universe.assets)} assets, hash {config.hash[:12]}")
+
+
+def _schemas(_: Settings) -> Iterator[Finding]:
+    from schemas import codec
+
+    try:
+        codec.load()
+    except codec.LockError as error:
+        yield Finding("problem", "registry lock", str(error), "run `triplane schemas lock` and commit the result")
+    else:
+        yield Finding("ok", "registry lock", f"{len(codec.load_versions())} schema versions")
+
+
+def _broker_software(settings: Settings) -> Iterator[Finding]:
+    from triplane.stack.errors import StackError
+    from triplane.stack.local import choose
+
+    if settings.bootstrap:
+        return
+    try:
+        choice = choose()
+    except StackError as error:
+        yield Finding("problem", "local Kafka", "cannot be started", str(error))
+    else:
+        yield Finding(
+            "ok",
+            "local Kafka",
+            {"docker": "a Docker engine answers", "jars": "Java found; jars from Maven Central"}.get(choice, choice),
+        )
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    from triplane.stack.errors import StackError
+    from triplane.stack.topics import broker_count, diff
+
+    if not settings.bootstrap:
+        yield Finding(
+            "warning",
+            "Kafka",
+            "none is running for this folder",
+            "start one with `triplane up`, or set KAFKA_BOOTSTRAP_SERVERS",
+        )
+        return
+    try:
+        brokers = broker_count(settings.bootstrap, settings.kafka_options)
+        differences = diff(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
+    except StackError as error:
+        yield Finding("problem", "Kafka", settings.bootstrap, str(error))
+        return
+    yield Finding("ok", "Kafka", f"{settings.bootstrap}, {brokers} broker{'s' if brokers != 1 else ''}")
+    if brokers < 3:
+        state: State = "problem" if settings.mode == "live" else "warning"
+        yield Finding(
+            state,
+            "replication",
+            f"{brokers} < 3 copies",
+            "a disk that dies takes the log with it: use three brokers before live money",
+        )
+    for difference in differences:
+        yield Finding(
+            "problem",
+            "topic",
+            str(difference),
+            "run `triplane topics create`, or alter the topic as the catalogue says",
+        )
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    base = settings.state_dir if settings.state_dir.exists() else settings.state_dir.absolute().parent
+    while not base.exists():
+        base = base.parent
+    free = shutil.disk_usage(base).free
+    low = free < DISK_LOW
+    yield Finding(
+        "problem" if low else "ok",
+        "disk",
+        f"{free / 2**30:.0f} GiB free",
+        "make room: below 5 GiB Kafka may stop" if low else "",
+    )
+    if not os.access(base, os.W_OK):
+        yield Finding("problem", "state directory", str(base), "make it writable or set TRIPLANE_STATE_DIR")
+
+
+def _daemons(settings: Settings) -> Iterator[Finding]:
+    from triplane.cli.status import daemons
+
+    for each in daemons(settings):
+        name, state = each["daemon"], each["state"]
+        if state == "ready":
+            yield Finding("ok", name, f"ready on {each['http']}")
+        elif state == "not ready":
+            yield Finding("warning", name, f"not ready: {each['reason']}", "see `triplane status`")
+        elif state == "silent":
+            yield Finding(
+                "problem",
+                name,
+                f"pid {each['pid']} does not answer on {each['http']}",
+                f"it hangs or stands still: continue it (`kill -CONT {each['pid']}`) or end it, then it is restarted",
+            )
+        else:
+            yield Finding(
+                "warning",
+                name,
+                "is not running",
+                f"`triplane up` starts it; its log is under {settings.state_dir / 'logs'}",
+            )
+    if (settings.state_dir / "KILL").exists():
+        yield Finding(
+            "warning", "kill switch", "tripped", "`triplane kill status` says why; `triplane kill rearm` lifts it"
+        )
+
+
+def _gateway(settings: Settings) -> Iterator[Finding]:
+    if not settings.gateway_port:
+        if settings.mode != "paper":
+            yield Finding(
+                "problem", "IB gateway", "no port is set", "set TRIPLANE_GATEWAY_PORT (4002 paper, 4001 live)"
+            )
+        return
+    try:
+        socket.create_connection((settings.gateway_host, settings.gateway_port), timeout=2).close()
+    except OSError as error:
+        yield Finding(
+            "problem",
+            "IB gateway",
+            f"{settings.gateway_host}:{settings.gateway_port}: {error.strerror or error}",
+            "start TWS or IB Gateway with API access on that port, or correct TRIPLANE_GATEWAY_PORT",
+        )
+    else:
+        yield Finding("ok", "IB gateway", f"{settings.gateway_host}:{settings.gateway_port}")
+    if settings.mode == "live" and settings.account.startswith("D"):
+        yield Finding("problem", "mode", f"live with paper account {settings.account}", "set TRIPLANE_MODE=paper")
+    if not settings.account:
+        yield Finding("problem", "account", "none is named", "set TRIPLANE_ACCOUNT to exactly one account")
+
+
+def _providers(settings: Settings) -> Iterator[Finding]:
+    if settings.edgar_url.endswith("sec.gov") and not settings.user_agent:
+        yield Finding(
+            "warning",
+            "EDGAR",
+            "no User-Agent is set",
+            "set TRIPLANE_USER_AGENT='Your Name you@example.com', which the SEC asks for",
+        )
+    if settings.fred_url.endswith("stlouisfed.org") and not settings.fred_api_key.get_secret_value():
+        yield Finding(
+            "warning", "FRED", "no API key is set", "set TRIPLANE_FRED_API_KEY; a key is free at fred.stlouisfed.org"
+        )
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _python,
+    _numerics,
+    _files,
+    _schemas,
+    _broker_software,
+    _kafka,
+    _gateway,
+    _providers,
+    _daemons,
+    _disk,
+)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """All findings; a check that fails itself is a problem of its own."""
+    findings: list[Finding] = []
+    for check in CHECKS:
+        try:
+            findings += list(check(settings))
+        except Exception as error:  # one broken check must not hide the others
+            findings.append(
+                Finding(
+                    "problem", check.__name__.strip("_"), f"{type(error).__name__}: {error}", "report this with --debug"
+                )
+            )
+    return findings
+
+
+def doctor(json_: bool = context.JSON) -> None:
+    """What is wrong with this installation, and what to do about it; exits 1 when something is."""
+    findings = examine(context.settings())
+    if json_:
+        context.print_json([asdict(finding) for finding in findings])
+    else:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
+        for finding in findings:
+            console.print(f"{marks[finding.state]} {finding.what}: {finding.found}", soft_wrap=True)
+            if finding.remedy:
+                console.print(f"    → {finding.remedy}", soft_wrap=True)
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,73 @@
+"""`triplane explain INTENT|SYMBOL`: data, signals, weights, constraints, risk decision, orders, fills, cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import typer
+
+from triplane.cli import context
+
+TOPICS = (
+    "strategy.barriers",
+    "strategy.factors",
+    "strategy.signals",
+    "strategy.regime",
+    "strategy.targets",
+    "strategy.intents",
+    "order.decisions",
+    "order.events",
+    "order.fills",
+)
+
+
+def explain(
+    what: str = typer.Argument(help="ACCOUNT/SEQ/SYMBOL, or a symbol for its latest decision."),
+    json_: bool = context.JSON,
+) -> None:
+    """Why a name was traded at a barrier, or why it was not."""
+    from triplane.domain.timestamps import NEW_YORK, to_datetime
+    from triplane.replay import recording
+    from triplane.replay.explanation import explain as find
+
+    found = find(recording.read(context.connected_settings(), TOPICS), what)
+    if json_:
+        context.print_json(asdict(found) | {"verdict": found.verdict})
+        return
+    print(found.verdict)
+    if found.barrier:
+        when = to_datetime(found.barrier["t"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S New York")
+        print(
+            f"barrier {found.seq}: {found.barrier['kind']} at {when}; missing {found.barrier['missing'] or 'nothing'}"
+        )
+    rows: list[tuple[Any, ...]]
+    if found.signals:
+        rows = [(s["signal"], s["raw"], s["score"], s["ic"], s["weight"]) for s in found.signals]
+        context.print_table(f"Signals (alpha {found.alpha:+.5f})", ("signal", "raw", "score", "ic", "weight"), rows)
+    if found.factors:
+        context.print_table("Exposures", ("factor", "exposure"), list(found.factors.items()))
+    if found.regime:
+        print(
+            f"regime {found.regime['state'] or 'not fitted'}, brake {found.regime['brake']:.2f} ({found.regime['brake_reason'] or 'none'})"
+        )
+    if found.target:
+        rows = [(key, found.target[key]) for key in found.target]
+        context.print_table(
+            "Optimisation", ("", "value"), [(k, v if isinstance(v, float) else str(v)) for k, v in rows]
+        )
+    if found.decisions:
+        rows = [(d["order_ref"] or "(intent)", d["code"], d["detail"]) for d in found.decisions]
+        context.print_table("Risk decisions", ("order", "code", "detail"), rows)
+    if found.orders:
+        rows = [(o["order_ref"], o["action"], o["order_type"], o["quantity"], o["limit_price"]) for o in found.orders]
+        context.print_table("Orders", ("order", "side", "type", "quantity", "limit"), rows)
+    if found.fills:
+        rows = [(f["kind"], f["exec_id"], f["quantity"], f["price"], f["commission"]) for f in found.fills]
+        context.print_table("Fills", ("kind", "execution", "quantity", "price", "commission"), rows)
+    if found.parent.get("arrival_mid"):
+        p = found.parent
+        shortfall = p["side"] * (p["price"] - p["arrival_mid"]) / p["arrival_mid"]
+        print(
+            f"cost {shortfall * 1e4:+.2f} bp against an arrival mid of {p['arrival_mid']:.4f} (simulated: {p['simulated']})"
+        )

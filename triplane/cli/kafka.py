@@ -1,0 +1,76 @@
+"""`triplane kafka up|down|status`: the local Kafka and schema registry alone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import typer
+
+from triplane.cli import context
+
+app = typer.Typer(no_args_is_help=True, help="Start, stop or show the local Kafka and schema registry.")
+
+
+@app.command("up")
+def up(registry: bool = typer.Option(True, help="Start the schema registry too.")) -> None:
+    """Start Kafka and the registry in the foreground, with the catalogue's topics; Ctrl-C stops them."""
+    asyncio.run(_up(registry))
+
+
+async def _up(registry: bool) -> None:
+    from triplane.runtime.settings import Settings
+    from triplane.stack.local_services import LocalServices, unless
+    from triplane.stack.supervisor import Supervisor
+
+    settings = Settings()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    services = LocalServices(settings.state_dir)
+
+    async def start(supervisor: Supervisor) -> None:
+        bootstrap = await services.start(supervisor, registry, settings.topic_prefix)
+        environment = {"TRIPLANE_BOOTSTRAP": bootstrap, "TRIPLANE_STATE_DIR": str(settings.state_dir.absolute())}
+        if services.registry_url:
+            environment["TRIPLANE_REGISTRY_URL"] = services.registry_url
+        context.write_environment(settings.state_dir, environment)
+        print(
+            f"up; set KAFKA_BOOTSTRAP_SERVERS={bootstrap} elsewhere, Ctrl-C or `triplane kafka down` stops it",
+            flush=True,
+        )
+
+    async with Supervisor([], settings.state_dir) as supervisor:
+        try:
+            if await unless(stop, start(supervisor)):
+                await supervisor.run(stop)
+        finally:
+            (settings.state_dir / context.ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+
+@app.command("down")
+def down() -> None:
+    """Stop what `triplane kafka up` (or `triplane up`) runs on this state directory."""
+    from triplane.stack import state_file
+
+    state_file.down(context.state_dir())
+    print("stopped")
+
+
+@app.command("status")
+def status(json_: bool = context.JSON) -> None:
+    """Whether Kafka answers, and how its topics differ from the catalogue; exits 1 when something is wrong."""
+    from triplane.stack.topics import broker_count, diff
+
+    settings = context.connected_settings()
+    brokers = broker_count(settings.bootstrap, settings.kafka_options)
+    differences = [
+        str(d) for d in diff(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
+    ]
+    if json_:
+        context.print_json({"bootstrap": settings.bootstrap, "brokers": brokers, "differences": differences})
+    else:
+        print(f"{settings.bootstrap}: {brokers} broker(s)")
+        print("\n".join(differences) or "topics are as the catalogue says")
+    if differences:
+        raise typer.Exit(1)

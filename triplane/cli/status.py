@@ -1,0 +1,152 @@
+"""`triplane status`: what runs, what each plane does, and what blocks each symbol."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from triplane.cli import context
+
+if TYPE_CHECKING:
+    from triplane.runtime.settings import Settings
+
+
+def daemons(settings: Settings) -> list[dict[str, Any]]:
+    """Every daemon that has run on this state directory: its pid, address, and why it is not ready."""
+    import httpx
+
+    from triplane.stack.process import is_alive
+
+    found = []
+    run = settings.state_dir / "run"
+    for path in sorted(run.glob("*.json")) if run.is_dir() else []:
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # gone or half written between the listing and now
+        entry = {
+            "daemon": path.stem,
+            "pid": document["pid"],
+            "http": document["http"],
+            "state": "stopped",
+            "reason": "",
+        }
+        if is_alive(document["pid"], document["started"]):
+            try:
+                answer = httpx.get(document["http"] + "/readyz", timeout=2).json()
+                entry["state"] = "ready" if answer["ready"] else "not ready"
+                entry["reason"] = answer["reason"]
+            except (httpx.HTTPError, ValueError) as error:
+                entry["state"], entry["reason"] = "silent", type(error).__name__
+        found.append(entry)
+    return found
+
+
+def latest(settings: Settings, topic: str, count: int = 1) -> list[dict[str, Any]]:
+    """The last decodable records of a topic with one partition, oldest first."""
+    from triplane.runtime.kafka_in import TopicReader
+
+    probe = TopicReader(settings, [topic], "end")
+    try:
+        ends = probe.end_offsets()
+    finally:
+        probe.close()
+    reader = TopicReader(settings, [topic], {name: max(0, end - count) for name, end in ends.items()})
+    try:
+        return [record.value for record in reader.read_to(ends, 10) if record.value is not None]
+    finally:
+        reader.close()
+
+
+def blocked(
+    intents: dict[str, Any], targets: dict[str, Any], account: dict[str, Any], gates: list[dict[str, Any]]
+) -> dict[str, list[str]]:
+    """What blocks each symbol, by symbol; the whole account's holds under the empty symbol. Inputs may be empty."""
+    reasons: dict[str, list[str]] = {}
+
+    def add(symbol: str, reason: str) -> None:
+        if reason not in reasons.setdefault(symbol, []):
+            reasons[symbol].append(reason)
+
+    if intents and intents["outcome"] != "SOLVED":
+        add("", f"{intents['outcome']}: {targets.get('detail', '')}".rstrip(": "))
+    for entry in targets.get("held", []):
+        symbol, _, reason = entry.partition(":")
+        add(symbol, reason)
+    for symbol, code in zip(intents.get("held", []), intents.get("held_codes", []), strict=False):
+        if not any(reason.startswith(code) for reason in reasons.get(symbol, [])):
+            add(symbol, code)
+    for entry in account.get("held", []):
+        symbol, _, code = entry.partition(":")
+        add(symbol, code)
+    for symbol in account.get("excluded", []):
+        add(symbol, "FOREIGN_POSITION")
+    if account and not account["reconciled"]:
+        add("", "NOT_RECONCILED: no order leaves before a reconciliation has passed")
+    if account.get("kill_level", "none") not in ("", "none"):
+        add("", f"KILL_SWITCH {account['kill_level']}: {account['kill_reason']}; `triplane kill rearm` lifts it")
+    for gate in gates:
+        add(
+            gate["scope"] if gate["scope"] not in ("", "all") else "",
+            f"gate {gate['gate']} of {gate['source']} closed: {gate['code']} {gate['detail']}".strip(),
+        )
+    return reasons
+
+
+def status(json_: bool = context.JSON) -> None:
+    """What runs, what each plane does, and what blocks each symbol."""
+    from triplane.domain.timestamps import NEW_YORK, to_datetime
+    from triplane.runtime.kafka_in import LogUnavailable, read_all
+
+    settings = context.settings()
+    running = daemons(settings)
+    problem = ""
+    barrier: dict[str, Any] = {}
+    account: dict[str, Any] = {}
+    reasons: dict[str, list[str]] = {}
+    if settings.bootstrap:
+        try:
+            barrier = next(iter(latest(settings, "strategy.barriers")), {})
+            intents = next(iter(latest(settings, "strategy.intents")), {})
+            targets = next(iter(latest(settings, "strategy.targets")), {})
+            account = next(iter(latest(settings, "order.account")), {})
+            gates: dict[tuple[str, str, str], dict[str, Any]] = {}
+            for record in read_all(settings, ["data.gates"]):
+                if record.value is not None:
+                    gates[(record.value["gate"], record.value["source"], record.value["scope"])] = record.value
+            reasons = blocked(intents, targets, account, [gate for gate in gates.values() if not gate["open"]])
+        except LogUnavailable as error:
+            problem = str(error)
+    else:
+        problem = "no Kafka is known here; `triplane up` starts one"
+    if json_:
+        context.print_json(
+            {"daemons": running, "barrier": barrier, "account": account, "blocked": reasons, "problem": problem}
+        )
+        return
+    if running:
+        context.print_table(
+            "Daemons",
+            ("daemon", "state", "pid", "address", "why not"),
+            [(d["daemon"], d["state"], str(d["pid"]), d["http"], d["reason"]) for d in running],
+        )
+    if problem:
+        print(problem)
+    if barrier:
+        when = to_datetime(barrier["t"], NEW_YORK).strftime("%Y-%m-%d %H:%M")
+        print(f"last barrier: {barrier['seq']} ({barrier['kind']}) for {when} New York")
+    if account:
+        simulated = " (simulated)" if account["simulated"] else ""
+        print(
+            f"account {account['account']}: NAV {account['nav']:,.0f} {account['base_currency']}, drawdown {account['drawdown']:.2%}{simulated}"
+        )
+    for symbol in sorted(reasons):
+        for reason in reasons[symbol]:
+            print(f"{symbol} held: {reason}" if symbol else f"everything held: {reason}")
+    if (barrier or account) and not reasons:
+        print("nothing is held")
+    if not running:
+        print("no daemon has run here; `triplane up` starts them")
+        raise typer.Exit(1)

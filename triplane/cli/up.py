@@ -1,0 +1,104 @@
+"""`triplane up|down`: the supervised installation in the foreground."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from triplane.cli import context
+
+if TYPE_CHECKING:
+    from triplane.stack.specs import Event
+
+SIMULATED_START = "2018-01-22"
+
+
+def up(
+    sessions: int = typer.Option(
+        250, "--sessions", min=1, help="Sessions of the simulated market, where no gateway is configured."
+    ),
+    speed: float = typer.Option(
+        300.0, "--speed", min=1, max=300, help="Fastest clock of the simulated market, times real time."
+    ),
+    registry: bool = typer.Option(True, help="Start a schema registry on the local stack."),
+) -> None:
+    """Start the stack and the planes in the foreground, supervised; Ctrl-C stops them in order.
+
+    With KAFKA_BOOTSTRAP_SERVERS the planes use that cluster; else a local Kafka keeps its log under the state directory. With
+    TRIPLANE_GATEWAY_PORT they trade through that gateway; else through the simulated market, which continues where it stopped.
+    """
+    import asyncio
+
+    asyncio.run(_up(sessions, speed, registry))
+
+
+async def _up(sessions: int, speed: float, registry: bool) -> None:
+    import asyncio
+    import os
+
+    from triplane.runtime.settings import Settings
+    from triplane.stack.installation import Installation, PaperMarket, start_market
+    from triplane.stack.local_services import LocalServices, unless
+    from triplane.stack.supervision_metrics import SupervisionServer
+    from triplane.stack.supervisor import Supervisor
+
+    settings = Settings()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    market = None
+    if not settings.gateway_port:
+        market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()
+    extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
+    services = LocalServices(settings.state_dir)
+
+    def tell(event: Event) -> None:
+        print(f"{event.process}: {event.state}{': ' if event.detail else ''}{event.detail}", flush=True)
+
+    async def start(supervisor: Supervisor) -> None:
+        bootstrap = await services.start(supervisor, registry, settings.topic_prefix)
+        installation = Installation(
+            settings.state_dir,
+            bootstrap,
+            settings.targets_path,
+            settings.assets_path,
+            registry_url=settings.registry_url or services.registry_url,
+            topic_prefix=settings.topic_prefix,
+            market=market,
+            extra=extra | {"TRIPLANE_BOOTSTRAP": bootstrap},
+        )
+        context.write_environment(settings.state_dir, installation.environment())
+        await supervisor.start(installation.specs())
+        if market is not None:
+            await start_market(market)
+            print(
+                "the market is SIMULATED; set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT to use a real IB paper account",
+                flush=True,
+            )
+        print("up; `triplane status` shows what runs, Ctrl-C or `triplane down` stops it", flush=True)
+
+    async with Supervisor([], settings.state_dir, events=tell) as supervisor, SupervisionServer(supervisor):
+        try:
+            if await unless(stop, start(supervisor)):
+                await supervisor.run(stop)
+        finally:
+            _forget(settings.state_dir)
+
+
+def _forget(directory: Path) -> None:
+    (directory / context.ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+
+def down(json_: bool = context.JSON) -> None:
+    """Stop what `triplane up` or `triplane demo --keep` started on this state directory."""
+    from triplane.stack import state_file
+
+    names: list[Any] = state_file.down(context.state_dir())
+    if json_:
+        context.print_json({"stopped": names})
+    else:
+        print(f"stopped {', '.join(names) or 'nothing that still ran'}")

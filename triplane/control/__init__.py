@@ -1,0 +1,1 @@
+"""The daemon that owns control.*: validates targets.yaml edits and takes commands."""

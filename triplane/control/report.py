@@ -1,0 +1,166 @@
+"""What `triplane config check|diff|history` and `triplane assets check` say, as plain values; the command line prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from triplane.domain.assets import Universe
+from triplane.domain.problems import Problem, ProblemsError
+from triplane.domain.timestamps import iso
+from triplane.runtime.configuration import Config, ConfigError, changes, load_files, to_record
+
+
+class VersionError(ValueError):
+    """No such version of the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether files can be taken, and what they would change in the version in force."""
+
+    hash: str
+    problems: tuple[Problem, ...]
+    changes: tuple[str, ...]
+    summary: str
+
+    @property
+    def ok(self) -> bool:
+        """True when the control daemon would take the files."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        found = [{**asdict(problem), "sentence": str(problem)} for problem in self.problems]
+        return {
+            "ok": self.ok,
+            "hash": self.hash,
+            "problems": found,
+            "changes": list(self.changes),
+            "summary": self.summary,
+        }
+
+
+def config_check(targets: Path | str, assets: Path | str, in_force: Mapping[str, Any] | None = None) -> Check:
+    """Check both files, and compare them with the ConfigVersion record in force where one is known."""
+    try:
+        config = load_files(targets, assets)
+    except ConfigError as error:
+        count = len(error.problems)
+        return Check("", error.problems, (), f"{count} problem{'s' if count > 1 else ''}; nothing would change")
+    parameters = sum(len(group) for group in config.targets.model_dump().values())
+    summary = f"{parameters} parameters and {len(config.universe)} assets, hash {config.hash[:12]}"
+    if in_force is None:
+        return Check(config.hash, (), (), summary)
+    differences = tuple(changes(in_force, as_record(config)))
+    verdict = (
+        f"{len(differences)} change(s) against version {in_force['seq']}"
+        if differences
+        else f"version {in_force['seq']} in force says the same"
+    )
+    return Check(config.hash, (), differences, f"{summary}; {verdict}")
+
+
+def as_record(config: Config) -> dict[str, Any]:
+    """The files' configuration in the form of a record, to compare it with published ones; never published."""
+    return to_record(config, None, actor="", event_time=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One line of the history. `time` is when the control daemon accepted it, UTC."""
+
+    seq: int
+    offset: int
+    time: str
+    hash: str
+    actor: str
+    changes: tuple[str, ...]
+
+
+def config_history(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Version]:
+    """Versions from (offset, ConfigVersion record) in log order; the first record of a `seq` is the version."""
+    seen: set[int] = set()
+    found: list[Version] = []
+    for offset, record in records:
+        if record["seq"] not in seen:
+            seen.add(record["seq"])
+            found.append(
+                Version(
+                    record["seq"],
+                    offset,
+                    iso(record["event_time"]),
+                    record["hash"],
+                    record["actor"],
+                    tuple(record["changes"]),
+                )
+            )
+    return found
+
+
+def select(records: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+    """The ConfigVersion record named by a sequence number, by the beginning of its hash (from 4 characters), or `latest`."""
+    if not records:
+        raise VersionError("control.config holds no version yet; start the control daemon with `triplane control run`")
+    if wanted == "latest":
+        return records[-1]
+    if wanted.isdigit():
+        matching = [record for record in records if record["seq"] == int(wanted)]
+        if matching:
+            return matching[0]
+    if len(wanted) >= 4:
+        matching = [record for record in records if record["hash"].startswith(wanted.lower())]
+        if len({record["hash"] for record in matching}) == 1:
+            return matching[-1]
+    raise VersionError(
+        f"no single version is called {wanted!r}; `triplane config history` lists them (1 to {records[-1]['seq']})"
+    )
+
+
+def config_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two ConfigVersion records, one sentence each."""
+    return changes(old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetsCheck:
+    """What an assets.csv holds. `refused` maps a symbol to the code it is refused with; `unresolved` lacks a contract id."""
+
+    problems: tuple[Problem, ...]
+    classes: dict[str, int]
+    tradable: tuple[str, ...]
+    refused: dict[str, str]
+    unresolved: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when the file can be taken."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "ok": self.ok,
+            **asdict(self),
+            "problems": [{**asdict(item), "sentence": str(item)} for item in self.problems],
+        }
+
+
+def assets_check(path: Path | str) -> AssetsCheck:
+    """Check an assets.csv on its own."""
+    try:
+        universe = Universe.load(path)
+    except ProblemsError as error:
+        return AssetsCheck(error.problems, {}, (), {}, ())
+    classes: dict[str, int] = {}
+    for asset in universe.assets:
+        classes[asset.asset_class] = classes.get(asset.asset_class, 0) + 1
+    return AssetsCheck(
+        (),
+        classes,
+        tuple(asset.symbol for asset in universe.tradable),
+        {asset.symbol: code for asset in universe.assets if (code := asset.untradable_code()) is not None},
+        tuple(asset.symbol for asset in universe.assets if asset.con_id == 0),
+    )

@@ -1,0 +1,274 @@
+"""The control daemon: the only writer of control.config and control.commands.
+
+Publishing one edit, in steps: (1) the contents are read until they stand still; (2) the engine judges them whole; (3) the record
+is sent and its acknowledgement awaited; (4) the log is read back up to it, and only then it is in force here. When Kafka does not
+acknowledge, the log is read again before anything else is sent, since the record may be there after all. When step 4 finds another
+writer's version, this daemon ends with exit code 78: two writers are a mistake that only a person can undo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+
+from triplane.control import watching
+from triplane.control.commands import COMMANDS, Refused
+from triplane.control.engine import Accepted, Contents, ControlEngine, Rejected, Unchanged
+from triplane.control.local_only import local_only
+from triplane.domain.problems import Problem
+from triplane.runtime.daemon import Daemon
+from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
+from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
+from triplane.runtime.kafka_out import DeliveryError, TopicWriter
+
+CONFIG = "control.config"
+COMMANDS_TOPIC = "control.commands"
+NAME = "control"
+# Wall seconds until an unacknowledged version is looked for on the log instead, and the wait between such looks.
+DELIVERY_S = 5.0
+RETRY_S = 1.0
+READ_S = 10.0
+
+
+class ControlService:
+    """One run of the daemon. `now` is wall time, ns UTC."""
+
+    def __init__(self, daemon: Daemon, now: Callable[[], int] = time.time_ns) -> None:
+        self._daemon = daemon
+        self._now = now
+        self._engine = ControlEngine()
+        self._targets = daemon.settings.targets_path
+        self._assets = daemon.settings.assets_path
+        self._reader: TopicReader | None = None
+        self._writer: TopicWriter | None = None
+        self._judged = ""
+        self._refused = Rejected(())
+        self._refusals = 0
+        self._unacknowledged: set[str] = set()
+        metrics = daemon.metrics
+        self._published = metrics.counter(
+            "triplane_config_published", "Versions of the configuration that were published"
+        )
+        self._rejected = metrics.counter(
+            "triplane_config_rejected", "Edits of targets.yaml or assets.csv that were refused"
+        )
+        self._bad = metrics.gauge("triplane_config_bad", "1 while the files hold an edit that is refused")
+        self._seq = metrics.gauge("triplane_config_seq", "Sequence number of the configuration in force")
+        self._commands = metrics.counter("triplane_commands", "Commands that were published", ("command",))
+        daemon.routes.get("/status")(self._status)
+        daemon.routes.get("/commands")(local_only(self._list_commands))
+        daemon.routes.post("/commands")(local_only(self._take_command))
+
+    async def run(self) -> None:
+        """Until the daemon is stopped."""
+        await self._daemon.serve()
+        try:
+            await self._start()
+            async for _ in watching.moments(self._targets, self._assets, self._daemon.stop):
+                await self._compare()
+                if self._daemon.stop.is_set():
+                    break
+        except LogUnavailable as error:
+            raise DaemonExit(str(error), UNAVAILABLE) from None
+        finally:
+            if self._writer is not None:
+                await asyncio.to_thread(self._writer.close)
+            if self._reader is not None:
+                await asyncio.to_thread(self._reader.close)
+
+    async def _start(self) -> None:
+        settings = self._daemon.settings
+        self._reader = await asyncio.to_thread(TopicReader, settings, [CONFIG, COMMANDS_TOPIC])
+        self._writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_S)
+        await self._read_log()
+        await self._compare()
+        if self._engine.last is not None:
+            self._daemon.ready(True)
+
+    async def _compare(self) -> None:
+        """Take the edit that the files hold now, if they hold another than the one judged last.
+
+        A bad one changes nothing, except that there is no going on when there is no configuration at all (DaemonExit).
+        """
+        if watching.read(self._targets, self._assets).digest == self._judged:
+            return
+        contents = await watching.settled(self._targets, self._assets)
+        verdict = self._judge(contents)
+        if isinstance(verdict, Rejected):
+            # Half an edit is bad, too. Who is still writing gets the time to finish; what stands then is judged.
+            contents = await watching.settled(self._targets, self._assets, watching.BAD_SETTLE_S)
+            verdict = self._judge(contents)
+        if isinstance(verdict, Rejected):
+            self._refuse(verdict)
+        elif isinstance(verdict, Accepted) and not await self._publish(verdict):
+            # By now the log has been read again: the next comparison tells whether the version is there.
+            return
+        else:
+            self._refused = Rejected(())
+            self._bad.set(0)
+        self._judged = contents.digest
+
+    def _judge(self, contents: Contents) -> Accepted | Unchanged | Rejected:
+        actor = watching.editor_of(self._targets, self._assets)
+        return self._engine.judge(contents, actor=actor, event_time=self._now())
+
+    def _refuse(self, verdict: Rejected) -> None:
+        sentences = "\n".join(str(problem) for problem in verdict.problems)
+        if self._engine.last is None:
+            raise DaemonExit(f"there is no configuration to start with, and the files hold none:\n{sentences}")
+        self._refused = verdict
+        self._refusals += 1
+        self._rejected.inc()
+        self._bad.set(1)
+        in_force = self._engine.last["seq"]
+        self._daemon.log.error(
+            "config rejected", in_force=in_force, problems=[_problem(problem) for problem in verdict.problems]
+        )
+        print(f"{sentences}\nNothing changed: configuration {in_force} stays in force.", file=sys.stderr)
+
+    async def _publish(self, verdict: Accepted) -> bool:
+        """Send, await, read back. False when Kafka did not acknowledge; the log has then been read to its end."""
+        assert self._writer is not None
+        record = verdict.record
+        try:
+            offset = await asyncio.wrap_future(self._writer.send(CONFIG, record))
+        except (DeliveryError, BufferError) as error:
+            self._daemon.ready(False, f"a version could not be published: {error}")
+            await self._read_again()
+            return False
+        await self._read_log(offset + 1)
+        if self._engine.offset != offset:
+            raise DaemonExit(
+                f"another control daemon wrote version {record['seq']} of {CONFIG}; stop it: one installation has one writer"
+            )
+        self._daemon.ready(True)
+        self._published.inc()
+        self._daemon.log.info(
+            "config published",
+            seq=record["seq"],
+            offset=offset,
+            hash=record["hash"],
+            prev_hash=record["prev_hash"],
+            changes=record["changes"],
+            actor=record["actor"],
+        )
+        return True
+
+    async def _read_again(self) -> None:
+        """Read the log to its end, however long Kafka is away."""
+        while not self._daemon.stop.is_set():
+            try:
+                await self._read_log()
+            except LogUnavailable as error:
+                self._daemon.log.warning("waiting for Kafka", reason=str(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    async def _read_log(self, end: int | None = None) -> None:
+        """Take what is on the log, to its present end, or at least up to `end` (exclusive) of control.config.
+
+        An offset that is known need not be asked for, which is what makes an edit quick.
+        """
+        reader = self._reader
+        assert reader is not None
+
+        def read() -> list[LogRecord]:
+            if end is None:
+                return reader.read_to(reader.end_offsets(), READ_S)
+            records: list[LogRecord] = []
+            deadline = time.monotonic() + READ_S
+            while reader.position()[f"{CONFIG}-0"] < end:
+                records += reader.poll(0.2)
+                if time.monotonic() > deadline:
+                    raise LogUnavailable(
+                        f"{CONFIG}@{end - 1} was acknowledged and could not be read back within {READ_S:g} s"
+                    )
+            return records
+
+        for record in await asyncio.to_thread(read):
+            if record.value is None:
+                raise DaemonExit(
+                    f"{record.partition_name}@{record.offset} cannot be decoded ({record.error}); restore schemas/registry.lock.json"
+                )
+            if record.topic == CONFIG:
+                self._engine.took(record.value, record.offset)
+            else:
+                self._engine.took_command(record.value)
+        if self._engine.last is not None:
+            self._seq.set(self._engine.last["seq"])
+
+    async def _status(self, _: web.Request) -> web.Response:
+        last = self._engine.last
+        in_force = None
+        if last is not None:
+            in_force = {key: last[key] for key in ("seq", "hash", "prev_hash", "event_time", "actor", "changes")}
+            in_force["offset"] = self._engine.offset
+        return web.json_response(
+            {
+                "config": in_force,
+                "targets": str(self._targets),
+                "assets": str(self._assets),
+                "rejected": {
+                    "count": self._refusals,
+                    "problems": [_problem(problem) for problem in self._refused.problems],
+                },
+            }
+        )
+
+    async def _list_commands(self, _: web.Request) -> web.Response:
+        known = {
+            name: {"meaning": command.meaning, "arguments": list(command.arguments)}
+            for name, command in COMMANDS.items()
+        }
+        return web.json_response({"commands": known, "given": list(self._engine.commands.values())})
+
+    async def _take_command(self, request: web.Request) -> web.Response:
+        if self._writer is None or self._engine.last is None:
+            return web.json_response({"error": "the control daemon is starting; try again"}, status=503)
+        try:
+            body = await request.json()
+        except ValueError:
+            return web.json_response(
+                {"error": "the body is not JSON; send command, arguments, actor and reason"}, status=400
+            )
+        if not isinstance(body, dict):
+            return web.json_response(
+                {"error": "the body is not an object; send command, arguments, actor and reason"}, status=400
+            )
+        try:
+            record, new = self._engine.command(body, command_id=str(uuid.uuid4()), event_time=self._now())
+        except Refused as error:
+            return web.json_response({"error": str(error)}, status=409 if error.conflict else 400)
+        identity = record["command_id"]
+        if new or identity in self._unacknowledged:
+            # Known from here on, so that a repeat that arrives meanwhile is not sent twice. One that follows a lost
+            # acknowledgement is sent again, byte for byte: should both be on the log, readers take the first.
+            self._engine.took_command(record)
+            self._unacknowledged.discard(identity)
+            try:
+                await asyncio.wrap_future(self._writer.send(COMMANDS_TOPIC, record))
+            except (DeliveryError, BufferError) as error:
+                self._unacknowledged.add(identity)
+                self._daemon.log.error("command not acknowledged", **record)
+                sentence = f"Kafka did not acknowledge the command ({error}); repeat it with this command_id, or stop trading with `triplane kill trip`, which needs no Kafka"
+                return web.json_response({"error": sentence, "command_id": identity}, status=503)
+            self._commands.labels(record["command"]).inc()
+            self._daemon.log.info("command", **record)
+        return web.json_response({**record, "new": new}, status=200)
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return {**asdict(problem), "sentence": str(problem)}
+
+
+async def main(daemon: Daemon) -> None:
+    """The daemon's coroutine."""
+    await ControlService(daemon).run()

@@ -1,0 +1,72 @@
+"""Parameters of the Data Plane: history, sources and gates."""
+
+from __future__ import annotations
+
+from triplane.domain.targets.parameter import Section, parameter
+
+
+class DataTargets(Section):
+    """What a person tunes in the Data Plane."""
+
+    BACKFILL_YEARS: float = parameter(3.0, "History loaded at first start.", "years", ge=0.1, le=40)
+    BAR_FRESHNESS_S: float = parameter(
+        30.0, "A name's bars older than this close its freshness gate.", "s", gt=0, le=3600, time="market"
+    )
+    QUOTE_FRESHNESS_S: float = parameter(
+        30.0, "A name's quote older than this closes its freshness gate.", "s", gt=0, le=3600, time="market"
+    )
+    QUOTE_SLICE_S: float = parameter(5.0, "Interval between published quote slices.", "s", ge=1, le=60, time="market")
+    CLOCK_SKEW_MAX_S: float = parameter(
+        5.0, "Largest distance from the reference clock before the clock gate closes.", "s", gt=0, le=300, time="market"
+    )
+    COMPLETENESS_MIN: float = parameter(
+        0.9,
+        "Share of the universe that a slice must carry for the completeness gate to stay open.",
+        "fraction",
+        gt=0,
+        le=1,
+    )
+    BAR_JUMP_MAX: float = parameter(0.15, "Largest move from one intraday bar to the next.", "fraction", gt=0, le=1)
+    DAILY_JUMP_MAX: float = parameter(0.6, "Largest move from one daily close to the next.", "fraction", gt=0, le=10)
+    SPREAD_MAX: float = parameter(0.05, "Widest believable spread.", "fraction of mid", gt=0, le=1)
+    FACT_JUMP_MAX: float = parameter(
+        20.0, "Largest ratio between a fact and its previous value.", "ratio", gt=1, le=10000
+    )
+    MACRO_JUMP_MAX: float = parameter(
+        5.0, "Largest change of a macro series in percent between observations.", "percentage points", gt=0, le=10000
+    )
+    GATE_REOPEN_SLICES: int = parameter(2, "Good slices in a row that reopen a closed gate.", "slices", ge=1, le=100)
+    HISTORICAL_REQUESTS: int = parameter(
+        60,
+        "Historical requests for bars under a minute in ten minutes (IB's pacing rule; longer bars are not limited).",
+        "requests / 10 min",
+        ge=1,
+        le=60,
+        time="wall",
+    )
+    EDGAR_REQUESTS_PER_S: float = parameter(
+        10.0, "Requests a second to EDGAR (SEC's fair-access limit is 10).", "requests / s", gt=0, le=10, time="wall"
+    )
+    FRED_REQUESTS_PER_MIN: float = parameter(
+        120.0, "Requests a minute to FRED (its limit is 120).", "requests / min", gt=0, le=120, time="wall"
+    )
+    SOURCE_RETRIES: int = parameter(
+        5, "Tries of a provider request before the source is reported down.", "tries", ge=1, le=20
+    )
+    SOURCE_BACKOFF_S: float = parameter(
+        0.5, "First wait between tries; doubles each time.", "s", gt=0, le=60, time="wall"
+    )
+    EDGAR_POLL_S: float = parameter(3600.0, "Interval between looks for new filings.", "s", ge=1, le=86400, time="wall")
+    FRED_POLL_S: float = parameter(
+        3600.0, "Interval between looks for new observations.", "s", ge=1, le=86400, time="wall"
+    )
+    FRED_SERIES: str = parameter(
+        "DTB3", "FRED series to load, separated by commas.", "series ids", pattern=r"^[A-Z0-9_]+(,[A-Z0-9_]+)*$"
+    )
+    SPOOL_MAX_MB: float = parameter(
+        256.0,
+        "Disk spool for records while Kafka is away; ticks beyond it are dropped and counted.",
+        "MB",
+        ge=1,
+        le=65536,
+    )

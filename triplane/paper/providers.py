@@ -1,0 +1,288 @@
+"""A small local server with EDGAR's and FRED's payloads in their own shapes, for the demonstration and for tests.
+
+`python -m triplane.paper.providers --port P [--as-of YYYY-MM-DD]` serves, on loopback,
+
+    /files/company_tickers.json  /submissions/CIK##########.json  /api/xbrl/companyfacts/CIK##########.json  /fred/series/observations
+
+from the committed tables in providers_data/ (their headers say where the figures are from and how far they are rounded). As the real
+ones do, it refuses EDGAR requests without a User-Agent (403) and FRED requests without an API key (400, JSON). With --as-of it shows
+what had been filed or released by that day. Exit status: 0 after SIGINT or SIGTERM, 69 when the port is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from importlib import resources
+from typing import Any, Final
+
+from aiohttp import web
+
+UNAVAILABLE: Final = 69
+SERIES: Final = "DTB3"
+END_OF_TIME: Final = "9999-12-31"
+MAX_LIMIT: Final = 100_000
+
+_UNDECLARED: Final = (
+    "<!DOCTYPE html><html><head><title>SEC.gov | Request Rate Threshold Exceeded</title></head><body><h1>Your Request Originates from an "
+    "Undeclared Automated Tool</h1><p>Please declare your traffic by updating your user agent to include company specific "
+    "information.</p></body></html>"
+)
+_NO_KEY: Final = "Bad Request.  Variable api_key is not set.  Read https://fred.stlouisfed.org/docs/api/api_key.html for more information."
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One filing of one company: `accepted` as EDGAR prints it, `shares` on its cover page."""
+
+    symbol: str
+    cik: int
+    name: str
+    form: str
+    period_end: str
+    filed: str
+    accepted: str
+    shares: int
+    accession: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One observation: value as FRED prints it, known from `released`."""
+
+    day: str
+    value: str
+    released: str
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    """Rows of a table; lines that begin with # are its header for people."""
+    text = (resources.files("triplane.paper") / "providers_data" / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+
+
+def load_reports() -> list[Report]:
+    """Filings of the committed table, oldest first."""
+    reports: list[Report] = []
+    numbers: dict[tuple[str, str], int] = {}
+    for row in sorted(_rows("shares_outstanding.csv"), key=lambda row: (row["filed"], row["symbol"])):
+        year = row["filed"][2:4]
+        number = numbers[row["cik"], year] = numbers.get((row["cik"], year), 0) + 1
+        accession = f"{int(row['cik']):010d}-{year}-{number:06d}"
+        shares = round(float(row["millions"]) * 1_000_000)
+        reports.append(
+            Report(
+                row["symbol"], int(row["cik"]), row["name"], row["form"], row["period_end"], row["filed"], row["accepted"], shares, accession,
+            )
+        )  # fmt: skip
+    return reports
+
+
+def load_rates() -> list[Rate]:
+    """Observations of the committed table. Each was released with the next one that has a value: the next business day."""
+    rows = _rows("treasury_bill_3m.csv")
+    rates: list[Rate] = []
+    following = (date.fromisoformat(rows[-1]["date"]) + timedelta(days=1)).isoformat()
+    for row in reversed(rows):
+        rates.append(Rate(row["date"], row["value"], following))
+        if row["value"] != ".":
+            following = row["date"]
+    return rates[::-1]
+
+
+class Providers:
+    """The server's content as of a day (ISO; END_OF_TIME shows everything)."""
+
+    def __init__(self, as_of: str = END_OF_TIME) -> None:
+        self._as_of = as_of
+        self._reports = [report for report in load_reports() if report.filed <= as_of]
+        self._rates = [rate for rate in load_rates() if rate.released <= as_of]
+
+    # -- EDGAR -----------------------------------------------------------------------------------------------------------------
+    def tickers(self) -> dict[str, Any]:
+        """company_tickers.json."""
+        companies = sorted({(report.symbol, report.cik, report.name) for report in self._reports})
+        return {
+            str(number): {"cik_str": cik, "ticker": symbol, "title": name}
+            for number, (symbol, cik, name) in enumerate(companies)
+        }
+
+    def _of(self, cik: int) -> list[Report]:
+        return [report for report in self._reports if report.cik == cik]
+
+    def submissions(self, cik: int) -> dict[str, Any] | None:
+        """CIK##########.json, newest filing first; None for an unknown company."""
+        reports = self._of(cik)[::-1]
+        if not reports:
+            return None
+        recent = {
+            "accessionNumber": [report.accession for report in reports],
+            "filingDate": [report.filed for report in reports],
+            "reportDate": [report.period_end for report in reports],
+            "acceptanceDateTime": [report.accepted for report in reports],
+            "act": ["34" for _ in reports],
+            "form": [report.form for report in reports],
+            "items": ["" for _ in reports],
+            "isXBRL": [1 for _ in reports],
+            "isInlineXBRL": [0 for _ in reports],
+        }
+        first = reports[0]
+        return {
+            "cik": f"{cik:010d}",
+            "entityType": "operating",
+            "name": first.name,
+            "tickers": [first.symbol],
+            "exchanges": ["NYSE"],
+            "filings": {"recent": recent, "files": []},
+        }
+
+    def company_facts(self, cik: int) -> dict[str, Any] | None:
+        """companyfacts of one company; None for an unknown one."""
+        reports = self._of(cik)
+        if not reports:
+            return None
+        rows = [
+            {
+                "end": report.period_end,
+                "val": report.shares,
+                "accn": report.accession,
+                "fy": int(report.period_end[:4]),
+                "fp": "FY" if report.form == "10-K" else "Q",
+                "form": report.form,
+                "filed": report.filed,
+            }
+            for report in reports
+        ]
+        concept = {
+            "label": "Entity Common Stock, Shares Outstanding",
+            "description": "Indicate number of shares or other units outstanding of each of registrant's classes of common stock.",
+            "units": {"shares": rows},
+        }
+        return {
+            "cik": cik, "entityName": reports[0].name, "facts": {"dei": {"EntityCommonStockSharesOutstanding": concept}}
+        }  # fmt: skip
+
+    # -- FRED ------------------------------------------------------------------------------------------------------------------
+    def observations(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """(HTTP status, body) of /fred/series/observations."""
+        if not query.get("api_key"):
+            return 400, {"error_code": 400, "error_message": _NO_KEY}
+        if query.get("series_id") != SERIES:
+            return 400, {"error_code": 400, "error_message": "Bad Request.  The series does not exist."}
+        today = self._as_of if self._as_of != END_OF_TIME else date.max.isoformat()
+        start, end = query.get("realtime_start", today), query.get("realtime_end", today)
+        first, last = query.get("observation_start", "1600-01-01"), query.get("observation_end", END_OF_TIME)
+        try:
+            for text in (start, end, first, last):
+                date.fromisoformat(text)
+            limit, offset = int(query.get("limit", MAX_LIMIT)), int(query.get("offset", 0))
+        except ValueError as error:
+            return 400, {"error_code": 400, "error_message": f"Bad Request.  {error}"}
+        rows = [
+            {
+                "realtime_start": max(rate.released, start),
+                "realtime_end": END_OF_TIME,
+                "date": rate.day,
+                "value": rate.value,
+            }
+            for rate in self._rates
+            if rate.released <= end and first <= rate.day <= last
+        ]
+        return 200, {
+            "realtime_start": start,
+            "realtime_end": end,
+            "observation_start": first,
+            "observation_end": last,
+            "units": "lin",
+            "output_type": 1,
+            "file_type": "json",
+            "order_by": "observation_date",
+            "sort_order": "asc",
+            "count": len(rows),
+            "offset": offset,
+            "limit": limit,
+            "observations": rows[offset : offset + limit],
+        }
+
+
+def application(providers: Providers) -> web.Application:
+    """The HTTP application."""
+    app = web.Application()
+
+    def edgar(request: web.Request, document: dict[str, Any] | None) -> web.Response:
+        if not request.headers.get("User-Agent", "").strip():
+            return web.Response(status=403, text=_UNDECLARED, content_type="text/html")
+        if document is None:
+            missing = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code></Error>'
+            return web.Response(status=404, text=missing, content_type="application/xml")
+        return web.json_response(document)
+
+    async def tickers(request: web.Request) -> web.Response:
+        return edgar(request, providers.tickers())
+
+    async def submissions(request: web.Request) -> web.Response:
+        return edgar(request, providers.submissions(int(request.match_info["cik"])))
+
+    async def facts(request: web.Request) -> web.Response:
+        return edgar(request, providers.company_facts(int(request.match_info["cik"])))
+
+    async def observations(request: web.Request) -> web.Response:
+        status, body = providers.observations(dict(request.query))
+        return web.json_response(body, status=status)
+
+    async def health(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    app.router.add_get("/files/company_tickers.json", tickers)
+    app.router.add_get(r"/submissions/CIK{cik:\d{10}}.json", submissions)
+    app.router.add_get(r"/api/xbrl/companyfacts/CIK{cik:\d{10}}.json", facts)
+    app.router.add_get("/fred/series/observations", observations)
+    app.router.add_get("/healthz", health)
+    return app
+
+
+async def serve(host: str, port: int, as_of: str) -> None:
+    """Serve until SIGINT or SIGTERM. Raises OSError when the port is taken."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(application(Providers(as_of)), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        print(f"providers: EDGAR and FRED payloads at http://{host}:{runner.addresses[0][1]}", flush=True)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m triplane.paper.providers", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
+    parser.add_argument(
+        "--as-of", type=date.fromisoformat, default=None, help="show what was public on this day (YYYY-MM-DD)"
+    )
+    options = parser.parse_args(argv)
+    try:
+        asyncio.run(serve(options.host, options.port, options.as_of.isoformat() if options.as_of else END_OF_TIME))
+    except OSError as error:
+        print(
+            f"providers: {options.host}:{options.port} cannot be listened on ({error.strerror}); "
+            "stop what uses it or choose another --port",
+            file=sys.stderr,
+        )
+        return UNAVAILABLE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

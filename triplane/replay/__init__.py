@@ -1,0 +1,1 @@
+"""Recorded topics through the same engines: verification of a recording."""

@@ -1,0 +1,129 @@
+"""Recorded against replayed: identical bytes, equal within a tolerance, or the first divergence by topic, offset and field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas import catalogue, codec
+from triplane.replay.recording import digest
+from triplane.runtime.kafka_in import LogRecord
+
+TOLERANCE = 1e-9
+"""Largest difference of floats between numeric fingerprints, relative above 1 and absolute below (law L1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first place where a replay differs from the log. `offset` is -1 when the log has no such record."""
+
+    topic: str
+    offset: int
+    field: str
+    recorded: str
+    replayed: str
+
+    def __str__(self) -> str:
+        place = f"{self.topic}@{self.offset}" if self.offset >= 0 else self.topic
+        return f"first divergence: {place} field {self.field}: recorded {self.recorded}, replayed {self.replayed}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicVerdict:
+    """Outcome for one topic. `sha` covers the recorded bodies; `worst` is the largest float difference seen."""
+
+    topic: str
+    records: int
+    sha: str
+    identical: bool
+    worst: float = 0.0
+    divergence: Divergence | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def difference(recorded: Any, replayed: Any, tolerance: float) -> tuple[str, float] | None:
+    """Where two values differ by more than `tolerance`: a path such as `[3]` and the size; None when they agree.
+
+    Integers, strings and booleans must be equal; NaN equals NaN.
+    """
+    if isinstance(recorded, float) and isinstance(replayed, float):
+        if recorded == replayed or (math.isnan(recorded) and math.isnan(replayed)):
+            return None
+        gap = abs(recorded - replayed) / max(1.0, abs(recorded), abs(replayed))
+        return None if gap <= tolerance else ("", gap)
+    if isinstance(recorded, list) and isinstance(replayed, list):
+        if len(recorded) != len(replayed):
+            return ("", math.inf)
+        for index, pair in enumerate(zip(recorded, replayed, strict=True)):
+            found = difference(*pair, tolerance)
+            if found is not None:
+                return (f"[{index}]{found[0]}", found[1])
+        return None
+    if isinstance(recorded, Mapping) and isinstance(replayed, Mapping):
+        for key in sorted(recorded.keys() | replayed.keys()):
+            if key not in recorded or key not in replayed:
+                return (f"[{key!r}]", math.inf)
+            found = difference(recorded[key], replayed[key], tolerance)
+            if found is not None:
+                return (f"[{key!r}]{found[0]}", found[1])
+        return None
+    return None if recorded == replayed else ("", math.inf)
+
+
+def compare_topic(
+    topic: str, recorded: Sequence[LogRecord], replayed: Iterable[Mapping[str, Any]], *, tail: int = 0
+) -> TopicVerdict:
+    """Compare the records of a topic, de-duplicated and in log order, with what the replay put out in order.
+
+    Up to `tail` replayed records beyond the log's end are forgiven: a plane stopped between a barrier and its outputs had no
+    chance to write them.
+    """
+    entry = catalogue.load()[topic]
+    produced = [codec.defaults(entry.record) | dict(value) for value in replayed]
+    divergence: Divergence | None = None
+    identical = True
+    worst = 0.0
+    for record, value in zip(recorded, produced, strict=False):
+        if codec.encode_body(entry.record, value) == record.body:
+            continue
+        identical = False
+        assert record.value is not None
+        for name in codec.defaults(entry.record):
+            beyond = difference(record.value[name], value[name], TOLERANCE)
+            if beyond is not None:
+                worst = max(worst, beyond[1])
+                shown = _short(record.value[name]), _short(value[name])
+                divergence = Divergence(topic, record.offset, name + beyond[0], *shown)
+                break
+            exact = difference(record.value[name], value[name], 0.0)
+            worst = max(worst, exact[1] if exact is not None else 0.0)
+        if divergence is not None:
+            break
+    notes = []
+    if divergence is None and len(produced) < len(recorded):
+        extra = recorded[len(produced)]
+        divergence = Divergence(topic, extra.offset, "*", "a record", "nothing")
+    elif divergence is None and len(produced) > len(recorded):
+        surplus = produced[len(recorded) :]
+        if len(surplus) > tail:
+            divergence = Divergence(topic, -1, "*", "nothing", _short(entry.identify(surplus[0])))
+        else:
+            notes.append(
+                f"{len(surplus)} records of the last step are not on the log: the plane was stopped before it wrote them"
+            )
+    return TopicVerdict(
+        topic,
+        len(recorded),
+        digest(r.body for r in recorded),
+        identical and divergence is None,
+        worst,
+        divergence,
+        notes,
+    )

@@ -1,0 +1,145 @@
+"""Why a name was traded at a barrier, or why it was not: one chain from data to cost, read from the log. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from triplane.domain.ids import intent_id
+from triplane.replay.recording import Recording
+from triplane.replay.summary import values
+
+
+class ExplanationError(LookupError):
+    """The recording has nothing about what was asked; the message says what it does have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The chain of one name at one barrier. Empty parts mean that the log holds nothing of them."""
+
+    symbol: str
+    seq: int
+    account: str
+    barrier: dict[str, Any]
+    factors: dict[str, float]
+    signals: list[dict[str, float | str]]
+    alpha: float
+    regime: dict[str, Any]
+    target: dict[str, Any]
+    intent: dict[str, Any]
+    held: str
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    orders: list[dict[str, Any]] = field(default_factory=list)
+    fills: list[dict[str, Any]] = field(default_factory=list)
+    parent: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if not self.intent:
+            return f"{self.symbol} has no intent at barrier {self.seq}: {self.held or self.target.get('outcome', 'nothing decided')}"
+        filled = sum(f["quantity"] * f["side"] for f in self.fills if f["kind"] == "execution")
+        denied = [d for d in self.decisions if not d["allowed"]]
+        want = f"target {self.intent['target_qty']:g} units ({self.intent['target_weight']:+.2%} of NAV)"
+        if not self.orders:
+            reason = (
+                denied[-1]["code"] if denied else (self.decisions[-1]["code"] if self.decisions else "no decision yet")
+            )
+            return f"{self.symbol}: {want}; no order was sent: {reason}"
+        return f"{self.symbol}: {want}; {len(self.orders)} orders, {filled:+g} units filled"
+
+
+def _at(rows: list[dict[str, Any]], seq: int) -> dict[str, Any]:
+    return next((row for row in rows if row["seq"] == seq), {})
+
+
+def _cell(slice_: dict[str, Any], symbol: str, name: str, rows: str) -> dict[str, float]:
+    """Values of one symbol in a flattened rows x symbols array, by row name."""
+    if not slice_ or symbol not in slice_["symbols"]:
+        return {}
+    column = slice_["symbols"].index(symbol)
+    matrix = np.asarray(slice_[name]).reshape(len(slice_[rows]), len(slice_["symbols"]))
+    return {row: float(matrix[index, column]) for index, row in enumerate(slice_[rows])}
+
+
+def _element(slice_: dict[str, Any], symbol: str, names: tuple[str, ...]) -> dict[str, Any]:
+    if not slice_ or symbol not in slice_.get("symbols", []):
+        return {}
+    index = slice_["symbols"].index(symbol)
+    return {name: slice_[name][index] for name in names if len(slice_[name]) > index}
+
+
+def _held(slice_: dict[str, Any], targets: dict[str, Any], symbol: str) -> str:
+    for entry in targets.get("held", []):
+        if entry.startswith(f"{symbol}:"):
+            return str(entry.removeprefix(f"{symbol}:"))
+    for name, code in zip(slice_.get("held", []), slice_.get("held_codes", []), strict=False):
+        if name == symbol:
+            return str(code)
+    return str(slice_.get("outcome", "")) if slice_.get("outcome") != "SOLVED" else ""
+
+
+def explain(recording: Recording, what: str) -> Explanation:
+    """Explain an intent (`account/seq/symbol`) or a symbol at its latest decision barrier; raises ExplanationError."""
+    intents = values(recording.records["strategy.intents"])
+    if not intents:
+        raise ExplanationError("no decision has been made yet: the log holds no intents")
+    if "/" in what:
+        try:
+            _, number, symbol = what.split("/")[:3]
+            seq = int(number)
+        except ValueError:
+            raise ExplanationError(f"{what!r} is not an intent id; write ACCOUNT/SEQ/SYMBOL or just SYMBOL") from None
+    else:
+        symbol, seq = what.upper(), intents[-1]["seq"]
+    slice_ = _at(intents, seq)
+    if not slice_:
+        have = ", ".join(str(i["seq"]) for i in intents[-5:])
+        raise ExplanationError(f"no decision was made at barrier {seq}; the latest are {have}")
+    signals = _at(values(recording.records["strategy.signals"]), seq)
+    known = set(signals.get("symbols", [])) | set(slice_["symbols"]) | set(slice_["held"])
+    if symbol not in known:
+        raise ExplanationError(f"{symbol} is not in the universe of barrier {seq}; check assets.csv")
+    scores = _cell(signals, symbol, "scores", "signals")
+    raw = _cell(signals, symbol, "raw", "signals")
+    weights = dict(zip(signals.get("signals", []), signals.get("weights", []), strict=False))
+    ics = dict(zip(signals.get("signals", []), signals.get("ic", []), strict=False))
+    targets = _at(values(recording.records["strategy.targets"]), seq)
+    target = _element(targets, symbol, ("current", "target", "alpha", "cost", "impact"))
+    target |= {
+        k: targets[k]
+        for k in ("outcome", "detail", "binding", "volatility", "gross", "net", "nav", "solver")
+        if k in targets
+    }
+    name = intent_id(slice_["account"], seq, symbol)
+    mine = [f for f in values(recording.records["order.fills"]) if f["intent_id"] == name]
+    element = _element(
+        slice_, symbol, ("target_qty", "target_weight", "reference_price", "sigma_daily", "adv", "con_ids")
+    )
+    if element:
+        element |= {k: slice_[k] for k in ("config_hash", "valid_until", "account_offset")}
+    return Explanation(
+        symbol=symbol,
+        seq=seq,
+        account=slice_["account"],
+        barrier=_at(values(recording.records["strategy.barriers"]), seq),
+        factors=_cell(_at(values(recording.records["strategy.factors"]), seq), symbol, "exposures", "factors"),
+        signals=[
+            {"signal": key, "raw": raw[key], "score": scores[key], "ic": ics[key], "weight": weights[key]}
+            for key in scores
+        ],
+        alpha=float(_element(signals, symbol, ("alpha",)).get("alpha", float("nan"))),
+        regime=_at(values(recording.records["strategy.regime"]), seq),
+        target=target,
+        intent=element,
+        held=_held(slice_, targets, symbol),
+        decisions=[d for d in values(recording.records["order.decisions"]) if d["intent_id"] == name],
+        orders=[
+            e for e in values(recording.records["order.events"]) if e["intent_id"] == name and e["kind"] == "placing"
+        ],
+        fills=[f for f in mine if f["kind"] != "parent"],
+        parent=next((f for f in mine if f["kind"] == "parent"), {}),
+    )

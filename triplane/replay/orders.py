@@ -1,0 +1,119 @@
+"""The Order Plane again: recorded inputs in their recorded interleaving through the same engine.
+
+order.events holds the interleaving; intents, configuration, commands and market data are looked up by the offsets it names. A plane
+that was killed may have lost the last outputs of the input it was working on: those are forgiven where the next recorded input is a
+new epoch, or the log's end. Nothing else is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from order_plane import recording as order_recording
+from schemas import catalogue, codec
+from triplane.replay.comparison import TopicVerdict, compare_topic
+from triplane.replay.recording import Recording
+from triplane.replay.strategy import ReplayError
+
+OUTPUTS = order_recording.REPLAYED_TOPICS
+
+
+def verify(
+    recording: Recording, account: str, progress: Callable[[int, int], None] | None = None
+) -> list[TopicVerdict]:
+    """Re-run the order engine and compare every record of its topics. Raises ReplayError when a referenced record is missing."""
+    events = [record.value for record in recording.records["order.events"] if record.value is not None]
+    if not events:
+        raise ReplayError("the recording holds no order.events: the Order Plane has not run yet")
+    index = _index(recording)
+    first = next(event for event in events if event["kind"] == "epoch")
+    mode, simulated = _mode_of(recording, first)
+    produced: dict[str, list[Mapping[str, Any]]] = {name: [] for name in OUTPUTS}
+    forgiven = _Forgiven(recording)
+    seen = _FirstProduced()
+    done = 0
+    try:
+        for cause, topic, record in order_recording.rerun(account, mode, simulated, events, index.get):
+            if forgiven.is_lost(cause, topic, record) or not seen.accept(topic, record):
+                continue
+            produced[topic].append(record)
+            if progress is not None and topic == "order.events":
+                done += 1
+                progress(min(done, len(events)), len(events))
+    except order_recording.RecordingError as error:
+        raise ReplayError(str(error)) from None
+    current = {event["event_id"] for event in order_recording.current(events)}
+    verdicts = []
+    for name in OUTPUTS:
+        recorded = recording.records[name]
+        if name == "order.events":  # what a superseded instance wrote after its successor began is no part of the state
+            recorded = [r for r in recorded if r.value is not None and r.value["event_id"] in current]
+        verdicts.append(compare_topic(name, recorded, produced[name]))
+    return verdicts
+
+
+class _Lookup(dict[tuple[str, int, int], Mapping[str, Any]]):
+    def get(self, topic: str, partition: int, offset: int) -> Mapping[str, Any] | None:  # type: ignore[override]
+        return super().get((topic, partition, offset))
+
+
+def _index(recording: Recording) -> _Lookup:
+    """Every decodable record by place; duplicates too, for the plane may have taken any of them."""
+    index = _Lookup()
+    for name, records in recording.raw.items():
+        if name.startswith("order."):
+            continue
+        for record in records:
+            if record.value is not None:
+                index[(record.topic, record.partition, record.offset)] = record.value
+    return index
+
+
+class _FirstProduced:
+    """Recent fills are published again at each start; like a reader of the log, the comparison takes the first per identity."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, tuple[Any, ...]]] = set()
+
+    def accept(self, topic: str, record: Mapping[str, Any]) -> bool:
+        entry = catalogue.load()[topic]
+        identity = (topic, entry.identify(codec.defaults(entry.record) | dict(record)))
+        if identity in self._seen:
+            return False
+        self._seen.add(identity)
+        return True
+
+
+class _Forgiven:
+    """Which outputs a killed plane had no chance to write: those of the last input of an epoch that the log does not have."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._known = {
+            name: {catalogue.load()[name].identify(r.value) for r in recording.records[name] if r.value is not None}
+            for name in OUTPUTS
+        }
+        events = [r.value for r in recording.records["order.events"] if r.value is not None]
+        inputs = [event for event in events if event["kind"] not in order_recording.DECIDED]
+        last = {before["event_id"] for before, after in itertools.pairwise(inputs) if after["kind"] == "epoch"}
+        self._last = last | {inputs[-1]["event_id"]}
+        self.count = 0
+
+    def is_lost(self, cause: Mapping[str, Any], topic: str, record: Mapping[str, Any]) -> bool:
+        """True for an output that is not on the log and whose input was the last one before a new epoch or the end."""
+        entry = catalogue.load()[topic]
+        lost = (
+            cause["event_id"] in self._last
+            and entry.identify(codec.defaults(entry.record) | dict(record)) not in self._known[topic]
+        )
+        self.count += lost
+        return lost
+
+
+def _mode_of(recording: Recording, epoch: Mapping[str, Any]) -> tuple[str, bool]:
+    """Mode and simulated flag that the plane ran under, as its epoch record says."""
+    labels = epoch["labels"]
+    if "mode" not in labels:
+        raise ReplayError("order.events begins without the mode it ran in; the recording is of an older release")
+    return labels["mode"], labels.get("simulated", "false") == "true"

@@ -1,0 +1,176 @@
+"""What a recording amounts to: counts, money, costs, latency, and what cannot be accounted for.
+
+Pure functions of a Recording. Amounts are in the account's base currency, fractions of NAV where named so, costs in fractions of
+notional (1e-4 = 1 bp), times in wall seconds where they are latencies.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from triplane.replay.recording import Recording
+from triplane.runtime.kafka_in import LogRecord
+
+SENT_TIME = "sent_time"
+CAUSE_INGEST_TIME = "cause_ingest_time"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One page about a run. `problems` is empty when every intent, order and fill is accounted for."""
+
+    published: int
+    quarantined: int
+    warmup_barriers: int
+    decision_barriers: int
+    sessions: int
+    intents: int
+    holds: dict[str, int]
+    decisions: dict[str, int]
+    orders: int
+    fills: int
+    filled_quantity: float
+    wanted_quantity: float
+    nav_start: float
+    nav_end: float
+    max_drawdown: float
+    turnover: float
+    realised_cost: float
+    learned_linear: float
+    learned_impact: float
+    parents: int
+    commission: float
+    latency_s: tuple[float, float, float]
+    latencies: int
+    simulated: bool
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def fill_rate(self) -> float:
+        """Filled over wanted quantity of all closed parents; NaN without one."""
+        return self.filled_quantity / self.wanted_quantity if self.wanted_quantity else float("nan")
+
+    @property
+    def pnl(self) -> float:
+        """Change of NAV."""
+        return self.nav_end - self.nav_start
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self) | {"fill_rate": self.fill_rate, "pnl": self.pnl}
+
+
+def values(records: list[LogRecord]) -> list[dict[str, Any]]:
+    """The decoded records."""
+    return [record.value for record in records if record.value is not None]
+
+
+def latencies(recording: Recording) -> np.ndarray:
+    """Seconds from the ingest of each barrier's last gating record to each order on the socket, in log order, shape (orders,)."""
+    result = []
+    for record in recording.records["order.events"]:
+        if SENT_TIME in record.headers and record.headers.get(CAUSE_INGEST_TIME, b"0") not in (b"", b"0"):
+            result.append((int(record.headers[SENT_TIME]) - int(record.headers[CAUSE_INGEST_TIME])) / 1e9)
+    return np.array(result, dtype=float)
+
+
+def account_path(recording: Recording, since: int = 0) -> np.ndarray:
+    """NAV of every reconciled account record from `since` (ns) on, shape (records,)."""
+    states = [s for s in values(recording.records["order.account"]) if s["reconciled"] and s["event_time"] >= since]
+    return np.array([s["nav"] for s in states if np.isfinite(s["nav"]) and s["nav"] > 0], dtype=float)
+
+
+def max_drawdown(path: np.ndarray) -> float:
+    """Largest fall from a running maximum, as a positive fraction; 0 for an empty path."""
+    if path.size == 0:
+        return 0.0
+    peak = np.maximum.accumulate(path)
+    return float(np.max(1.0 - path / peak))
+
+
+def shortfalls(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """Signed shortfall of each filled parent against its arrival mid, and its filled notional; both shape (parents,).
+
+    side * (price - arrival) / arrival: positive is a cost (Perold 1988, without opportunity cost and fees).
+    """
+    parents = [
+        p
+        for p in values(recording.records["order.fills"])
+        if p["kind"] == "parent" and p["quantity"] > 0 and p["arrival_mid"] > 0
+    ]
+    cost = [p["side"] * (p["price"] - p["arrival_mid"]) / p["arrival_mid"] for p in parents]
+    return np.array(cost, dtype=float), np.array([p["quantity"] * p["price"] for p in parents], dtype=float)
+
+
+def unaccounted_intents(recording: Recording) -> list[str]:
+    """Ids of intents on which the Order Plane left no decision."""
+    decided = {d["intent_id"] for d in values(recording.records["order.decisions"]) if not d["order_ref"]}
+    missing = []
+    for intents in values(recording.records["strategy.intents"]):
+        ids = [f"{intents['account']}/{intents['seq']}/{symbol}" for symbol in intents["symbols"]]
+        missing += [intent for intent in ids if intent not in decided]
+    return missing
+
+
+def barriers_without_outcome(recording: Recording) -> list[int]:
+    """Sequence numbers of decision barriers for which there is no intent slice, not even a hold."""
+    answered = {i["seq"] for i in values(recording.records["strategy.intents"])}
+    return [
+        b["seq"]
+        for b in values(recording.records["strategy.barriers"])
+        if b["kind"] == "decision" and b["seq"] not in answered
+    ]
+
+
+def summarise(recording: Recording) -> Summary:
+    """The summary of a recording."""
+    barriers = values(recording.records["strategy.barriers"])
+    decisions = [b for b in barriers if b["kind"] == "decision"]
+    intents = values(recording.records["strategy.intents"])
+    events = values(recording.records["order.events"])
+    fills = values(recording.records["order.fills"])
+    executions = [f for f in fills if f["kind"] in ("execution", "correction", "inferred")]
+    parents = [f for f in fills if f["kind"] == "parent"]
+    costs = values(recording.records["order.costs"])
+    first_decision = decisions[0]["t"] if decisions else 0
+    path = account_path(recording, first_decision)
+    cost, notional = shortfalls(recording)
+    delays = latencies(recording)
+    problems = [f"intent {intent} has no decision of the Order Plane" for intent in unaccounted_intents(recording)]
+    problems += [f"barrier {seq} has no intents, not even a hold" for seq in barriers_without_outcome(recording)]
+    data = [name for name in recording.records if name.startswith("data.") and name != "data.quarantine"]
+    percentiles = np.percentile(delays, [50, 95, 99]) if delays.size else np.full(3, np.nan)
+    last_cost = costs[-1] if costs else None
+    return Summary(
+        published=sum(len(recording.raw[name]) for name in data),
+        quarantined=len(recording.records["data.quarantine"]),
+        warmup_barriers=len(barriers) - len(decisions),
+        decision_barriers=len(decisions),
+        sessions=len({b["session"] for b in decisions}),
+        intents=sum(len(i["symbols"]) for i in intents),
+        holds=dict(sorted(Counter(i["outcome"] for i in intents if i["outcome"] != "SOLVED").items())),
+        decisions=dict(sorted(Counter(d["code"] for d in values(recording.records["order.decisions"])).items())),
+        orders=sum(event["kind"] == "placing" for event in events),
+        fills=len(executions),
+        filled_quantity=sum(p["quantity"] for p in parents),
+        wanted_quantity=sum(p["target_quantity"] for p in parents),
+        nav_start=float(path[0]) if path.size else float("nan"),
+        nav_end=float(path[-1]) if path.size else float("nan"),
+        max_drawdown=max_drawdown(path),
+        turnover=float(sum(f["quantity"] * f["price"] for f in executions) / np.mean(path))
+        if path.size
+        else float("nan"),
+        realised_cost=float(np.average(cost, weights=notional)) if notional.sum() > 0 else float("nan"),
+        learned_linear=float(last_cost["linear"][0]) if last_cost and last_cost["linear"] else float("nan"),
+        learned_impact=float(last_cost["impact"][0]) if last_cost and last_cost["impact"] else float("nan"),
+        parents=len(parents),
+        commission=sum(f["commission"] for f in fills if f["kind"] == "commission"),
+        latency_s=(float(percentiles[0]), float(percentiles[1]), float(percentiles[2])),
+        latencies=int(delays.size),
+        simulated=any(f["simulated"] for f in executions),
+        problems=problems,
+    )

@@ -1,0 +1,173 @@
+"""The shell that every daemon runs in: one instance, signals, health, metrics, logs, exit codes.
+
+A daemon is a coroutine that gets a Daemon. It ends by returning, by SIGTERM or SIGINT (`daemon.stop` is set and the coroutine
+winds down), or by raising DaemonExit with one sentence and a code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import structlog
+from aiohttp import web
+from filelock import FileLock, Timeout
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from triplane.runtime import exit_codes
+from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.settings import Settings
+from triplane.runtime.telemetry import Metrics, configure_logging
+
+
+class Daemon:
+    """What a running daemon has at hand."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(daemon=name)
+        self.metrics = Metrics()
+        self.metrics.watch_disk(settings.state_dir)
+        self.stop = asyncio.Event()
+        self.routes = web.RouteTableDef()
+        """Further HTTP handlers; add them before `serve` is called."""
+        self.http_url = ""
+        self._ready = False
+        self._reason = "starting"
+        self._unhealthy = ""
+        self._runner: web.AppRunner | None = None
+
+    def ready(self, ready: bool, reason: str = "") -> None:
+        """Say whether /readyz answers 200, and why not."""
+        if (ready, reason) != (self._ready, self._reason):
+            self.log.info("ready" if ready else "not ready", reason=reason)
+        self._ready, self._reason = ready, reason
+
+    def unhealthy(self, reason: str) -> None:
+        """Make /healthz answer 503 with the reason; an empty reason makes it 200 again."""
+        self._unhealthy = reason
+
+    async def serve(self) -> None:
+        """Serve /metrics, /healthz, /readyz and `routes`; writes state_dir/run/<name>.json. Raises DaemonExit on a taken port."""
+        app = web.Application()
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_routes(self.routes)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        host, port = self.settings.http_host, self.settings.http_port
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise DaemonExit(
+                f"{self.name}: {host}:{port} cannot be listened on ({error.strerror}); "
+                "stop what uses it or set TRIPLANE_HTTP_PORT=0 for a free port"
+            ) from None
+        bound = self._runner.addresses[0][1]
+        self.http_url = f"http://{host}:{bound}"
+        run = self.settings.state_dir / "run"
+        run.mkdir(parents=True, exist_ok=True)
+        document = {"pid": os.getpid(), "started": psutil.Process().create_time(), "http": self.http_url}
+        temporary = run / f"{self.name}.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(document), encoding="utf-8")
+        temporary.replace(run / f"{self.name}.json")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.json_response(
+            {"ok": not self._unhealthy, "reason": self._unhealthy}, status=503 if self._unhealthy else 200
+        )
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return web.json_response({"ready": self._ready, "reason": self._reason}, status=200 if self._ready else 503)
+
+    async def close(self) -> None:
+        """Stop serving."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+async def _run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable[None]]) -> None:
+    daemon = Daemon(name, settings)
+    loop = asyncio.get_running_loop()
+    # ib_insync's event library asks the policy, not the running loop.
+    asyncio.set_event_loop(loop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.stop.set)
+    task = asyncio.ensure_future(main(daemon))
+    stop = asyncio.ensure_future(daemon.stop.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.shield(task), timeout=8.0)
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if task.done() and not task.cancelled():
+            task.result()
+    finally:
+        stop.cancel()
+        await daemon.close()
+
+
+def lock(settings: Settings, name: str) -> FileLock:
+    """Take the daemon's single-instance lock; DaemonExit when another instance holds it."""
+    path = settings.state_dir / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise DaemonExit(
+            f"{name} is already running on {settings.state_dir} (it holds {path.name}); stop it first with `triplane down`"
+        ) from None
+    return held
+
+
+def run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable[None]], *, single: bool = True) -> int:
+    """Run a daemon to its end and return the process's exit code. `main` should end soon after `daemon.stop` is set.
+
+    One sentence goes to stderr for every end that is not orderly; a traceback only at log level DEBUG.
+    """
+    try:
+        Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(
+            f"{name}: the state directory {settings.state_dir} cannot be made ({error.strerror}); "
+            "correct TRIPLANE_STATE_DIR or the folder's permissions",
+            file=sys.stderr,
+        )
+        return exit_codes.CONFIG
+    configure_logging(settings.log_level)
+    try:
+        held = lock(settings, name) if single else None
+        try:
+            asyncio.run(_run(name, settings, main))
+        finally:
+            if held is not None:
+                held.release()
+    except DaemonExit as ending:
+        print(f"{name}: {ending}", file=sys.stderr)
+        return ending.code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the last line of defence: say it in one sentence, let the supervisor restart
+        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+        if settings.log_level.upper() == "DEBUG":
+            traceback.print_exc()
+        return exit_codes.SOFTWARE
+    return exit_codes.OK

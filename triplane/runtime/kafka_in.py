@@ -1,0 +1,306 @@
+"""Kafka in: readers that assign partitions and keep their own positions.
+
+No consumer groups: a group consumer restarted after SIGKILL waits for its predecessor's session (42 s measured), an assigned one
+does not. `auto.offset.reset=error`: a position that the log no longer has is an error, never a silent jump.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from schemas import catalogue, codec
+from schemas.catalogue import Catalogue
+from schemas.codec import HEADER_BYTES, Codec, CodecError
+from triplane.runtime.kafka_out import LOG_LEVEL, MAX_MESSAGE_BYTES
+from triplane.runtime.settings import Settings
+
+# Just after a topic was created or its leader moved, brokers disagree on who leads it; after a broker was restarted a client's
+# leader epoch is old, and it goes on asking with it for minutes unless it is told to look again.
+_LEADER_MOVED = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
+
+
+def _ask_for_leaders(client: Consumer | AdminClient) -> None:
+    """Let a client look up who leads its topics now; a broker that is still away says so at the next question."""
+    time.sleep(0.05)
+    with contextlib.suppress(KafkaException):
+        client.list_topics(timeout=1.0)
+
+
+class LogUnavailable(RuntimeError):
+    """Kafka cannot be reached, lacks a topic, or no longer holds a position."""
+
+
+class Nondeterminism(RuntimeError):
+    """Two records share an identity but not their bytes."""
+
+
+def partition_name(topic: str, partition: int) -> str:
+    """`topic-partition` with the logical topic name: the key of a cut."""
+    return f"{topic}-{partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One record of the log. `value` is None when it could not be decoded; `error` then says why."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: dict[str, Any] | None
+    error: str
+    raw: bytes
+    headers: dict[str, bytes]
+
+    @property
+    def body(self) -> bytes:
+        """Avro body without the 5-byte wire-format header: what hashes cover."""
+        return self.raw[HEADER_BYTES:]
+
+    @property
+    def partition_name(self) -> str:
+        """Key of this record's partition in a cut."""
+        return partition_name(self.topic, self.partition)
+
+
+CONTESTED = frozenset({"strategy.barriers"})
+"""Topics that overlapping workers may write at once: the first record per identity wins, a different later one is void."""
+
+
+class FirstPerIdentity:
+    """The first record per identity, in log order, is the record; a later one with other bytes is nondeterminism."""
+
+    def __init__(self, topics: Catalogue | None = None) -> None:
+        self._topics = topics or catalogue.load()
+        self._seen: dict[tuple[str, tuple[Any, ...]], bytes] = {}
+
+    def accept(self, record: LogRecord) -> bool:
+        """True for the first record with its identity, False for an equal repeat; raises Nondeterminism."""
+        if record.value is None:
+            return False
+        identity = (record.topic, self._topics[record.topic].identify(record.value))
+        digest = blake2b(record.body, digest_size=16).digest()
+        first = self._seen.get(identity)
+        if first is None:
+            self._seen[identity] = digest
+            return True
+        if first != digest and record.topic not in CONTESTED:
+            raise Nondeterminism(
+                f"{record.partition_name}@{record.offset}: a second record {identity[1]} with other bytes; "
+                "its writer is not deterministic: stop it and run `triplane replay --verify`"
+            )
+        return False
+
+
+class TopicReader:
+    """Reads logical topics from given positions. Not thread-safe: one reader per thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[str],
+        start: Literal["beginning", "end"] | Mapping[str, int] = "beginning",
+        *,
+        catalogue_: Catalogue | None = None,
+        codec_: Codec | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        self._settings = settings
+        self._catalogue = catalogue_ or catalogue.load()
+        self._codec = codec_ or codec.load()
+        self._timeout_s = timeout_s
+        self._admin: AdminClient | None = None
+        self._logical = {settings.topic(topic): topic for topic in topics}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": settings.bootstrap,
+                "group.id": "triplane-assigned",  # required by the client; nothing is ever committed under it
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed",
+                "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+                "fetch.error.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": LOG_LEVEL,
+                **settings.kafka_options,
+            }
+        )
+        try:
+            assignment = self._assignment(start)
+            self._position = {name: offset for name, (_, offset) in assignment.items()}
+            self._consumer.assign([partition for partition, _ in assignment.values()])
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def _assignment(
+        self, start: Literal["beginning", "end"] | Mapping[str, int]
+    ) -> dict[str, tuple[TopicPartition, int]]:
+        result = {}
+        for physical, logical in self._logical.items():
+            try:
+                metadata = self._consumer.list_topics(physical, timeout=self._timeout_s).topics[physical]
+            except KafkaException as error:
+                raise LogUnavailable(
+                    f"Kafka at {self._settings.bootstrap} does not answer ({error.args[0].str()}); "
+                    "start it with `triplane kafka up` or correct KAFKA_BOOTSTRAP_SERVERS"
+                ) from None
+            if metadata.error is not None:
+                raise LogUnavailable(
+                    f"topic {physical} does not exist; run `triplane topics create` ({metadata.error.str()})"
+                )
+            for number in sorted(metadata.partitions):
+                name = partition_name(logical, number)
+                if start == "beginning":
+                    offset = OFFSET_BEGINNING
+                elif start == "end":
+                    offset = OFFSET_END
+                else:
+                    offset = start.get(name, OFFSET_BEGINNING)
+                partition = TopicPartition(physical, number, offset)
+                known = offset if offset >= 0 else self._watermarks(partition)[0 if offset == OFFSET_BEGINNING else 1]
+                if offset == OFFSET_END:
+                    partition = TopicPartition(physical, number, known)
+                result[name] = (partition, known)
+        return result
+
+    def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(partition, timeout=self._timeout_s)
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADER_MOVED or time.monotonic() > deadline:
+                    raise LogUnavailable(
+                        f"Kafka did not tell the end of {partition.topic}: {error.args[0].str()}"
+                    ) from None
+                _ask_for_leaders(self._consumer)
+            else:
+                return low, high
+
+    def partitions(self) -> list[str]:
+        """Assigned partitions as `topic-partition`, in order of assignment."""
+        return list(self._position)
+
+    def position(self) -> dict[str, int]:
+        """Next offset to read, per `topic-partition`."""
+        return dict(self._position)
+
+    def end_offsets(self) -> dict[str, int]:
+        """End of every assigned partition (the offset the next record will get), asked from the broker now.
+
+        The question goes over a connection of its own: on the consumer's it would wait behind a fetch, half a second a partition.
+        """
+        if self._admin is None:
+            self._admin = AdminClient(
+                {"bootstrap.servers": self._settings.bootstrap, "log_level": LOG_LEVEL, **self._settings.kafka_options}
+            )
+        partitions = self._consumer.assignment()
+        asked = {TopicPartition(each.topic, each.partition): OffsetSpec.latest() for each in partitions}
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            answers = self._admin.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout_s
+            )
+            try:
+                return {
+                    partition_name(self._logical[partition.topic], partition.partition): answer.result().offset
+                    for partition, answer in answers.items()
+                }
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADER_MOVED or time.monotonic() > deadline:
+                    raise LogUnavailable(f"Kafka did not tell the ends of its topics: {error.args[0].str()}") from None
+                _ask_for_leaders(self._admin)
+
+    def poll(self, timeout_s: float, max_records: int = 500) -> list[LogRecord]:
+        """Records that have arrived, at once when there are some, an empty list after `timeout_s` otherwise.
+
+        Raises LogUnavailable when a position is gone; a broker that is down is waited for.
+        """
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        messages = [first]
+        if max_records > 1:
+            messages += self._consumer.consume(max_records - 1, timeout=0)
+        return [record for message in messages if (record := self._record(message)) is not None]
+
+    def _record(self, message: Message) -> LogRecord | None:
+        error = message.error()
+        if error is not None:
+            if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                raise LogUnavailable(f"{message.topic()}: {error.str()}: the position is no longer on the log")
+            if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+                raise LogUnavailable(f"{message.topic()}: {error.str()}; run `triplane topics create`")
+            return None  # transport errors: librdkafka reconnects by itself
+        topic = self._logical[message.topic()]
+        raw = message.value() or b""
+        value: dict[str, Any] | None = None
+        problem = ""
+        try:
+            value = self._codec.decode(self._catalogue[topic].record, raw)
+        except CodecError as caught:
+            problem = str(caught)
+        record = LogRecord(
+            topic,
+            message.partition(),
+            message.offset(),
+            message.key(),
+            value,
+            problem,
+            raw,
+            dict(message.headers() or []),
+        )
+        self._position[record.partition_name] = record.offset + 1
+        return record
+
+    def read_to(self, ends: Mapping[str, int], timeout_s: float) -> list[LogRecord]:
+        """Everything up to `ends` (exclusive); LogUnavailable when that takes longer than `timeout_s` wall seconds."""
+        records: list[LogRecord] = []
+        deadline = time.monotonic() + timeout_s
+        while any(self._position[name] < end for name, end in ends.items() if name in self._position):
+            batch = self.poll(0.2, 5000)
+            records += batch
+            if not batch:
+                # Transaction markers and compacted records leave offsets that are never delivered.
+                for partition in self._consumer.position(self._consumer.assignment()):
+                    name = partition_name(self._logical[partition.topic], partition.partition)
+                    self._position[name] = max(self._position[name], partition.offset)
+            if time.monotonic() > deadline:
+                raise LogUnavailable(f"reading to the end of the log took longer than {timeout_s:g} s")
+        return [record for record in records if record.offset < ends.get(record.partition_name, record.offset + 1)]
+
+    def close(self) -> None:
+        """Leave; nothing is committed."""
+        self._consumer.close()
+
+
+def read_all(settings: Settings, topics: Iterable[str], timeout_s: float = 60.0) -> list[LogRecord]:
+    """Everything on the topics up to their present end; order is kept within each partition."""
+    reader = TopicReader(settings, list(topics))
+    try:
+        return reader.read_to(reader.end_offsets(), timeout_s)
+    finally:
+        reader.close()

@@ -1,0 +1,158 @@
+"""Kafka out: one idempotent producer per plane that writes only the topics its plane owns.
+
+acks=all and idempotence keep order and lose nothing while a broker is down (law L12). The partitioner is murmur2_random, the one
+that Java and aiokafka clients use; librdkafka's default would send the same key elsewhere.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from schemas import catalogue, codec
+from schemas.catalogue import Catalogue
+from schemas.codec import Codec
+from triplane.runtime.settings import Settings
+
+LOG_LEVEL = 2
+"""librdkafka's syslog level. At 3 a broker that is away is a line on stderr twenty times a second, before any sentence of ours."""
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+INGEST_TIME = "ingest_time"
+CAUSE_INGEST_TIME = "cause_ingest_time"
+
+
+class DeliveryError(RuntimeError):
+    """Kafka did not acknowledge a record; it may or may not be on the log."""
+
+
+class OwnershipError(PermissionError):
+    """A plane tried to write a topic that the catalogue gives to another."""
+
+
+class TopicWriter:
+    """Encodes and produces records of one plane. Thread-safe; delivery callbacks run on its own poll thread.
+
+    `delivery_timeout_s` is wall time until an unacknowledged record's future fails with DeliveryError.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plane: str,
+        *,
+        topics: Catalogue | None = None,
+        codec_: Codec | None = None,
+        delivery_timeout_s: float = 120.0,
+    ) -> None:
+        self._settings = settings
+        self._plane = plane
+        self._topics = topics or catalogue.load()
+        self._codec = codec_ or codec.load()
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.bootstrap,
+                "client.id": f"triplane-{plane}",
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": MAX_MESSAGE_BYTES,
+                "linger.ms": 0,
+                "delivery.timeout.ms": int(delivery_timeout_s * 1000),
+                # A broker that restarts must be found again within a second, not after the default backoff of ten.
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": LOG_LEVEL,
+                **settings.kafka_options,
+            }
+        )
+        self._failed: list[str] = []
+        self._closed = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name=f"{plane}-producer", daemon=True)
+        self._poller.start()
+
+    def _poll(self) -> None:
+        while not self._closed.is_set():
+            self._producer.poll(0.1)
+
+    def send(
+        self,
+        topic: str,
+        record: Mapping[str, Any],
+        *,
+        headers: Mapping[str, bytes] | None = None,
+        partition: int | None = None,
+    ) -> Future[int]:
+        """Queue a record; the future yields its offset once all in-sync replicas have it.
+
+        Raises OwnershipError, CodecError, CatalogueError (empty key) or BufferError (local queue full) and then queues nothing.
+        """
+        entry = self._topics[topic]
+        if entry.owner != self._plane:
+            raise OwnershipError(
+                f"{topic} belongs to the {entry.owner} plane; the {self._plane} plane must not write it"
+            )
+        data = self._codec.encode(entry.record, record)
+        complete = record if entry.key in record else codec.defaults(entry.record) | dict(record)
+        future: Future[int] = Future()
+        self._produce(self._settings.topic(topic), entry.key_of(complete), data, headers, partition, future)
+        if entry.latest_name is not None:
+            filled = codec.defaults(entry.record) | dict(record)
+            twin_key = "/".join(str(filled[field]) for field in entry.latest).encode()
+            self._produce(self._settings.topic(entry.latest_name), twin_key, data, headers, None, None)
+        return future
+
+    def _produce(
+        self,
+        physical: str,
+        key: bytes,
+        data: bytes,
+        headers: Mapping[str, bytes] | None,
+        partition: int | None,
+        future: Future[int] | None,
+    ) -> None:
+        if len(data) > MAX_MESSAGE_BYTES - 1024:
+            raise DeliveryError(
+                f"a record of {len(data)} bytes for {physical} exceeds max.message.bytes {MAX_MESSAGE_BYTES}; split the slice"
+            )
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._failed.append(f"{physical}: {error.str()}")
+            if future is None:
+                return
+            if error is not None:
+                future.set_exception(DeliveryError(f"{physical}: not acknowledged: {error.str()}"))
+            else:
+                future.set_result(message.offset())
+
+        marks = {INGEST_TIME: str(time.time_ns()).encode(), **(headers or {})}
+        extra = {} if partition is None else {"partition": partition}
+        self._producer.produce(
+            physical, value=data, key=key, headers=list(marks.items()), on_delivery=delivered, **extra
+        )
+
+    def in_flight(self) -> int:
+        """Records queued and not yet acknowledged."""
+        return len(self._producer)
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until everything queued is acknowledged; DeliveryError when something was not, or time ran out."""
+        remaining = self._producer.flush(timeout_s)
+        if self._failed:
+            first = self._failed[0]
+            self._failed.clear()
+            raise DeliveryError(first)
+        if remaining:
+            raise DeliveryError(
+                f"{remaining} records were not acknowledged within {timeout_s:g} s; is Kafka reachable?"
+            )
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Flush what can be flushed and stop the poll thread; never raises."""
+        self._producer.flush(timeout_s)
+        self._closed.set()
+        self._poller.join(timeout=2.0)

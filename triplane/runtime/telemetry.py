@@ -1,0 +1,64 @@
+"""Logs and metrics of a daemon: structlog to stderr, prometheus on /metrics.
+
+Names of metrics are in docs/metrics.md; alert rules in deploy/prometheus rest on them.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+
+def configure_logging(level: str) -> None:
+    """Log to stderr: coloured lines on a terminal, JSON elsewhere. Library loggers go the same way, from WARNING up."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(name)s %(levelname)s %(message)s", force=True
+    )
+    terminal = sys.stderr.isatty()
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+class Metrics:
+    """A daemon's metrics in a registry of their own, so that two daemons in one process never collide."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+
+    def gauge(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        """A value that goes up and down."""
+        return Gauge(name, help_text, labels, registry=self.registry)
+
+    def counter(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Counter:
+        """A value that only grows; prometheus appends `_total`."""
+        return Counter(name, help_text, labels, registry=self.registry)
+
+    def histogram(
+        self, name: str, help_text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()
+    ) -> Histogram:
+        """A distribution over fixed buckets."""
+        return Histogram(name, help_text, labels, buckets=buckets, registry=self.registry)
+
+    def watch_disk(self, directory: Path) -> None:
+        """Publish the free bytes of the disk that holds `directory`."""
+        gauge = self.gauge("triplane_disk_free_bytes", "Free bytes on the disk of the state directory")
+        gauge.set_function(lambda: float(shutil.disk_usage(directory).free))

@@ -1,0 +1,44 @@
+"""Ask a process whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import psutil
+
+from triplane.stack.specs import ProcessSpec
+
+
+async def ask(spec: ProcessSpec, pid: int, state_dir: Path, http: httpx.AsyncClient) -> str:
+    """Why the process is not ready, or an empty string when it is."""
+    if spec.ready_check is not None:
+        return await asyncio.to_thread(spec.ready_check)
+    url = spec.ready_url
+    if url is None:
+        url = _readyz(spec.name, pid, state_dir)
+        if url is None:
+            return "not serving yet"
+    try:
+        answer = await http.get(url)
+    except httpx.HTTPError as error:
+        return f"{url} does not answer ({type(error).__name__})"
+    if answer.is_success:
+        return ""
+    try:
+        return str(answer.json()["reason"]) or f"{url} answers {answer.status_code}"
+    except (ValueError, KeyError, TypeError):
+        return f"{url} answers {answer.status_code}"
+
+
+def _readyz(name: str, pid: int, state_dir: Path) -> str | None:
+    """Address of /readyz from the daemon's run file, if that file is from this very process."""
+    try:
+        document = json.loads((state_dir / "run" / f"{name}.json").read_text(encoding="utf-8"))
+        if document["pid"] != pid and psutil.Process(document["pid"]).ppid() != pid:
+            return None
+        return f"{document['http']}/readyz"
+    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None

@@ -1,0 +1,318 @@
+"""Starts processes in order, keeps them up, stops them in reverse.
+
+1. A process starts when everything it is `after` has been ready once.
+2. One that ends by itself is restarted with backoff, at most 5 times in 5 minutes; then it is given up, and so is at once
+   one that ended with code 78, since a restart cannot mend what a person has to. The others go on: planes fail closed.
+3. `stop` goes through them in reverse: SIGTERM, 10 s, SIGKILL, by the pids of what was started here and of nothing else.
+4. When the supervisor itself is killed, the kernel (elsewhere a pipe) kills its children.
+
+A stopped (SIGSTOP) or slow process is not killed: it shows as not ready, and a person or an alert decides.
+All times are wall time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import httpx
+from filelock import FileLock
+
+from triplane.runtime import exit_codes
+from triplane.stack import readiness, state_file
+from triplane.stack.errors import StackError
+from triplane.stack.process import GRACE_S, Child
+from triplane.stack.specs import Event, ProcessSpec, ProcessStatus, State
+
+__all__ = ["Event", "ProcessSpec", "ProcessStatus", "Supervisor"]
+
+MAX_RESTARTS = 5
+WINDOW_S = 300.0
+BACKOFF_S = 0.2
+BACKOFF_MAX_S = 10.0
+POLL_S = 0.05
+READY_POLL_S = 1.0
+LOG_LIMIT_BYTES = 50 * 1024 * 1024
+
+
+class _Process:
+    """One supervised process and what is known of it."""
+
+    def __init__(self, spec: ProcessSpec, log: Path) -> None:
+        self.spec = spec
+        self.log = log
+        self.child: Child | None = None
+        self.state: State = "waiting"
+        self.detail = ""
+        self.since = time.time()
+        self.restarts = 0
+        self.recent: deque[float] = deque()
+        self.was_ready = asyncio.Event()
+        self.failed = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def status(self) -> ProcessStatus:
+        """As the state file shows it."""
+        alive = self.child is not None and self.child.poll() is None
+        child = self.child if alive else None
+        return ProcessStatus(
+            self.spec.name,
+            self.state,
+            self.detail,
+            child.pid if child else 0,
+            child.started if child else 0.0,
+            self.restarts,
+            self.since,
+            str(self.log),
+        )
+
+
+class Supervisor:
+    """Supervises processes under one state directory. Use as an async context manager; call from one event loop."""
+
+    def __init__(
+        self,
+        specs: Iterable[ProcessSpec],
+        state_dir: Path,
+        events: Callable[[Event], None] | None = None,
+        grace: float = GRACE_S,
+        backoff: float = BACKOFF_S,
+    ) -> None:
+        self.state_dir = state_dir.absolute()
+        self.failure: StackError | None = None
+        """Why a vital process was given up."""
+        self.failed = asyncio.Event()
+        """Set with `failure`."""
+        self._first = list(specs)
+        self._events = events
+        self._grace = grace
+        self._backoff = backoff
+        self._processes: dict[str, _Process] = {}
+        self._lock: FileLock | None = None
+        self._stopping = False
+        self._http: httpx.AsyncClient | None = None
+
+    async def __aenter__(self) -> Supervisor:
+        """Take the state directory; nothing is started yet. Raises StackError when another supervisor has it."""
+        self._lock = state_file.take(self.state_dir)
+        self._http = httpx.AsyncClient(timeout=2.0, trust_env=False)
+        self._save()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.stop()
+
+    async def start(self, specs: Sequence[ProcessSpec] | None = None) -> None:
+        """Start the given processes (first call: those of the constructor) and wait until all but background ones are ready.
+
+        Raises StackError, one sentence, as soon as one cannot become ready; what was started then still runs: call `stop`.
+        """
+        added = []
+        for spec in self._first if specs is None else specs:
+            if spec.name in self._processes:
+                raise StackError(f"a process named {spec.name} is already supervised; give each its own name")
+            process = _Process(spec, self.state_dir / "logs" / f"{spec.name}.log")
+            self._processes[spec.name] = process
+            added.append(process)
+        for process in added:
+            unknown = [name for name in process.spec.after if name not in self._processes]
+            if unknown:
+                raise StackError(
+                    f"{process.spec.name} waits for {unknown[0]}, which nobody starts; correct its `after`"
+                )
+        for process in added:
+            process.task = asyncio.create_task(self._look_after(process), name=f"supervise {process.spec.name}")
+        waits = [asyncio.ensure_future(self._await_ready(each)) for each in added if not each.spec.background]
+        try:
+            await asyncio.gather(*waits)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def stop(self) -> None:
+        """Stop everything in reverse order of start and give the state directory back. Safe to call twice and from anywhere."""
+        self._stopping = True
+        processes = list(self._processes.values())
+        for process in processes:
+            if process.task is not None:
+                process.task.cancel()
+        await asyncio.gather(*(each.task for each in processes if each.task is not None), return_exceptions=True)
+        for process in reversed(processes):
+            await self._stop_one(process)
+        if self._http is not None:
+            await self._http.aclose()
+        if self._lock is not None:
+            state_file.remove(self.state_dir)
+            self._lock.release()
+            self._lock = None
+
+    def kill(self) -> None:
+        """SIGKILL everything at once, for the second Ctrl-C."""
+        self._stopping = True
+        for process in self._processes.values():
+            if process.child is not None:
+                process.child.kill()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Stay until `stop` is set. Raises StackError when a vital process is given up."""
+        waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self.failed.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self.failure is not None and not stop.is_set():
+            raise self.failure
+
+    def status(self) -> list[ProcessStatus]:
+        """Every process, in the order of start."""
+        return [process.status() for process in self._processes.values()]
+
+    def pid(self, name: str) -> int | None:
+        """Pid of a running process, or None."""
+        return self._processes[name].status().pid or None
+
+    async def wait_ready(self, name: str) -> None:
+        """Wait until a process has been ready once. Raises StackError when it is given up or too slow."""
+        await self._await_ready(self._processes[name])
+
+    # -- one process ---------------------------------------------------------------------------------------------------
+
+    async def _look_after(self, process: _Process) -> None:
+        for name in process.spec.after:
+            await self._processes[name].was_ready.wait()
+        while True:
+            self._launch(process)
+            code = await self._watch(process)
+            if process.spec.job and code == exit_codes.OK:
+                self._change(process, "done")
+                process.was_ready.set()
+                return
+            reason = self._ending(process, code)
+            if code == exit_codes.CONFIG:
+                self._give_up(process, reason)
+                return
+            if not process.spec.restart:
+                self._end(process, "exited", reason)
+                return
+            now = time.monotonic()
+            while process.recent and now - process.recent[0] > WINDOW_S:
+                process.recent.popleft()
+            if len(process.recent) >= MAX_RESTARTS:
+                self._give_up(process, f"{reason}; restarted {MAX_RESTARTS} times in {WINDOW_S / 60:.0f} minutes")
+                return
+            delay = min(BACKOFF_MAX_S, self._backoff * 2 ** len(process.recent))
+            self._change(process, "restarting", f"{reason}; again in {delay:.1f} s")
+            await asyncio.sleep(delay)
+            process.recent.append(time.monotonic())
+            process.restarts += 1
+
+    def _launch(self, process: _Process) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if process.log.stat().st_size > LOG_LIMIT_BYTES:
+                process.log.replace(process.log.with_suffix(".log.1"))
+        process.child = None
+        spec = process.spec
+        process.child = Child(spec.name, list(spec.argv), process.log, env={**os.environ, **spec.env})
+        self._change(process, "starting")
+
+    async def _watch(self, process: _Process) -> int:
+        """Follow one incarnation until it ends; returns its exit code."""
+        child = process.child
+        assert child is not None
+        assert self._http is not None
+        next_question = 0.0
+        while True:
+            code = child.poll()
+            if code is not None:
+                return code
+            if not process.spec.job and time.monotonic() >= next_question:
+                reason = await readiness.ask(process.spec, child.pid, self.state_dir, self._http)
+                if child.poll() is None:
+                    self._note_readiness(process, reason)
+                settled = process.state == "ready"
+                next_question = time.monotonic() + (READY_POLL_S if settled else 2 * POLL_S)
+            await asyncio.sleep(POLL_S)
+
+    def _note_readiness(self, process: _Process, reason: str) -> None:
+        if not reason:
+            process.was_ready.set()
+            self._change(process, "ready")
+        elif process.state in ("ready", "not ready"):
+            self._change(process, "not ready", reason)
+        else:
+            process.detail = reason
+
+    async def _await_ready(self, process: _Process) -> None:
+        for name in process.spec.after:
+            await self._await_ready(self._processes[name])
+        ready = asyncio.ensure_future(process.was_ready.wait())
+        failed = asyncio.ensure_future(process.failed.wait())
+        try:
+            await asyncio.wait(
+                {ready, failed}, timeout=process.spec.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            ready.cancel()
+            failed.cancel()
+        if process.was_ready.is_set():
+            return
+        if process.failed.is_set():
+            raise StackError(process.detail)
+        why = f" ({process.detail})" if process.detail else ""
+        raise StackError(
+            f"{process.spec.name} is not ready after {process.spec.ready_timeout_s:.0f} s{why}; its log is {process.log}"
+        )
+
+    async def _stop_one(self, process: _Process) -> None:
+        child = process.child
+        if child is None or process.state in ("done", "exited", "given up"):
+            return
+        if child.poll() is None:
+            self._change(process, "stopping")
+            child.signal(signal.SIGTERM)
+            deadline = time.monotonic() + self._grace
+            while child.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110  an exit is no asyncio event
+                await asyncio.sleep(POLL_S)
+        late = child.poll() is None
+        child.kill()
+        self._change(process, "stopped", f"killed after {self._grace:.0f} s" if late else "")
+
+    # -- words and state -----------------------------------------------------------------------------------------------
+
+    def _ending(self, process: _Process, code: int) -> str:
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        last = process.child.tail(1) if process.child else []
+        said = f": {last[0][:400]}" if last and code > 0 else ""
+        return f"{process.spec.name} {how}{said}"
+
+    def _give_up(self, process: _Process, reason: str) -> None:
+        self._end(process, "given up", reason)
+
+    def _end(self, process: _Process, state: State, reason: str) -> None:
+        sentence = f"{reason} (log: {process.log})"
+        self._change(process, state, sentence)
+        if process.spec.vital and self.failure is None:
+            self.failure = StackError(sentence)
+            self.failed.set()
+        process.failed.set()
+
+    def _change(self, process: _Process, state: State, detail: str = "") -> None:
+        if (process.state, process.detail) == (state, detail):
+            return
+        changed = process.state != state
+        process.state, process.detail = state, detail
+        if changed:
+            process.since = time.time()
+        self._save()
+        if self._events is not None:
+            self._events(Event(time.time(), process.spec.name, state, detail))
+
+    def _save(self) -> None:
+        state_file.write(self.state_dir, self.status())
