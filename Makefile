@@ -10,7 +10,7 @@ WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile
 # Engines are everything pure; the services are the thin shells around them, as in the purity lint of pyproject.toml.
 ENGINES := triplane/domain/*,data_plane/*,strategy_plane/*,order_plane/*,triplane/control/engine.py
-SERVICES := */service.py,*/__main__.py,data_plane/sources/*,strategy_plane/worker.py,strategy_plane/publisher.py,strategy_plane/consumer.py,order_plane/journal.py,order_plane/broker_link.py,order_plane/kill_http.py,order_plane/kill_switch.py
+SERVICES := */__main__.py,data_plane/daemon/*,data_plane/sources/*,strategy_plane/worker/*,order_plane/daemon/*,order_plane/kill/http.py,order_plane/kill/switch.py
 
 .PHONY: help demo test coverage test-full test-ib-async lint typecheck format bench lock docs clean
 .DEFAULT_GOAL := help

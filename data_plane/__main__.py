@@ -6,7 +6,7 @@ from triplane.runtime import numerics
 
 numerics.pin()
 
-from data_plane.service import main  # noqa: E402
+from data_plane.daemon.service import main  # noqa: E402
 from triplane.runtime import daemon  # noqa: E402
 from triplane.runtime.settings import Settings  # noqa: E402
 

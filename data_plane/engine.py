@@ -14,10 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from data_plane.assembly import STEP, BarAssembler, Ready
-from data_plane.bar_slices import BarSlices, punctuation
 from data_plane.conservation import Ledger
-from data_plane.frame import Frame
 from data_plane.gates import clock, freshness, schema, state
 from data_plane.gates.clock import ClockGate, ClockSample
 from data_plane.gates.freshness import LastHeard
@@ -37,7 +34,10 @@ from data_plane.observations import (
 from data_plane.outputs import QUARANTINE, Output, bar_row, quarantined, raw_json
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
-from data_plane.tick_slices import TickSlices
+from data_plane.slices.assembly import STEP, BarAssembler, Ready
+from data_plane.slices.bars import BarSlices, punctuation
+from data_plane.slices.frame import Frame
+from data_plane.slices.ticks import TickSlices
 from triplane.domain.targets.data import DataTargets
 from triplane.domain.timestamps import SECOND
 

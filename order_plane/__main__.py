@@ -10,8 +10,8 @@ from triplane.runtime import numerics
 
 if __name__ == "__main__":
     numerics.ensure_pinned()
-    from order_plane.service import NAME, main
-    from order_plane.stop_points import VARIABLE, StopPoints
+    from order_plane.daemon.service import NAME, main
+    from order_plane.daemon.stop_points import VARIABLE, StopPoints
     from triplane.runtime.daemon import run
     from triplane.runtime.settings import Settings
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from order_plane import plain
 from order_plane.codes import Code
-from order_plane.emission import Outbox
+from order_plane.ledger.order_state import State
+from order_plane.ledger.state import EngineState
 from order_plane.messages import (
     Append,
     BrokerReport,
@@ -25,9 +26,8 @@ from order_plane.messages import (
     LogInput,
     Start,
 )
-from order_plane.order_state import State
-from order_plane.state import EngineState
-from order_plane.work import Work
+from order_plane.trading.emission import Outbox
+from order_plane.trading.work import Work
 
 LOG_TOPICS = ("strategy.intents", "data.quotes", "data.bars", "data.actions", "control.config", "control.commands")
 COMMANDS = ("kill.trip", "kill.rearm", "order.resolve", "order.release")

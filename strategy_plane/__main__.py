@@ -8,6 +8,6 @@ from triplane.runtime import numerics
 
 if __name__ == "__main__":
     numerics.ensure_pinned()
-    from strategy_plane.service import main
+    from strategy_plane.worker.service import main
 
     sys.exit(main())

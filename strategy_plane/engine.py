@@ -18,28 +18,29 @@ from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from strategy_plane import alpha as alphas
-from strategy_plane import blocking, decision, intents, signals
-from strategy_plane.account import AccountBook
-from strategy_plane.assets_table import AssetsTable
-from strategy_plane.blocking import Block
-from strategy_plane.brakes import Brake, BrakeMemory, drawdown_brake
-from strategy_plane.covariance import EwmaMoments, estimate
-from strategy_plane.decision import Book, Decision, hold
-from strategy_plane.gates import GateBoard
-from strategy_plane.information_coefficient import InformationCoefficients, shrink
-from strategy_plane.market_model import MarketModel
-from strategy_plane.optimiser import Program
-from strategy_plane.orthogonalisation import SignalMoments, orthogonalise
-from strategy_plane.panel import PricePanel
+from strategy_plane.inputs.account import AccountBook
+from strategy_plane.inputs.assets_table import AssetsTable
+from strategy_plane.inputs.gates import GateBoard
+from strategy_plane.inputs.panel import PricePanel
+from strategy_plane.inputs.point_in_time import FactBook, MacroBook
+from strategy_plane.inputs.quotes import QuoteBoard
+from strategy_plane.inputs.window import Array
 from strategy_plane.plain import plain
-from strategy_plane.point_in_time import FactBook, MacroBook
-from strategy_plane.quotes import QuoteBoard
-from strategy_plane.regime import FitJob, Regime
-from strategy_plane.signals import FACTORS, SIGNALS, Signals
-from strategy_plane.window import Array
+from strategy_plane.portfolio import blocking, decision, intents
+from strategy_plane.portfolio.blocking import Block
+from strategy_plane.portfolio.book import Book, price_book
+from strategy_plane.portfolio.decision import Decision, hold
+from strategy_plane.portfolio.optimiser import Program
+from strategy_plane.risk.brakes import Brake, BrakeMemory, drawdown_brake
+from strategy_plane.risk.covariance import EwmaMoments, estimate
+from strategy_plane.risk.market_model import MarketModel
+from strategy_plane.risk.regime import FitJob, Regime
+from strategy_plane.signals import alpha as alphas
+from strategy_plane.signals import cross_section as signals
+from strategy_plane.signals.cross_section import FACTORS, SIGNALS, Signals
+from strategy_plane.signals.information_coefficient import InformationCoefficients, shrink
+from strategy_plane.signals.orthogonalisation import SignalMoments, orthogonalise
 from triplane.domain import calendars
 from triplane.domain.assets import Universe
 from triplane.domain.targets import StrategyTargets, Targets
@@ -346,7 +347,7 @@ class StrategyEngine:
         targets = self._targets.strategy
         assert self._program is not None  # there are tradable names, so their program was compiled
         covariance = estimate(self._moments, names, targets.EIGEN_FLOOR)
-        book, unpriced = self._price_book()
+        book, unpriced = price_book(self._table, self._book, self._quotes, self._panel, targets)
         if unpriced:
             made = hold("HOLD_UNIVERSE_MISSING", f"{unpriced} is held and has no price at all")
             return self._records(barrier, barrier_sha, made, None, np.zeros(0), brake.value)
@@ -377,45 +378,6 @@ class StrategyEngine:
         symbols = {symbol: column for column, symbol in enumerate(self._table.symbols)}
         gate, _ = self._gates.closed(symbols)
         return hold("HOLD_GATE_CLOSED", gate) if gate else None
-
-    def _price_book(self) -> tuple[Book, str]:
-        """The book at the quotes' mids, and a name that is held but has no price at all (empty when there is none).
-
-        A name without a two-sided quote is marked by the order plane's mark, else by its last close: it will be held, but its
-        weight counts in the limits.
-        """
-        table, targets = self._table, self._targets.strategy
-        names = table.tradable
-        position, mark = self._book.positions(table.symbols)
-        price = self._quotes.mid()
-        for fallback in (mark, self._panel.last_close):
-            price = np.where(np.isfinite(price), price, fallback)
-        lacking = (position != 0) & ~np.isfinite(price)
-        if lacking.any():
-            return _empty_book(), table.symbols[int(np.flatnonzero(lacking)[0])]
-        linear, impact = self._book.costs(
-            [table.cost_profiles[column] for column in names], targets.LAMBDA_INIT, targets.IMPACT_Y_INIT
-        )
-        unit = price * table.multiplier / self._book.nav
-        weight = np.where(position != 0, position * unit, 0.0)
-        outside = (table.risk_weight * weight)[~table.members]
-        book = Book(
-            quantity=position[names],
-            price=price[names],
-            unit=np.where(np.isfinite(unit[names]), unit[names], 1.0),
-            current=weight[names],
-            adv=self._panel.adv()[names],
-            lot=table.lot_size[names],
-            min_order=table.min_order[names],
-            haircut=table.risk_weight[names],
-            shortable=table.shortable[names],
-            half_spread=self._quotes.half_spread()[names],
-            linear=linear,
-            impact=impact,
-            fixed_gross=float(np.abs(outside).sum()),
-            fixed_net=float(outside.sum()),
-        )
-        return book, ""
 
     def _blocks(self, barrier: Mapping[str, Any], view: View, book: Book) -> list[Block | None]:
         """What blocks each tradable name."""
@@ -499,12 +461,6 @@ class StrategyEngine:
         self._offset = int(state["offset"])
         if self._offset >= 0:
             self._apply(self._configs[self._offset])
-
-
-def _empty_book() -> Book:
-    none = np.zeros(0)
-    flags: NDArray[np.bool_] = np.zeros(0, dtype=bool)
-    return Book(none, none, none, none, none, none, none, none, flags, none, none, none)
 
 
 def bars_needed(targets: StrategyTargets) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from schemas import codec
-from strategy_plane.cut import Assembler, Record
+from strategy_plane.barriers.cut import Assembler, Record
 from strategy_plane.engine import Output
-from strategy_plane.regime import FitJob
+from strategy_plane.risk.regime import FitJob
 
 
 class Engine(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategy_plane.window import Array
+from strategy_plane.inputs.window import Array
 
 
 def plain(values: Array) -> list[float]:

@@ -20,7 +20,7 @@ from triplane.domain import calendars
 from triplane.domain.assets import Universe
 from triplane.domain.targets import Targets
 from triplane.domain.timestamps import DAY, MINUTE, SECOND, iso
-from triplane.paper.prices import load_closes
+from triplane.paper.market.prices import load_closes
 from triplane.runtime import configuration
 from triplane.runtime.kafka_in import LogRecord
 from triplane.runtime.kafka_out import TopicWriter

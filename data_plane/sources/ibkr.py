@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from data_plane.assembly import STEP
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import INTERVAL_NS, Bars, QuoteTick, RealtimeBar, TradeTick
+from data_plane.slices.assembly import STEP
 from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
-from data_plane.speed import Speed
+from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
 from triplane.broker.session import BrokerSession, BrokerUnavailable, ClientIdInUse, RequestFailed, WrongAccount
 from triplane.domain import calendars

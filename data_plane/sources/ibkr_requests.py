@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from data_plane.observations import BAR_COLUMNS
-from data_plane.pacing import Pacing
 from data_plane.sources.base import Context
+from data_plane.sources.pacing import Pacing
 from triplane.broker import contracts
 from triplane.broker.contracts import ContractUnknown, make_contract
 from triplane.broker.market_data import HistoricalBars, history

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psutil
 
 from schemas import catalogue
-from strategy_plane import recovery
+from strategy_plane.worker import recovery
 from triplane.replay.recording import Recording, combined, read
 from triplane.runtime import snapshots
 from triplane.runtime.kafka_in import LogRecord

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from order_plane.stop_points import PLACES, VARIABLE
+from order_plane.daemon.stop_points import PLACES, VARIABLE
 from tests.broker.gateways import ACCOUNT, eventually
 from tests.order_plane.world import SYMBOLS, OrderProcess, OrderWorld
 from triplane.runtime.settings import Settings

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from order_plane import kill_switch
-from order_plane.kill_switch import KillReport, KillSwitchError
-from order_plane.stop_points import VARIABLE
+from order_plane.daemon.stop_points import VARIABLE
+from order_plane.kill import switch as kill_switch
+from order_plane.kill.switch import KillReport, KillSwitchError
 from tests.broker.gateways import ACCOUNT, eventually
 from tests.order_plane.world import SYMBOLS, OrderWorld
 from triplane.runtime.settings import Settings

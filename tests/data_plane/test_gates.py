@@ -16,7 +16,7 @@ from data_plane.gates.prices import CODES, PriceMemory
 from data_plane.gates.state import GateBook
 from data_plane.gates.values import FactMemory, MacroMemory
 from data_plane.observations import Bars, Fact, Filing, RealtimeBar, TradeTick, Vintage
-from data_plane.quotes import judge_trades
+from data_plane.slices.quotes import judge_trades
 from tests.data_plane.support import NAN, day_open
 from triplane.domain.timestamps import SECOND
 

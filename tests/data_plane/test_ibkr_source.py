@@ -17,7 +17,7 @@ from data_plane.observations import TradeTick
 from data_plane.outputs import Output
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.ibkr_requests import pivot
-from data_plane.speed import Speed
+from data_plane.sources.speed import Speed
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.support import Bench, assert_conserved, config, day_close, day_open
 from triplane.broker.contracts import make_contract, resolve

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from data_plane import outlet as outlet_module
+from data_plane.daemon import outlet as outlet_module
+from data_plane.daemon.outlet import Outlet
+from data_plane.daemon.spool import Spool
+from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
-from data_plane.outlet import Outlet
 from data_plane.outputs import Output
-from data_plane.spool import Spool
-from data_plane.telemetry import conservation
 from tests.data_plane.support import bar, engine, run
 from triplane.runtime.kafka_out import DeliveryError
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_plane.daemon.outlet import Outlet
+from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import Fact, Filing, Vintage
-from data_plane.outlet import Outlet
 from data_plane.outputs import Output
-from data_plane.pacing import Pacing
 from data_plane.sources import edgar, fred, ibkr
-from data_plane.spool import Spool
+from data_plane.sources.pacing import Pacing
 from tests.data_plane.support import (
     STEP,
     Bench,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from data_plane.sntp import ERA, PACKET
+from data_plane.daemon.sntp import ERA, PACKET
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.daemon import by_interval, data_process, get, log, metrics
 from tests.data_plane.support import ProvidersProcess, config, day_close, publish_config

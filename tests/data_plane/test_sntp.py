@@ -9,8 +9,8 @@ from typing import cast
 
 import pytest
 
-from data_plane import sntp
-from data_plane.sntp import ERA, PACKET, SntpError
+from data_plane.daemon import sntp
+from data_plane.daemon.sntp import ERA, PACKET, SntpError
 
 Answer = Callable[[bytes, int], bytes | None]
 

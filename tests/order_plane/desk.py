@@ -13,6 +13,7 @@ from datetime import date, time
 from typing import Any
 
 from order_plane.engine import OrderEngine
+from order_plane.ledger.order_state import State
 from order_plane.messages import (
     Alert,
     Append,
@@ -28,7 +29,6 @@ from order_plane.messages import (
     RequestSnapshot,
     Start,
 )
-from order_plane.order_state import State
 from schemas import catalogue, codec
 from triplane.domain.assets import Asset, Universe
 from triplane.domain.targets import Targets

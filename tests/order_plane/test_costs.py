@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from order_plane.costs import ARRIVAL_AGE_S, FLOOR, CostEstimator, Posterior, observe, rebuild
+from order_plane.market.costs import ARRIVAL_AGE_S, FLOOR, CostEstimator, Posterior, observe, rebuild
 from tests.order_plane.desk import Desk, targets
 from triplane.domain.costs import SESSION_SECONDS, impact_unit, timing_sd
 from triplane.domain.targets import Targets

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from order_plane import recording
 from order_plane.codes import Code
-from order_plane.folding import Fold
-from order_plane.order_state import MEANING, errors_markdown, table_markdown
+from order_plane.ledger.folding import Fold
+from order_plane.ledger.order_state import MEANING, errors_markdown, table_markdown
 
 TEXT = (Path(__file__).parents[2] / "docs" / "orders.md").read_text(encoding="utf-8")
 

@@ -8,8 +8,8 @@ from datetime import date, time
 import pytest
 
 from order_plane.codes import Code
+from order_plane.ledger.order_state import State
 from order_plane.messages import Alert, Append, CancelOrder, ClockTick, Place, Start
-from order_plane.order_state import State
 from tests.order_plane.desk import ACCOUNT, Desk, asset, plain_text, targets, universe
 from triplane.domain.assets import Universe
 from triplane.domain.timestamps import SECOND, at

@@ -10,9 +10,9 @@ import pytest
 from order_plane import recording
 from order_plane.codes import Code
 from order_plane.engine import OrderEngine
-from order_plane.kill import judge, judge_psr, jumped
+from order_plane.kill.levels import judge, judge_psr, jumped
+from order_plane.ledger.state import Account, Kill
 from order_plane.messages import CancelOrder, GlobalCancel, Place, RearmRequest, Start
-from order_plane.state import Account, Kill
 from tests.order_plane.desk import ACCOUNT, Desk, targets
 from triplane.domain.calendars import session_close, sessions
 from triplane.domain.psr import moments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from order_plane.order_state import (
+from order_plane.ledger.order_state import (
     DEAD,
     ERRORS,
     MEANING,

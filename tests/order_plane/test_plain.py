@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from order_plane import plain
-from order_plane.order_state import State
+from order_plane.ledger.order_state import State
 
 
 @dataclass(slots=True)

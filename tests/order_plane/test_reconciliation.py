@@ -7,8 +7,8 @@ import math
 import pytest
 
 from order_plane.codes import Code
+from order_plane.ledger.order_state import State
 from order_plane.messages import RequestSnapshot
-from order_plane.order_state import State
 from tests.order_plane.desk import ACCOUNT, Broker, Desk, asset, targets
 from triplane.domain.assets import Universe
 

@@ -9,8 +9,8 @@ import pytest
 
 from order_plane import plain, recording
 from order_plane.engine import OrderEngine
+from order_plane.ledger.order_state import State
 from order_plane.messages import Append, LogInput, Start
-from order_plane.order_state import State
 from tests.order_plane.desk import ACCOUNT, Desk, body, plain_text, targets
 
 

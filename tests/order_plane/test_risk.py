@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from order_plane.account import Exposure, Name
 from order_plane.codes import Code
-from order_plane.market import Quote
-from order_plane.risk import Context, Denial, Proposal, check, reservation
+from order_plane.market.quotes import Quote
+from order_plane.trading.account import Exposure, Name
+from order_plane.trading.risk import Context, Denial, Proposal, check, reservation
 from tests.order_plane.desk import asset
 from triplane.domain.targets import OrderTargets
 from triplane.domain.timestamps import SECOND

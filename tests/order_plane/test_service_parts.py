@@ -13,11 +13,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from filelock import FileLock
 
-from order_plane import kill_http, kill_switch, modes
-from order_plane.journal import COMPACT_BYTES, Journal
-from order_plane.kill_latch import KillLatch
-from order_plane.kill_switch import KillSwitchError, file_of, rearm_file_of
-from order_plane.stop_points import PLACES, StopPoints
+from order_plane.daemon import modes
+from order_plane.daemon.journal import COMPACT_BYTES, Journal
+from order_plane.daemon.stop_points import PLACES, StopPoints
+from order_plane.kill import http as kill_http
+from order_plane.kill import switch as kill_switch
+from order_plane.kill.latch import KillLatch
+from order_plane.kill.switch import KillSwitchError, file_of, rearm_file_of
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
 from triplane.runtime.settings import Settings
 
@@ -155,7 +157,7 @@ def test_a_full_disk_holds_all_the_same(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("order_plane.kill_latch.write_file", full)
+    monkeypatch.setattr("order_plane.kill.latch.write_file", full)
     latch = KillLatch(settings_of(tmp_path))
     with pytest.raises(OSError, match="No space"):
         latch.trip({"reason": "x"})

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_plane.market import KEEP_NS, Market, Volume
-from order_plane.throttle import Bucket, Rates, pov_allowance
+from order_plane.market.quotes import KEEP_NS, Market, Volume
+from order_plane.market.throttle import Bucket, Rates, pov_allowance
 from triplane.domain.targets import OrderTargets
 from triplane.domain.timestamps import MINUTE, SECOND
 

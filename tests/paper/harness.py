@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from triplane.domain.assets import Universe
-from triplane.paper.contracts import con_id_of
 from triplane.paper.gateway import Gateway
-from triplane.paper.options import Options
+from triplane.paper.protocol.contracts import con_id_of
+from triplane.paper.server.options import Options
 
 LIBRARY = "ib_insync" if importlib.util.find_spec("ib_insync") else "ib_async"
 ib: Any = importlib.import_module(LIBRARY)
@@ -55,7 +55,7 @@ async def connect(gateway: Gateway, client_id: int = 12) -> Any:
 
 async def to(gateway: Gateway, clock: str, day: date = DAY) -> None:
     """Bring market time to HH:MM[:SS] New York of a session."""
-    from triplane.paper.control_http import target
+    from triplane.paper.server.control_http import target
 
     await gateway.core.clock.advance_to(target({"to": f"{day}T{clock}"}, 0))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triplane.paper.account import Account, order_commission
+from triplane.paper.desk.account import Account, order_commission
 
 fills = st.lists(
     st.tuples(

@@ -21,8 +21,8 @@ from tests.paper.harness import (
     stock,
     to,
 )
-from triplane.paper.liquidity import TRUE_COSTS
-from triplane.paper.wire import frame, split
+from triplane.paper.market.liquidity import TRUE_COSTS
+from triplane.paper.protocol.wire import frame, split
 
 
 async def test_start_up_burst_is_answered_completely() -> None:
@@ -313,7 +313,7 @@ async def test_delayed_and_silent_symbols() -> None:
 
 
 async def test_too_many_market_data_lines_give_101(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triplane.paper.answers.MAX_LINES", 2)
+    monkeypatch.setattr("triplane.paper.server.answers.MAX_LINES", 2)
     async with running() as gateway, connected(gateway) as client:
         for symbol in ("AAPL", "KO", "GE"):
             client.reqMktData(listed(symbol))

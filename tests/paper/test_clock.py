@@ -12,8 +12,8 @@ import pytest
 from tests.paper.harness import connected, eventually, ib, running, stock, to
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, at, to_datetime
-from triplane.paper.clock import Leg, MarketClock, Pace
-from triplane.paper.path import STEP
+from triplane.paper.market.clock import Leg, MarketClock, Pace
+from triplane.paper.market.path import STEP
 
 DAY = date(2018, 1, 19)
 OPEN, CLOSE = calendars.session_open("XNYS", DAY), calendars.session_close("XNYS", DAY)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triplane.paper.matching import (
+from triplane.paper.market.matching import (
     ADAPTIVE,
     PASSIVE_SHARE,
     TAKE_SHARE,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from triplane.domain import calendars
-from triplane.paper.liquidity import true_cost
-from triplane.paper.path import Bars, Session, Steps, aggregate, daily_sigma, refine, simulate_session, tick_size
-from triplane.paper.prices import PricesError, load_closes
+from triplane.paper.market.liquidity import true_cost
+from triplane.paper.market.path import Bars, Session, Steps, aggregate, daily_sigma, refine, simulate_session, tick_size
+from triplane.paper.market.prices import PricesError, load_closes
 
 CLOSES = load_closes()
 DAYS = [date(2018, 2, 5), date(2018, 2, 6), date(2018, 7, 3), date(1990, 1, 3), date(2008, 10, 10), date(2022, 12, 28)]

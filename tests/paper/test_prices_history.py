@@ -12,8 +12,8 @@ from typing import Never
 import pytest
 
 from triplane.domain.timestamps import NEW_YORK, SECOND, at, to_datetime
-from triplane.paper.history import History, RequestError, Row, parse_end
-from triplane.paper.prices import PricesError, load_closes, parse
+from triplane.paper.market.history import History, RequestError, Row, parse_end
+from triplane.paper.market.prices import PricesError, load_closes, parse
 
 DAY = date(2018, 2, 5)
 HISTORY = History(load_closes(), 7)
@@ -148,10 +148,10 @@ def test_a_missing_package_and_a_missing_file_are_told_apart(monkeypatch: pytest
         raise PackageNotFoundError
 
     load = load_closes.__wrapped__
-    monkeypatch.setattr("triplane.paper.prices.distribution", absent)
+    monkeypatch.setattr("triplane.paper.market.prices.distribution", absent)
     with pytest.raises(PricesError, match=r"install triplane\[demo\]"):
         load()
     damaged = PathDistribution(tmp_path / "skfolio.dist-info")
-    monkeypatch.setattr("triplane.paper.prices.distribution", lambda _: damaged)
+    monkeypatch.setattr("triplane.paper.market.prices.distribution", lambda _: damaged)
     with pytest.raises(PricesError, match="cannot be read"):
         load()

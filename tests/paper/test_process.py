@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.paper.harness import ACCOUNT, ASSETS, eventually, ib, stock
-from triplane.paper import options
 from triplane.paper.gateway import main
-from triplane.paper.options import Options, OptionsError, validate
+from triplane.paper.server import options
+from triplane.paper.server.options import Options, OptionsError, validate
 
 COMMAND = [sys.executable, "-m", "triplane.paper.gateway", "--port", "0", "--assets", str(ASSETS)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.paper.harness import ACCOUNT, ASSETS, connected, eventually, fault, http, ib, running, stock, to
-from triplane.paper.journal import JOURNAL_NAME, Journal, JournalError
+from triplane.paper.desk.journal import JOURNAL_NAME, Journal, JournalError
 
 
 def limit(quantity: float, price: float, ref: str, action: str = "BUY") -> Any:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.paper.harness import ib
-from triplane.paper import requests as r
-from triplane.paper.order_fields import C11, CONTRACT_FIELDS, completed_order, open_order
-from triplane.paper.wire import Fields, WireError, frame, parse_versions, read_body, split, text
+from triplane.paper.protocol import requests as r
+from triplane.paper.protocol.order_fields import C11, CONTRACT_FIELDS, completed_order, open_order
+from triplane.paper.protocol.wire import Fields, WireError, frame, parse_versions, read_body, split, text
 
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 

@@ -72,6 +72,14 @@ def test_everything_accounted_for_has_no_problems() -> None:
     assert found.decisions == {"ADV_CAP": 1, "OK": 2}
 
 
+def test_sessions_without_a_decision_are_named() -> None:
+    log = HandLog()
+    for seq, day in enumerate(("2018-02-01", "2018-02-02", "2018-02-07"), 1):  # a weekend lies between, which is none
+        decision(log, seq, [], outcome="HOLD_DATA", session=day)
+    assert of(log).missed == ("2018-02-05", "2018-02-06")
+    assert of(HandLog()).missed == ()
+
+
 def test_an_intent_without_a_decision_is_a_problem_and_an_orders_decision_is_none() -> None:
     log = HandLog()
     decision(log, 2, ["KO", "XOM"])

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
 from tests.stack.waiting import eventually
-from triplane.paper import options
+from triplane.paper.server import options
 from triplane.runtime import numerics
 from triplane.runtime.settings import Settings
 from triplane.stack import docker, registry

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import catalogue, codec
 from strategy_plane.engine import Output
-from strategy_plane.regime import FitJob
+from strategy_plane.risk.regime import FitJob
 
 
 class DigestEngine:

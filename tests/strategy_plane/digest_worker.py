@@ -8,8 +8,8 @@ from triplane.runtime import numerics
 
 if __name__ == "__main__":
     numerics.ensure_pinned()
-    from strategy_plane.consumer import limit_library_logs
-    from strategy_plane.worker import Worker
+    from strategy_plane.worker.consumer import limit_library_logs
+    from strategy_plane.worker.loop import Worker
     from tests.strategy_plane.digest_engine import DigestEngine
     from triplane.runtime import daemon
     from triplane.runtime.settings import Settings

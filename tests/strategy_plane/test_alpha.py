@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from strategy_plane.alpha import cost_share, expected_returns, mixing_weights
+from strategy_plane.signals.alpha import cost_share, expected_returns, mixing_weights
 
 
 def test_weights_are_in_proportion_to_the_coefficients():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategy_plane.brakes import Brake, BrakeMemory, combine, drawdown_brake
+from strategy_plane.risk.brakes import Brake, BrakeMemory, combine, drawdown_brake
 
 
 @pytest.mark.parametrize(

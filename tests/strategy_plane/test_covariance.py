@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane.covariance import EwmaMoments, estimate, repair, shrink_correlation
+from strategy_plane.risk.covariance import EwmaMoments, estimate, repair, shrink_correlation
 from tests.strategy_plane import naive
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from schemas import catalogue
-from strategy_plane.cut import HORIZON, Assembler, CutError
+from strategy_plane.barriers.cut import HORIZON, Assembler, CutError
 from strategy_plane.engine import Output
 from strategy_plane.machine import Engine
 from tests.recordings import ACCOUNT, LogBuilder, Market, Message

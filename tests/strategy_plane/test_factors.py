@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane import factors, signals
-from strategy_plane.covariance import EwmaMoments
-from strategy_plane.market_model import MarketModel, sector_means
-from strategy_plane.panel import PricePanel
+from strategy_plane.inputs.panel import PricePanel
+from strategy_plane.risk.covariance import EwmaMoments
+from strategy_plane.risk.market_model import MarketModel, sector_means
+from strategy_plane.signals import cross_section as signals
+from strategy_plane.signals import factors
 from tests.strategy_plane import naive
 from tests.strategy_plane.world import World, universe_of, xnys
 

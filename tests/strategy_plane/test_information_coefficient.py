@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane.information_coefficient import (
+from strategy_plane.signals.information_coefficient import (
     InformationCoefficients,
     outcomes,
     session_moments,

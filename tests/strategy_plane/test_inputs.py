@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strategy_plane.account import AccountBook
-from strategy_plane.blocking import HOLDS, PRICE_CODES, Block, name_blocks, warming
-from strategy_plane.gates import GateBoard
-from strategy_plane.quotes import QuoteBoard
+from strategy_plane.inputs.account import AccountBook
+from strategy_plane.inputs.gates import GateBoard
+from strategy_plane.inputs.quotes import QuoteBoard
+from strategy_plane.portfolio.blocking import HOLDS, PRICE_CODES, Block, name_blocks, warming
 from triplane.domain.targets import StrategyTargets
 from triplane.domain.timestamps import SECOND
 

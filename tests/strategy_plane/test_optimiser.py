@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane.limits import Limits, reachable
-from strategy_plane.optimiser import CHECK_FACTOR, Problem, Program, acceptable
+from strategy_plane.portfolio.limits import Limits, reachable
+from strategy_plane.portfolio.optimiser import CHECK_FACTOR, Problem, Program, acceptable
 
 TOLERANCE = 1e-8
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane.orthogonalisation import SignalMoments, inverse_root, orthogonalise
+from strategy_plane.signals.orthogonalisation import SignalMoments, inverse_root, orthogonalise
 
 
 def naive_moments(sessions, half_life):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane.panel import PricePanel, move_square, session_midnight
+from strategy_plane.inputs.panel import PricePanel, move_square, session_midnight
 from tests.strategy_plane import naive
 from triplane.domain.timestamps import DAY
 

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane.point_in_time import SHARES_CONCEPTS, FactBook, MacroBook, risk_free, session_rate, tbill_code
+from strategy_plane.inputs.point_in_time import (
+    SHARES_CONCEPTS,
+    FactBook,
+    MacroBook,
+    risk_free,
+    session_rate,
+    tbill_code,
+)
 from tests.strategy_plane.world import fact_record, macro_record
 from triplane.domain.timestamps import DAY
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane.regime import FEATURES, FitJob, Model, Regime, fit, forward, next_state, refilter
+from strategy_plane.risk.regime import FEATURES, FitJob, Model, Regime, fit, forward, next_state, refilter
 from tests.strategy_plane import naive
 
 

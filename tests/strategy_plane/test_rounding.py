@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane import rounding
-from strategy_plane.limits import Limits
+from strategy_plane.portfolio import rounding
+from strategy_plane.portfolio.limits import Limits
 
 TOLERANCE = 1e-6
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_plane import scores
+from strategy_plane.signals import scores
 from tests.strategy_plane import naive
 
 # Rounded: between names that differ by 1e-300 there is no spread to speak of, and nothing to compare.

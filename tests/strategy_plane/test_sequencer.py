@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from strategy_plane.barriers.sequencer import Due, LateWatch, SequenceError, Sequencer
 from strategy_plane.machine import barrier_sha
-from strategy_plane.sequencer import Due, LateWatch, SequenceError, Sequencer
 from tests.recordings import LogBuilder, Market, Message, targets
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, SECOND

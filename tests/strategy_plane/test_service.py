@@ -15,10 +15,10 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas import catalogue, codec
-from strategy_plane import recovery
-from strategy_plane.consumer import RateLimit
-from strategy_plane.publisher import Publisher
-from strategy_plane.worker import Worker
+from strategy_plane.worker import recovery
+from strategy_plane.worker.consumer import RateLimit
+from strategy_plane.worker.loop import Worker
+from strategy_plane.worker.publisher import Publisher
 from tests.chaos.strategy_harness import OUTPUTS, of_seq, output_sha, repeats, strategy_log
 from tests.recordings import Market, Message, message, publish, targets
 from tests.strategy_plane.digest_engine import DigestEngine

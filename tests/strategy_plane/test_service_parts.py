@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strategy_plane.quarantine import skipped
-from strategy_plane.timing import DecisionTimes
+from strategy_plane.worker.timing import DecisionTimes
 
 
 def test_each_skipped_record_is_quarantined_with_its_bytes() -> None:

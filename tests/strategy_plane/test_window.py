@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategy_plane.inputs.window import RowWindow
 from strategy_plane.plain import plain
-from strategy_plane.window import RowWindow
 
 
 @given(st.integers(1, 4), st.integers(1, 70), st.integers(0, 400), st.integers(0, 90))

@@ -12,7 +12,7 @@ import numpy as np
 
 from schemas import codec
 from strategy_plane.engine import Output, StrategyEngine
-from strategy_plane.regime import fit
+from strategy_plane.risk.regime import fit
 from triplane.domain import calendars
 from triplane.domain.assets import Asset, Universe
 from triplane.domain.targets import Targets

@@ -147,6 +147,7 @@ def report(outcome: Outcome, json_: bool) -> None:
                 **summary.as_dict(),
                 "received": outcome.received,
                 "truth": outcome.truth,
+                "missed": outcome.missed,
                 "edit": {
                     "change": edit.change,
                     "old": edit.old_hash,
@@ -176,7 +177,8 @@ def report(outcome: Outcome, json_: bool) -> None:
         ),
         (
             "barriers",
-            f"{summary.warmup_barriers:,} warm-up, {summary.decision_barriers} decisions in {summary.sessions} sessions",
+            f"{summary.warmup_barriers:,} warm-up, {summary.decision_barriers} decisions in {summary.sessions} sessions"
+            + (f"; none in {', '.join(outcome.missed)}" if outcome.missed else ""),
         ),
         ("intents", f"{summary.intents:,}" + (f"; holds {summary.holds}" if summary.holds else "")),
         ("orders / fills", f"{summary.orders:,} / {summary.fills:,}; fill rate {summary.fill_rate:.1%}"),

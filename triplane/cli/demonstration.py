@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import httpx
 
 from triplane.cli import context
 from triplane.cli.log_follower import LogFollower
+from triplane.domain import calendars
 from triplane.replay import gateway_journal, recording
 from triplane.replay.recording import Recording
 from triplane.replay.summary import Summary, summarise
@@ -61,6 +63,8 @@ class Outcome:
     verdict: Verdict
     edit: ConfigEdit
     received: dict[str, float]
+    missed: list[str]
+    """Sessions of the run that passed without a decision."""
     truth: dict[str, Any]
     problems: list[str]
     seconds: dict[str, float]
@@ -276,7 +280,21 @@ class Demonstration:
         problems += self._edit_problems(found)
         verdict = await asyncio.to_thread(verify, found, progress)
         self.seconds["replay"] = time.perf_counter() - started
-        return Outcome(summarise(found), verdict, self.edit, received, self._truth(), problems, self.seconds)
+        summary = summarise(found)
+        return Outcome(
+            summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds
+        )
+
+    def _missed(self, found: Recording) -> list[str]:
+        decided = {
+            r.value["session"] for r in found.records["strategy.barriers"] if r.value and r.value["kind"] == "decision"
+        }
+        day, missed = date.fromisoformat(self.market.start), []
+        for _ in range(self.market.sessions):
+            if day.isoformat() not in decided:
+                missed.append(day.isoformat())
+            day = calendars.next_session("XNYS", day)
+        return missed
 
     def _truth(self) -> dict[str, float]:
         """The simulated market's true costs, averaged over names: half spread as a fraction, Y of the square-root law."""

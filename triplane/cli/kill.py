@@ -24,7 +24,7 @@ def trip(
     json_: bool = context.JSON,
 ) -> None:
     """Stop new orders at once and ask the broker to cancel the open ones."""
-    from order_plane import kill_switch
+    from order_plane.kill import switch as kill_switch
 
     if scope not in ("account", "own"):
         raise context.CommandError("--scope is account or own; account is the default", 2)
@@ -42,7 +42,7 @@ def rearm(
     json_: bool = context.JSON,
 ) -> None:
     """Let orders leave again, in the name of a person."""
-    from order_plane import kill_switch
+    from order_plane.kill import switch as kill_switch
 
     report = kill_switch.run(kill_switch.rearm(context.settings(), actor, reason))
     if json_:
@@ -54,7 +54,7 @@ def rearm(
 @app.command("status")
 def status(json_: bool = context.JSON) -> None:
     """What is known of the kill switch: the file, the order process and its own word."""
-    from order_plane import kill_switch
+    from order_plane.kill import switch as kill_switch
 
     found = kill_switch.run(kill_switch.status(context.settings()))
     if json_:

@@ -73,6 +73,8 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
         )
         context.write_environment(settings.state_dir, installation.environment())
         await supervisor.start(installation.specs())
+        print("loading history and folding it", flush=True)
+        await supervisor.settle()
         if market is not None:
             await start_market(market)
             print(

@@ -20,16 +20,16 @@ from aiohttp import web
 
 from triplane.domain.problems import ProblemsError
 from triplane.domain.timestamps import NEW_YORK, to_datetime
-from triplane.paper import faults, options
-from triplane.paper import messages as m
-from triplane.paper.answers import Answers
-from triplane.paper.client import Client
-from triplane.paper.control_http import application
-from triplane.paper.core import Core
-from triplane.paper.journal import JournalError
-from triplane.paper.prices import PricesError
-from triplane.paper.requests import StartApi, decode
-from triplane.paper.wire import SERVER_VERSION, WireError, parse_versions, read_body, split
+from triplane.paper.desk.journal import JournalError
+from triplane.paper.market.prices import PricesError
+from triplane.paper.protocol import messages as m
+from triplane.paper.protocol.requests import StartApi, decode
+from triplane.paper.protocol.wire import SERVER_VERSION, WireError, parse_versions, read_body, split
+from triplane.paper.server import faults, options
+from triplane.paper.server.answers import Answers
+from triplane.paper.server.client import Client
+from triplane.paper.server.control_http import application
+from triplane.paper.server.core import Core
 
 UNAVAILABLE: Final = 69  # sysexits.h EX_UNAVAILABLE
 CONFIG: Final = 78  # EX_CONFIG

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas import catalogue
-from strategy_plane.cut import Assembler
+from strategy_plane.barriers.cut import Assembler
 from strategy_plane.engine import StrategyEngine
 from triplane.replay.comparison import Divergence, TopicVerdict, compare_topic
 from triplane.replay.recording import Recording, digest

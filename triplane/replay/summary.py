@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Any
 
 import numpy as np
 
+from triplane.domain import calendars
 from triplane.replay.recording import Recording
 from triplane.runtime.kafka_in import LogRecord
 
@@ -28,6 +30,8 @@ class Summary:
     warmup_barriers: int
     decision_barriers: int
     sessions: int
+    missed: tuple[str, ...]
+    """Sessions from the first decision to the last that have none, YYYY-MM-DD."""
     intents: int
     holds: dict[str, int]
     decisions: dict[str, int]
@@ -126,10 +130,17 @@ def barriers_without_outcome(recording: Recording) -> list[int]:
     ]
 
 
+def missed_sessions(decided: set[str], first: str, last: str) -> tuple[str, ...]:
+    """Sessions of the US exchanges from `first` to `last`, both included (YYYY-MM-DD), without a decision."""
+    found = calendars.sessions("XNYS", date.fromisoformat(first), date.fromisoformat(last))
+    return tuple(day.isoformat() for day in found if day.isoformat() not in decided)
+
+
 def summarise(recording: Recording) -> Summary:
     """The summary of a recording."""
     barriers = values(recording.records["strategy.barriers"])
     decisions = [b for b in barriers if b["kind"] == "decision"]
+    decided = {b["session"] for b in decisions}
     intents = values(recording.records["strategy.intents"])
     events = values(recording.records["order.events"])
     fills = values(recording.records["order.fills"])
@@ -150,7 +161,8 @@ def summarise(recording: Recording) -> Summary:
         quarantined=len(recording.records["data.quarantine"]),
         warmup_barriers=len(barriers) - len(decisions),
         decision_barriers=len(decisions),
-        sessions=len({b["session"] for b in decisions}),
+        sessions=len(decided),
+        missed=missed_sessions(decided, min(decided), max(decided)) if decided else (),
         intents=sum(len(i["symbols"]) for i in intents),
         holds=dict(sorted(Counter(i["outcome"] for i in intents if i["outcome"] != "SOLVED").items())),
         decisions=dict(sorted(Counter(d["code"] for d in values(recording.records["order.decisions"])).items())),

@@ -40,6 +40,8 @@ class Daemon:
         self.stop = asyncio.Event()
         self.routes = web.RouteTableDef()
         """Further HTTP handlers; add them before `serve` is called."""
+        self.probe: Callable[[], Awaitable[str]] | None = None
+        """Asked by each /readyz of a daemon that is ready: why it is not at this very moment, or an empty text."""
         self.http_url = ""
         self._ready = False
         self._reason = "starting"
@@ -91,7 +93,11 @@ class Daemon:
         )
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return web.json_response({"ready": self._ready, "reason": self._reason}, status=200 if self._ready else 503)
+        ready, reason = self._ready, self._reason
+        if ready and self.probe is not None:
+            reason = await self.probe()
+            ready = not reason
+        return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
 
     async def close(self) -> None:
         """Stop serving."""

@@ -135,6 +135,40 @@ class Supervisor:
             for wait in waits:
                 wait.cancel()
 
+    async def settle(self, limit_s: float = 300.0) -> None:
+        """Wait until all but background processes are ready at one look, asked now: what was ready once may have work again.
+
+        Raises StackError with what one of them still does after `limit_s` wall seconds, or when one was given up.
+        """
+        assert self._http is not None
+        deadline = time.monotonic() + limit_s
+        while True:
+            busy = await self._busy()
+            if busy is None:
+                return
+            process, reason = busy
+            if process.failed.is_set():
+                raise StackError(process.detail)
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{process.spec.name} is not ready after {limit_s:.0f} s ({reason}); its log is {process.log}"
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def _busy(self) -> tuple[_Process, str] | None:
+        """The first process that is not ready, and why."""
+        assert self._http is not None
+        for process in self._processes.values():
+            if process.spec.background or process.state == "done":
+                continue
+            child = process.child
+            if child is None or child.poll() is not None:
+                return process, process.detail or "it does not run"
+            reason = await readiness.ask(process.spec, child.pid, self.state_dir, self._http)
+            if reason:
+                return process, reason
+        return None
+
     async def stop(self) -> None:
         """Stop everything in reverse order of start and give the state directory back. Safe to call twice and from anywhere."""
         self._stopping = True

@@ -1,0 +1,1 @@
+"""The daemon around the engine: configuration, Kafka, the spool, clocks, metrics."""

@@ -1,0 +1,169 @@
+"""From the engine to Kafka: records are sent, acknowledged and counted; while Kafka is away they wait on disk.
+
+Kafka is away when nothing has been acknowledged for `AWAY_S` though something waits for it, or when the producer's queue is full. From
+then on records go to the spool, in order, until it is empty again. What does not fit is dropped under SPOOL_FULL and counted; daily
+bars, facts and vintages are then forgotten, so that the next look at their source brings them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+from data_plane.daemon.spool import Spool
+from data_plane.outputs import QUARANTINE, Output
+
+AWAY_S = 5.0
+PUMP_S = 0.2
+# Records that may wait for acknowledgement while the spool is emptied.
+PUMP_IN_FLIGHT = 2000
+SPOOL_FULL = "SPOOL_FULL"
+INGEST_TIME = "ingest_time"
+
+
+class Writer(Protocol):
+    """What is needed of runtime's TopicWriter."""
+
+    def send(self, topic: str, record: dict[str, object], *, headers: dict[str, bytes] | None = None) -> Future[int]:
+        """Queue a record; raises BufferError when the queue is full."""
+        ...
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Flush and stop."""
+        ...
+
+
+class Outlet:
+    """Use from the event loop's thread; acknowledgements come in on the producer's own thread."""
+
+    def __init__(self, writer: Writer, spool: Spool, on_dropped: Callable[[Output], None]) -> None:
+        self._writer = writer
+        self._spool = spool
+        self._on_dropped = on_dropped
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._waiting: dict[int, tuple[Output, int]] = {}
+        self._empty = asyncio.Event()
+        self._number = 0
+        self._last_progress = time.monotonic()
+        self._from_spool: set[int] = set()
+        self.acknowledged: Counter[tuple[str, bool]] = Counter()
+        """Observations on the log, by (source, quarantined)."""
+        self.sent: Counter[str] = Counter()
+        """Records acknowledged, by topic."""
+
+    # -- state -----------------------------------------------------------------------------------------------------------------
+    @property
+    def unacknowledged(self) -> int:
+        """Records handed to the producer and not acknowledged."""
+        return len(self._waiting)
+
+    @property
+    def spooled(self) -> int:
+        """Records on disk."""
+        return len(self._spool)
+
+    @property
+    def away(self) -> bool:
+        """Whether Kafka has stopped acknowledging."""
+        return bool(self._waiting) and time.monotonic() - self._last_progress > AWAY_S
+
+    def in_flight(self) -> dict[str, int]:
+        """Observations handed over and not on the log, by source."""
+        count: Counter[str] = Counter()
+        with self._lock:
+            for output, _ in self._waiting.values():
+                count[output.source] += output.units
+        for source, units in self._spool.waiting:
+            count[source] += units
+        return dict(count)
+
+    # -- sending ---------------------------------------------------------------------------------------------------------------
+    def put(self, output: Output) -> None:
+        """Send a record, or spool it while Kafka is away. Never blocks."""
+        now = time.time_ns()
+        if len(self._spool) or self.away or not self._send(output, now):
+            self._store(output, now)
+
+    def _send(self, output: Output, ingest_time: int, from_spool: bool = False) -> bool:
+        if not self._waiting:
+            self._last_progress = time.monotonic()
+        with self._lock:
+            self._number += 1
+            number = self._number
+            self._waiting[number] = (output, ingest_time)
+            if from_spool:
+                self._from_spool.add(number)
+        try:
+            future = self._writer.send(output.topic, output.record, headers={INGEST_TIME: str(ingest_time).encode()})
+        except BufferError:
+            with self._lock:
+                del self._waiting[number]
+                self._from_spool.discard(number)
+            return False
+        except BaseException:
+            with self._lock:
+                del self._waiting[number]
+            raise
+        future.add_done_callback(lambda done: self._ended(number, done))
+        return True
+
+    def _ended(self, number: int, future: Future[int]) -> None:
+        """On the producer's thread: acknowledged, or given up by the producer after its own long wait."""
+        failed = future.cancelled() or future.exception() is not None
+        with self._lock:
+            output, ingest_time = self._waiting.pop(number, (None, 0))
+            if output is None:  # closed meanwhile, and spooled
+                return
+            self._from_spool.discard(number)
+            empty = not self._waiting
+            if not failed:
+                self._last_progress = time.monotonic()
+                self.acknowledged[output.source, output.topic == QUARANTINE] += output.units
+                self.sent[output.topic] += 1
+        with contextlib.suppress(RuntimeError):  # the loop may have ended
+            if failed:
+                # It may be on the log or not; sent again it is the same record under the same identity.
+                self._loop.call_soon_threadsafe(self._store, output, ingest_time)
+            if empty:
+                self._loop.call_soon_threadsafe(self._empty.set)
+
+    def _store(self, output: Output, ingest_time: int) -> None:
+        if not self._spool.append(output, ingest_time):
+            self._on_dropped(output)
+
+    async def pump(self) -> None:
+        """Empty the spool whenever Kafka answers; runs until cancelled."""
+        while True:
+            while len(self._spool) and not self.away and self.unacknowledged < PUMP_IN_FLIGHT:
+                item = self._spool.peek()
+                if item is None or not self._send(item.output, item.ingest_time, from_spool=True):
+                    break
+                self._spool.pop()
+            if not self._from_spool:
+                self._spool.forget_taken()
+            await asyncio.sleep(PUMP_S)
+
+    async def drained(self) -> None:
+        """Returns once everything put so far is acknowledged or safely on disk."""
+        while self._waiting and not self.away:
+            self._empty.clear()
+            if self._waiting:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._empty.wait(), AWAY_S / 2)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Wait for acknowledgements, then spool what is left for the next run."""
+        self._writer.close(timeout_s)
+        with self._lock:
+            left = list(self._waiting.values())
+            self._waiting.clear()
+        for output, ingest_time in left:
+            self._store(output, ingest_time)
+        self._spool.close()

@@ -1,0 +1,367 @@
+"""The Data Plane's daemon: sources, the engine, and the way to Kafka, wired together.
+
+Order at the start: configuration from control.config; what the topics hold already; the sources connect and download at once, but
+hand in stage by stage: facts and macro first, acknowledged, then history in time order, then what comes live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+from data_plane.daemon import sntp
+from data_plane.daemon.configuration import ConfigFollower
+from data_plane.daemon.outlet import SPOOL_FULL, Outlet
+from data_plane.daemon.spool import Spool
+from data_plane.daemon.telemetry import DataCollector, Gauges, conservation
+from data_plane.engine import DataEngine
+from data_plane.gates.clock import ClockSample
+from data_plane.observations import Observation
+from data_plane.outputs import GATES, QUARANTINE, Output
+from data_plane.sources import registered
+from data_plane.sources.base import Context, Source, SourceSpec, Stage
+from triplane.domain import calendars
+from triplane.domain.assets import Asset
+from triplane.runtime.clock import Clock, StreamClock, WallClock
+from triplane.runtime.configuration import Config
+from triplane.runtime.daemon import Daemon
+from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
+from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, read_all
+from triplane.runtime.kafka_out import TopicWriter
+from triplane.runtime.settings import Settings
+
+PLANE = "data"
+MACHINE = "machine"
+# Read whole at the start: what says which identities are taken, and the last good values.
+REMEMBERED = ("data.bars", "data.facts", "data.macro", "data.gates", QUARANTINE)
+# Only their latest time counts: the last records of each partition tell it.
+TAILS = ("data.quotes", "data.trades")
+TAIL = 200
+
+NTP_EVERY_S = 64.0
+NTP_FAILURES = 3
+MEGABYTE = 1_000_000
+
+
+def group_assets(config: Config, group: str) -> list[Asset]:
+    """Tradable assets of a symbol group, in file order."""
+    return [asset for asset in config.universe.tradable if asset.group == group]
+
+
+def _calendar(assets: list[Asset], group: str) -> str:
+    calendars = sorted({asset.calendar for asset in assets})
+    if len(calendars) > 1:
+        raise DaemonExit(
+            f"data: symbol group {group} mixes the calendars {', '.join(calendars)}; give each calendar a group of its own in assets.csv",
+            CONFIG,
+        )
+    return calendars[0] if calendars else "XNYS"
+
+
+def read_tails(settings: Settings) -> list[LogRecord]:
+    """The last records of the topics of which only the end matters."""
+    reader = TopicReader(settings, TAILS, "end")
+    ends = reader.end_offsets()
+    reader.close()
+    reader = TopicReader(settings, TAILS, {name: max(end - TAIL, 0) for name, end in ends.items()})
+    try:
+        return reader.read_to(ends, 60.0)
+    finally:
+        reader.close()
+
+
+class DataService:
+    """One run of the plane."""
+
+    def __init__(self, daemon: Daemon, specs: list[SourceSpec] | None = None) -> None:
+        self._daemon = daemon
+        self._settings = daemon.settings
+        self._specs = registered() if specs is None else specs
+        paper = self._settings.mode == "paper"
+        self._stream_clock = StreamClock()
+        self.clock: Clock = self._stream_clock if paper else WallClock()
+        self._time_known = asyncio.Event()
+        if not paper:
+            self._time_known.set()
+        self._gauges = Gauges(daemon.metrics)
+        self._blocked: dict[str, str] = {}
+        self._turns = {stage: asyncio.Event() for stage in Stage}
+        self._follower: ConfigFollower | None = None
+        self.config: Config
+        self.engine: DataEngine
+        self.outlet: Outlet
+
+    # -- life ------------------------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Until the daemon stops, or something that a restart or a person has to mend."""
+        daemon = self._daemon
+        daemon.ready(False, "no configuration on control.config yet")
+        try:
+            self._follower = ConfigFollower(
+                self._settings, lambda text: daemon.log.error("configuration passed over", reason=text)
+            )
+            config = await self._follower.first(daemon.stop)
+        except LogUnavailable as error:
+            raise DaemonExit(f"data: {error}", UNAVAILABLE) from error
+        if config is None:
+            return
+        self.config = config
+        assets = group_assets(config, self._settings.group)
+        self.engine = DataEngine(
+            self._settings.group,
+            [asset.symbol for asset in assets],
+            config.targets.data,
+            config.hash,
+            _calendar(assets, self._settings.group),
+        )
+        daemon.log.info("configuration", hash=config.hash, seq=config.seq, names=len(assets))
+        daemon.ready(False, "reading what is on the topics")
+        # Its first question imports pandas, for a second or more: not on the event loop.
+        await asyncio.to_thread(calendars.table, _calendar(assets, self._settings.group))
+        try:
+            await self._remember()
+        except LogUnavailable as error:
+            raise DaemonExit(f"data: {error}", UNAVAILABLE) from error
+        self.outlet = self._open_outlet(self._settings.state_dir / "data-spool.bin", config)
+        running = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._follower.follow(self._taken))]
+        if self._settings.mode != "paper":
+            running.append(asyncio.create_task(self._watch_clock()))
+        sources = self._create()
+        try:
+            await self._first_of(asyncio.create_task(self._work(sources)), running)
+        finally:
+            await self._end(sources, running)
+
+    async def _first_of(self, work: asyncio.Task[None], running: list[asyncio.Task[None]]) -> None:
+        """Wait for the end: of the work, by a signal, or by a failure of what runs beside it."""
+        stop = asyncio.create_task(self._daemon.stop.wait())
+        try:
+            done, _ = await asyncio.wait([work, stop, *running], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            stop.cancel()
+            running.append(work)
+
+    async def _end(self, sources: dict[str, Source], running: list[asyncio.Task[None]]) -> None:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for name, source in sorted(sources.items()):
+            with contextlib.suppress(Exception):  # one source that cannot let go must not keep the others' records back
+                await source.close()
+            self._daemon.log.debug("closed", source=name)
+        self._emit(self.engine.flush())
+        await asyncio.to_thread(self.outlet.close, 3.0)
+        self._daemon.log.info("stopped", differences=conservation(self.engine.ledger, self.engine, self.outlet))
+
+    async def _remember(self) -> None:
+        records = await asyncio.to_thread(read_all, self._settings, REMEMBERED)
+        records += await asyncio.to_thread(read_tails, self._settings)
+        for topic in (*REMEMBERED, *TAILS):
+            self.engine.remember(
+                topic, [record.value for record in records if record.topic == topic and record.value is not None]
+            )
+        for key, _, _ in self.engine.gates.closed():
+            self._gauges.gate.labels(key.gate, key.source, key.scope or "all").set(0)
+
+    def _open_outlet(self, path: Path, config: Config) -> Outlet:
+        spool = Spool(path, int(config.targets.data.SPOOL_MAX_MB * MEGABYTE))
+        for output in spool.contents():
+            # Left by the last run: it counts as received by this one, and must not be published a second time.
+            self.engine.ledger.received[output.source] += output.units
+            self.engine.published.learn(output.topic, output.record)
+        self._spool = spool
+        outlet = Outlet(TopicWriter(self._settings, PLANE), spool, self._dropped)
+        market = [spec.name for spec in self._specs if spec.stage is Stage.MARKET]
+        self._daemon.metrics.registry.register(
+            DataCollector(self.engine, outlet, lambda: self.config.targets.data, self.clock.now, market)
+        )
+        return outlet
+
+    # -- sources ---------------------------------------------------------------------------------------------------------------
+    def _create(self) -> dict[str, Source]:
+        sources = {}
+        for spec in self._specs:
+            missing = spec.missing(self._settings)
+            if missing:
+                self._source_state(spec.name, False, missing)
+            else:
+                sources[spec.name] = spec.create(self._context())
+        return sources
+
+    def _context(self) -> Context:
+        return Context(
+            settings=self._settings,
+            config=lambda: self.config,
+            clock=self.clock,
+            published=self.engine.published,
+            take=self.take,
+            turn=self._turn,
+            tell_time=self._tell_time,
+            time_known=self._time_known,
+            resume=self.engine.resume,
+            advance=lambda source, now: self._emit(self.engine.advance(source, now)),
+            source_age=lambda source: self.engine.source_age(source, self.clock.now()),
+            compare_clock=lambda source, sample: self._emit(
+                self.engine.compare_clock(source, sample, self.clock.now())
+            ),
+            source_state=self._source_state,
+            blocked=self._set_blocked,
+            log=self._daemon.log,
+            stop=self._daemon.stop,
+        )
+
+    async def _work(self, sources: dict[str, Source]) -> None:
+        stages = {spec.name: spec.stage for spec in self._specs}
+        tasks: dict[str, asyncio.Task[None]] = {}
+        for name, source in sources.items():
+            tasks[name] = asyncio.create_task(source.backfill(), name=f"backfill {name}")
+        if not any(stages[name] is Stage.MARKET for name in sources):
+            raise DaemonExit(
+                "data: no source of market data can run: " + "; ".join(text for text in self._blocked.values() if text)
+            )
+        try:
+            for stage in Stage:
+                self._turns[stage].set()
+                due = [tasks[name] for name in sources if stages[name] is stage]
+                if due:
+                    await self._all(due, list(tasks.values()))
+                await self.outlet.drained()
+                self._daemon.log.info("loaded", stage=stage.name.lower())
+            self._update_ready(loaded=True)
+            follow = [asyncio.create_task(source.follow(), name=f"follow {name}") for name, source in sources.items()]
+            tasks |= {f"follow {number}": task for number, task in enumerate(follow)}
+            await self._all(follow, follow)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    @staticmethod
+    async def _all(due: list[asyncio.Task[None]], watched: list[asyncio.Task[None]]) -> None:
+        """Wait for all of `due`; a failure of any of `watched` is raised at once."""
+        while not all(task.done() for task in due):
+            done, _ = await asyncio.wait(
+                [task for task in watched if not task.done()], return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+        for task in due:
+            task.result()
+
+    async def _turn(self, stage: Stage) -> None:
+        await self._turns[stage].wait()
+
+    def _tell_time(self, now: int) -> None:
+        self._stream_clock.advance(now)
+        self._time_known.set()
+
+    def _source_state(self, name: str, up: bool, why: str) -> None:
+        if not up:
+            self._daemon.log.error("source down", source=name, reason=why)
+        # A provider that cannot be had holds back what rests on it, not the market data.
+        self._emit(self.engine.source_state(name, up, why, self.clock.now()))
+        if any(spec.name == name and spec.stage is Stage.MARKET for spec in self._specs):
+            self._set_blocked(name, "" if up else why)
+
+    def _set_blocked(self, name: str, why: str) -> None:
+        self._blocked[name] = why
+        if any(spec.name == name and spec.stage is Stage.MARKET for spec in self._specs):
+            self._gauges.connected.labels(PLANE).set(0 if why else 1)
+        self._update_ready(loaded=self._loaded)
+
+    _loaded = False
+
+    def _update_ready(self, *, loaded: bool) -> None:
+        self._loaded = loaded
+        reasons = [f"{name}: {why}" for name, why in sorted(self._blocked.items()) if why]
+        if not loaded:
+            reasons.append("loading history")
+        self._daemon.ready(not reasons, "; ".join(reasons))
+
+    # -- records ---------------------------------------------------------------------------------------------------------------
+    def take(self, observation: Observation) -> None:
+        """An observation from a source: judged, and what comes of it sent, before this returns."""
+        began = time.perf_counter()
+        outputs = self.engine.take(observation)
+        if outputs:
+            self._emit(outputs)
+            if outputs[-1].topic == "data.bars" or any(output.topic == "data.bars" for output in outputs):
+                self._gauges.slice.observe(time.perf_counter() - began)
+
+    def _emit(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            self.outlet.put(output)
+            if output.topic == GATES:
+                self._gate_changed(output)
+            elif output.topic == QUARANTINE:
+                self._daemon.log.warning(
+                    "quarantined", source=output.source, code=output.record["code"], detail=output.record["detail"]
+                )
+
+    def _gate_changed(self, output: Output) -> None:
+        record = output.record
+        self._gauges.gate.labels(record["gate"], record["source"], record["scope"] or "all").set(
+            1 if record["open"] else 0
+        )
+        log = self._daemon.log.info if record["open"] else self._daemon.log.warning
+        log(
+            "gate opened" if record["open"] else "gate closed",
+            gate=record["gate"],
+            source=record["source"],
+            scope=record["scope"],
+            code=record["code"],
+            detail=record["detail"],
+        )
+
+    def _dropped(self, output: Output) -> None:
+        ledger = self.engine.ledger
+        counted = ledger.quarantined if output.topic == QUARANTINE else ledger.published
+        counted[output.source] -= output.units
+        ledger.dropped[output.source, SPOOL_FULL] += output.units
+        self.engine.published.forget(output.topic, output.record)
+        self._daemon.log.error(
+            "spool full, record dropped", topic=output.topic, source=output.source, units=output.units
+        )
+
+    def _taken(self, config: Config) -> None:
+        """A new version of the configuration: in force from the next slice."""
+        assets = group_assets(config, self._settings.group)
+        _calendar(assets, self._settings.group)
+        self._daemon.log.info("configuration", hash=config.hash, seq=config.seq, before=self.config.hash)
+        self.config = config
+        self._spool.max_bytes = int(config.targets.data.SPOOL_MAX_MB * MEGABYTE)
+        self._emit(self.engine.configure([asset.symbol for asset in assets], config.targets.data, config.hash))
+
+    # -- clock -----------------------------------------------------------------------------------------------------------------
+    async def _watch_clock(self) -> None:
+        """Compare the machine's clock with the NTP server; several failures in a row close the gate as well."""
+        failures = 0
+        while True:
+            try:
+                offset = await sntp.query(self._settings.ntp_server, 2.0)
+                failures = 0
+                sample: ClockSample | str = ClockSample(self._settings.ntp_server, time.time_ns() - offset, offset)
+            except sntp.SntpError as error:
+                failures += 1
+                self._daemon.log.warning("no time", server=self._settings.ntp_server, reason=str(error))
+                sample = f"no time from {self._settings.ntp_server} in {failures} tries: {error}"
+            if failures == 0 or failures >= NTP_FAILURES:
+                self._emit(self.engine.compare_clock(MACHINE, sample, self.clock.now()))
+            if await self._pause(NTP_EVERY_S if failures == 0 else 2.0):
+                return
+
+    async def _pause(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._daemon.stop.wait(), seconds)
+        return self._daemon.stop.is_set()
+
+
+async def main(daemon: Daemon) -> None:
+    """The daemon's coroutine."""
+    service = DataService(daemon)
+    await daemon.serve()
+    await service.run()

@@ -1,0 +1,1 @@
+"""Single bars, quotes and trades into judged cross-sections. Pure."""

@@ -1,0 +1,1 @@
+"""The daemon around the engine: broker, Kafka, local journal, recovery, metrics."""

@@ -1,0 +1,1 @@
+"""What stops trading: levels, the local latch, the loopback and the switch from outside."""

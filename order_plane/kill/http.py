@@ -1,0 +1,99 @@
+"""The kill switch over loopback HTTP, on the order daemon's own server: POST /kill, POST /rearm, GET /kill.
+
+No token: whoever may connect from this machine may stop trading. Three checks keep web pages out (a browser can be made to post
+to loopback): the peer is loopback, the Host header names loopback, and there is no Origin header. A re-arming may
+carry `valid_until` (wall time, ns): later it is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from order_plane.kill.switch import SCOPES
+
+
+class Switch(Protocol):
+    """What the order service offers to these handlers."""
+
+    async def trip(self, source: str, actor: str, reason: str, scope: str) -> dict[str, Any]:
+        """Hold all orders now and ask for cancels; returns what was done."""
+
+    async def rearm(self, source: str, actor: str, reason: str) -> dict[str, Any]:
+        """Let orders leave again; raises ValueError with a sentence when that is refused."""
+
+    def kill_status(self) -> dict[str, Any]:
+        """Level, reason and what is still open."""
+
+
+def is_local(request: web.BaseRequest) -> bool:
+    """True for a request that a program on this machine made on purpose."""
+    try:
+        peer = ipaddress.ip_address(request.remote or "")
+    except ValueError:
+        return False
+    host = request.host.rsplit(":", 1)[0].strip("[]").lower()
+    return peer.is_loopback and host in ("localhost", "127.0.0.1", "::1") and "Origin" not in request.headers
+
+
+def _local_only(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def checked(request: web.Request) -> web.StreamResponse:
+        if not is_local(request):
+            return web.json_response({"error": "only programs on this machine may use the kill switch"}, status=403)
+        return await handler(request)
+
+    return checked
+
+
+async def _fields(request: web.Request, names: tuple[str, ...]) -> dict[str, str] | web.Response:
+    try:
+        body = await request.json()
+    except ValueError:
+        return web.json_response({"error": "the body is not JSON; send actor and reason"}, status=400)
+    if not isinstance(body, dict):
+        return web.json_response({"error": "the body is not a JSON object; send actor and reason"}, status=400)
+    missing = [name for name in names if not str(body.get(name, "")).strip()]
+    if missing:
+        return web.json_response({"error": f"{' and '.join(missing)} must be given"}, status=400)
+    return {str(key): str(value) for key, value in body.items()}
+
+
+def add_routes(routes: web.RouteTableDef, switch: Switch) -> None:
+    """Register the handlers."""
+
+    async def trip(request: web.Request) -> web.StreamResponse:
+        fields = await _fields(request, ("actor", "reason"))
+        if isinstance(fields, web.Response):
+            return fields
+        scope = fields.get("scope", "account")
+        if scope not in SCOPES:
+            return web.json_response({"error": f"scope {scope!r} is not one of {', '.join(SCOPES)}"}, status=400)
+        return web.json_response(await switch.trip("http", fields["actor"], fields["reason"], scope))
+
+    async def rearm(request: web.Request) -> web.StreamResponse:
+        fields = await _fields(request, ("actor", "reason"))
+        if isinstance(fields, web.Response):
+            return fields
+        # A request may lie in the socket of a process that stands still, long after the person was told that it failed.
+        limit = fields.get("valid_until", "")
+        if limit and not (limit.isdigit() and time.time_ns() <= int(limit)):
+            return web.json_response(
+                {"error": "the request came too late, so it stays tripped; re-arm again"}, status=409
+            )
+        try:
+            return web.json_response(await switch.rearm("http", fields["actor"], fields["reason"]))
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=409)
+
+    async def status(_: web.Request) -> web.StreamResponse:
+        return web.json_response(switch.kill_status())
+
+    routes.post("/kill")(_local_only(trip))
+    routes.post("/rearm")(_local_only(rearm))
+    routes.get("/kill")(_local_only(status))

@@ -1,0 +1,64 @@
+"""The local side of the kill switch: a file that holds every order, noticed within a tenth of a second and kept across restarts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from order_plane.kill.switch import file_of, read_file, rearm_file_of, write_file
+from triplane.runtime.settings import Settings
+
+
+class KillLatch:
+    """Watches state_dir/KILL. While `tripped`, nothing is sent, whatever the engine knows."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file: Path = file_of(settings)
+        self._rearm: Path = rearm_file_of(settings)
+        self._taken: tuple[int, int] | None = None
+        self.tripped = False
+        self.document: dict[str, str] = {}
+        """What the file said when it was last looked at."""
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            stat = self._file.stat()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return (0, 0)  # something is there and cannot be read: that trips, too
+        return (stat.st_ino, stat.st_mtime_ns)
+
+    def look(self) -> dict[str, str] | None:
+        """What the file says when it is new since the last look, else None."""
+        identity = self._identity()
+        if identity is None or identity == self._taken:
+            return None
+        self._taken = identity
+        self.tripped = True
+        self.document = read_file(self._file) or {}
+        return self.document
+
+    def trip(self, document: dict[str, Any]) -> None:
+        """Hold from now on, durably; keeps a file that is there already. The hold stands even when the disk fails (OSError)."""
+        self.tripped = True
+        self.document = {name: str(value) for name, value in document.items()}
+        if self._identity() is None:
+            write_file(self._file, document)
+        self._taken = self._identity()
+
+    def lift(self) -> None:
+        """A person has re-armed: remove the file, unless a newer one came that nobody has looked at."""
+        if self._identity() not in (None, self._taken):
+            return
+        self._file.unlink(missing_ok=True)
+        self._taken = None
+        self.tripped = False
+
+    def take_rearm(self) -> dict[str, str] | None:
+        """A person's re-arming from while the process was down; the file is removed by `forget_rearm` once it is on the log."""
+        return read_file(self._rearm)
+
+    def forget_rearm(self) -> None:
+        """The re-arming was taken up."""
+        self._rearm.unlink(missing_ok=True)

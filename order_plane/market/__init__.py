@@ -1,0 +1,1 @@
+"""What the plane knows of the market and its use of it: quotes, participation, learned costs. Pure."""

@@ -1,0 +1,1 @@
+"""What to do next: intents, exposure, risk checks, child orders, reconciliation. Pure."""

@@ -1,0 +1,232 @@
+"""What the engine does about reports, commands, levels and differences: holds, kills, resolutions, positions taken over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from order_plane.codes import Code
+from order_plane.kill import levels as kill
+from order_plane.ledger.book import EPSILON, Order
+from order_plane.ledger.fold_base import Note
+from order_plane.ledger.state import EVERYTHING
+from order_plane.messages import (
+    Append,
+    CancelOrder,
+)
+from order_plane.trading.emission import Emission
+from order_plane.trading.reconciliation import Difference, Findings, compare
+from triplane.domain.timestamps import SECOND
+
+
+class Supervision(Emission):
+    """Reactions that do not send orders."""
+
+    def _react(self, notes: list[Note]) -> None:
+        """Turn what folding an input noticed into records, alerts, holds and kills."""
+        s = self.s
+        for note in notes:
+            if note.record is not None:
+                self._out.appends.append(Append("order.fills", note.record))
+            if note.alert:
+                self._alert(note.code, note.detail, note.symbol, note.numbers)
+            if note.snapshot:
+                s.reconciling.want(str(note.code), s.wall)
+            if note.code is Code.NONDETERMINISM:
+                self._hold(EVERYTHING, note.code, note.detail)
+            elif note.code in (Code.UNKNOWN_ORDER, Code.DOUBLE_ORDER, Code.LATE_EXECUTION):
+                self._hold(note.symbol, note.code, note.detail)
+            elif note.code is Code.BROKER_LIQUIDATION:
+                self._trip(note.code, "stopped", note.detail, self.folded.targets.order.KILL_SCOPE, "level")
+            elif note.code is Code.REJECTED:
+                trip = kill.judge_rejects(s.kill, s.rates.rejects_within(s.market_time), self.folded.targets.order)
+                self._apply_trip(trip)
+            elif note.code is Code.EXECUTION_MISSED:
+                self._emit("explained", symbol=note.symbol, reason=str(note.code), text=note.detail)
+            if note.code is Code.DOUBLE_ORDER and note.order is not None:
+                self._cancel(note.order, Code.DOUBLE_ORDER)
+                self._emit(
+                    "cancelling",
+                    order_ref=note.order.ref,
+                    order_id=note.order_id,
+                    symbol=note.symbol,
+                    reason=str(note.code),
+                )
+                self._out.cancels.append(CancelOrder(note.order.ref, note.order_id))
+
+    def _command(self, record: Mapping[str, Any]) -> None:
+        arguments, command = record["arguments"], record["command"]
+        if command == "kill.trip":
+            self._trip(
+                Code.KILL_REQUESTED, "stopped", record["reason"], arguments.get("scope", "account"), record["actor"]
+            )
+        elif command == "kill.rearm":
+            self._rearm(record["actor"], record["reason"])
+        elif command == "order.release":
+            self._release(arguments.get("symbol", ""), record)
+        else:
+            self._resolve(arguments, record)
+
+    def _release(self, symbol: str, record: Mapping[str, Any]) -> None:
+        if symbol not in self.s.holds or not record["actor"]:
+            self._alert(Code.BAD_COMMAND, f"order.release names {symbol!r}, which is not held, or no actor.")
+            return
+        self._emit("released", symbol=symbol, reason=record["reason"], labels={"actor": record["actor"]})
+        self.s.account.due = True
+
+    def _resolve(self, arguments: Mapping[str, str], record: Mapping[str, Any]) -> None:
+        ref, outcome = arguments.get("order_ref", ""), arguments.get("outcome", "abandoned")
+        order = self.s.book.orders.get(ref)
+        try:
+            quantity, price = float(arguments.get("quantity", "0")), float(arguments.get("price", "0"))
+        except ValueError:
+            quantity = price = math.nan
+        good = outcome in ("abandoned", "cancelled", "filled") and quantity >= 0.0 and (quantity == 0.0 or price > 0.0)
+        if order is None or order.dead or not good or quantity > order.open_quantity + EPSILON:
+            self._alert(
+                Code.BAD_COMMAND, f"order.resolve {ref!r} {outcome!r} names no live order or gives no usable numbers."
+            )
+            return
+        notes = self._emit(
+            "resolved",
+            order_ref=ref,
+            symbol=order.symbol,
+            status=outcome,
+            quantity=quantity,
+            last_price=price,
+            reason=record["reason"],
+            labels={"actor": record["actor"]},
+        )
+        self._react(notes)
+        self.s.account.due = self._revalue = True
+
+    def _trip(self, code: Code, level: str, detail: str, scope: str, actor: str) -> None:
+        s = self.s
+        if s.kill.level == level or s.kill.level == "stopped":
+            return
+        self._emit("killed", reason=str(code), text=detail, labels={"level": level, "scope": scope, "actor": actor})
+        self._alert(code, detail)
+        s.account.due = True
+
+    def _apply_trip(self, trip: kill.Trip | None) -> None:
+        if trip is not None:
+            self._trip(trip.code, trip.level, trip.detail, self.folded.targets.order.KILL_SCOPE, "level")
+
+    def _rearm(self, actor: str, reason: str) -> None:
+        if self.s.kill.level == "none":
+            return
+        if not actor.strip() or not reason.strip():
+            self._alert(Code.REARM_REFUSED, "Re-arming needs a name and a reason.")
+            return
+        self._emit("rearmed", reason=reason, labels={"actor": actor})
+        self._alert(Code.REARMED, f"{actor} re-armed trading: {reason}")
+        self.s.account.due = True
+
+    def _reconcile(self, event: Mapping[str, Any]) -> None:
+        s, targets = self.s, self.folded.targets.order
+        later = s.wall + round(targets.ABSENT_AFTER_S * SECOND)
+        if event["status"] != "complete" or not s.link.up:
+            self._alert(Code.SNAPSHOT_INCOMPLETE, event.get("text", "") or "The link went down meanwhile.")
+            s.reconciling.want(str(Code.SNAPSHOT_INCOMPLETE), later)
+            return
+        found = compare(s, event, targets, self.folded.symbol_of)
+        for order in found.doubtful:
+            self._emit("doubted", order_ref=order.ref, symbol=order.symbol, reason=str(Code.ABSENT))
+        for order in found.absent_first:
+            self._emit("missed", order_ref=order.ref, symbol=order.symbol)
+        for order in found.absent:
+            self._emit("abandoned", order_ref=order.ref, symbol=order.symbol, reason=str(Code.ABSENT))
+            self._alert(
+                Code.ABSENT,
+                f"{order.ref} is not known to the broker; it is abandoned and never sent again.",
+                order.symbol,
+            )
+        if not s.reconciling.baseline:
+            self._baseline(event, found)
+        for difference in found.differences:
+            self._differ(event, difference)
+        if math.isfinite(found.cash):
+            self._emit("cash_set", reason=str(Code.CASH_FLOW), values={"cash": found.cash})
+        values = {"cash_suspect": found.cash_suspect} if math.isfinite(found.cash_suspect) else {}
+        if "AvailableFunds" in event["values"]:
+            values["available_funds"] = event["values"]["AvailableFunds"]
+        self._emit(
+            "reconciled",
+            symbols=sorted(found.suspects),
+            quantities=[found.suspects[name] for name in sorted(found.suspects)],
+            values=values,
+            labels={"base_currency": event["labels"].get("base_currency", "")},
+        )
+        if found.again:
+            s.reconciling.want("again", later)
+        s.account.due = self._revalue = True
+
+    def _baseline(self, event: Mapping[str, Any], found: Findings) -> None:
+        policy = self.folded.targets.order.FOREIGN_POSITIONS
+        names = sorted(found.foreign)
+        costs = {
+            self.folded.symbol_of(name, con_id): (con_id, price)
+            for name, con_id, price in zip(event["symbols"], event["con_ids"], event["prices"], strict=True)
+        }
+        known = [costs.get(name, (0, 0.0)) for name in names]
+        self._emit(
+            "baseline",
+            reason=policy,
+            symbols=names,
+            quantities=[found.foreign[name] for name in names],
+            con_ids=[con_id for con_id, _ in known],
+            prices=[price for _, price in known],
+        )
+        if names and policy == "halt":
+            self._hold(
+                EVERYTHING, Code.FOREIGN_HALT, f"Triplane did not open {', '.join(names)}; FOREIGN_POSITIONS is halt."
+            )
+
+    def _differ(self, event: Mapping[str, Any], difference: Difference) -> None:
+        policy, symbol, cause = self.folded.targets.order.FOREIGN_POSITIONS, difference.symbol, difference.cause
+        foreign = cause is Code.FOREIGN_EXECUTION
+        excluded = foreign and policy == "exclude" and difference.ours == 0.0
+        prices = dict(
+            zip(
+                (self.folded.symbol_of(n, c) for n, c in zip(event["symbols"], event["con_ids"], strict=True)),
+                event["prices"],
+                strict=True,
+            )
+        )
+        con_ids = dict(
+            zip(
+                (self.folded.symbol_of(n, c) for n, c in zip(event["symbols"], event["con_ids"], strict=True)),
+                event["con_ids"],
+                strict=True,
+            )
+        )
+        self._emit(
+            "difference",
+            symbol=symbol,
+            con_id=con_ids.get(symbol, 0),
+            reason=str(cause),
+            values={"ours": difference.ours, "theirs": difference.theirs, "price": prices.get(symbol, 0.0)},
+            labels={"into": "excluded" if excluded else "ours"},
+        )
+        detail = f"The broker has {difference.theirs:g} {symbol}, we had {difference.ours:g}: {cause.meaning}"
+        if cause is Code.UNEXPLAINED or (foreign and policy == "exclude" and not excluded):
+            self._hold(symbol, cause, detail)
+        elif foreign and policy == "halt":
+            self._hold(EVERYTHING, Code.FOREIGN_HALT, detail)
+        else:
+            self._alert(cause, detail, symbol)
+
+    def _cancel(self, order: Order, reason: str) -> None:
+        self._emit(
+            "cancelling",
+            order_ref=order.ref,
+            order_id=order.order_id,
+            client_id=order.client_id,
+            symbol=order.symbol,
+            intent_id=order.intent_id,
+            seq=order.seq,
+            child=order.child,
+            reason=str(reason),
+        )
+        self._out.cancels.append(CancelOrder(order.ref, order.order_id))

@@ -1,0 +1,201 @@
+"""The price panel: completed daily bars of all names, streamed row by row.
+
+A return is close over the name's last known close minus one, so a halt gives NaN on the halted sessions and the whole move on
+the session when trading resumes. Nothing is filled forward and no name is dropped for listing late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategy_plane.inputs.window import Array, RowWindow
+from triplane.domain.timestamps import DAY
+
+ADV_SESSIONS = 21
+
+
+def column_index(symbols: Sequence[str]) -> dict[str, int]:
+    """Column of each symbol."""
+    return {symbol: column for column, symbol in enumerate(symbols)}
+
+
+def positive(values: Array) -> Array:
+    """Prices or volumes with everything that is not finite and above zero as NaN."""
+    good = np.isfinite(values) & (values > 0)
+    return np.where(good, values, np.nan)
+
+
+class PricePanel:
+    """Closes, returns and volumes, T sessions x N names. Rows wait as pending until `advance` closes them."""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        n = len(symbols)
+        self.symbols = list(symbols)
+        self._column = column_index(symbols)
+        self.sessions: list[str] = []
+        self.close = RowWindow(n)
+        self.returns = RowWindow(n)
+        self.volume = RowWindow(n)
+        self.session_time = RowWindow(1)
+        self.last_close: Array = np.full(n, np.nan)
+        self.age: NDArray[np.int64] = np.zeros(n, dtype=np.int64)  # sessions since the first bar, that one included
+        self.idle: NDArray[np.int64] = np.zeros(n, dtype=np.int64)  # sessions since the last bar
+        self.late = 0  # bars that came after their session was closed, and were not used
+        self._pending: dict[str, tuple[Array, Array]] = {}
+        self._splits: list[tuple[str, int, float]] = []
+
+    def offer(self, record: Mapping[str, Any]) -> list[tuple[str, int, float]]:
+        """Take a daily BarSlice; returns the splits (symbol, time, ratio) that it settles.
+
+        The first value per session and name wins. A split waits for the name's next daily bar. When that bar was loaded as history,
+        the provider adjusted the older ones as well; when it came live, the older ones are adjusted here.
+        """
+        session, symbols = record["session"], record["symbols"]
+        if not symbols or not session:
+            return []
+        if self.sessions and session <= self.sessions[-1]:
+            self.late += len(symbols)
+            return []
+        if session not in self._pending:
+            n = len(self.symbols)
+            self._pending[session] = (np.full(n, np.nan), np.full(n, np.nan))
+        closes, volumes = self._pending[session]
+        if symbols == self.symbols:
+            columns: Any = slice(None)
+            rows: Any = slice(None)
+        else:
+            pairs = [(self._column[s], row) for row, s in enumerate(symbols) if s in self._column]
+            columns = [pair[0] for pair in pairs]
+            rows = [pair[1] for pair in pairs]
+        close = positive(np.asarray(record["close"], dtype=np.float64)[rows])
+        volume = np.asarray(record["volume"], dtype=np.float64)[rows]
+        volume = np.where(np.isfinite(volume) & (volume >= 0), volume, np.nan)
+        closes[columns] = np.where(np.isfinite(closes[columns]), closes[columns], close)
+        volumes[columns] = np.where(np.isfinite(volumes[columns]), volumes[columns], volume)
+        return self._settle(symbols, bool(record["history"])) if self._splits else []
+
+    def split(self, symbol: str, time: int, ratio: float) -> None:
+        """Note a split of `ratio` new units per old one; it is settled by the name's next daily bar."""
+        if symbol in self._column and np.isfinite(ratio) and ratio > 0:
+            self._splits.append((symbol, int(time), float(ratio)))
+
+    def _settle(self, symbols: Sequence[str], history: bool) -> list[tuple[str, int, float]]:
+        settled = [entry for entry in self._splits if entry[0] in symbols]
+        self._splits = [entry for entry in self._splits if entry[0] not in symbols]
+        if not history:
+            for symbol, _, ratio in settled:
+                column = self._column[symbol]
+                self.close.all()[:, column] /= ratio
+                self.volume.all()[:, column] *= ratio
+                self.last_close[column] /= ratio
+        return settled
+
+    def pending(self) -> list[str]:
+        """Sessions that wait for `advance`, oldest first."""
+        return sorted(self._pending)
+
+    def advance(self, session: str) -> Array:
+        """Close a pending session: append its row and give its returns (N, NaN where there was no bar)."""
+        close, volume = self._pending.pop(session)
+        seen = np.isfinite(close)
+        returns = close / self.last_close - 1.0
+        self.last_close = np.where(seen, close, self.last_close)
+        self.age = np.where(seen | (self.age > 0), self.age + 1, 0)
+        self.idle = np.where(seen, 0, self.idle + 1)
+        self.sessions.append(session)
+        del self.sessions[: -self.close.capacity]
+        self.close.append(close)
+        self.volume.append(volume)
+        self.returns.append(returns)
+        self.session_time.append(np.array([float(session_midnight(session))]))
+        return returns
+
+    def adv(self) -> Array:
+        """Median daily volume of the newest 21 completed sessions, units (N); NaN below 11 sessions or when it is zero."""
+        ordered = np.sort(self.volume.tail(ADV_SESSIONS), axis=0)  # NaN last
+        counts = np.isfinite(ordered).sum(axis=0)
+        if len(ordered) == 0:
+            return np.full(len(self.symbols), np.nan)
+        columns = np.arange(len(self.symbols))
+        upper, lower = (
+            ordered[np.minimum(counts // 2, len(ordered) - 1), columns],
+            ordered[np.maximum(counts - 1, 0) // 2, columns],
+        )
+        return positive(np.where(counts > ADV_SESSIONS // 2, 0.5 * (lower + upper), np.nan))
+
+    def reindex(self, symbols: Sequence[str]) -> list[int]:
+        """Take a new list of names: old columns move, new ones start empty. Returns the old column of each (-1 when new)."""
+        source = [self._column.get(symbol, -1) for symbol in symbols]
+        for window in (self.close, self.volume, self.returns):
+            window.reindex(source, np.nan)
+        self.last_close = move(self.last_close, source, np.nan)
+        self.age = move(self.age, source, 0)
+        self.idle = move(self.idle, source, 0)
+        self._pending = {
+            session: (move(close, source, np.nan), move(volume, source, np.nan))
+            for session, (close, volume) in self._pending.items()
+        }
+        self.symbols = list(symbols)
+        self._column = column_index(symbols)
+        self._splits = [entry for entry in self._splits if entry[0] in self._column]
+        return source
+
+    def state(self) -> dict[str, Any]:
+        """For snapshots."""
+        return {
+            "symbols": list(self.symbols),
+            "sessions": list(self.sessions),
+            "close": self.close.all().copy(),
+            "returns": self.returns.all().copy(),
+            "volume": self.volume.all().copy(),
+            "session_time": self.session_time.all().copy(),
+            "last_close": self.last_close.copy(),
+            "age": self.age.copy(),
+            "idle": self.idle.copy(),
+            "late": self.late,
+            "pending": [[s, c.copy(), v.copy()] for s, (c, v) in sorted(self._pending.items())],
+            "splits": [list(entry) for entry in self._splits],
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> PricePanel:
+        """A panel that continues from `state()`."""
+        panel = cls(state["symbols"])
+        panel.sessions = list(state["sessions"])
+        for name in ("close", "returns", "volume", "session_time"):
+            getattr(panel, name).load(state[name])
+        panel.last_close = np.array(state["last_close"])
+        panel.age = np.array(state["age"], dtype=np.int64)
+        panel.idle = np.array(state["idle"], dtype=np.int64)
+        panel.late = int(state["late"])
+        panel._pending = {s: (np.array(c), np.array(v)) for s, c, v in state["pending"]}
+        panel._splits = [(str(s), int(t), float(r)) for s, t, r in state["splits"]]
+        return panel
+
+
+def move(values: NDArray[Any], source: Sequence[int], fill: float) -> NDArray[Any]:
+    """Vector reordered as RowWindow.reindex does columns."""
+    order = np.asarray(source, dtype=np.int64)
+    result = np.full(len(order), fill, dtype=values.dtype)
+    known = order >= 0
+    result[known] = values[order[known]]
+    return result
+
+
+def move_square(values: Array, source: Sequence[int]) -> Array:
+    """Matrix (N x N) with rows and columns reordered; zero where a name is new."""
+    order = np.asarray(source, dtype=np.int64)
+    result = np.zeros((len(order), len(order)))
+    known = np.flatnonzero(order >= 0)
+    result[np.ix_(known, known)] = values[np.ix_(order[known], order[known])]
+    return result
+
+
+def session_midnight(session: str) -> int:
+    """Midnight UTC of a session's date, ns."""
+    return (date.fromisoformat(session) - date(1970, 1, 1)).days * DAY

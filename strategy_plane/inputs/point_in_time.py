@@ -1,0 +1,162 @@
+"""What was known when: shares outstanding from filings, rates from macro vintages.
+
+Both books hold what was folded so far and nothing else. Since a barrier folds only records with available_time < t, what they
+answer at a barrier is what the world could know at t (law L3): restated facts and revised vintages replace the older value only
+from their own available_time on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategy_plane.inputs.window import Array
+from triplane.domain.timestamps import DAY
+
+# The cover page's count is as of a date close to the filing; the balance sheet's is as of the period's end.
+SHARES_CONCEPTS = ("dei:EntityCommonStockSharesOutstanding", "us-gaap:CommonStockSharesOutstanding")
+
+# FRED quotes these bills as a discount on 360 days; everything else is taken as a simple yield.
+DISCOUNT_DAYS = {"DTB4WK": 28, "DTB3": 91, "DTB6": 182, "DTB1YR": 364}
+SESSIONS_PER_YEAR = 252
+
+
+class FactBook:
+    """Shares outstanding per name, as known."""
+
+    def __init__(self) -> None:
+        # symbol -> concept rank -> (period end, shares); a later record of the same period replaces an earlier one
+        self._shares: dict[str, dict[int, tuple[int, float]]] = {}
+
+    def fold(self, record: Mapping[str, Any]) -> None:
+        """Take a FactSet. Values that are not finite and positive, not in shares, or dated after they were known, are left out."""
+        best: dict[int, tuple[int, float]] = {}
+        for concept, unit, end, value in zip(
+            record["concepts"], record["units"], record["period_end"], record["values"], strict=True
+        ):
+            if concept not in SHARES_CONCEPTS or unit != "shares" or not np.isfinite(value) or value <= 0:
+                continue
+            if end > record["available_time"]:
+                continue
+            rank = SHARES_CONCEPTS.index(concept)
+            # a filing with several classes of shares repeats concept and date; its dimension is not on the record
+            best[rank] = max(best.get(rank, (0, 0.0)), (int(end), float(value)))
+        known = self._shares.setdefault(record["symbol"], {}) if best else {}
+        for rank, entry in best.items():
+            if rank not in known or entry[0] >= known[rank][0]:
+                known[rank] = entry
+
+    def split(self, symbol: str, time: int, ratio: float) -> None:
+        """Restate counts as of before a split in units after it."""
+        known = self._shares.get(symbol, {})
+        for rank, (end, value) in known.items():
+            if end < time:
+                known[rank] = (end, value * ratio)
+
+    def shares(self, symbols: Sequence[str]) -> tuple[Array, NDArray[np.int64]]:
+        """Newest shares outstanding and their date (ns UTC; 0 and NaN when none), each N."""
+        values = np.full(len(symbols), np.nan)
+        ends = np.zeros(len(symbols), dtype=np.int64)
+        for column, symbol in enumerate(symbols):
+            known = self._shares.get(symbol)
+            if known:
+                rank = max(known, key=lambda r: (known[r][0], -r))
+                ends[column], values[column] = known[rank]
+        return values, ends
+
+    def state(self) -> dict[str, Any]:
+        """For snapshots."""
+        return {
+            s: [[rank, end, value] for rank, (end, value) in sorted(k.items())] for s, k in sorted(self._shares.items())
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> FactBook:
+        """A book that continues from `state()`."""
+        book = cls()
+        book._shares = {s: {int(r): (int(e), float(v)) for r, e, v in rows} for s, rows in state.items()}
+        return book
+
+
+class MacroBook:
+    """Macro series by observation date, newest known vintage of each."""
+
+    def __init__(self) -> None:
+        self._series: dict[str, dict[int, tuple[str, float]]] = {}
+        self._sorted: dict[str, tuple[NDArray[np.int64], Array]] = {}
+
+    def fold(self, record: Mapping[str, Any]) -> None:
+        """Take a MacroVintage; an observation is replaced by one of the same or a later vintage only."""
+        if not record["values"]:
+            return
+        series = self._series.setdefault(record["series"], {})
+        vintage = record["realtime_start"]
+        for time, value in zip(record["observation_time"], record["values"], strict=True):
+            known = series.get(time)
+            if known is None or vintage >= known[0]:
+                series[time] = (vintage, float(value))
+        self._sorted.pop(record["series"], None)
+
+    def observations(self, series: str) -> tuple[NDArray[np.int64], Array]:
+        """Observation times (ns, rising) and values of a series; those the provider left blank are left out."""
+        if series not in self._sorted:
+            known = self._series.get(series, {})
+            times = [time for time in sorted(known) if np.isfinite(known[time][1])]
+            values = [known[time][1] for time in times]
+            self._sorted[series] = (np.array(times, dtype=np.int64), np.array(values, dtype=np.float64))
+        return self._sorted[series]
+
+    def state(self) -> dict[str, Any]:
+        """For snapshots."""
+        return {
+            name: {
+                "time": np.array(list(known), dtype=np.int64),
+                "vintage": [entry[0] for entry in known.values()],
+                "value": np.array([entry[1] for entry in known.values()]),
+            }
+            for name, known in sorted(self._series.items())
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> MacroBook:
+        """A book that continues from `state()`."""
+        book = cls()
+        for name, known in state.items():
+            rows = zip(known["time"].tolist(), known["vintage"], known["value"].tolist(), strict=True)
+            book._series[name] = {time: (vintage, value) for time, vintage, value in rows}
+        return book
+
+
+def session_rate(series: str, percent: Array) -> Array:
+    """Simple return of the T-bill over one session, from the series' printed percent.
+
+    A discount rate d over m days is a bond-equivalent yield of 365 d / (360 - m d) (US Treasury, "Price, Yield and Rate
+    Calculations for a Treasury Bill", part 356 appendix B). One session is 1/252 year.
+    """
+    rate = percent / 100.0
+    days = DISCOUNT_DAYS.get(series)
+    if days is not None:
+        rate = 365.0 * rate / (360.0 - days * rate)
+    return rate / SESSIONS_PER_YEAR
+
+
+def tbill_code(times: NDArray[np.int64], t: int, stale_days: float) -> str:
+    """Why the T-bill cannot be used at t: TBILL_MISSING, TBILL_STALE, or empty when it can."""
+    if len(times) == 0:
+        return "TBILL_MISSING"
+    return "TBILL_STALE" if t - int(times[-1]) > stale_days * DAY else ""
+
+
+def risk_free(book: MacroBook, series: str, session_times: Array) -> Array:
+    """T-bill return per session (T) as known now: the newest observation on or before each session's date.
+
+    Sessions before the first observation take the first one: it is known now, and leaving them out would shorten the window.
+    """
+    times, values = book.observations(series)
+    if len(times) == 0:
+        return np.full(len(session_times), np.nan)
+    index = np.searchsorted(times, session_times.astype(np.int64), side="right") - 1
+    return session_rate(series, values[np.maximum(index, 0)])

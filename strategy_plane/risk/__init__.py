@@ -1,0 +1,1 @@
+"""How much may go wrong: market model, covariance, regime, brakes. Pure."""

@@ -1,0 +1,266 @@
+"""Records in: a Faust application over aiokafka, embedded, that hands each record to one callback.
+
+What Faust would do by itself and does not do here, each for a reason that was measured (reference: streaming, section 3):
+
+- no web server, no leader topic, no topic declaration, no tables, no producer of its own;
+- a fresh group id per incarnation, its offsets set from the snapshot before the worker joins: a new member of an old group waits
+  for the dead member's session to end, up to a minute;
+- read_committed, no offset reset: a position that the log no longer has is an error, never a silent jump;
+- long polls of 50 ms instead of 1,500: aiokafka leaves a partition whose records are not taken yet out of the next poll, and
+  what arrives on it then waits until that poll ends.
+
+Faust may deliver a record twice after a rebalance; the receiver drops what it has by offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from faust.app.base import BootStrategy
+from faust.tables import TableManager
+from faust.transport.drivers import aiokafka as driver
+from yarl import URL
+
+from schemas import catalogue, codec
+from schemas.codec import CodecError
+from strategy_plane.worker.addresses import client_options, servers
+from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
+from triplane.runtime.kafka_in import LogRecord, partition_name
+from triplane.runtime.kafka_out import MAX_MESSAGE_BYTES
+from triplane.runtime.settings import Settings
+
+FETCH_WAIT_MS = 50
+SESSION_TIMEOUT_MS = 30_000
+# Committed offsets only serve a rejoin of this same incarnation; a restart takes its offsets from the snapshot.
+COMMIT_INTERVAL_S = 5.0
+# Records that Faust may hold for us; we take them at once, so this is never reached in practice.
+BUFFER = 65_536
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    enable_web = False
+    enable_kafka_producer = False
+
+
+class _NoTables(TableManager):  # type: ignore[misc]
+    """Faust waits a second for tables to be declared; there are none."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread with a consumer configured here: several of its options have no setting in Faust."""
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        self._assignor = RoundRobinPartitionAssignor
+        return AIOKafkaConsumer(
+            **transport.client_options,
+            group_id=self.app.conf.id,
+            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=1_000,
+            # A step or a regime fit may take its time; liveness is watched by barrier progress, not by poll intervals.
+            max_poll_interval_ms=86_400_000,
+            retry_backoff_ms=50,
+        )
+
+
+class _Consumer(driver.Consumer):  # type: ignore[misc]
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(driver.Transport):  # type: ignore[misc]
+    Consumer = _Consumer
+    client_options: dict[str, Any]
+
+
+class FaustReader:
+    """Delivers the records of `topics` from `offsets` (`topic-partition` -> first offset) to `on_record`, in the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Iterable[str],
+        offsets: Mapping[str, int],
+        generation: str,
+        on_record: Callable[[LogRecord], None],
+    ) -> None:
+        self._settings = settings
+        self._logical = {settings.topic(topic): topic for topic in topics}
+        self._offsets = dict(offsets)
+        self._on_record = on_record
+        self._catalogue = catalogue.load()
+        self._codec = codec.load()
+        self.failure: BaseException | None = None
+        self.group_id = f"{settings.topic_prefix}triplane-strategy-{settings.group}-{generation}"
+        self._app = self._application()
+
+    def _application(self) -> Any:
+        app = faust.App(
+            self.group_id,
+            broker=[URL(f"aiokafka://{server}") for server in servers(self._settings)],
+            autodiscover=False,
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            consumer_auto_offset_reset="none",
+            broker_commit_interval=COMMIT_INTERVAL_S,
+            stream_buffer_maxsize=BUFFER,
+            stream_wait_empty=False,
+            stream_recovery_delay=0.0,
+            TableManager=_NoTables,
+            store="memory://",
+            cache="memory://",
+            datadir=str(self._settings.state_dir / "faust"),
+        )
+        app.BootStrategy = _Boot
+        transport = _Transport([URL(f"aiokafka://{server}") for server in servers(self._settings)], app)
+        transport.client_options = client_options(self._settings, self.group_id)
+        app.transport = transport
+        topic = app.topic(
+            *self._logical, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+
+        async def take(stream: Any) -> None:
+            async for event in stream.events():
+                try:
+                    self._on_record(self.decode(event.message))
+                except Exception as error:  # an agent that raises would be restarted behind our back, the record lost
+                    self.failure = self.failure or error
+
+        app.agent(topic, name="inputs")(take)
+        return app
+
+    def decode(self, message: Any) -> LogRecord:
+        """A consumed message as a LogRecord; undecodable bytes give `value` None and the reason in `error`."""
+        topic = self._logical[message.topic]
+        raw = message.value or b""
+        value: dict[str, Any] | None = None
+        problem = ""
+        try:
+            value = self._codec.decode(self._catalogue[topic].record, raw)
+        except CodecError as error:
+            problem = str(error)
+        headers = message.headers or ()
+        return LogRecord(
+            topic,
+            message.partition,
+            message.offset,
+            message.key,
+            value,
+            problem,
+            raw,
+            dict(headers.items() if isinstance(headers, Mapping) else headers),
+        )
+
+    async def start(self) -> None:
+        """Set the group's offsets, join, and begin to deliver. Raises DaemonExit when Kafka refuses."""
+        await asyncio.to_thread(self._set_offsets)
+        self._app.finalize()
+        await self._app.start()
+
+    def _admin(self) -> AdminClient:
+        return AdminClient(
+            {"bootstrap.servers": self._settings.bootstrap, "log_level": 0, **self._settings.kafka_options}
+        )
+
+    def _set_offsets(self) -> None:
+        positions = []
+        for physical, logical in self._logical.items():
+            for name, offset in self._offsets.items():
+                topic, _, number = name.rpartition("-")
+                if topic == logical:
+                    positions.append(TopicPartition(physical, int(number), offset))
+        client = self._admin()  # held until the answer is there: a collected client drops its requests
+        request = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group_id, positions)])
+        try:
+            for future in request.values():
+                future.result(timeout=15.0)
+        except (KafkaException, TimeoutError) as error:
+            raise DaemonExit(
+                f"offsets of group {self.group_id} could not be set ({error}); is Kafka at {self._settings.bootstrap} healthy?",
+                UNAVAILABLE,
+            ) from None
+
+    def check(self) -> None:
+        """Raise what ended the delivery, if anything did."""
+        if self.failure is not None:
+            raise self.failure
+        if self._app.crashed:
+            raise DaemonExit(f"the Kafka consumer ended ({self._app.crash_reason!r}); it is started again", UNAVAILABLE)
+
+    async def stop(self) -> None:
+        """Leave the group and forget it: the next incarnation has another."""
+        await self._app.stop()
+        await asyncio.to_thread(self._forget_group)
+
+    def _forget_group(self) -> None:
+        client = self._admin()
+        with contextlib.suppress(KafkaException, TimeoutError):
+            for future in client.delete_consumer_groups([self.group_id]).values():
+                future.result(timeout=2.0)
+
+
+class RateLimit(logging.Filter):
+    """Lets at most `burst` records per logger and message text through in `period_s`: an outage wrote 29 MB in 90 s without it."""
+
+    def __init__(self, burst: int = 3, period_s: float = 30.0) -> None:
+        super().__init__()
+        self._burst, self._period_s = burst, period_s
+        self._windows: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        if not record.name.startswith(("aiokafka", "faust", "mode")):
+            return True
+        now = time.monotonic()
+        key = (record.name, str(record.msg))
+        began, seen = self._windows.get(key, (now, 0))
+        if now - began > self._period_s:
+            began, seen = now, 0
+        self._windows[key] = (began, seen + 1)
+        return seen < self._burst
+
+
+def limit_library_logs() -> None:
+    """Rate-limit what aiokafka, Faust and mode write through the handlers of the root logger."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RateLimit())
+
+
+def partitions_of(settings: Settings, topics: Iterable[str], timeout_s: float = 10.0) -> list[str]:
+    """Partitions of logical topics as `topic-partition`; DaemonExit when Kafka is away or a topic is missing."""
+    client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0, **settings.kafka_options})
+    try:
+        known = client.list_topics(timeout=timeout_s).topics
+    except KafkaException as error:
+        raise DaemonExit(
+            f"Kafka at {settings.bootstrap} does not answer ({error.args[0].str()}); start it with `triplane kafka up` or "
+            "correct KAFKA_BOOTSTRAP_SERVERS",
+            UNAVAILABLE,
+        ) from None
+    names = []
+    for topic in topics:
+        found = known.get(settings.topic(topic))
+        if found is None or found.error is not None:
+            raise DaemonExit(f"topic {settings.topic(topic)} does not exist; run `triplane topics create`", UNAVAILABLE)
+        names += [partition_name(topic, number) for number in sorted(found.partitions)]
+    return names

@@ -1,0 +1,469 @@
+"""The barrier loop: reads the log through Faust, writes barriers when they are due, steps the engine, appends its outputs.
+
+One loop, one barrier at a time; the numbered steps of the commit protocol are in recovery.py. Everything that decides *what* is
+computed is pure (sequencer, cut, machine); this module decides only *when*, so a kill at any point changes no output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas import catalogue
+from strategy_plane import quarantine
+from strategy_plane.barriers.cut import Assembler, CutError
+from strategy_plane.barriers.sequencer import MARKET_CALENDAR, Due, SequenceError, Sequencer
+from strategy_plane.engine import Output
+from strategy_plane.machine import Engine, StrategyMachine
+from strategy_plane.risk import regime
+from strategy_plane.worker.addresses import client_options
+from strategy_plane.worker.consumer import FaustReader, partitions_of
+from strategy_plane.worker.publisher import Publisher
+from strategy_plane.worker.recovery import (
+    BARRIER_PARTITION,
+    BARRIERS,
+    SNAPSHOT_EVERY,
+    Position,
+    Recovered,
+    Written,
+    load,
+    save,
+)
+from strategy_plane.worker.telemetry import WorkerMetrics
+from strategy_plane.worker.timing import DecisionTimes
+from strategy_plane.worker.watch import Waiting, Watch
+from triplane.domain import calendars
+from triplane.runtime import numerics
+from triplane.runtime.daemon import Daemon
+from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
+from triplane.runtime.kafka_in import LogRecord, LogUnavailable, Nondeterminism
+from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, DeliveryError
+
+MODELS_PARTITION = "strategy.models-0"
+# A partition that stands still this long below a cut is read by a second consumer: offsets may have gaps.
+PROBE_AFTER_S = 2.0
+
+# Tests stop the process (SIGSTOP) at named steps and kill it there: "step:seq,step:seq", steps barrier-written, first-output,
+# outputs-written. Nothing else reads this.
+STOP_POINTS = "TRIPLANE_TEST_STRATEGY_STOP_AT"
+
+
+class _Stopping(Exception):
+    """The daemon was asked to stop while it waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Adopted:
+    """A barrier read back from the log, first of its seq. `cause` is the gating record's ingest time header, empty if none."""
+
+    record: dict[str, Any]
+    sha: str
+    offset: int
+    cause: bytes
+
+
+class Worker:
+    """One incarnation of the strategy worker."""
+
+    def __init__(self, daemon: Daemon, engine: Engine) -> None:
+        self._daemon = daemon
+        self._settings = daemon.settings
+        self._log = daemon.log
+        self._metrics = WorkerMetrics(daemon.metrics)
+        self._catalogue = catalogue.load()
+        self._inputs = [topic.name for topic in self._catalogue.barrier_inputs()]
+        self._engine = engine
+        self._fingerprint = numerics.fingerprint()
+        self._wake = asyncio.Event()
+        self._adopted: deque[_Adopted] = deque()
+        self._unacknowledged: list[asyncio.Future[int]] = []
+        self._bad: dict[str, tuple[str, bytes]] = {}  # undecodable records: reason and bytes
+        self._own_models_end = 0
+        self._written_seq = 0  # last barrier this incarnation appended
+        self._times = DecisionTimes()
+        self._barrier_position = 0
+        self._position = Position()
+        self._since_snapshot = 0
+        self._held = ""
+        self._opened: list[Callable[[], Awaitable[None]]] = []
+        self._stop_points = {point for point in os.environ.get(STOP_POINTS, "").split(",") if point}
+
+    # Start and end ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until the daemon is told to stop. Raises DaemonExit for what a restart or a person must mend."""
+        watch: asyncio.Future[None] | None = None
+        try:
+            await self._start()
+            watch = asyncio.ensure_future(self._watch.run())
+            # Everything that was on the log at the start is read first; only then may this worker write barriers.
+            await self._arrived(self._goal)
+            self._watch.caught_up = True
+            self._daemon.probe = self._watch.probe
+            while not self._daemon.stop.is_set():
+                if not await self._advance():
+                    await self._sleep()
+        except _Stopping:
+            pass
+        except (Nondeterminism, CutError, SequenceError) as error:
+            await self._hold(error)
+        except LogUnavailable as error:
+            raise DaemonExit(f"{error}", UNAVAILABLE) from None
+        except KafkaError as error:
+            raise DaemonExit(
+                f"Kafka at {self._settings.bootstrap} failed ({error!r}); the worker starts again", UNAVAILABLE
+            ) from None
+        except DeliveryError as error:
+            raise DaemonExit(f"{error}; the worker starts again from its snapshot", UNAVAILABLE) from None
+        finally:
+            self._daemon.probe = None
+            if watch is not None:
+                watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watch
+            await self._end()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        # The calendar's first answer takes more than a second, which the first decision must not pay.
+        calendar = asyncio.ensure_future(asyncio.to_thread(calendars.table, MARKET_CALENDAR))
+        partitions = await asyncio.to_thread(partitions_of, settings, self._inputs)
+        recovered: Recovered = await asyncio.to_thread(load, settings)
+        self._position = recovered.position
+        self._written, ends = await asyncio.to_thread(Written.read, settings, recovered.position.outputs)
+        self._outputs_end = ends
+        gating = [name for name in partitions if self._catalogue[name.rpartition("-")[0]].role == "gating"]
+        self._sequencer = Sequencer(gating)
+        self._machine = StrategyMachine(self._engine, Assembler(partitions, self._catalogue))
+        self._publisher = Publisher(settings)
+        self._opened.append(self._publisher.close)
+        await self._publisher.start()
+        self._asker = AIOKafkaConsumer(
+            **client_options(settings, "triplane-strategy-cut"),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=200,
+        )
+        self._opened.append(self._asker.stop)
+        await self._asker.start()
+        self._physical = {
+            name: TopicPartition(settings.topic(name.rpartition("-")[0]), int(name.rpartition("-")[2]))
+            for name in [*partitions, BARRIER_PARTITION]
+        }
+        begins = await self._offsets(self._asker.beginning_offsets)
+        if recovered.state is not None:
+            self._machine.restore(recovered.state)
+            self._sequencer.resume(self._position.seq, self._position.sha, self._position.t, self._position.session)
+            offsets = self._machine.assembler.resume_offsets() | {BARRIER_PARTITION: self._position.next_offset}
+        else:
+            offsets = begins
+            self._machine.assembler.advance({name: begins[name] for name in partitions})
+        gone = [
+            name for name, offset in offsets.items() if offset < begins[name] and not name.startswith("control.config")
+        ]
+        if gone or (recovered.state is None and begins[BARRIER_PARTITION] > 0):
+            raise DaemonExit(
+                f"{(gone or [BARRIER_PARTITION])[0]} no longer holds the records that the state must be rebuilt from; "
+                "restore them or the snapshot from the archive"
+            )
+        offsets = {name: max(offset, begins[name]) for name, offset in offsets.items()}
+        self._barrier_position = offsets[BARRIER_PARTITION]
+        self._goal = await self._offsets(self._asker.end_offsets)
+        self._watch = Watch(
+            self._daemon, self._metrics, self._sequencer, self._machine.assembler, self._behind, self._waiting
+        )
+        self._metrics.barrier_seq.set(self._position.seq)
+        self._metrics.barrier_time.set(self._position.t / 1e9)
+        self._log.info(
+            "starting", note=recovered.note, seq=self._position.seq, outputs_beyond_snapshot=len(self._written)
+        )
+        self._reader = FaustReader(
+            settings, [*self._inputs, BARRIERS], offsets, f"{time.time_ns():x}-{os.getpid()}", self._on_record
+        )
+        self._opened.append(self._reader.stop)
+        await self._reader.start()
+        await calendar
+        # What has been imported and built so far stays for good: a full collection that walks it takes tens of milliseconds.
+        gc.collect()
+        gc.freeze()
+
+    async def _end(self) -> None:
+        """Drain: acknowledge what was sent, write the snapshot, leave."""
+        with contextlib.suppress(DeliveryError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._acknowledge(), timeout=5.0)
+            if self._position.seq and self._since_snapshot and not self._held:
+                self._snapshot()
+        for close in reversed(self._opened):
+            with contextlib.suppress(asyncio.TimeoutError, KafkaError):
+                await asyncio.wait_for(close(), timeout=3.0)
+
+    async def _hold(self, error: Exception) -> None:
+        """Stop stepping and say so until a person acts: going on would act on what is not reproducible."""
+        self._held = self._watch.held = str(error)
+        self._metrics.nondeterminism.set(1)
+        self._daemon.unhealthy(self._held)
+        self._daemon.ready(False, self._held)
+        self._log.error("held", reason=self._held)
+        await self._daemon.stop.wait()
+
+    # Records in ------------------------------------------------------------------------------------------------------------
+
+    def _on_record(self, record: LogRecord) -> None:
+        self._wake.set()
+        self._metrics.records.labels(record.topic).inc()
+        if record.topic == BARRIERS:
+            self._on_barrier(record)
+            return
+        if not self._machine.arrive(record) and record.topic != "control.config":
+            return
+        if record.value is None:
+            self._metrics.undecodable.labels(record.topic).inc()
+            self._bad[f"{record.partition_name}@{record.offset}"] = (record.error, record.raw)
+            return
+        completed = self._sequencer.observe(record.topic, record.partition, record.offset, record.value)
+        if completed:
+            self._times.begin(completed, record.headers.get(INGEST_TIME, b""), time.perf_counter(), time.time_ns())
+
+    def _on_barrier(self, record: LogRecord) -> None:
+        if record.offset < self._barrier_position:
+            return
+        self._barrier_position = record.offset + 1
+        if record.value is None:
+            self._metrics.undecodable.labels(BARRIERS).inc()
+            self._log.error(
+                "barrier record cannot be decoded and is ignored", offset=record.offset, reason=record.error
+            )
+            return
+        sha = hashlib.sha256(record.body).hexdigest()
+        if not self._sequencer.adopt(record.value, sha):
+            self._metrics.barriers_void.inc()
+            return
+        self._adopted.append(_Adopted(record.value, sha, record.offset, record.headers.get(CAUSE_INGEST_TIME, b"")))
+
+    # The loop --------------------------------------------------------------------------------------------------------------
+
+    async def _sleep(self) -> None:
+        """Wait for the next record, for the end, or for a moment in which the consumer may have died."""
+        self._reader.check()
+        if not self._wake.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), timeout=0.25)
+        self._wake.clear()
+
+    async def _advance(self) -> bool:
+        """Do the one next thing; False when there is nothing to do before another record arrives."""
+        self._fail_early()
+        if self._adopted:
+            barrier = self._adopted[0]
+            await self._arrived(barrier.record["cut"])
+            await self._step(barrier)
+            self._adopted.popleft()
+            return True
+        # The next barrier sees this worker's own last model, so that a run without faults does not depend on timing.
+        if self._written_seq > self._sequencer.seq or self._positions()[MODELS_PARTITION] < self._own_models_end:
+            return False
+        due = self._sequencer.due()
+        return due is not None and await self._write_barrier(due)
+
+    def _positions(self) -> dict[str, int]:
+        """Next offset to be read, per partition, the barrier log included."""
+        return self._machine.assembler.positions() | {BARRIER_PARTITION: self._barrier_position}
+
+    def _fail_early(self) -> None:
+        """Raise the failure of an output that nobody has waited for yet."""
+        for future in [future for future in self._unacknowledged if future.done()]:
+            self._unacknowledged.remove(future)
+            future.result()
+
+    async def _arrived(self, cut: Mapping[str, int]) -> None:
+        """Wait until every record below `cut` has been read. Raises _Stopping when the daemon is to stop first."""
+        stuck_at: dict[str, int] = {}
+        since = time.monotonic()
+        while behind := {name: at for name, at in self._positions().items() if at < cut.get(name, 0)}:
+            if self._daemon.stop.is_set():
+                raise _Stopping
+            if behind != stuck_at:
+                stuck_at, since = behind, time.monotonic()
+            elif time.monotonic() - since > PROBE_AFTER_S:
+                await self._probe(behind, cut)
+                since = time.monotonic()
+            await self._sleep()
+
+    async def _probe(self, positions: Mapping[str, int], cut: Mapping[str, int]) -> None:
+        """Look past gaps: where a second consumer finds nothing below the cut either, there is nothing."""
+        for name, position in positions.items():
+            partition = self._physical[name]
+            try:
+                self._asker.assign([partition])
+                self._asker.seek(partition, position)
+                found = await self._asker.getmany(partition, timeout_ms=1_000)
+                reached = await self._asker.position(partition)
+            except KafkaError as error:
+                self._log.warning("cut cannot be reached yet", partition=name, position=position, reason=repr(error))
+                continue
+            for message in found.get(partition, []):
+                self._on_record(self._reader.decode(message))
+            if reached < cut[name]:
+                continue
+            if name == BARRIER_PARTITION:
+                self._barrier_position = max(self._barrier_position, cut[name])
+            else:
+                self._machine.assembler.advance({name: cut[name]})
+
+    # Barriers out ----------------------------------------------------------------------------------------------------------
+
+    async def _offsets(self, ask: Callable[[list[TopicPartition]], Any]) -> dict[str, int]:
+        answer = await ask(list(self._physical.values()))
+        return {name: int(answer[partition]) for name, partition in self._physical.items()}
+
+    async def _write_barrier(self, due: Due) -> bool:
+        """Step 1 of the protocol, up to the acknowledgement; False when something else must be read first."""
+        if due.kind == "warmup":
+            # History is read in order and nothing trades on it: what has been read is the cut, no round trip needed.
+            cut = self._machine.assembler.positions()
+        else:
+            try:
+                ends = await self._offsets(self._asker.end_offsets)
+            except KafkaError as error:
+                self._log.warning(
+                    "Kafka does not tell the ends of the input partitions; trying again", reason=repr(error)
+                )
+                await asyncio.sleep(0.2)
+                return False
+            if ends.pop(BARRIER_PARTITION) > self._barrier_position:
+                return False  # another worker has written; its barrier is read first
+            cut = ends
+            await self._arrived(cut)
+            if self._adopted or self._sequencer.due() != due:
+                return True  # what arrived has changed the question
+            self._times.mark(due.session, "cut", time.perf_counter())
+        skipped = self._machine.assembler.examine(cut)
+        barrier = self._sequencer.compose(due, cut, skipped, self._fingerprint)
+        cause = self._times.ingest_time(due.session)
+        headers = {CAUSE_INGEST_TIME: cause} if cause else {}
+        acknowledged = await self._publisher.send(BARRIERS, barrier, headers)
+        self._written_seq = barrier["seq"]
+        self._metrics.barriers_written.inc()
+        await acknowledged
+        self._times.mark(due.session, "written", time.perf_counter())
+        await self._stop_point("barrier-written", barrier["seq"])
+        return True
+
+    # A step ----------------------------------------------------------------------------------------------------------------
+
+    async def _step(self, barrier: _Adopted) -> None:
+        """Steps 2 to 5 of the protocol."""
+        record, seq, kind = barrier.record, int(barrier.record["seq"]), str(barrier.record["kind"])
+        began = time.perf_counter()
+        self._times.mark(record["session"], "read_back", time.perf_counter())
+        outputs = [*quarantine.skipped(record, self._bad), *self._machine.step(record, barrier.sha)]
+        for name in record["skipped"]:
+            self._log.error("record skipped", record=name, reason=self._bad.pop(name, ("", b""))[0], barrier=seq)
+        self._metrics.step.labels(kind).observe(time.perf_counter() - began)
+        self._times.mark(record["session"], "stepped", time.perf_counter())
+        headers = {CAUSE_INGEST_TIME: barrier.cause} if barrier.cause else {}
+        await self._append(outputs, headers, seq)
+        if kind == "decision":
+            await self._acknowledge()
+            self._times.mark(record["session"], "appended", time.perf_counter())
+            if barrier.cause:
+                self._metrics.latency.observe((time.time_ns() - int(barrier.cause)) / 1e9)
+        job = self._machine.engine.fit_due()
+        if job is not None:
+            model = await asyncio.to_thread(regime.fit, job)
+            await self._append([Output("strategy.models", model)], headers, seq)
+            await self._acknowledge()
+            self._own_models_end = self._outputs_end.get(MODELS_PARTITION, 0)
+            self._metrics.fits.inc()
+        self._position = Position(seq, barrier.sha, record["t"], record["session"], barrier.offset + 1)
+        self._since_snapshot += 1
+        self._tell(record)
+        if kind == "decision" or self._since_snapshot >= SNAPSHOT_EVERY:
+            await self._acknowledge()
+            await self._stop_point("outputs-written", seq)
+            self._snapshot()
+
+    async def _append(self, outputs: list[Output], headers: Mapping[str, bytes], seq: int) -> None:
+        """Append what the log does not hold yet, in order, without waiting for acknowledgements."""
+        for index, output in enumerate(outputs):
+            if self._written.has(output.topic, output.record):
+                self._metrics.repeated.inc()
+                continue
+            future = await self._publisher.send(output.topic, output.record, headers)
+            self._unacknowledged.append(self._remembering(output.topic, future))
+            self._metrics.outputs.labels(output.topic).inc()
+            if index == 0 and f"first-output:{seq}" in self._stop_points:
+                await self._acknowledge()
+                await self._stop_point("first-output", seq)
+
+    def _remembering(self, topic: str, future: asyncio.Future[int]) -> asyncio.Future[int]:
+        """The same future; once done, the end of the topic that a snapshot will name has moved."""
+
+        def done(finished: asyncio.Future[int]) -> None:
+            if not finished.cancelled() and finished.exception() is None:
+                # The plane's own topics have one partition a group; with more, the start-up check reads a little too much.
+                name = f"{topic}-0"
+                self._outputs_end[name] = max(self._outputs_end.get(name, 0), finished.result() + 1)
+
+        future.add_done_callback(done)
+        return future
+
+    async def _acknowledge(self) -> None:
+        waiting, self._unacknowledged = self._unacknowledged, []
+        if waiting:
+            await asyncio.gather(*waiting)
+
+    def _snapshot(self) -> None:
+        self._position.outputs = dict(self._outputs_end)
+        save(self._settings, self._position, self._machine.state())
+        self._since_snapshot = 0
+
+    async def _stop_point(self, step: str, seq: int) -> None:
+        point = f"{step}:{seq}"
+        if point in self._stop_points:
+            self._stop_points.discard(point)
+            self._log.warning("stopping for a test", point=point)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            await asyncio.sleep(0)
+
+    # Telling ---------------------------------------------------------------------------------------------------------------
+
+    def _tell(self, barrier: Mapping[str, Any]) -> None:
+        self._metrics.barrier_seq.set(barrier["seq"])
+        self._metrics.barrier_time.set(barrier["t"] / 1e9)
+        self._metrics.barriers.labels(barrier["kind"]).inc()
+        if barrier["kind"] == "decision":
+            self._log.info(
+                "stepped",
+                seq=barrier["seq"],
+                session=barrier["session"],
+                missing=list(barrier["missing"]),
+                skipped=list(barrier["skipped"]),
+                milliseconds=self._times.finish(barrier["session"]),
+            )
+
+    async def _behind(self) -> dict[str, int]:
+        """Records not read yet, per partition, asked now."""
+        ends = await self._offsets(self._asker.end_offsets)
+        positions = self._positions()
+        return {name: max(end - positions[name], 0) for name, end in ends.items()}
+
+    def _waiting(self) -> Waiting | None:
+        """The barriers of the log that wait for their step."""
+        if not self._adopted:
+            return None
+        first = self._adopted[0].record
+        return Waiting(len(self._adopted), first["seq"], Due(first["kind"], first["session"], first["t"]))

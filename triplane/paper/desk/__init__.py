@@ -1,0 +1,1 @@
+"""The simulated broker's desk: order states, checks, the account, the journal."""

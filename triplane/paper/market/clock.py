@@ -1,0 +1,222 @@
+"""The market clock: fast while nothing happens, slow around the decision and while an order is open, never ahead of its subscribers.
+
+`Pace` is pure and says, for a market time, how far the next leg goes and how fast. `MarketClock` walks the legs in wall time:
+
+| market time | pace |
+|---|---|
+| nights, weekends, holidays | jumped over, after a short pause at the close |
+| rest of a session, no order open | `idle_speed`, in legs of about 10 ms wall time |
+| REBALANCE - 10 min .. REBALANCE - 1 min | `approach_speed`, 5-second steps, streaming |
+| REBALANCE - 1 min .. REBALANCE + 6 min, and while any order is open | `speed`, 5-second steps, streaming |
+
+A leg ends on the grid of 5-second steps from the open. While streaming no step is skipped: each is awaited, delivery included,
+before the next begins, so a slow or stopped subscriber stops the market. When idle_speed <= speed the whole session streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, Literal
+
+from triplane.domain import calendars
+from triplane.domain.timestamps import MINUTE, SECOND
+from triplane.paper.market.history import CALENDAR
+from triplane.paper.market.path import STEP
+
+STREAM_BEFORE: Final = 10 * MINUTE
+SLOW_BEFORE: Final = MINUTE
+STREAM_AFTER: Final = 6 * MINUTE
+IDLE_LEG_S: Final = 0.01  # wall
+MAX_DEBT_S: Final = 0.005  # a late timer is made up for by at most this, so that `speed` is an upper bound
+Phase = Literal["held", "closed", "idle", "approach", "slow", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """The next piece of market time: until `until` (ns) at `speed` market seconds per wall second, streaming or not."""
+
+    until: int
+    speed: float
+    phase: Phase
+
+    @property
+    def streaming(self) -> bool:
+        """Whether subscribers get its data."""
+        return self.phase in ("approach", "slow")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast market time passes within a session."""
+
+    speed: float = 300.0
+    approach_speed: float = 1500.0
+    idle_speed: float = 100_000.0
+    rebalance: str = "15:30"
+
+    def leg(self, now: int, opens: int, closes: int, decision: int, open_orders: bool) -> Leg:
+        """The leg from `now` (opens <= now < closes)."""
+        begin, slow, end = decision - STREAM_BEFORE, decision - SLOW_BEFORE, decision + STREAM_AFTER
+        step = min(now + STEP, closes)
+        if open_orders or slow <= now < end or self.idle_speed <= self.speed:
+            return Leg(step, self.speed, "slow")
+        if begin <= now < slow:
+            return Leg(step, self.approach_speed, "approach")
+        steps = max(int(self.idle_speed * IDLE_LEG_S * SECOND) // STEP, 1)
+        stop = begin if now < begin else closes
+        # A leg ends on the grid of the session's steps, whatever REBALANCE is.
+        grid = opens + -(-(stop - opens) // STEP) * STEP
+        return Leg(min(now + steps * STEP, grid, closes), self.idle_speed, "idle")
+
+
+class MarketClock:
+    """Drives the market through its sessions. All times are ns UTC of market time unless they say wall."""
+
+    def __init__(
+        self,
+        days: Sequence[date],
+        pace: Pace,
+        *,
+        on_open: Callable[[date], Awaitable[None]],
+        on_leg: Callable[[int, bool], Awaitable[None]],
+        on_close: Callable[[], Awaitable[None]],
+        open_orders: Callable[[], bool],
+        session_pause: float = 0.05,
+    ) -> None:
+        """`on_leg(until, streaming)` must bring the market to `until`; the clock waits for it. session_pause: wall s at each close."""
+        self.days = list(days)
+        self.pace = pace
+        self._on_open, self._on_leg, self._on_close = on_open, on_leg, on_close
+        self._open_orders = open_orders
+        self._session_pause = session_pause
+        self.index = -1  # session under way or, while closed, the last one
+        self.in_session = False
+        self.now = calendars.session_open(CALENDAR, self.days[0]) - 30 * MINUTE
+        self.phase: Phase = "held"
+        self.current_speed = 0.0
+        self._running = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._leg_began: tuple[float, Leg] | None = None
+
+    @property
+    def day(self) -> date | None:
+        """The session under way or, while closed, the last one; None before the first."""
+        return self.days[self.index] if self.index >= 0 else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last session is over."""
+        return not self.in_session and self.index == len(self.days) - 1
+
+    @property
+    def running(self) -> bool:
+        """Whether market time passes."""
+        return self._running.is_set() and not self.finished
+
+    @property
+    def streaming(self) -> bool:
+        """Whether subscribers get data now."""
+        return self.phase in ("approach", "slow")
+
+    def start(self) -> None:
+        """Let market time pass."""
+        self._running.set()
+
+    def pause(self) -> None:
+        """Stop market time at the end of the leg under way."""
+        self._running.clear()
+        if not self.finished:
+            self.phase = "held"
+        self.current_speed = 0.0
+
+    def reading(self) -> int:
+        """Market time now, between legs as well; never past the leg under way."""
+        if self._leg_began is None:
+            return self.now
+        began, leg = self._leg_began
+        elapsed = int((time.monotonic() - began) * leg.speed * SECOND)
+        return min(self.now + elapsed, max(leg.until - 1, self.now))
+
+    def resume_at(self, index: int, now: int) -> None:
+        """Continue an earlier run: inside session `index` when `now` is within it, else after it."""
+        self.index, self.now = index, now
+        self.in_session = self._opens() <= now < self._closes()
+
+    async def run(self) -> None:
+        """Walk all sessions; returns when the last is over."""
+        due = time.monotonic()
+        while not self.finished:
+            await self._running.wait()
+            if not self.in_session:
+                await asyncio.sleep(self._session_pause if self.index >= 0 else 0)
+                async with self._lock:
+                    if self._running.is_set() and not self.in_session and not self.finished:
+                        await self._next_session()
+                due = time.monotonic()
+                continue
+            leg = self._next_leg()
+            self.phase, self.current_speed = leg.phase, leg.speed
+            due = max(due, time.monotonic() - MAX_DEBT_S)
+            self._leg_began = (due, leg)
+            due += (leg.until - self.now) / SECOND / leg.speed
+            wait = due - time.monotonic()
+            await asyncio.sleep(max(wait, 0.0))
+            self._leg_began = None
+            async with self._lock:
+                # While it slept, an order may have come (a shorter leg is due) or somebody moved or stopped the clock.
+                if self._running.is_set() and self.in_session and leg.until > self.now:
+                    slower = self._next_leg()
+                    await self._walk(slower if slower.until < leg.until else leg)
+        self.phase, self.current_speed = "finished", 0.0
+
+    async def advance_to(self, target: int) -> None:
+        """Bring market time to `target` (or the end of the last session) as fast as it goes, delivering as usual."""
+        async with self._lock:
+            while self.now < target and not self.finished:
+                if not self.in_session:
+                    following = calendars.session_open(CALENDAR, self.days[self.index + 1])
+                    if following > target:
+                        break
+                    await self._next_session()
+                    continue
+                leg = self._next_leg()
+                await self._walk(
+                    Leg(min(leg.until, self._floor(target)), leg.speed, leg.phase) if leg.until > target else leg
+                )
+                if self.in_session and self._floor(target) <= self.now:
+                    break
+            if self.finished:
+                self.phase, self.current_speed = "finished", 0.0
+
+    async def _walk(self, leg: Leg) -> None:
+        if leg.until > self.now:
+            await self._on_leg(leg.until, leg.streaming)
+            self.now = leg.until
+        if self.now >= self._closes():
+            self.in_session = False
+            self.phase = "closed"
+            await self._on_close()
+
+    async def _next_session(self) -> None:
+        self.index += 1
+        self.now = self._opens()
+        self.in_session = True
+        await self._on_open(self.days[self.index])
+
+    def _next_leg(self) -> Leg:
+        day = self.days[self.index]
+        decision = calendars.decision_time(CALENDAR, day, self.pace.rebalance)
+        return self.pace.leg(self.now, self._opens(), self._closes(), decision, self._open_orders())
+
+    def _floor(self, ns: int) -> int:
+        return self._opens() + (ns - self._opens()) // STEP * STEP
+
+    def _opens(self) -> int:
+        return calendars.session_open(CALENDAR, self.days[self.index])
+
+    def _closes(self) -> int:
+        return calendars.session_close(CALENDAR, self.days[self.index])

@@ -1,0 +1,1 @@
+"""The TWS wire protocol as the paper gateway speaks it: frames, messages, requests, contracts."""

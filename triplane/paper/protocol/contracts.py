@@ -1,0 +1,153 @@
+"""Contracts as the gateway knows them: the rows of assets.csv, their ids, details, hours and price rules."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from triplane.domain import calendars
+from triplane.domain.assets import Asset
+from triplane.domain.timestamps import NEW_YORK, at, to_datetime
+from triplane.paper.protocol.requests import ContractQuery
+from triplane.paper.protocol.wire import frame
+
+# Real gateways say US/Eastern, which newer systems have only in tzdata-legacy: clients then drop executions.
+ZONE: Final = "America/New_York"
+ORDER_TYPES: Final = "LMT,MKT,ADAPT"
+# Rule 26 is IB's for US stocks: sub-penny under a dollar. Others get a rule of their one tick.
+STOCK_RULE: Final = 26
+_OTHER_RULE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One contract. `values` are its fields by their wire names; `priced` says whether the simulated market quotes it."""
+
+    asset: Asset
+    con_id: int
+    rule_id: int
+    priced: bool
+    values: Mapping[str, str]
+
+    @property
+    def symbol(self) -> str:
+        """Triplane's symbol."""
+        return self.asset.symbol
+
+
+class Contracts:
+    """All contracts, found by id or by description."""
+
+    def __init__(self, assets: Iterable[Asset], priced: Iterable[str]) -> None:
+        """`priced` are the symbols with real closes; only equities and ETFs among them are quoted."""
+        quoted = frozenset(priced)
+        self.all: tuple[Contract, ...] = tuple(
+            _contract(asset, i, asset.sec_type == "STK" and asset.symbol in quoted) for i, asset in enumerate(assets)
+        )
+        self._by_id = {contract.con_id: contract for contract in self.all}
+        self.by_symbol = {contract.symbol: contract for contract in self.all}
+        self.priced = tuple(contract for contract in self.all if contract.priced)
+
+    def find(self, query: ContractQuery) -> Contract | None:
+        """The contract that a request names: by id when it has one, else by what it gives of the description."""
+        if query.con_id:
+            return self._by_id.get(query.con_id)
+        return next((contract for contract in self.all if _matches(contract, query)), None)
+
+    def by_isin(self, isin: str) -> Contract | None:
+        """The contract with this ISIN."""
+        return next((contract for contract in self.all if isin and contract.asset.isin == isin), None)
+
+    def like(self, pattern: str) -> list[Contract]:
+        """Contracts whose symbol begins with `pattern` or whose name holds it."""
+        wanted = pattern.upper()
+        return [c for c in self.all if wanted and (c.symbol.startswith(wanted) or wanted in c.asset.name.upper())]
+
+    def rule(self, rule_id: int) -> list[tuple[float, float]] | None:
+        """Price increments of a market rule as (from price, increment), or None when there is no such rule."""
+        if rule_id == STOCK_RULE:
+            return [(0.0, 0.0001), (1.0, 0.01)]
+        found = next((contract for contract in self.all if contract.rule_id == rule_id), None)
+        return [(0.0, found.asset.min_tick)] if found else None
+
+
+def con_id_of(asset: Asset) -> int:
+    """The asset's contract id; one that is not resolved gets a positive one that depends on its symbol only."""
+    return asset.con_id or (zlib.crc32(asset.symbol.encode()) & 0x3FFFFFFF) + 1
+
+
+def contract_details(req_id: int, contract: Contract, today: date) -> bytes:
+    """The contractData message; hours cover `today` and the five days after it."""
+    asset, values = contract.asset, contract.values
+    hours = trading_hours(asset.calendar, today)
+    exchanges = [asset.exchange] + ([asset.primary_exchange] if asset.primary_exchange else [])
+    identifiers = [("ISIN", asset.isin)] if asset.isin else []
+    return frame(
+        "10", req_id, values["symbol"], values["secType"], asset.expiry, "0", "", asset.exchange, asset.currency, values["localSymbol"],
+        values["tradingClass"], values["tradingClass"], contract.con_id, asset.min_tick, values["multiplier"], ORDER_TYPES,
+        ",".join(exchanges), 1, 0, asset.name, asset.primary_exchange, asset.expiry[:6], asset.sector, "", "",
+        calendars.kind_of(asset.calendar).zone, hours, hours, "", 0, len(identifiers),
+        *(part for pair in identifiers for part in pair), 1, "", "", ",".join([str(contract.rule_id)] * len(exchanges)), asset.expiry,
+        "COMMON" if asset.asset_class == "Equity" else asset.asset_class.upper(), asset.min_order, asset.lot_size, asset.lot_size,
+    )  # fmt: skip
+
+
+def trading_hours(calendar: str, today: date) -> str:
+    """IB's hours: `YYYYMMDD:HHMM-YYYYMMDD:HHMM` or `YYYYMMDD:CLOSED` for each of six days, in the calendar's zone."""
+    zone = ZoneInfo(calendars.kind_of(calendar).zone)
+    parts = []
+    for day in (today + timedelta(days=i) for i in range(6)):
+        if calendars.is_session(calendar, day):
+            bounds = (calendars.session_open(calendar, day), calendars.session_close(calendar, day))
+            parts.append("-".join(to_datetime(ns, zone).strftime("%Y%m%d:%H%M") for ns in bounds))
+        else:
+            parts.append(f"{day:%Y%m%d}:CLOSED")
+    return ";".join(parts)
+
+
+def ib_time(ns: int) -> str:
+    """`YYYYMMDD HH:MM:SS America/New_York`."""
+    return f"{to_datetime(ns, NEW_YORK):%Y%m%d %H:%M:%S} {ZONE}"
+
+
+def midnight_before(ns: int) -> int:
+    """The last midnight in New York, ns UTC."""
+    return at(to_datetime(ns, NEW_YORK).date(), to_datetime(0).time().replace(tzinfo=None))
+
+
+def _matches(contract: Contract, query: ContractQuery) -> bool:
+    asset, values = contract.asset, contract.values
+    given = (
+        (query.symbol, values["symbol"]),
+        (query.local_symbol, values["localSymbol"]),
+        (query.sec_type, values["secType"]),
+        (query.currency, values["currency"]),
+    )
+    if not (query.symbol or query.local_symbol) or any(wanted and wanted != has for wanted, has in given):
+        return False
+    exchanges = {asset.exchange, asset.primary_exchange, ""} | ({"SMART"} if asset.sec_type == "STK" else set())
+    return query.exchange in exchanges and asset.expiry.startswith(query.expiry)
+
+
+def _contract(asset: Asset, index: int, priced: bool) -> Contract:
+    stock = asset.sec_type == "STK"
+    con_id = con_id_of(asset)
+    values = {
+        "conId": str(con_id),
+        "symbol": asset.broker_symbol,
+        "secType": asset.sec_type,
+        "lastTradeDateOrContractMonth": asset.expiry,
+        "strike": "0",
+        "right": "",
+        "multiplier": "" if asset.multiplier == 1 else f"{asset.multiplier:g}",
+        "exchange": asset.exchange,
+        "primaryExchange": asset.primary_exchange,
+        "currency": asset.currency,
+        "localSymbol": asset.local_symbol or asset.broker_symbol,
+        "tradingClass": asset.trading_class or asset.broker_symbol,
+    }
+    return Contract(asset, con_id, STOCK_RULE if stock else _OTHER_RULE + index, priced, values)

@@ -1,0 +1,1 @@
+"""The gateway process: sockets, subscriptions, answers, reports, faults."""
