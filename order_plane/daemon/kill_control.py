@@ -28,6 +28,11 @@ class KillControl:
         self.journal: Journal | None = None
         self.dispatcher: Dispatcher | None = None
 
+    @property
+    def tripped(self) -> bool:
+        """Whether no order may leave, by the latch or by the engine's level."""
+        return self._latch.tripped or (self.dispatcher is not None and self.dispatcher.engine.s.kill.level == "stopped")
+
     # -- the file --------------------------------------------------------------------------------------------------------------
     async def watch_file(self) -> None:
         """Look for the file until cancelled."""
@@ -127,7 +132,7 @@ class KillControl:
             }
         kill = self.dispatcher.engine.s.kill
         return {
-            "tripped": self._latch.tripped or kill.level == "stopped",
+            "tripped": self.tripped,
             "level": kill.level,
             "reason": kill.reason,
             "scope": kill.scope,

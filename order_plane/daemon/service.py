@@ -71,6 +71,8 @@ class OrderService:
         self._journal: Journal | None = None
         self._publisher: Publisher | None = None
         self._dispatcher: Dispatcher | None = None
+        # Asked at each scrape: nobody shall read "not tripped" after a kill was confirmed.
+        self._metrics.killed.set_function(lambda: self._kill.tripped)
         kill_http.add_routes(daemon.routes, self._kill)
 
     # -- life ------------------------------------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ class OrderService:
         """Why no order may leave at this moment, or the empty text. Asked right before the socket."""
         self._beat()
         self._kill.look()
-        if self._latch.tripped or (self._dispatcher is not None and self._dispatcher.engine.s.kill.level == "stopped"):
+        if self._kill.tripped:
             return "the kill switch is tripped"
         if self._settings.mode == "shadow":
             return "shadow mode sends nothing"
@@ -364,7 +366,6 @@ class OrderService:
         while True:
             metrics.connected.set(self._link.session.is_connected)
             metrics.round_trip.set(self._link.round_trip)
-            metrics.killed.set(self._latch.tripped)
             if self._journal is not None:
                 metrics.journalled.set(self._journal.pending)
             if self._publisher is not None:
@@ -375,7 +376,6 @@ class OrderService:
             if self._dispatcher is not None:
                 engine = self._dispatcher.engine
                 orders = engine.s.book.all_live()
-                metrics.killed.set(self._latch.tripped or engine.s.kill.level == "stopped")
                 metrics.open_orders.set(len(orders))
                 metrics.unknown_orders.set(sum(1 for order in orders if order.state is State.UNKNOWN))
                 metrics.reconciled.set(engine.s.reconciling.passed)

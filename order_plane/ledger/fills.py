@@ -114,7 +114,8 @@ def parent_fill(
         "half_spread": parent.half_spread,
         "sigma_daily": parent.sigma_daily,
         "adv": parent.adv,
-        "target_quantity": parent.needed,
+        # What superseded orders left unfilled comes on top of what was needed when the parent was opened.
+        "target_quantity": max(parent.needed, quantity),
         "final_mid": values["final_mid"],
         "volume": values["volume"],
         "started": parent.started,

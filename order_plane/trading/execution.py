@@ -170,13 +170,8 @@ def closing_reason(
         return Code.PARENT_EXPIRED
     if any(state.book.orders[ref].state is State.REJECTED for ref in parent.orders if ref in state.book.orders):
         return Code.REJECTED  # what the broker refuses once, it refuses again; the next barrier decides
-    if live_of(state, parent):
-        return ""
+    if state.book.live_orders(parent.symbol):
+        return ""  # its own, or an older parent's on their way out: they may still change what is needed
     side = side_of(state, parent)
     rest = remaining(state, parent.symbol, parent.target, side) if side else 0.0
-    opposite = state.book.open_side(parent.symbol, -side) if side else 0.0
-    if opposite <= EPSILON and round_quantity(max(rest, 0.0), asset.lot_size) < asset.min_order:
-        if not side and state.book.live_orders(parent.symbol):
-            return ""  # an older parent's orders may still change what is needed
-        return Code.DONE
-    return ""
+    return Code.DONE if round_quantity(max(rest, 0.0), asset.lot_size) < asset.min_order else ""

@@ -119,6 +119,29 @@ def test_a_fill_that_crosses_the_superseding_is_counted():
     assert desk.sent[-1].fields["quantity"] == 200.0
 
 
+def test_what_a_superseded_order_leaves_unfilled_is_sent_by_its_successor():
+    desk = Desk(auto=False).open()
+    for report in desk.broker.snapshot():
+        desk.report(report)
+    desk.quotes()
+    desk.intents(1, {"AAPL": 300.0})
+    older = desk.broker.place(desk.sent[0].fields)
+    desk.report(desk.broker.opened(older))
+    desk.intents(2, {"AAPL": 500.0})
+    newer = desk.broker.place(desk.sent[1].fields)
+    assert desk.sent[1].fields["quantity"] == 200.0  # the other 300 may still fill
+    desk.report(desk.broker.opened(newer))
+    desk.report(desk.broker.fill(newer, 200.0))
+    desk.report(desk.broker.status(newer))
+    assert (
+        desk.events("parent_closing")[-1]["intent_id"].split("/")[1] == "1"
+    )  # the second waits for the first one's order
+    for report in desk.broker.cancel(older):
+        desk.report(report)
+    assert desk.sent[2].fields["quantity"] == 300.0
+    assert desk.sent[2].fields["seq"] == 2
+
+
 def test_expired_held_and_hold_slices_are_decided():
     desk = Desk().open()
     desk.intents(1, {"AAPL": 500.0}, valid_until=desk.now - 1)
