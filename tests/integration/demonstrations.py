@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -19,6 +21,9 @@ import psutil
 from tests.cli.command import LINE, ROOT, Ran, environment, triplane
 
 MARK = "TRIPLANE_TEST_MARK"
+PLANES = ("data", "strategy", "order", "control")
+SHORT_HISTORY = 1.5
+"""Years of history that are just enough for every signal: warm-up is most of a short run."""
 T = TypeVar("T")
 
 
@@ -50,19 +55,33 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
+def _edited(folder: Path, years: float) -> Path:
+    """A folder with targets.yaml and assets.csv as a user would have them, BACKFILL_YEARS changed."""
+    folder.mkdir()
+    shutil.copy(ROOT / "assets.csv", folder)
+    text, count = re.subn(
+        r"(?m)^(\s*BACKFILL_YEARS:\s*)[0-9.]+", rf"\g<1>{years}", (ROOT / "targets.yaml").read_text(encoding="utf-8")
+    )
+    assert count == 1
+    (folder / "targets.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
 class Demo:
     """`triplane demo` with its output in files. Use as a context manager; whatever of it still runs at the end is killed."""
 
-    def __init__(self, base: Path, *arguments: str) -> None:
+    def __init__(self, base: Path, *arguments: str, years: float = 0.0) -> None:
+        """`years` of history instead of those of targets.yaml; 0 leaves them."""
         self.base = base
         self.directory = base / "demo"
         self.mark = uuid.uuid4().hex
         base.mkdir(parents=True, exist_ok=True)
+        folder = _edited(base / "files", years) if years else ROOT
         self._out, self._err = base / "out", base / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [*LINE, "demo", "--directory", str(self.directory), *arguments],
-                cwd=ROOT,
+                cwd=folder,
                 env=environment(**{MARK: self.mark}),
                 stdout=out,
                 stderr=err,

@@ -1,27 +1,18 @@
-"""The whole system in one run each: undisturbed, under kills and stops, and ended by Ctrl-C."""
+"""The whole system in one undisturbed run, and every verb that a user lives with afterwards."""
 
 from __future__ import annotations
 
-import os
-import random
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.cli.command import ROOT
-from tests.integration.demonstrations import Demo, eventually, marked, wait
+from tests.integration.demonstrations import PLANES, Demo, eventually, marked
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 SESSIONS = 4
-PLANES = ("data", "strategy", "order", "control")
-KILLED = (*PLANES, "gateway")
 
 
 def assert_accounted(outcome: dict[str, Any], sessions: int) -> None:
@@ -137,80 +128,3 @@ def test_ctrl_c_ends_a_kept_run_well(kept: Demo) -> None:
     after = kept.verb("status")
     assert "no Kafka is known here" in after.out
     assert "Traceback" not in kept.out + kept.err + after.err
-
-
-# Under kills and stops ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.chaos
-def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, counts: Callable[[int, int], int]) -> None:
-    """Each plane and the gateway are SIGKILLed while the market trades, one is stopped and continued; the run ends whole and replays equal."""
-    rounds = counts(1, 3)
-    sessions = counts(8, 24)
-    order = [plane for _ in range(rounds) for plane in random.Random(seed).sample(KILLED, len(KILLED))]
-    standing = random.Random(seed + 1).choice(("data", "strategy", "order"))
-    # A third of the usual pace, so that the market still trades when a killed plane is back.
-    with Demo(tmp_path, "--json", "--sessions", str(sessions), "--speed", "100") as demo:
-        demo.until(lambda: demo.gateway().get("sessions_done", 0) >= 1, 240, "the first session's end")
-        for plane in order:
-            pid = demo.another(plane)
-            assert not demo.gateway().get("finished"), f"the market ended before every plane was killed: {demo.err}"
-            os.kill(pid, signal.SIGKILL)
-            demo.another(plane, than=pid)
-        pid = demo.another(standing)
-        os.kill(pid, signal.SIGSTOP)
-        wait(counts(5, 60))
-        os.kill(pid, signal.SIGCONT)
-        outcome = demo.outcome(300)
-        code = demo.end()
-        words = demo.words()
-    assert outcome["problems"] == [], words
-    assert outcome["verdict"].startswith("identical "), words
-    assert code == 0
-    restarts = {plane: demo.err.count(f"{plane}: restarting {plane} was ended by SIGKILL") for plane in KILLED}
-    assert restarts == dict.fromkeys(KILLED, rounds), demo.err
-    # A session that passes as a whole while nobody observes it is not decided; every other one is.
-    assert sessions - rounds <= outcome["decision_barriers"] <= sessions
-    assert outcome["fills"] > 0
-    assert "Traceback" not in words
-
-
-# Ctrl-C -------------------------------------------------------------------------------------------------------------------
-
-
-def moments(demo: Demo) -> dict[str, Callable[[], object]]:
-    """Moments of a run that can be awaited."""
-    return {
-        "kafka": lambda: demo.processes().get("kafka", {}).get("pid"),
-        "planes": lambda: demo.processes().get("order", {}).get("pid"),
-        "trading": lambda: demo.gateway().get("sessions_done", 0) >= 1,
-    }
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("moment", ["kafka", "planes", "trading"])
-def test_ctrl_c_ends_everything_that_was_started_and_only_that(tmp_path: Path, moment: str) -> None:
-    bystander = subprocess.Popen(
-        [sys.executable, "-m", "triplane.paper.providers", "--port", "0"], cwd=ROOT, stdout=subprocess.DEVNULL
-    )
-    try:
-        with Demo(tmp_path, "--plain", "--sessions", "3") as demo:
-            demo.until(moments(demo)[moment], 240, moment)
-            started = marked(demo.mark)
-            groups = {os.getpgid(process.pid) for process in started} - {demo.process.pid}
-            assert groups, "nothing had been started"
-            demo.interrupt()
-            code = demo.end(60)
-            eventually(lambda: not marked(demo.mark), 5, "every process is gone")
-            for group in groups:
-                with pytest.raises(ProcessLookupError):
-                    os.killpg(group, 0)
-            assert code == 130
-            assert demo.err.strip().splitlines()[-1] == "stopped"
-            assert "Traceback" not in demo.out + demo.err
-            assert not (demo.directory / "supervisor.json").exists()
-        assert psutil.Process(bystander.pid).status() != psutil.STATUS_ZOMBIE
-        assert bystander.poll() is None
-    finally:
-        bystander.kill()
-        bystander.wait()

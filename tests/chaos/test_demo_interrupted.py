@@ -1,0 +1,54 @@
+"""Ctrl-C at any point of a demonstration stops every process that it started, and only those."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.command import ROOT
+from tests.integration.demonstrations import SHORT_HISTORY, Demo, eventually, marked
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(420)]
+
+
+def moments(demo: Demo) -> dict[str, Callable[[], object]]:
+    """Moments of a run that can be awaited."""
+    return {
+        "kafka": lambda: demo.processes().get("kafka", {}).get("pid"),
+        "planes": lambda: demo.processes().get("order", {}).get("pid"),
+        "trading": lambda: demo.gateway().get("sessions_done", 0) >= 1,
+    }
+
+
+@pytest.mark.parametrize("moment", ["kafka", "planes", "trading"])
+def test_ctrl_c_ends_everything_that_was_started_and_only_that(tmp_path: Path, moment: str) -> None:
+    bystander = subprocess.Popen(
+        [sys.executable, "-m", "triplane.paper.providers", "--port", "0"], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    try:
+        with Demo(tmp_path, "--plain", "--sessions", "3", years=SHORT_HISTORY) as demo:
+            demo.until(moments(demo)[moment], 240, moment)
+            started = marked(demo.mark)
+            groups = {os.getpgid(process.pid) for process in started} - {demo.process.pid}
+            assert groups, "nothing had been started"
+            demo.interrupt()
+            code = demo.end(60)
+            eventually(lambda: not marked(demo.mark), 5, "every process is gone")
+            for group in groups:
+                with pytest.raises(ProcessLookupError):
+                    os.killpg(group, 0)
+            assert code == 130
+            assert demo.err.strip().splitlines()[-1] == "stopped"
+            assert "Traceback" not in demo.out + demo.err
+            assert not (demo.directory / "supervisor.json").exists()
+        assert psutil.Process(bystander.pid).status() != psutil.STATUS_ZOMBIE
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
