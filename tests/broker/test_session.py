@@ -121,7 +121,8 @@ async def test_notices_move_the_link_state(gateway: GatewayProcess) -> None:
         await recorder.until(partial(recorder.of, "error", code=code))
         assert session.link.up is up, code
     assert session.link.data_lost
-    assert heard == [1100, 1102, 2110, 1101]
+    # What the gateway says of its data farms after a connect may still come in between.
+    assert [code for code in heard if code not in (2104, 2106, 2158)] == [1100, 1102, 2110, 1101]
     assert all(report["order_id"] == 0 for report in recorder.of("error"))
     await session.close()
 

@@ -32,7 +32,7 @@ def test_closes_are_the_packaged_ones() -> None:
 
 
 def test_reading_closes_needs_neither_network_nor_skfolio() -> None:
-    code = "import socket, sys; socket.socket = None; from triplane.paper.prices import load_closes; load_closes(); print('skfolio' in sys.modules)"
+    code = "import socket, sys; socket.socket = None; from triplane.paper.market.prices import load_closes; load_closes(); print('skfolio' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -73,7 +73,7 @@ def test_a_message_of_eight_megabytes_passes(settings: Settings) -> None:
     limit = catalogue.load()["data.bars"].max_message_bytes
     for size in (limit - 1024, limit + 1024):
         producer.produce(f"{settings.topic_prefix}data.bars", bytes(size), key=b"main", on_delivery=report)
-    assert producer.flush(30) == 0
+        assert producer.flush(30) == 0
     assert errors == ["", "MSG_SIZE_TOO_LARGE"]
 
 

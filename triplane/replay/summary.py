@@ -140,7 +140,7 @@ def summarise(recording: Recording) -> Summary:
     """The summary of a recording."""
     barriers = values(recording.records["strategy.barriers"])
     decisions = [b for b in barriers if b["kind"] == "decision"]
-    decided = {b["session"] for b in decisions}
+    decided = {b["session"] for b in decisions if b["session"]}
     intents = values(recording.records["strategy.intents"])
     events = values(recording.records["order.events"])
     fills = values(recording.records["order.fills"])
