@@ -7,6 +7,7 @@ from their own available_time on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ class MacroBook:
         """Observation times (ns, rising) and values of a series; those the provider left blank are left out."""
         if series not in self._sorted:
             known = self._series.get(series, {})
-            times = [time for time in sorted(known) if np.isfinite(known[time][1])]
+            times = [time for time in sorted(known) if math.isfinite(known[time][1])]
             values = [known[time][1] for time in times]
             self._sorted[series] = (np.array(times, dtype=np.int64), np.array(values, dtype=np.float64))
         return self._sorted[series]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import hashlib
 import os
 import signal
@@ -45,7 +44,7 @@ from strategy_plane.worker.telemetry import WorkerMetrics
 from strategy_plane.worker.timing import DecisionTimes
 from strategy_plane.worker.watch import Waiting, Watch
 from triplane.domain import calendars
-from triplane.runtime import numerics
+from triplane.runtime import garbage, numerics
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, Nondeterminism
@@ -196,9 +195,6 @@ class Worker:
         self._opened.append(self._reader.stop)
         await self._reader.start()
         await calendar
-        # What has been imported and built so far stays for good: a full collection that walks it takes tens of milliseconds.
-        gc.collect()
-        gc.freeze()
 
     async def _end(self) -> None:
         """Drain: acknowledge what was sent, write the snapshot, leave."""
@@ -395,6 +391,7 @@ class Worker:
             await self._acknowledge()
             await self._stop_point("outputs-written", seq)
             self._snapshot()
+            garbage.settle()  # the next decision is as far away as it ever is
 
     async def _append(self, outputs: list[Output], headers: Mapping[str, bytes], seq: int) -> None:
         """Append what the log does not hold yet, in order, without waiting for acknowledgements."""

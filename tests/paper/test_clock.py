@@ -35,9 +35,10 @@ def leg(clock: str, *, orders: bool = False, pace: Pace | None = None, day: date
         ("15:20", False, ("15:20:05", 1500.0, "approach")),
         ("15:28:55", False, ("15:29:00", 1500.0, "approach")),
         ("15:29", False, ("15:29:05", 300.0, "slow")),
-        ("15:30", False, ("15:30:05", 25.0, "slow")),
-        ("15:30", True, ("15:30:05", 25.0, "slow")),
+        ("15:30", False, ("15:30:05", 50.0, "slow")),
+        ("15:30", True, ("15:30:05", 50.0, "slow")),
         ("15:30:05", False, ("15:30:10", 300.0, "slow")),
+        ("15:29:55", False, ("15:30:00", 50.0, "slow")),
         ("15:35:55", False, ("15:36:00", 300.0, "slow")),
         ("15:36", False, ("15:52:40", 100_000.0, "idle")),
         ("15:50", False, ("16:00:00", 100_000.0, "idle")),
@@ -53,7 +54,7 @@ def test_pace(clock: str, orders: bool, expected: tuple[str, float, str]) -> Non
 def test_pace_on_an_early_close_and_off_the_grid() -> None:
     early = date(2018, 7, 3)
     assert leg("12:20", day=early) == ("12:20:05", 1500.0, "approach")
-    assert leg("12:30", day=early) == ("12:30:05", 300.0, "slow")
+    assert leg("12:30:05", day=early) == ("12:30:10", 300.0, "slow")
     odd = Pace(rebalance="15:31")
     assert leg("15:10", pace=odd) == ("15:21:00", 100_000.0, "idle")
 

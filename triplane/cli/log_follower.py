@@ -5,6 +5,9 @@ Only the first record per identity counts: a plane that was killed writes some a
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -32,6 +35,9 @@ class LogFollower:
         self._thread.start()
 
     def _follow(self) -> None:
+        if sys.platform == "linux":  # where a thread has a priority of its own: watching must not slow what is watched
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         try:
             reader = TopicReader(self._settings, list(catalogue.load()))
         except LogUnavailable as error:

@@ -22,7 +22,7 @@ from aiohttp import web
 from filelock import FileLock, Timeout
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from triplane.runtime import exit_codes
+from triplane.runtime import exit_codes, garbage
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
 from triplane.runtime.telemetry import Metrics, configure_logging
@@ -46,6 +46,8 @@ class Daemon:
         self._ready = False
         self._reason = "starting"
         self._unhealthy = ""
+        self.was_ready = asyncio.Event()
+        """Set when it is ready for the first time."""
         self._runner: web.AppRunner | None = None
 
     def ready(self, ready: bool, reason: str = "") -> None:
@@ -53,6 +55,8 @@ class Daemon:
         if (ready, reason) != (self._ready, self._reason):
             self.log.info("ready" if ready else "not ready", reason=reason)
         self._ready, self._reason = ready, reason
+        if ready:
+            self.was_ready.set()
 
     def unhealthy(self, reason: str) -> None:
         """Make /healthz answer 503 with the reason; an empty reason makes it 200 again."""
@@ -112,6 +116,8 @@ async def _run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable
     asyncio.set_event_loop(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop.set)
+    garbage.postpone()
+    collecting = asyncio.ensure_future(garbage.keep_settled(daemon.was_ready))
     task = asyncio.ensure_future(main(daemon))
     stop = asyncio.ensure_future(daemon.stop.wait())
     try:
@@ -127,6 +133,7 @@ async def _run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable
             task.result()
     finally:
         stop.cancel()
+        collecting.cancel()
         await daemon.close()
 
 

@@ -8,10 +8,10 @@
 | rest of a session, no order open | `idle_speed`, in legs of about 10 ms wall time |
 | REBALANCE - 10 min .. REBALANCE - 1 min | `approach_speed`, 5-second steps, streaming |
 | REBALANCE - 1 min .. REBALANCE + 6 min, and while any order is open | `speed`, 5-second steps, streaming |
-| the step that follows REBALANCE | `decision_speed` |
+| the last step before REBALANCE and the first after it | `decision_speed` |
 
-The step after REBALANCE is slower, since that is when the planes decide: at 300 times real time a decision that takes 20 ms would
-be made on quotes of 6 s ago, on a machine busy with the next ones, neither of which is so in a real market.
+The steps around REBALANCE are slower, since that is when the planes decide: at 300 times real time a decision that takes 20 ms would
+be made on quotes of 6 s ago, on a machine busy with the ones before and after, neither of which is so in a real market.
 
 A leg ends on the grid of 5-second steps from the open. While streaming no step is skipped: each is awaited, delivery included,
 before the next begins, so a slow or stopped subscriber stops the market. When idle_speed <= speed the whole session streams.
@@ -60,7 +60,7 @@ class Pace:
     speed: float = 300.0
     approach_speed: float = 1500.0
     idle_speed: float = 100_000.0
-    decision_speed: float = 25.0
+    decision_speed: float = 50.0
     rebalance: str = "15:30"
 
     def leg(self, now: int, opens: int, closes: int, decision: int, open_orders: bool) -> Leg:
@@ -68,7 +68,7 @@ class Pace:
         begin, slow, end = decision - STREAM_BEFORE, decision - SLOW_BEFORE, decision + STREAM_AFTER
         step = min(now + STEP, closes)
         if open_orders or slow <= now < end or self.idle_speed <= self.speed:
-            deciding = decision <= now < decision + STEP
+            deciding = decision - STEP <= now < decision + STEP
             return Leg(step, min(self.speed, self.decision_speed) if deciding else self.speed, "slow")
         if begin <= now < slow:
             return Leg(step, self.approach_speed, "approach")

@@ -60,7 +60,7 @@ class Core:
         self.reports = Reports(self.desk, self.journal, self.faults, self.clients.values, options.master_client_id)
         self.alive = asyncio.Event()  # cleared while a fault lets everything hang
         self.alive.set()
-        pace = Pace(options.speed, options.approach_speed, options.idle_speed, options.rebalance)
+        pace = Pace(options.speed, options.approach_speed, options.idle_speed, rebalance=options.rebalance)
         self.clock = MarketClock(
             days,
             pace,

@@ -1,0 +1,35 @@
+"""Full garbage collections at moments that a daemon chooses.
+
+Python's own full collection walks everything that a process holds: 50 to 150 ms in a plane with three years of history, at any moment,
+in which no order leaves. Here it is put off: `settle` collects and then sets aside what has survived, so that the next one
+walks only what is new, a few milliseconds. The young generations are collected as ever. What is set aside is still freed when its
+last reference goes; only a cycle that becomes garbage later stays, and daemons make next to none of those from old objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+EVERY_S = 60.0
+"""Wall time between two full collections of a daemon that chooses no moment itself."""
+
+
+def postpone() -> None:
+    """From now on a full collection happens in `settle` alone."""
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, 1_000_000_000)
+
+
+def settle() -> None:
+    """Collect everything that is new and set aside what survives."""
+    gc.collect()
+    gc.freeze()
+
+
+async def keep_settled(ready: asyncio.Event) -> None:
+    """Settle once the daemon is ready, then every EVERY_S, until cancelled."""
+    await ready.wait()
+    while True:
+        settle()
+        await asyncio.sleep(EVERY_S)
