@@ -7,7 +7,7 @@ KEEP ?= 0
 ARGS ?=
 # Most tests wait for processes, so a few workers share two cores well; a file's tests stay together, and each worker has its own Kafka.
 WORKERS ?= 3
-PARALLEL := -n $(WORKERS) --dist loadfile
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Engines are everything pure; the services are the thin shells around them, as in the purity lint of pyproject.toml.
 ENGINES := triplane/domain/*,data_plane/*,strategy_plane/*,order_plane/*,triplane/control/engine.py
 SERVICES := */__main__.py,data_plane/daemon/*,data_plane/sources/*,strategy_plane/worker/*,order_plane/daemon/*,order_plane/kill/http.py,order_plane/kill/switch.py

@@ -27,12 +27,13 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for `counts` is a counted suite; in full it may take its time."""
+    """Whoever asks for `counts` is a counted suite; in full it may take its time. Long tests come first, so that no worker is left with one."""
     for item in items:
         if "counts" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.counted)
             if os.environ.get("TRIPLANE_FULL") == "1":
                 item.add_marker(pytest.mark.timeout(1800))
+    items.sort(key=lambda item: (not item.get_closest_marker("chaos"), not item.get_closest_marker("integration")))
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def _edited(folder: Path, years: float) -> Path:
+def edited(folder: Path, years: float) -> Path:
     """A folder with targets.yaml and assets.csv as a user would have them, BACKFILL_YEARS changed."""
     folder.mkdir()
     shutil.copy(ROOT / "assets.csv", folder)
@@ -76,7 +76,7 @@ class Demo:
         self.directory = base / "demo"
         self.mark = uuid.uuid4().hex
         base.mkdir(parents=True, exist_ok=True)
-        folder = _edited(base / "files", years) if years else ROOT
+        folder = edited(base / "files", years) if years else ROOT
         self._out, self._err = base / "out", base / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(

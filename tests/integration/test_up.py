@@ -1,0 +1,79 @@
+"""`triplane up`, `status` and `down` as a user lives with them, with too little history for anything to be traded."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import LINE, Ran, environment, triplane
+from tests.integration.demonstrations import MARK, PLANES, edited, eventually, marked
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> None:
+    folder, state, mark = edited(tmp_path / "files", 0.7), tmp_path / "state", uuid.uuid4().hex
+    said = tmp_path / "out"
+
+    def verb(*arguments: str) -> Ran:
+        return triplane(*arguments, cwd=folder, timeout=60, variables={"TRIPLANE_STATE_DIR": str(state)})
+
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [*LINE, "up", "--no-registry", "--sessions", "3"],
+            cwd=folder,
+            env=environment(**{MARK: mark, "TRIPLANE_STATE_DIR": str(state)}),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+
+        def is_up() -> bool:
+            assert process.poll() is None, said.read_text()
+            return "up; `triplane status`" in said.read_text()
+
+        eventually(is_up, 150, f"up: {said}")
+        lines = said.read_text().splitlines()
+        loading = lines.index("loading history and folding it")
+        # The simulated market stands until the Strategy Plane has folded what was loaded.
+        assert not any(line.startswith("strategy: not ready") for line in lines[lines.index("strategy: ready", loading) :])
+
+        def held() -> str:
+            ran = verb("status")
+            return ran.out if "AAPL held: WARMING" in ran.out else ""
+
+        status = eventually(held, 60, "a decision that holds")
+        bars = re.search(r"AAPL held: WARMING.*momentum (\d+)/252 bars", status)
+        assert bars is not None, status
+        assert 150 < int(bars.group(1)) < 252
+        assert "everything held: HOLD_WARMING" in status
+        assert "SPY held: CLASS_NOT_TRADED" in status
+        found = verb("status", "--json").json
+        assert {each["daemon"] for each in found["daemons"]} == set(PLANES)
+        assert found["account"]["positions" if "positions" in found["account"] else "position"] == []
+
+        stopped = verb("down", "--json")
+        assert stopped.code == 0, stopped
+        assert {*PLANES, "gateway", "providers", "kafka"} <= set(stopped.json["stopped"])
+        assert process.wait(30) == 0, said.read_text()
+        eventually(lambda: not marked(mark), 5, "every process is gone")
+        assert "Traceback" not in said.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
+        for left in marked(mark):
+            left.kill()
+
+
+def test_down_where_nothing_runs_says_so(tmp_path: Path) -> None:
+    ran = triplane("down", cwd=tmp_path, variables={"TRIPLANE_STATE_DIR": str(tmp_path / os.urandom(2).hex())})
+    assert ran.code == 0
+    assert "nothing that still ran" in ran.out
