@@ -53,7 +53,7 @@ SOURCE_DOWN = "SOURCE_DOWN"
 class Stream:
     """One source's running market data."""
 
-    def __init__(self, frame: Frame, source: str, last_slice: int) -> None:
+    def __init__(self, frame: Frame, source: str, last_slice: int = 0) -> None:
         self.bars = BarAssembler(len(frame.names))
         self.heard = LastHeard.empty(len(frame.names))
         self.ticks = TickSlices(frame, source, last_slice)
@@ -134,6 +134,9 @@ class DataEngine:
                 stream = self._stream(record["source"])
                 stream.bars.done = max(stream.bars.done, record["event_time"] - STEP)
                 stream.last_bars = max(stream.last_bars, record["event_time"])
+            elif topic in ("data.quotes", "data.trades"):
+                ticks = self._stream(record["source"]).ticks
+                ticks.last = max(ticks.last, record["event_time"])
             if topic == "data.bars" and record["symbols"]:
                 self._slices.remember(record)
             elif topic in ("data.facts", "data.macro"):
@@ -151,9 +154,7 @@ class DataEngine:
     def _stream(self, source: str) -> Stream:
         stream = self._streams.get(source)
         if stream is None:
-            group = self._frame.group
-            last = max(self.published.latest_slice(topic, source, group) for topic in ("data.quotes", "data.trades"))
-            stream = self._streams[source] = Stream(self._frame, source, last)
+            stream = self._streams[source] = Stream(self._frame, source)
         return stream
 
     # -- observations ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What is on the plane's topics already, by catalogue identity: what a second backfill must not publish again.
 
 Daily bars, facts, vintages and quarantined records are kept one by one, since they are loaded in any order and more history may be
-asked for later. Intraday slices, quotes and trades only ever grow, so their latest time is enough and memory stays flat.
+asked for later. Intraday slices only ever grow, so their latest time is enough and memory stays flat; so it is with quotes and
+trades, whose latest time each stream of the engine keeps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _ID_FIELDS = {"data.facts": "fact_id", "data.macro": "vintage_id", "data.quarant
 
 
 class PublishedIndex:
-    """Identities on data.bars, quotes, trades, facts, macro and quarantine."""
+    """Identities on data.bars, facts, macro and quarantine."""
 
     def __init__(self) -> None:
         self._daily: dict[tuple[str, str], dict[int, str]] = {}
@@ -31,8 +32,6 @@ class PublishedIndex:
                 ]
             else:
                 self._raise((topic, record["source"], record["group"], record["interval"]), record["event_time"])
-        elif topic in ("data.quotes", "data.trades"):
-            self._raise((topic, record["source"], record["group"]), record["event_time"])
         elif topic in self._ids:
             self._ids[topic].add(record[_ID_FIELDS[topic]])
 
@@ -59,10 +58,6 @@ class PublishedIndex:
     def latest_bars(self, source: str, group: str, interval: str) -> int:
         """End of the latest intraday slice, ns UTC; 0 when there is none."""
         return self._latest.get(("data.bars", source, group, interval), 0)
-
-    def latest_slice(self, topic: str, source: str, group: str) -> int:
-        """Time of the latest slice of quotes or trades, ns UTC; 0 when there is none."""
-        return self._latest.get((topic, source, group), 0)
 
     def daily_sessions(self, source: str, group: str) -> set[str]:
         """Sessions (YYYY-MM-DD) whose daily slice is there."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_plane.engine import DataEngine
@@ -172,8 +172,19 @@ def test_everything_that_comes_in_is_counted_where_it_goes(stream: list[Observat
     assert len(ids) == len(set(ids))
 
 
+def _bar(symbol: str, second: int) -> RealtimeBar:
+    return RealtimeBar("ibkr", symbol, OPEN + second * SECOND, 90.0, 90.0, 90.0, 90.0, 90.0, 90.0, 0)
+
+
 @settings(max_examples=2_000 if FULL else 60, deadline=None)
 @given(st.lists(observations, max_size=40), st.integers(0, 40))
+@example(
+    [
+        *(_bar("AAA", 1), _bar("ZZZ", 0), TradeTick("ibkr", "AAA", OPEN, 90.0, 90.0)),
+        *(_bar("AAA", 1), _bar("AAA", -1000), _bar("AAA", 0)),
+    ],
+    6,
+)
 def test_a_restart_publishes_nothing_twice(stream: list[Observation], cut: int) -> None:
     """Whatever was sent before a crash and comes again afterwards, no identity gets a second record."""
     first = engine()

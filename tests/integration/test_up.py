@@ -43,7 +43,9 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         lines = said.read_text().splitlines()
         loading = lines.index("loading history and folding it")
         # The simulated market stands until the Strategy Plane has folded what was loaded.
-        assert not any(line.startswith("strategy: not ready") for line in lines[lines.index("strategy: ready", loading) :])
+        assert not any(
+            line.startswith("strategy: not ready") for line in lines[lines.index("strategy: ready", loading) :]
+        )
 
         def held() -> str:
             ran = verb("status")
