@@ -74,7 +74,8 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     for event in current(events):
         for name, end in event["cut"].items():
             positions[name] = max(positions.get(name, 0), end)
-    recorded = frozenset(event["event_id"] for event in events)
+    # What a replaced writer said too late is on the log and never happened, and neither did what follows from it.
+    recorded = frozenset(event["event_id"] for event in current(events))
     return Recovered(highest, positions, max(offset, 0), recorded, engine.state())
 
 

@@ -87,7 +87,11 @@ class _FirstProduced:
 
 
 class _Forgiven:
-    """Which outputs a killed plane had no chance to write: those of the last input of an epoch that the log does not have."""
+    """Which outputs a killed plane had no chance to write: those of the last input of an epoch that the log does not have.
+
+    The plane publishes what follows from an event once that is on the log, so where the event was lost, so was the rest, even if a later
+    epoch wrote something else under the same identity. Ask in the order in which the engine produced.
+    """
 
     def __init__(self, recording: Recording) -> None:
         self._known = {
@@ -98,15 +102,21 @@ class _Forgiven:
         inputs = [event for event in events if event["kind"] not in order_recording.DECIDED]
         last = {before["event_id"] for before, after in itertools.pairwise(inputs) if after["kind"] == "epoch"}
         self._last = last | {inputs[-1]["event_id"]}
+        self._cause, self._event_lost = "", False
         self.count = 0
 
     def is_lost(self, cause: Mapping[str, Any], topic: str, record: Mapping[str, Any]) -> bool:
         """True for an output that is not on the log and whose input was the last one before a new epoch or the end."""
+        if cause["event_id"] != self._cause:
+            self._cause, self._event_lost = cause["event_id"], False
+        if self._cause not in self._last:
+            return False
         entry = catalogue.load()[topic]
-        lost = (
-            cause["event_id"] in self._last
-            and entry.identify(codec.defaults(entry.record) | dict(record)) not in self._known[topic]
-        )
+        lost = entry.identify(codec.defaults(entry.record) | dict(record)) not in self._known[topic]
+        if topic == "order.events":
+            self._event_lost = lost
+        else:
+            lost = lost or self._event_lost
         self.count += lost
         return lost
 

@@ -1,0 +1,54 @@
+"""What the order plane's replay forgives a killed plane, and what it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.replay.logs import HandLog
+from triplane.replay.orders import _Forgiven
+
+ACCOUNT = "DU1"
+
+
+def event(log: HandLog, name: str, kind: str, epoch: int) -> dict[str, Any]:
+    record: dict[str, Any] = {"account": ACCOUNT, "event_id": name, "kind": kind, "epoch": epoch}
+    log.put("order.events", **record)
+    return record
+
+
+def fill(name: str) -> dict[str, Any]:
+    return {"account": ACCOUNT, "fill_id": name, "kind": "parent"}
+
+
+def test_what_follows_from_a_lost_event_is_lost_though_a_later_epoch_wrote_the_same_identity() -> None:
+    log = HandLog()
+    event(log, "1/1", "epoch", 1)
+    early = event(log, "1/2", "order_status", 1)
+    event(log, "1/3", "parent_closed", 1)
+    last = event(log, "1/4", "order_status", 1)  # the plane was killed while it worked on this
+    event(log, "2/1", "epoch", 2)
+    again = event(log, "2/2", "order_status", 2)
+    event(log, "2/3", "parent_closed", 2)
+    log.put("order.fills", **fill("A"))
+    log.put("order.fills", **fill("B"))
+    forgiven = _Forgiven(log.recording())
+    # An event that is on the log is compared, and so is what follows from it.
+    assert not forgiven.is_lost(early, "order.events", {"account": ACCOUNT, "event_id": "1/3"})
+    assert not forgiven.is_lost(early, "order.fills", fill("A"))
+    # One that is not: its fill is another than the one that the next epoch wrote under the same identity.
+    assert forgiven.is_lost(last, "order.events", {"account": ACCOUNT, "event_id": "1/5"})
+    assert forgiven.is_lost(last, "order.fills", fill("B"))
+    assert not forgiven.is_lost(again, "order.fills", fill("B"))
+    assert forgiven.count == 2
+
+
+def test_the_last_input_of_a_plane_that_lives_is_forgiven_only_what_is_missing() -> None:
+    log = HandLog()
+    event(log, "1/1", "epoch", 1)
+    last = event(log, "1/2", "order_status", 1)
+    event(log, "1/3", "parent_closed", 1)
+    log.put("order.fills", **fill("A"))
+    forgiven = _Forgiven(log.recording())
+    assert not forgiven.is_lost(last, "order.events", {"account": ACCOUNT, "event_id": "1/3"})
+    assert not forgiven.is_lost(last, "order.fills", fill("A"))
+    assert forgiven.is_lost(last, "order.fills", fill("not written"))
