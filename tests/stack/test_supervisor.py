@@ -362,3 +362,21 @@ def test_both_tethers_end_a_child_with_its_parent(tmp_path: Path, tether: str) -
         assert Child("c", [sys.executable, "-c", program], tmp_path / "log", tether=tether).wait(60) == expected
     polite = Child("c", [sys.executable, "-c", "import time; time.sleep(600)"], tmp_path / "log", tether=tether)
     assert polite.stop(10) == -signal.SIGTERM
+
+
+async def test_settle_waits_for_what_was_ready_once_and_has_work_again(tmp_path: Path) -> None:
+    """One look, asked now: neither an earlier readiness nor a background process counts."""
+    background = programs.daemon(tmp_path, "registry", background=True)
+    (tmp_path / "registry.unready").touch()
+    async with Supervisor([programs.daemon(tmp_path, "strategy"), background], tmp_path) as it:
+        await it.start()
+        await it.settle(5)
+        busy = tmp_path / "strategy.unready"
+        busy.touch()
+        with pytest.raises(StackError, match=r"strategy is not ready after 0 s \(waiting for bars\); its log is"):
+            await it.settle(0)
+        waiting = asyncio.ensure_future(it.settle(10))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        busy.unlink()
+        await waiting

@@ -328,3 +328,21 @@ def test_snapshots_name_what_they_are(settings: Settings) -> None:
     recovery.save(settings, recovery.Position(seq=1), {})
     meta, _ = snapshots.load(recovery.snapshot_path(settings))
     assert meta["format"] == recovery.FORMAT
+
+
+async def test_history_that_arrives_later_is_folded_before_the_probe_says_ready(
+    settings: Settings, market: Market
+) -> None:
+    """What `triplane up` asks before it lets the market start: an answer as of now, however ready the plane was before."""
+    await put(settings, *market.opening())
+    async with running(settings) as worker:
+        await worker.until_ready()
+        assert worker.daemon.probe is not None
+        await put(settings, *market.history_slices())
+        answers = [await worker.daemon.probe()]
+        while answers[-1]:
+            await asyncio.sleep(0)
+            answers.append(await worker.daemon.probe())
+        assert worker.metric("triplane_barrier_seq") == 6
+        assert all("to go" in answer for answer in answers[:-1])
+    assert worker.daemon.probe is None
