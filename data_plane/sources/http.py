@@ -83,7 +83,7 @@ class JsonClient:
         policy = self._policy()
 
         def wait(state: RetryCallState) -> float:
-            grown = wait_exponential_jitter(initial=policy.backoff_s, max=MAX_WAIT_S, jitter=policy.backoff_s)(state)
+            grown = wait_exponential_jitter(multiplier=policy.backoff_s, max=MAX_WAIT_S, jitter=policy.backoff_s)(state)
             error = state.outcome.exception() if state.outcome else None
             return max(grown, min(error.after_s, MAX_WAIT_S)) if isinstance(error, _Retry) else grown
 
