@@ -24,6 +24,7 @@ if ! "$venv/bin/python" -c '' 2>/dev/null; then
     fi
     rm -f "$venv.log"
 fi
+echo "Installing Triplane and its libraries into $venv; the first time takes a minute or two." >&2
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 "$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes -r "requirements/$client.txt"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .

@@ -115,6 +115,7 @@ def test_identifiers_agree_with_the_public_reference_table(shared_data: Path):
         ("BAC", {"con_id": "1.5"}, "con_id = '1.5': allowed is a whole number >= 0"),
         ("BAC", {"shortable": "perhaps"}, "shortable = 'perhaps': allowed is true or false"),
         ("BAC", {"currency": "usd"}, "currency = 'usd'"),
+        ("BAC", {"currency": "XXD"}, "currency = 'XXD'"),
         ("BAC", {"symbol": "bac"}, "symbol = 'bac'"),
         ("BAC", {"name": ""}, "name = '': allowed is text of at least 1 character"),
         ("BAC", {"name": "n" * 121}, "allowed is text of at most 120 characters"),

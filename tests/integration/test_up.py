@@ -55,6 +55,15 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         assert {each["daemon"] for each in found["daemons"]} == {*PLANES, "supervisor"}
         assert found["account"]["positions" if "positions" in found["account"] else "position"] == []
 
+        # An edit is answered on this terminal, a bad one and a good one.
+        targets = folder / "targets.yaml"
+        good = targets.read_text()
+        targets.write_text(re.sub(r"(VOL_TARGET:) [0-9.]+", r"\1 9.5", good))
+        eventually(lambda: "control: Nothing changed: configuration" in said.read_text(), 20, "the refusal")
+        assert re.search(r"control: .*targets\.yaml.*line \d+.*VOL_TARGET.*9\.5", said.read_text())
+        targets.write_text(re.sub(r"(VOL_TARGET:) [0-9.]+", r"\1 0.07", good))
+        eventually(lambda: "is in force: strategy.VOL_TARGET: 0.1 -> 0.07" in said.read_text(), 20, "the new version")
+
         stopped = verb("down", "--json")
         assert stopped.code == 0, stopped
         assert {*PLANES, "gateway", "providers", "kafka"} <= set(stopped.json["stopped"])
@@ -67,6 +76,16 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
             process.wait(10)
         for left in marked(mark):
             left.kill()
+
+
+def test_a_mode_that_is_refused_starts_nothing(tmp_path: Path) -> None:
+    variables = {
+        "TRIPLANE_MODE": "live", "TRIPLANE_GATEWAY_PORT": "4001", "TRIPLANE_ACCOUNT": "U1", "TRIPLANE_STATE_DIR": str(tmp_path / "state"),
+    }  # fmt: skip
+    ran = triplane("up", cwd=tmp_path, variables=variables)
+    assert ran.code == 78
+    assert "live trading is refused" in ran.sentence
+    assert not (tmp_path / "state").exists()
 
 
 def test_down_where_nothing_runs_says_so(tmp_path: Path) -> None:

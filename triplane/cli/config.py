@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -21,16 +22,23 @@ def _versions() -> list[tuple[int, Mapping[str, Any]]]:
 
 
 @app.command("check")
-def check(json_: bool = context.JSON) -> None:
+def check(
+    targets: Path | None = typer.Argument(
+        None, help="A targets.yaml to check instead of the one that the installation watches."
+    ),
+    json_: bool = context.JSON,
+) -> None:
     """Check targets.yaml and assets.csv; with a running installation, also what they would change. Exits 1 on a problem."""
     from triplane.control.report import config_check
 
     settings = context.settings()
     versions = _versions() if settings.bootstrap else []
-    found = config_check(settings.targets_path, settings.assets_path, versions[-1][1] if versions else None)
+    path = targets or settings.targets_path
+    found = config_check(path, settings.assets_path, versions[-1][1] if versions else None)
     if json_:
-        context.print_json(found.as_json())
+        context.print_json({"file": str(path), **found.as_json()})
     else:
+        print(f"checking {path} and {settings.assets_path}")
         for problem in found.problems:
             print(problem)
         for change in found.changes:

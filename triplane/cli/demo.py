@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,25 +48,40 @@ def demo(
 
     started = time.perf_counter()
     lines: list[str] = []
+    screen = Screen()
 
     def say(line: str) -> None:
         lines.append(f"{time.perf_counter() - started:6.1f} s  {line}")
-        if plain or json_ or not sys.stdout.isatty():
+        if not screen.live:
             print(lines[-1], file=sys.stderr if json_ else sys.stdout, flush=True)
 
     demonstration = Demonstration(
         directory, PaperMarket(START, sessions, seed, speed), Path("targets.yaml"), Path("assets.csv"), say
     )
     live = not plain and not json_ and sys.stdout.isatty()
-    outcome = asyncio.run(_run(demonstration, live, keep, registry, lines, say, json_))
+    outcome = asyncio.run(_run(demonstration, live, screen, keep, registry, lines, say, json_))
     if outcome is None:
         raise typer.Exit(INTERRUPTED)
     if not outcome.passed:
         raise typer.Exit(1)
 
 
+@dataclass(slots=True)
+class Screen:
+    """Whether the live view has the terminal now: lines go into it then, and below one another otherwise."""
+
+    live: bool = False
+
+
 async def _run(
-    demonstration: Demonstration, live: bool, keep: bool, registry: bool, lines: list[str], say: object, json_: bool
+    demonstration: Demonstration,
+    live: bool,
+    screen: Screen,
+    keep: bool,
+    registry: bool,
+    lines: list[str],
+    say: Callable[[str], None],
+    json_: bool,
 ) -> Outcome | None:
     import asyncio
     import signal
@@ -93,7 +111,10 @@ async def _run(
         assert demonstration.follower is not None
         follower = demonstration.follower
         if live:
-            with Live(console=console, refresh_per_second=8, transient=True) as view:
+            screen.live = True
+            with contextlib.ExitStack() as shown:
+                shown.callback(setattr, screen, "live", False)
+                view = shown.enter_context(Live(console=console, refresh_per_second=8, transient=True))
 
                 def redraw() -> None:
                     gateway = demonstration.gateway
@@ -110,13 +131,13 @@ async def _run(
                 if session != printed and follower.state.barrier.get("kind") == "decision" and follower.state.account:
                     printed = session
                     state = follower.state
-                    say(  # type: ignore[operator]
+                    say(
                         f"{session}  {state.regime.get('state') or '-':6}  gross {state.targets.get('gross', 0):.2f}"
                         f"  orders {state.orders}  fills {state.fills}  PnL {state.pnl:+,.0f} (simulated)"
                     )
 
             await demonstration.trade(narrate)
-        say("the market has closed; reading the log and replaying it")  # type: ignore[operator]
+        say("the market has closed; reading the log and replaying it")
         outcome = await demonstration.judge()
         report(outcome, json_)
         if keep:

@@ -20,6 +20,7 @@ import httpx
 
 from triplane.cli import context
 from triplane.cli.log_follower import LogFollower
+from triplane.cli.log_relay import LogRelay
 from triplane.domain import calendars
 from triplane.replay import gateway_journal, recording
 from triplane.replay.recording import Recording
@@ -86,6 +87,7 @@ class Demonstration:
         self._sources = (targets, assets)
         self._say = say
         self._services = LocalServices(directory, say)
+        self._relaying: asyncio.Future[None] | None = None
         self.supervisor: Supervisor | None = None
         self.follower: LogFollower | None = None
         self.installation: Installation | None = None
@@ -120,6 +122,8 @@ class Demonstration:
         self.follower.start()
         self.seconds["kafka"] = time.perf_counter() - started
         self._say("starting the paper gateway, the provider server, control and the three planes")
+        relay = LogRelay(self.directory / "logs" / "control.log", lambda line: self._say(f"control: {line}"))
+        self._relaying = asyncio.ensure_future(relay.run())
         await self.supervisor.start(self.installation.specs())
         await self._warm()
         self.seconds["ready"] = time.perf_counter() - started
@@ -331,6 +335,8 @@ class Demonstration:
 
     async def down(self) -> None:
         """Stop every process that was started, and only those; never raises."""
+        if self._relaying is not None:
+            self._relaying.cancel()
         if self.follower is not None:
             self.follower.stop()
         if self.supervisor is not None:

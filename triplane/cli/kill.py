@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
 
 import typer
 
@@ -11,6 +14,7 @@ from triplane.cli import context
 
 app = typer.Typer(no_args_is_help=True, help="Trip, re-arm or show the kill switch.")
 ACTOR = typer.Option(None, "--actor", help="Who asks; your login name by default.")
+PROCESS = {"dead": "does not run", "silent": "does not answer", "answers": "answers"}
 REASON = typer.Option(..., "--reason", help="Why; it is written to the log.")
 
 
@@ -60,7 +64,24 @@ def status(json_: bool = context.JSON) -> None:
     if json_:
         context.print_json(found)
         return
-    print("tripped" if found["tripped"] else "not tripped")
-    for name in sorted(found.keys() - {"tripped"}):
-        if found[name]:
-            print(f"  {name}: {found[name]}")
+    print("\n".join(describe(found)))
+
+
+def describe(found: Mapping[str, Any]) -> list[str]:
+    """The answer of `kill status` in sentences. Times are wall time, UTC."""
+    if not found["tripped"]:
+        return [f"not tripped; the order process {PROCESS[found['order_process']]}"]
+    document = found.get("file") or {}
+    actor = document.get("actor") or found.get("actor") or "somebody"
+    reason = document.get("reason") or found.get("reason") or "no reason given"
+    scope = "Triplane's orders" if (document.get("scope") or found.get("scope")) == "own" else "the whole account"
+    lines = [f"tripped by {actor} for {scope}: {reason}"]
+    at = str(document.get("time", ""))
+    if at.isdigit():
+        when = datetime.fromtimestamp(int(at) / 1e9, UTC)
+        lines.append(f"since {when:%Y-%m-%d %H:%M:%S} UTC; the order process {PROCESS[found['order_process']]}")
+    else:
+        lines.append(f"the order process {PROCESS[found['order_process']]}")
+    if found.get("open_orders"):
+        lines.append(f"{found['open_orders']} order(s) are still open")
+    return [*lines, "`triplane kill rearm --actor NAME --reason WHY` lets orders leave again"]

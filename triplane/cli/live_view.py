@@ -38,7 +38,9 @@ def _grid(rows: list[tuple[str, str]]) -> Table:
 def _processes(processes: Mapping[str, str]) -> RenderableType:
     text = Text()
     for name, state in processes.items():
-        colour = {"ready": "green", "starting": "yellow", "stopped": "dim"}.get(state, "red")
+        colour = {"ready": "green", "done": "green", "starting": "yellow", "waiting": "yellow", "stopped": "dim"}.get(
+            state, "red"
+        )
         text.append(f"● {name} ", style=colour)
         if state != "ready":
             text.append(f"{state} ", style="dim")
@@ -102,7 +104,7 @@ def _orders(state: LiveState) -> RenderableType:
     rows = [
         ("orders / fills", f"{state.orders:,} / {state.fills:,}"),
         ("names with open orders", str(open_orders)),
-        ("denied", f"{sum(state.denials.values()):,}"),
+        ("decisions without order", f"{sum(state.denials.values()):,}"),
     ]
     if account:
         colour = "green" if state.pnl >= 0 else "red"

@@ -145,8 +145,9 @@ def status(json_: bool = context.JSON) -> None:
     for symbol in sorted(reasons):
         for reason in reasons[symbol]:
             print(f"{symbol} held: {reason}" if symbol else f"everything held: {reason}")
+    waiting = [f"{d['daemon']}: {d['reason'] or d['state']}" for d in running if d["state"] != "ready"]
     if (barrier or account) and not reasons:
-        print("nothing is held")
+        print("nothing is held" if not waiting else f"nothing is held by a decision; {'; '.join(waiting)}")
     if not running:
         print("no daemon has run here; `triplane up` starts them")
         raise typer.Exit(1)

@@ -39,6 +39,8 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     import asyncio
     import os
 
+    from order_plane.daemon import modes
+    from triplane.cli.log_relay import LogRelay
     from triplane.runtime.settings import Settings
     from triplane.stack.installation import Installation, PaperMarket, start_market
     from triplane.stack.local_services import LocalServices, unless
@@ -51,6 +53,8 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     market = None
+    if settings.gateway_port or settings.mode != "paper":
+        modes.check(settings)  # what the order plane would refuse is refused before anything is started
     if not settings.gateway_port:
         market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
@@ -83,11 +87,14 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
             )
         print("up; `triplane status` shows what runs, Ctrl-C or `triplane down` stops it", flush=True)
 
+    relay = LogRelay(settings.state_dir / "logs" / "control.log", lambda line: print(f"control: {line}", flush=True))
     async with Supervisor([], settings.state_dir, events=tell) as supervisor, SupervisionServer(supervisor):
+        relaying = asyncio.ensure_future(relay.run())
         try:
             if await unless(stop, start(supervisor)):
                 await supervisor.run(stop)
         finally:
+            relaying.cancel()
             _forget(settings.state_dir)
 
 
@@ -96,7 +103,7 @@ def _forget(directory: Path) -> None:
 
 
 def down(json_: bool = context.JSON) -> None:
-    """Stop what `triplane up` or `triplane demo --keep` started on this state directory."""
+    """Stop what `triplane up` or `triplane demo` started on this state directory, in order."""
     from triplane.stack import state_file
 
     names: list[Any] = state_file.down(context.state_dir())

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+import pycountry
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from stdnum import figi as figi_number
@@ -68,6 +69,13 @@ class Asset(BaseModel):
     min_tick: float = Field(0.01, gt=0, le=1e6, description="prices are multiples of this, currency")
     min_order: float = Field(1.0, gt=0, le=1e12, description="smallest order, units")
     group: str = Field("main", pattern=r"^[a-z0-9_\-]{1,32}$", description="symbol group: slice, partition and worker")
+
+    @field_validator("currency")
+    @classmethod
+    def _currency(cls, value: str) -> str:
+        if pycountry.currencies.get(alpha_3=value) is None:
+            raise ValueError("a currency code of ISO 4217, such as USD")
+        return value
 
     @field_validator("isin")
     @classmethod

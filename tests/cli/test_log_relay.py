@@ -1,0 +1,46 @@
+"""What the control daemon's log says to people, on another terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from triplane.cli.log_relay import LogRelay, sentence
+
+
+def test_people_get_sentences_and_accepted_changes_only() -> None:
+    refusal = "targets.yaml line 127 VOL_TARGET: 9.5 is not allowed; 0.01 to 1"
+    assert sentence(refusal) == refusal
+    taken = {"event": "config published", "hash": "ab" * 32, "changes": ["strategy.VOL_TARGET: 0.1 -> 0.06"]}
+    assert sentence(json.dumps(taken)) == "configuration abababababab is in force: strategy.VOL_TARGET: 0.1 -> 0.06"
+    assert sentence(json.dumps(taken | {"changes": []})) == ""
+    assert sentence(json.dumps({"event": "ready"})) == ""
+
+
+def test_only_what_is_new_is_told_whole_lines_only_also_after_a_rotation(tmp_path: Path) -> None:
+    path, told = tmp_path / "control.log", list[str]()
+    path.write_text("of an earlier run\n")
+    relay = LogRelay(path, told.append)
+    relay.look()
+    with path.open("a") as log:
+        log.write("one\ntw")
+    relay.look()
+    assert told == ["one"]
+    with path.open("a") as log:
+        log.write("o\n")
+    relay.look()
+    assert told == ["one", "two"]
+    path.write_text("new\n")
+    relay.look()
+    assert told == ["one", "two", "new"]
+    path.unlink()
+    relay.look()
+
+
+def test_a_log_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    told: list[str] = []
+    relay = LogRelay(tmp_path / "control.log", told.append)
+    relay.look()
+    (tmp_path / "control.log").write_text("first\n")
+    relay.look()
+    assert told == ["first"]

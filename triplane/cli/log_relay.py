@@ -1,0 +1,59 @@
+"""What the control daemon says to people, repeated on the terminal of whoever supervises it.
+
+An edit of targets.yaml is answered where it is watched: a refusal with its file, line, parameter, value and range, an acceptance with
+the hash and what changed. The daemon's log has both; its structured lines stay there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+EVERY_S = 0.2
+
+
+def sentence(line: str) -> str:
+    """The part of a log line that is for people; empty for the rest."""
+    if not line.startswith("{"):
+        return line.rstrip()
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line.rstrip()
+    if entry.get("event") == "config published" and entry.get("changes"):
+        return f"configuration {entry['hash'][:12]} is in force: {'; '.join(entry['changes'])}"
+    return ""
+
+
+class LogRelay:
+    """Follows one log file from where it ends now. `tell` gets each sentence."""
+
+    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
+        self._path, self._tell = path, tell
+        self._position = path.stat().st_size if path.exists() else 0
+        self._rest = b""
+
+    def look(self) -> None:
+        """Tell what was written since the last look."""
+        try:
+            with self._path.open("rb") as log:
+                if log.seek(0, 2) < self._position:  # it was rotated
+                    self._position, self._rest = 0, b""
+                log.seek(self._position)
+                data = log.read()
+        except FileNotFoundError:
+            return
+        self._position += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            said = sentence(line.decode("utf-8", "replace"))
+            if said:
+                self._tell(said)
+
+    async def run(self) -> None:
+        """Look several times a second until cancelled."""
+        while True:
+            self.look()
+            await asyncio.sleep(EVERY_S)
