@@ -110,3 +110,18 @@ def test_every_rule_says_what_to_do() -> None:
     for rule in RULES:
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert rule["annotations"].keys() == {"summary", "remedy"}
+
+
+def test_every_metric_of_the_code_is_in_the_document_and_no_other() -> None:
+    """docs/metrics.md is the list that a user has."""
+    code: set[str] = set()
+    for package in ("data_plane", "strategy_plane", "order_plane", "triplane"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            if "metrics" in text or "MetricFamily" in text:
+                code |= set(re.findall(r'(?:gauge|counter|histogram|MetricFamily)\(\s*"(triplane_[a-z_]+)"', text))
+    assert len(code) > 40
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    documented = {name.removesuffix("_total") for name in re.findall(r"`(triplane_[a-z_]+)`", page)}
+    assert code - documented == set()
+    assert documented - {name.removesuffix("_total") for name in code} == set()
