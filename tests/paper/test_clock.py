@@ -9,7 +9,7 @@ from datetime import time as clock_time
 
 import pytest
 
-from tests.paper.harness import connected, eventually, ib, running, stock, to
+from tests.paper.harness import connect, connected, eventually, ib, running, stock, to
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, at, to_datetime
 from triplane.paper.market.clock import Leg, MarketClock, Pace
@@ -206,3 +206,24 @@ async def shown(quantity: float) -> list[tuple[object, ...]]:
 
 async def test_the_market_does_not_depend_on_its_clients() -> None:
     assert await shown(0) == await shown(5000)
+
+
+async def test_the_night_waits_for_a_trader_that_is_away_until_it_has_heard_of_its_executions() -> None:
+    """The broker tells today's executions only; a restart of seconds must not take a client past their day."""
+    async with running() as gateway:
+        clock = gateway.core.clock
+        await to(gateway, "15:37")
+        client = await connect(gateway)
+        trade = client.placeOrder(stock("AAPL"), ib.MarketOrder("BUY", 10))
+        await eventually(lambda: gateway.core.desk.orders)
+        await to(gateway, "15:38")
+        await eventually(lambda: trade.filled() == 10)
+        client.disconnect()
+        await eventually(lambda: not gateway.core.clients)
+        clock.start()
+        await eventually(lambda: clock.phase == "closed", 20)
+        await asyncio.sleep(0.3)  # six times the pause of an ordinary night
+        assert clock.day == DAY
+        async with connected(gateway) as again:
+            assert [fill.execution.shares for fill in again.fills()] == [10]
+            await eventually(lambda: clock.day != DAY, 20)

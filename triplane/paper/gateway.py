@@ -155,6 +155,7 @@ class Gateway:
             )
             return False
         client.client_id = request.client_id
+        client.told_from = self.core.now
         self.core.clients[request.client_id] = client
         client.send(m.managed_accounts(self.core.account.name) + m.next_valid_id(self.core.desk.next_order_id))
         client.send(b"".join(m.error(-1, code, text) for code, text in _NOTICES))

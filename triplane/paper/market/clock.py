@@ -13,6 +13,9 @@
 The steps around REBALANCE are slower, since that is when the planes decide: at 300 times real time a decision that takes 20 ms would
 be made on quotes of 6 s ago, on a machine busy with the ones before and after, neither of which is so in a real market.
 
+After the close it waits for clients that traded in the session and are away, up to AWAY_S of wall time: the broker tells executions
+of the current day only, and at this pace a restart of five seconds would otherwise last for days.
+
 A leg ends on the grid of 5-second steps from the open. While streaming no step is skipped: each is awaited, delivery included,
 before the next begins, so a slow or stopped subscriber stops the market. When idle_speed <= speed the whole session streams.
 """
@@ -35,6 +38,7 @@ STREAM_BEFORE: Final = 10 * MINUTE
 SLOW_BEFORE: Final = MINUTE
 STREAM_AFTER: Final = 6 * MINUTE
 IDLE_LEG_S: Final = 0.01  # wall
+AWAY_S: Final = 60.0
 MAX_DEBT_S: Final = 0.005  # a late timer is made up for by at most this, so that `speed` is an upper bound
 Phase = Literal["held", "closed", "idle", "approach", "slow", "finished"]
 
@@ -91,13 +95,18 @@ class MarketClock:
         on_leg: Callable[[int, bool], Awaitable[None]],
         on_close: Callable[[], Awaitable[None]],
         open_orders: Callable[[], bool],
+        traders_away: Callable[[], bool] = lambda: False,
         session_pause: float = 0.05,
     ) -> None:
-        """`on_leg(until, streaming)` must bring the market to `until`; the clock waits for it. session_pause: wall s at each close."""
+        """`on_leg(until, streaming)` must bring the market to `until`; the clock waits for it. session_pause: wall s at each close.
+
+        `traders_away` tells whether a client that traded in the session has not been told of it.
+        """
         self.days = list(days)
         self.pace = pace
         self._on_open, self._on_leg, self._on_close = on_open, on_leg, on_close
         self._open_orders = open_orders
+        self._traders_away = traders_away
         self._session_pause = session_pause
         self.index = -1  # session under way or, while closed, the last one
         self.in_session = False
@@ -158,7 +167,7 @@ class MarketClock:
         while not self.finished:
             await self._running.wait()
             if not self.in_session:
-                await asyncio.sleep(self._session_pause if self.index >= 0 else 0)
+                await self._night()
                 async with self._lock:
                     if self._running.is_set() and not self.in_session and not self.finished:
                         await self._next_session()
@@ -178,6 +187,15 @@ class MarketClock:
                     slower = self._next_leg()
                     await self._walk(slower if slower.until < leg.until else leg)
         self.phase, self.current_speed = "finished", 0.0
+
+    async def _night(self) -> None:
+        """Wall time between two sessions."""
+        if self.index < 0:
+            return
+        await asyncio.sleep(self._session_pause)
+        given_up = time.monotonic() + AWAY_S
+        while self._traders_away() and self._running.is_set() and time.monotonic() < given_up:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # what clients are told is no event of this loop
 
     async def advance_to(self, target: int) -> None:
         """Bring market time to `target` (or the end of the last session) as fast as it goes, delivering as usual."""

@@ -124,6 +124,7 @@ class Answers:
                     if client.client_id in (execution.client_id, core.options.master_client_id):
                         client.send(m.commission_report(execution, CURRENCY))
                 client.send(m.simple(55, "1", req_id))
+                client.told_from = 0
             case r.NextId():
                 client.send(m.next_valid_id(core.desk.next_order_id))
 

@@ -21,6 +21,8 @@ class Client:
         self.reader = reader
         self.writer = writer
         self.client_id = -1
+        self.told_from = 0
+        """Executions after this market time (ns) were told as they came, or all of today's on request (0)."""
         self.subscriptions = Subscriptions()
         self.account_updates = False
         self.account_multi: dict[int, str] = {}

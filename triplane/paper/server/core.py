@@ -68,6 +68,7 @@ class Core:
             on_leg=self._leg,
             on_close=self._close,
             open_orders=lambda: bool(self.desk.active()),
+            traders_away=self._traders_away,
             session_pause=options.session_pause,
         )
         self.market.now = self.clock.now
@@ -78,6 +79,18 @@ class Core:
                 )
             self.account.open_position(symbol, units, self.market.mark(symbol))
         self.equity_at_close = self.values()["NetLiquidation"]
+
+    def _traders_away(self) -> bool:
+        """Whether a client has executions of the session that nobody has told it."""
+        day = self.clock.day
+        opened = calendars.session_open(CALENDAR, day) if day else 0
+        for execution in reversed(self.desk.executions):
+            if execution.ns < opened:
+                break
+            client = self.clients.get(execution.client_id)
+            if client is None or execution.ns <= client.told_from:
+                return True
+        return False
 
     @property
     def now(self) -> int:
