@@ -207,6 +207,7 @@ def test_a_process_that_stood_still_checks_again_before_it_sends(
     threading_pause(counts(7, 60))
     assert world.gateway.sent() == {}
     process.signal(signal.SIGCONT)
+    world.advance(0.1)  # quotes that are older than QUOTE_STALE_S would hold everything, and rightly so
     world.until_event("parent_closed", symbol="PFE", timeout=40)
     kinds = [event["kind"] for event in world.records("order.events")]
     paused = kinds.index("paused")
