@@ -12,18 +12,18 @@ import pytest
 
 from tests.integration.demonstrations import PLANES, SHORT_HISTORY, Demo, wait
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(600)]
 KILLED = (*PLANES, "gateway")
 
 
 def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, counts: Callable[[int, int], int]) -> None:
     """Each plane and the gateway are SIGKILLed while the market trades, one is stopped and continued; the run ends whole and replays equal."""
     rounds = counts(1, 3)
-    sessions = counts(8, 24)
+    sessions = counts(10, 30)
     order = [plane for _ in range(rounds) for plane in random.Random(seed).sample(KILLED, len(KILLED))]
     standing = random.Random(seed + 1).choice(("data", "strategy", "order"))
-    # A third of the usual pace, so that the market still trades when a killed plane is back.
-    with Demo(tmp_path, "--json", "--sessions", str(sessions), "--speed", "100", years=SHORT_HISTORY) as demo:
+    # A sixth of the usual pace, so that the market still trades when a killed plane is back, on a busy machine, too.
+    with Demo(tmp_path, "--json", "--sessions", str(sessions), "--speed", "50", years=SHORT_HISTORY) as demo:
         demo.until(lambda: demo.gateway().get("sessions_done", 0) >= 1, 240, "the first session's end")
         for plane in order:
             pid = demo.another(plane)
@@ -43,6 +43,7 @@ def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, count
     restarts = {plane: demo.err.count(f"{plane}: restarting {plane} was ended by SIGKILL") for plane in KILLED}
     assert restarts == dict.fromkeys(KILLED, rounds), demo.err
     # A session that passes as a whole while nobody observes it is not decided; every other one is.
-    assert sessions - rounds <= outcome["decision_barriers"] <= sessions
+    assert sessions - 2 * rounds <= outcome["decision_barriers"] <= sessions
+    assert len(outcome["missed"]) == sessions - outcome["decision_barriers"]
     assert outcome["fills"] > 0
     assert "Traceback" not in words
