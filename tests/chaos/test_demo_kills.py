@@ -23,7 +23,9 @@ def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, count
     order = [plane for _ in range(rounds) for plane in random.Random(seed).sample(KILLED, len(KILLED))]
     standing = random.Random(seed + 1).choice(("data", "strategy", "order"))
     # A sixth of the usual pace, so that the market still trades when a killed plane is back, on a busy machine, too.
-    with Demo(tmp_path, "--json", "--sessions", str(sessions), "--speed", "50", years=SHORT_HISTORY) as demo:
+    with Demo(
+        tmp_path, "--json", "--sessions", str(sessions), "--speed", "50", "--no-registry", years=SHORT_HISTORY
+    ) as demo:
         demo.until(lambda: demo.gateway().get("sessions_done", 0) >= 1, 240, "the first session's end")
         for plane in order:
             pid = demo.another(plane)
