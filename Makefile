@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 ASYNC := .venv-ib-async
 KEEP ?= 0
 ARGS ?=
-# Most tests wait for processes, so a few workers share two cores well; a file's tests stay together, and each worker has its own Kafka.
-WORKERS ?= 3
+# Most tests wait for processes, so four workers share two cores well; a file's tests stay together, and each worker has its own Kafka.
+WORKERS ?= 4
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Engines are everything pure; the services are the thin shells around them, as in the purity lint of pyproject.toml.
 ENGINES := triplane/domain/*,data_plane/*,strategy_plane/*,order_plane/*,triplane/control/engine.py

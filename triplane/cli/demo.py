@@ -44,8 +44,10 @@ def demo(
     import asyncio
 
     from triplane.cli.demonstration import Demonstration
+    from triplane.runtime import calendar_cache
     from triplane.stack.installation import PaperMarket
 
+    calendar_cache.install()
     started = time.perf_counter()
     lines: list[str] = []
     screen = Screen()

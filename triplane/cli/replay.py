@@ -27,7 +27,9 @@ def replay(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from triplane.replay import recording, verification
+    from triplane.runtime import calendar_cache
 
+    calendar_cache.install()
     started = time.perf_counter()
     console = Console(stderr=True)
     found = recording.read(context.connected_settings())

@@ -1,16 +1,16 @@
 """Exchange sessions, holidays and early closes as int64 nanoseconds; never weekday arithmetic.
 
 The tables come from exchange_calendars between two fixed dates, so that no answer depends on today. That library imports pandas
-(1.3 s on two cores), so it is imported at the first question and not with this module; from then on every question is a
-binary search on an array. Outside FIRST_DAY .. LAST_DAY, and for an unknown calendar, every function raises CalendarError.
+(1.3 s on two cores), so it is imported at the first question and not with this module, and a process may keep the tables elsewhere
+(`keep_tables`); from then on every question is a binary search on an array. Outside FIRST_DAY .. LAST_DAY, and for an unknown calendar, every function raises CalendarError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, time, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -59,18 +59,44 @@ class Table:
     closes: NDArray[np.int64]
 
 
-@lru_cache(maxsize=len(CALENDARS))
-def table(calendar: str) -> Table:
-    """All sessions of `calendar` in FIRST_DAY .. LAST_DAY; built once a process."""
-    kind_of(calendar)
+def frozen(ordinals: NDArray[np.int64], opens: NDArray[np.int64], closes: NDArray[np.int64]) -> Table:
+    """A table that nobody can change by accident; the arrays become its own."""
+    for array in (ordinals, opens, closes):
+        array.flags.writeable = False
+    return Table(ordinals, opens, closes)
+
+
+def built(calendar: str) -> Table:
+    """All sessions of `calendar` in FIRST_DAY .. LAST_DAY, from exchange_calendars."""
     import exchange_calendars  # 1.3 s, with pandas: only processes that ask pay
 
     source = exchange_calendars.get_calendar(calendar, start=FIRST_DAY.isoformat(), end=LAST_DAY.isoformat())
     days = source.sessions_nanos // DAY + date(1970, 1, 1).toordinal()
-    opens, closes = source.opens_nanos.copy(), source.closes_nanos.copy()
-    for array in (days, opens, closes):
-        array.flags.writeable = False
-    return Table(days, opens, closes)
+    return frozen(days, source.opens_nanos.copy(), source.closes_nanos.copy())
+
+
+Keeper = Callable[[str, Callable[[], Table]], Table]
+"""Gives the table of a calendar, by the function that builds it or from where an earlier process kept what that gave."""
+
+
+def _not_kept(_calendar: str, build: Callable[[], Table]) -> Table:
+    return build()
+
+
+_keeper: Keeper = _not_kept
+
+
+def keep_tables(keeper: Keeper) -> None:
+    """Let `keeper` answer for tables that this process has not used yet; the services call it, before any question."""
+    global _keeper
+    _keeper = keeper
+
+
+@lru_cache(maxsize=len(CALENDARS))
+def table(calendar: str) -> Table:
+    """All sessions of `calendar` in FIRST_DAY .. LAST_DAY; had once a process."""
+    kind_of(calendar)
+    return _keeper(calendar, partial(built, calendar))
 
 
 def kind_of(calendar: str) -> Kind:

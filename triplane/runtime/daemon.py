@@ -22,7 +22,7 @@ from aiohttp import web
 from filelock import FileLock, Timeout
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from triplane.runtime import exit_codes, garbage
+from triplane.runtime import calendar_cache, exit_codes, garbage
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
 from triplane.runtime.telemetry import Metrics, configure_logging
@@ -166,6 +166,7 @@ def run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable[None]]
         )
         return exit_codes.CONFIG
     configure_logging(settings.log_level)
+    calendar_cache.install()
     try:
         held = lock(settings, name) if single else None
         try:

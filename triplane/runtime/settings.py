@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
+from platformdirs import user_cache_path
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Mode = Literal["paper", "shadow", "live"]
+
+
+def cache_root() -> Path:
+    """Where everything that can be had again lives: TRIPLANE_CACHE if set, else the platform's user cache."""
+    override = os.environ.get("TRIPLANE_CACHE")
+    return Path(override) if override else user_cache_path("triplane", appauthor=False)
 
 
 class Settings(BaseSettings):

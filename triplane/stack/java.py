@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from triplane.runtime.settings import cache_root
 from triplane.stack.errors import StackError
 
 MINIMUM = 17
@@ -63,12 +63,6 @@ def find_maven(env: Mapping[str, str] | None = None) -> str | None:
     """Maven's program on PATH, or None."""
     env = os.environ if env is None else env
     return shutil.which("mvn", path=env.get("PATH"))
-
-
-def cache_root() -> Path:
-    """Where fetched jars live: TRIPLANE_CACHE if set, else the platform's user cache."""
-    override = os.environ.get("TRIPLANE_CACHE")
-    return Path(override) if override else user_cache_path("triplane", appauthor=False)
 
 
 _downloads: set[subprocess.Popen[str]] = set()
