@@ -333,12 +333,21 @@ class Market:
 
 
 def publish(settings: Settings, messages: Iterable[Message], timeout_s: float = 60.0) -> None:
-    """Write messages in order, each through the producer of the plane that owns its topic; returns when all are acknowledged."""
+    """Write messages in order, each through the producer of the plane that owns its topic; returns when all are acknowledged.
+
+    What a barrier only looks up is acknowledged before the bars that make one due: two partitions keep no order between them.
+    """
     writers: dict[str, TopicWriter] = {}
     topics = catalogue.load()
+    looked_up = False
     try:
         for item in messages:
             owner = topics[item.topic].owner
+            gating = topics[item.topic].role == "gating"
+            if gating and looked_up:
+                for writer in writers.values():
+                    writer.flush(timeout_s)
+            looked_up = not gating
             if owner not in writers:
                 writers[owner] = TopicWriter(settings, owner)
             writers[owner].send(item.topic, item.record)
