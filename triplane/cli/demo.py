@@ -180,6 +180,7 @@ def report(outcome: Outcome, json_: bool) -> None:
                 },
                 "verdict": str(verdict),
                 "sha256": verdict.sha,
+                "late": outcome.late,
                 "problems": outcome.problems,
                 "seconds": outcome.seconds,
                 "passed": outcome.passed,
@@ -233,6 +234,8 @@ def report(outcome: Outcome, json_: bool) -> None:
     print("Summary. The market, its fills and the PnL are SIMULATED around real closes.")
     for name, text in rows:
         print(f"  {name:15} {text}")
+    if outcome.late:
+        print(f"  NOTE            {outcome.late}")
     for problem in outcome.problems[:20]:
         print(f"  PROBLEM         {problem}")
     print(f"  {'passed' if outcome.passed else 'FAILED'}")

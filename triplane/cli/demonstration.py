@@ -39,6 +39,8 @@ GATEWAY_AWAY_S = 30.0
 """Wall time that the paper gateway may be away before the run is given up."""
 EDITED = "VOL_TARGET"
 EDIT_TO = "0.06"
+LATE_SHARE = 0.25
+"""Orders that leave later than this share of a parent's life make a summary that says so."""
 
 
 class DemoError(RuntimeError):
@@ -69,6 +71,24 @@ class Outcome:
     truth: dict[str, Any]
     problems: list[str]
     seconds: dict[str, float]
+    speed: float
+    """Fastest market clock while an order is open, times real time."""
+    parent_life_s: float
+    """PARENT_EXPIRY_S, market seconds."""
+
+    @property
+    def late(self) -> str:
+        """That market time outran the planes, in a sentence; empty when it did not.
+
+        The market's clock does not know how busy the machine is: a parent that lives five market minutes has one wall second at 300x.
+        """
+        delay = self.summary.latency_s[1]
+        if not delay * self.speed > LATE_SHARE * self.parent_life_s:
+            return ""
+        return (
+            f"orders left up to {delay:.2f} s (p95) after their data, {delay * self.speed:.0f} market seconds at {self.speed:g}x: the "
+            f"machine is busy, and orders expire that would have filled; `triplane demo --speed {max(self.speed / 5, 1):g}` waits for it"
+        )
 
     @property
     def passed(self) -> bool:
@@ -91,6 +111,7 @@ class Demonstration:
         self.supervisor: Supervisor | None = None
         self.follower: LogFollower | None = None
         self.installation: Installation | None = None
+        self._parent_life_s = 0.0
         self.edit = ConfigEdit()
         self.seconds: dict[str, float] = {}
         self.gateway: dict[str, Any] = {}
@@ -166,7 +187,8 @@ class Demonstration:
                 )
             shutil.copy(source, self.directory / source.name)
         # What the control daemon would refuse is refused before anything is started.
-        load_files(self.directory / "targets.yaml", self.directory / "assets.csv")
+        loaded = load_files(self.directory / "targets.yaml", self.directory / "assets.csv")
+        self._parent_life_s = loaded.targets.order.PARENT_EXPIRY_S
 
     def _on_event(self, event: Event) -> None:
         self.processes[event.process] = event.state
@@ -286,8 +308,9 @@ class Demonstration:
         self.seconds["replay"] = time.perf_counter() - started
         summary = summarise(found)
         return Outcome(
-            summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds
-        )
+            summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
+            self.market.speed, self._parent_life_s,
+        )  # fmt: skip
 
     def _missed(self, found: Recording) -> list[str]:
         decided = {
