@@ -22,6 +22,8 @@ from typing import Any
 import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
+from schemas.parallel import ragged
+
 HEADER = struct.Struct(">bI")
 HEADER_BYTES = HEADER.size
 
@@ -153,11 +155,16 @@ class Codec:
         if body.read(1):
             raise CodecError(f"{record}: bytes are left over after the Avro body")
         assert isinstance(value, dict)
+        unwritten: frozenset[str] = frozenset()
         if schema_id != self._current[record]:
             # fastavro gives a field that the writer lacked its default as the JSON has it: text where bytes belong, and
             # one list for all readers.
             theirs = {field["name"] for field in version.schema["fields"]}
-            value |= {name: copy(default) for name, default in defaults(record).items() if name not in theirs}
+            unwritten = frozenset(defaults(record).keys() - theirs)
+            value |= {name: copy(defaults(record)[name]) for name in unwritten}
+        problem = ragged(record, value, unwritten)
+        if problem:
+            raise CodecError(f"{record}: {problem}")
         return value
 
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas import catalogue, codec
+from schemas.parallel import PARALLEL
 from triplane.replay.recording import Recording
 from triplane.runtime.kafka_in import LogRecord
+
+FILLERS: dict[str, Any] = {"string": "", "double": float("nan"), "long": 0, "int": 0, "boolean": False}
 
 
 class HandLog:
@@ -18,11 +21,16 @@ class HandLog:
         self._ends: dict[str, int] = {}
 
     def put(self, topic: str, headers: Mapping[str, bytes] | None = None, **fields: Any) -> LogRecord:
-        """Append one record with the defaults of its schema."""
+        """Append one record with the defaults of its schema; arrays left out are as long as those that they run beside."""
         entry = catalogue.load()[topic]
         value = codec.defaults(entry.record) | fields
         if value[entry.key] == "":
             value[entry.key] = "main"  # keys are never empty
+        types = {field["name"]: field["type"] for field in codec.record_schema(entry.record)["fields"]}
+        for group in PARALLEL.get(entry.record, ()):
+            for name in group[1:]:
+                if name not in fields:
+                    value[name] = [FILLERS[types[name]["items"]]] * len(value[group[0]])
         raw = codec.load().encode(entry.record, value)
         return self._append(topic, entry.key_of(value), codec.load().decode(entry.record, raw), "", raw, headers or {})
 

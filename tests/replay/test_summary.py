@@ -155,8 +155,28 @@ def test_costs_are_signed_and_weighted_by_notional() -> None:
         price=0.0,
         arrival_mid=5.0,
     )
-    log.put("order.costs", account=ACCOUNT, estimate_id="1", profiles=["Standard"], linear=[1e-4], impact=[0.5])
-    log.put("order.costs", account=ACCOUNT, estimate_id="2", profiles=["Standard"], linear=[2e-4], impact=[0.7])
+    log.put(
+        "order.costs",
+        account=ACCOUNT,
+        estimate_id="1",
+        profiles=["Standard"],
+        linear=[1e-4],
+        linear_sd=[1e-5],
+        impact=[0.5],
+        impact_sd=[0.1],
+        parents=[2.0],
+    )
+    log.put(
+        "order.costs",
+        account=ACCOUNT,
+        estimate_id="2",
+        profiles=["Standard"],
+        linear=[2e-4],
+        linear_sd=[1e-5],
+        impact=[0.7],
+        impact_sd=[0.1],
+        parents=[3.0],
+    )
     found = of(log)
     # 1 % paid on 1010, 1 % earned on 1010.
     assert found.realised_cost == pytest.approx(0.0, abs=1e-12)

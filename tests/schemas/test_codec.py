@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.codec import HEADER, CodecError, LockError
+from schemas.parallel import PARALLEL
 from tests.schemas.values import of_record, same
 
 RECORDS = codec.record_names()
@@ -127,3 +128,20 @@ def test_an_unknown_record_and_a_stale_lock_are_named() -> None:
     versions = [version for version in codec.load_versions() if version.record != "BarSlice"]
     with pytest.raises(LockError, match=r"does not hold today's BarSlice.avsc; run `triplane schemas lock`"):
         codec.Codec(versions)
+
+
+@pytest.mark.parametrize(("record", "group"), [(r, g) for r, groups in PARALLEL.items() for g in groups])
+def test_arrays_of_different_lengths_are_refused(record: str, group: tuple[str, ...]) -> None:
+    """Schema and bytes are right, and yet element i of one array has no partner in another."""
+    fields = {
+        field["name"]: field["type"]["items"]
+        for field in codec.record_schema(record)["fields"]
+        if field["name"] in group
+    }
+    samples: dict[str, Any] = {"string": "x", "double": 1.0, "long": 1, "int": 1, "boolean": True}
+    even = {name: [samples[fields[name]]] * 3 for name in group}
+    assert codec.load().decode(record, codec.load().encode(record, even))[group[0]] == even[group[0]]
+    for name in group:
+        odd = even | {name: even[name][:2]}
+        with pytest.raises(CodecError, match=r"has \d elements where"):
+            codec.load().decode(record, codec.load().encode(record, odd))

@@ -7,6 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from schemas.parallel import PARALLEL
+
 LONGS = st.integers(-(2**63), 2**63 - 1)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 
@@ -30,8 +32,17 @@ def of_type(avro: Any, nan: bool = True) -> st.SearchStrategy[Any]:
 
 
 def of_record(schema: Mapping[str, Any], nan: bool = True) -> st.SearchStrategy[dict[str, Any]]:
-    """Records of a schema, every field set."""
-    return st.fixed_dictionaries({field["name"]: of_type(field["type"], nan) for field in schema["fields"]})
+    """Records of a schema, every field set; arrays that run in parallel have one length."""
+    whole = st.fixed_dictionaries({field["name"]: of_type(field["type"], nan) for field in schema["fields"]})
+    return whole.map(lambda record: _even(schema["name"], record))
+
+
+def _even(name: str, record: dict[str, Any]) -> dict[str, Any]:
+    for group in PARALLEL.get(name, ()):
+        present = [field for field in group if field in record]
+        length = min((len(record[field]) for field in present), default=0)
+        record |= {field: record[field][:length] for field in present}
+    return record
 
 
 def same(one: Any, other: Any) -> bool:
