@@ -106,7 +106,8 @@ class OrderEngine(Work):
             raise ValueError(
                 f"epoch {item.epoch} is not above {self.s.epoch}, the last on the log; start with a higher one"
             )
-        self._advance(0, item.wall)
+        # A run that began under a wrong clock must not stop this one's ages and timeouts: each run has its own wall time.
+        self.s.wall = item.wall or self.s.wall
         self.s.epoch, self.s.number = item.epoch, 0
         simulated = "true" if self.folded.simulated else "false"
         self._emit("epoch", client_id=item.client_id, labels={"mode": self.mode, "simulated": simulated})

@@ -77,7 +77,7 @@ class Fold(ReportFold, DecisionFold):
         if event["epoch"] < s.epoch:
             return []  # a writer that was replaced
         s.market_time = max(s.market_time, event["available_time"])
-        s.wall = max(s.wall, event["wall_time"])
+        s.wall = (event["wall_time"] or s.wall) if event["kind"] == "epoch" else max(s.wall, event["wall_time"])
         if s.account.day_end == 0 and s.market_time > 0:
             s.account.day_end = trading_day_end(s.market_time)
         method = self.kinds.get(event["kind"])

@@ -665,3 +665,21 @@ def test_cancels_come_before_orders_and_alerts_last():
     effects = desk.intents(2, {"AAPL": 600.0, "BAC": 10.0})
     first = [type(e) for e in effects if isinstance(e, CancelOrder | Place | Alert)]
     assert first[0] is CancelOrder
+
+
+def test_a_run_under_a_wrong_clock_does_not_stop_the_ages_of_the_next():
+    desk = Desk().open()
+    right = desk.wall
+    desk.wall = right + 86_400 * SECOND
+    desk.tick()
+    desk.wall = right + 2 * SECOND
+    desk.start()
+    assert desk.engine.s.wall == desk.wall
+    desk.connect()
+    desk.quotes()
+    desk.pass_time(5)
+    for _ in range(8):
+        desk.tick(60.0)  # wall time alone: the quotes grow old
+    desk.intents(2, {"BAC": 2000.0})
+    assert Code.QUOTE_STALE in desk.codes()
+    assert not desk.broker.orders
