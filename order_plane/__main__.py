@@ -13,6 +13,5 @@ if __name__ == "__main__":
     from order_plane.daemon.service import NAME, main
     from order_plane.daemon.stop_points import VARIABLE, StopPoints
     from triplane.runtime.daemon import run
-    from triplane.runtime.settings import Settings
 
-    sys.exit(run(NAME, Settings(), partial(main, stops=StopPoints(os.environ.get(VARIABLE, "")))))
+    sys.exit(run(NAME, None, partial(main, stops=StopPoints(os.environ.get(VARIABLE, "")))))

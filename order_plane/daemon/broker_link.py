@@ -57,8 +57,11 @@ class BrokerLink:
             and time.monotonic() - self.last_answer < HEARTBEAT_S + HEARTBEAT_TIMEOUT_S
         )
 
-    async def connect_first(self, stop: asyncio.Event) -> None:
-        """Connect for the first time, however long the gateway takes to appear. Raises DaemonExit on 326 or a wrong account."""
+    async def connect_first(self, stop: asyncio.Event, tell: Callable[[str], None]) -> None:
+        """Connect for the first time, however long the gateway takes to appear; `tell` gets what is in the way.
+
+        Raises DaemonExit on 326 or a wrong account.
+        """
         refused_since = 0.0
         while not stop.is_set():
             try:
@@ -68,8 +71,10 @@ class BrokerLink:
                 refused_since = refused_since or time.monotonic()
                 if time.monotonic() - refused_since > ID_GRACE_S:
                     raise DaemonExit(str(error), CONFIG) from None
+                tell(str(error))
                 await self._pause(error, stop)
             except BrokerUnavailable as error:
+                tell(str(error))
                 await self._pause(error, stop)
 
     async def keep(self, stop: asyncio.Event) -> None:

@@ -42,6 +42,7 @@ from order_plane.messages import (
 from schemas import catalogue, codec
 from triplane.broker.orders import OrderFieldError, OrderRequest
 from triplane.broker.session import BrokerError
+from triplane.runtime.clock import SteadyClock
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME
 
 EVENTS = "order.events"
@@ -84,11 +85,12 @@ class Dispatcher:
         stops: StopPoints,
         request_snapshot: Callable[[str], None],
         closed_gate: Callable[[], str],
+        clock: SteadyClock,
     ) -> None:
         self.engine = engine
         self._publisher, self._journal, self._link, self._latch = publisher, journal, link, latch
         self._metrics, self._log, self._stops = metrics, log, stops
-        self._request_snapshot, self._closed_gate = request_snapshot, closed_gate
+        self._request_snapshot, self._closed_gate, self._clock = request_snapshot, closed_gate, clock
         self._waiting: deque[Waiting] = deque()
         self._journalled: deque[tuple[int, list[int]]] = deque()
         self._kill = engine.s.kill.level
@@ -122,7 +124,15 @@ class Dispatcher:
 
     def _carry_out(self, effects: list[Effect], cause: Headers) -> None:
         placed = False
-        entries = iter(self._journal_outputs(effects))
+        try:
+            entries = iter(self._journal_outputs(effects))
+        except OSError:
+            for effect in effects:  # a full disk ends this process, but what it was asked to cancel it cancels first
+                if isinstance(effect, CancelOrder):
+                    self._cancel(effect)
+                elif isinstance(effect, GlobalCancel):
+                    self._global_cancel(effect)
+            raise
         for effect in effects:
             if isinstance(effect, Append) and effect.topic == EVENTS:
                 self._publisher.append(EVENTS, effect.record, cause)
@@ -179,17 +189,22 @@ class Dispatcher:
             return
         before, self._kill = self._kill, kill.level
         if kill.level == "stopped":
-            self._latch.trip(
-                {"actor": kill.actor, "reason": kill.reason, "scope": kill.scope, "time": str(time.time_ns())}
-            )
+            try:
+                self._latch.trip(
+                    {"actor": kill.actor, "reason": kill.reason, "scope": kill.scope, "time": str(time.time_ns())}
+                )
+            except OSError as error:  # the latch holds in memory all the same, and the level is on the log
+                self._log.error("the kill file could not be written", error=str(error))
         elif before == "stopped" and kill.level == "none":
-            self._latch.lift()
+            try:
+                self._latch.lift()
+            except OSError as error:
+                self._log.error("the kill file cannot be removed, so orders stay held", error=str(error))
 
     # -- cancels ---------------------------------------------------------------------------------------------------------------
     def _cancel(self, effect: CancelOrder) -> None:
         waits = any(waiting.place.order_ref == effect.order_ref for waiting in self._waiting)
-        numbers = self._journal.write([{"kind": "cancel", "order_ref": effect.order_ref, "order_id": effect.order_id}])
-        self._journalled.append((self._publisher.last, numbers))
+        self._journal_cancel({"kind": "cancel", "order_ref": effect.order_ref, "order_id": effect.order_id})
         self._stops.reach("cancel-journalled")
         if waits:
             return  # it is not on the socket yet, and now it never will be: the engine has marked it taken back
@@ -201,9 +216,15 @@ class Dispatcher:
             self._log.warning("cancel not sent", order_ref=effect.order_ref, error=str(error))
         self._stops.reach("cancel-sent")
 
+    def _journal_cancel(self, entry: dict[str, Any]) -> None:
+        """Write a cancel down. A full disk must not keep it from leaving: cancelling twice is harmless, not cancelling is not."""
+        try:
+            self._journalled.append((self._publisher.last, self._journal.write([entry])))
+        except OSError as error:
+            self._log.error("a cancel could not be journalled; it is sent all the same", error=str(error))
+
     def _global_cancel(self, effect: GlobalCancel) -> None:
-        numbers = self._journal.write([{"kind": "global_cancel", "reason": effect.reason}])
-        self._journalled.append((self._publisher.last, numbers))
+        self._journal_cancel({"kind": "global_cancel", "reason": effect.reason})
         try:
             self._link.global_cancel()
             self._metrics.cancels.inc()
@@ -295,4 +316,4 @@ class Dispatcher:
     def _tell(self, waiting: Waiting, event: dict[str, Any], headers: Headers) -> None:
         fields = waiting.place.fields
         event = event | {"order_ref": waiting.place.order_ref, "symbol": fields["symbol"], "seq": fields["seq"]}
-        self.take(BrokerReport(event, time.time_ns()), headers)
+        self.take(BrokerReport(event, self._clock.now()), headers)

@@ -4,11 +4,13 @@ One JSON line an entry. Broker reports, kills and cancel requests are `fdatasync
 measured); outputs that wait for their event's acknowledgement are only written. Once its records are acknowledged by Kafka an entry
 is marked done; when nothing is pending a large file is emptied. What a crash leaves pending is taken up at the next start: reports
 go to the engine again, whose folds are idempotent by execution id, order ref and status; outputs are published if their event is on
-the log. A torn last line (power failure while writing) was never acted upon and is dropped.
+the log. A torn last line (power failure while writing) was never acted upon and is dropped; so
+is a line that is no entry, which only damage to the file explains: `Journal.damaged` counts them, and the daemon says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,14 @@ from types import TracebackType
 from typing import Any
 
 COMPACT_BYTES = 1_000_000
+ENTRY_TEXTS: dict[str, tuple[str, ...]] = {
+    "report": (),
+    "output": ("topic", "after", "data"),
+    "kill": ("source", "scope", "reason", "actor"),
+    "cancel": ("order_ref",),
+    "global_cancel": ("reason",),
+}
+"""Kinds of entries, each with the texts that it must have."""
 
 
 class Journal:
@@ -25,8 +35,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.recovered: list[dict[str, Any]] = _pending(path)
-        """Entries that a previous run left pending, oldest first."""
+        self.recovered, self.damaged = _pending(path)
+        """Entries that a previous run left pending, oldest first, and the number of lines that are none."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         size = os.fstat(self._file).st_size
         if size and not _ends_with_newline(path):
@@ -42,7 +52,7 @@ class Journal:
         numbered = [{**entry, "seq": self._next + index} for index, entry in enumerate(entries)]
         if not numbered:
             return []
-        os.write(self._file, "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in numbered).encode())
+        self._append("".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in numbered).encode())
         if sync:
             _sync(self._file)
         sequence = [int(entry["seq"]) for entry in numbered]
@@ -59,7 +69,20 @@ class Journal:
         if not self._open and os.fstat(self._file).st_size > COMPACT_BYTES:
             os.ftruncate(self._file, 0)
             return
-        os.write(self._file, (json.dumps({"done": finished}, separators=(",", ":")) + "\n").encode())
+        with contextlib.suppress(OSError):  # no room for the mark: the entries are repeated, which changes nothing
+            self._append((json.dumps({"done": finished}, separators=(",", ":")) + "\n").encode())
+
+    def _append(self, data: bytes) -> None:
+        """All of `data` or nothing: a disk that fills up takes a part, which would swallow the next entry as well. Raises OSError."""
+        before = os.fstat(self._file).st_size
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, before)
+            raise
 
     @property
     def pending(self) -> int:
@@ -89,20 +112,38 @@ def _ends_with_newline(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _pending(path: Path) -> list[dict[str, Any]]:
+def _pending(path: Path) -> tuple[list[dict[str, Any]], int]:
     if not path.exists():
-        return []
+        return [], 0
     pending: dict[int, dict[str, Any]] = {}
-    for line in path.read_bytes().split(b"\n"):
+    damaged = 0
+    lines = path.read_bytes().split(b"\n")
+    for place, line in enumerate(lines):
         if not line:
             continue
         try:
             entry = json.loads(line)
         except ValueError:
-            continue  # torn by a crash before its fdatasync returned, so nothing was done on its account
-        if "done" in entry:
+            # The last line is torn by a crash before its fdatasync returned, so nothing was done on its account.
+            damaged += place < len(lines) - 1
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("done"), list):
             for number in entry["done"]:
-                pending.pop(number, None)
-        else:
+                if isinstance(number, int):
+                    pending.pop(number, None)
+        elif _is_entry(entry):
             pending[entry["seq"]] = entry
-    return [pending[number] for number in sorted(pending)]
+        else:
+            damaged += 1
+    return [pending[number] for number in sorted(pending)], damaged
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether a line of JSON is an entry that the daemon can take up."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("seq"), int):
+        return False
+    texts = ENTRY_TEXTS.get(str(entry.get("kind")))
+    if texts is None or not all(isinstance(entry.get(name), str) for name in texts):
+        return False
+    report = entry.get("report")
+    return entry["kind"] != "report" or (isinstance(report, dict) and isinstance(report.get("kind"), str))

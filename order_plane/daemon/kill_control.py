@@ -15,6 +15,7 @@ from order_plane.daemon.journal import Journal
 from order_plane.daemon.stop_points import StopPoints
 from order_plane.kill.latch import KillLatch
 from order_plane.messages import KillRequest, RearmRequest
+from triplane.runtime.clock import SteadyClock
 
 # Wall time: a kill file is noticed well within the second that law L8 gives.
 LOOK_S = 0.05
@@ -23,8 +24,9 @@ LOOK_S = 0.05
 class KillControl:
     """One per service. `dispatcher` is None until the engine has been recovered: the latch holds all the same."""
 
-    def __init__(self, latch: KillLatch, link: BrokerLink, log: Any, stops: StopPoints) -> None:
+    def __init__(self, latch: KillLatch, link: BrokerLink, log: Any, stops: StopPoints, clock: SteadyClock) -> None:
         self._latch, self._link, self._log, self._stops = latch, link, log, stops
+        self._clock = clock
         self.journal: Journal | None = None
         self.dispatcher: Dispatcher | None = None
 
@@ -52,7 +54,7 @@ class KillControl:
         """At the start: a re-arming and a file that a person left meanwhile; a level that the log knows holds locally, too."""
         rearm = self._latch.take_rearm()
         if rearm is not None:
-            dispatcher.take(RearmRequest("file", rearm.get("actor", ""), rearm.get("reason", ""), time.time_ns()))
+            dispatcher.take(RearmRequest("file", rearm.get("actor", ""), rearm.get("reason", ""), self._clock.now()))
             self._latch.forget_rearm()
         kill = dispatcher.engine.s.kill
         if self._latch.tripped:
@@ -79,7 +81,7 @@ class KillControl:
             self._log.error("the kill could not be journalled", error=str(error))
         self._stops.reach("kill-journalled")
         again = dispatcher.engine.s.kill.level == "stopped"
-        request = KillRequest(source, "own" if scope == "own" else "account", reason, actor, time.time_ns())
+        request = KillRequest(source, "own" if scope == "own" else "account", reason, actor, self._clock.now())
         dispatcher.take(request, None, numbers)
         if again and scope == "account" and self._link.session.is_connected:
             self._link.global_cancel()  # stopped before under a narrower scope: ask for the rest, too
@@ -116,9 +118,11 @@ class KillControl:
         if dispatcher is None:
             raise ValueError("the order plane is still starting, so it stays tripped; try again when it is ready")
         self.look()
-        dispatcher.take(RearmRequest(source, actor, reason, time.time_ns()))
+        dispatcher.take(RearmRequest(source, actor, reason, self._clock.now()))
         if dispatcher.engine.s.kill.level == "stopped":
             raise ValueError("re-arming was refused: it needs a name and a reason")
+        if self._latch.tripped:
+            raise ValueError("the file KILL could not be removed, so it stays tripped; remove it, then re-arm")
         return self.kill_status()
 
     def kill_status(self) -> dict[str, Any]:

@@ -25,6 +25,10 @@ def check(settings: Settings) -> None:
         raise DaemonExit("live trading is refused in this release; set TRIPLANE_MODE=paper, or shadow to send nothing")
     if not account:
         raise DaemonExit("no account is named; set TRIPLANE_ACCOUNT to the one account that Triplane may trade")
+    if not account.isalnum():
+        raise DaemonExit(
+            f"TRIPLANE_ACCOUNT is {account!r}; name exactly one account, its letters and digits alone (IB's look like DU1234567)"
+        )
     if not 0 < port < 65536:
         raise DaemonExit(f"TRIPLANE_GATEWAY_PORT is {port}; set it to the port of TWS, IB Gateway or the paper gateway")
     if mode == "paper" and not is_paper_account(account):

@@ -32,6 +32,7 @@ from order_plane.ledger.order_state import State
 from order_plane.messages import BrokerReport, ClockTick, KillRequest, LogInput, Start
 from triplane.broker.reports import Report
 from triplane.domain.calendars import session_of
+from triplane.runtime.clock import SteadyClock
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
@@ -43,6 +44,7 @@ FIRST_TOPICS = (("control.config", "control.commands"), ("data.actions", "data.b
 BEAT_S = 0.25
 IDLE_TICK_S = 1.0
 PAUSE_S = 5.0
+STEP_S = 1.0
 BATCH = 64
 # Reports that the broker may be unable to tell again after a restart; the rest comes back with the next snapshot.
 JOURNALLED = frozenset({"execution", "commission", "order_status", "error"})
@@ -57,10 +59,12 @@ class OrderService:
         self._daemon, self._stops = daemon, stops
         self._settings = settings = daemon.settings
         modes.check(settings)
+        self._clock = SteadyClock()
+        self._step_told = 0.0
         self._metrics = OrderMetrics(daemon.metrics)
         self._latch = KillLatch(settings)
         self._link = BrokerLink(settings, self._on_report, daemon.log)
-        self._kill = KillControl(self._latch, self._link, daemon.log, stops)
+        self._kill = KillControl(self._latch, self._link, daemon.log, stops, self._clock)
         self._inbox: deque[Item] = deque()
         self._arrived = asyncio.Event()
         self._tick_queued = False
@@ -80,6 +84,8 @@ class OrderService:
         """Until the daemon is stopped. Raises DaemonExit with a sentence for every end that a person has to know of."""
         stop = self._daemon.stop
         self._journal = self._kill.journal = Journal(self._settings.state_dir / "order-journal.jsonl")
+        if self._journal.damaged:
+            self._daemon.log.error("lines of the local journal are damaged and left out", lines=self._journal.damaged)
         await self._daemon.serve()
         self._daemon.ready(False, "connecting to the broker")
         tasks: list[asyncio.Task[None]] = []
@@ -91,7 +97,9 @@ class OrderService:
             self._latch.look()
             begin(self._kill.watch_file(), "kill file")
             begin(self._tell_metrics(), "metrics")
-            await self._link.connect_first(stop)
+            await self._link.connect_first(
+                stop, lambda problem: self._daemon.ready(False, f"connecting to the broker: {problem}")
+            )
             if stop.is_set():
                 return
             self._stops.reach("connected")
@@ -142,12 +150,12 @@ class OrderService:
         self._publisher = Publisher(writer, self._progress, self._journal.done)
         dispatcher = Dispatcher(
             engine, self._publisher, self._journal, self._link, self._latch, self._metrics, self._daemon.log, self._stops,
-            self._request_snapshot, self._closed_gate,
+            self._request_snapshot, self._closed_gate, self._clock,
         )  # fmt: skip
         for entry in self._journal.recovered:
             if entry["kind"] == "output":
                 dispatcher.publish_again(entry, recovered.recorded)
-        dispatcher.take(Start(recovered.epoch + 1, settings.order_client_id, time.time_ns()))
+        dispatcher.take(Start(recovered.epoch + 1, settings.order_client_id, self._clock.now()))
         patience = engine.folded.targets.order.ACK_TIMEOUT_S
         if not await self._publisher.settle(patience):
             raise DaemonExit(
@@ -170,9 +178,11 @@ class OrderService:
         assert self._journal is not None
         for entry in self._journal.recovered:
             if entry["kind"] == "report":
-                dispatcher.take(BrokerReport(entry["report"], time.time_ns()), None, [entry["seq"]])
+                dispatcher.take(BrokerReport(entry["report"], self._clock.now()), None, [entry["seq"]])
             elif entry["kind"] == "kill":
-                request = KillRequest(entry["source"], entry["scope"], entry["reason"], entry["actor"], time.time_ns())
+                request = KillRequest(
+                    entry["source"], entry["scope"], entry["reason"], entry["actor"], self._clock.now()
+                )
                 dispatcher.take(request, None, [entry["seq"]])
             elif entry["kind"] != "output":
                 self._journal.done([entry["seq"]])  # a cancel: the engine asks again if the order is still open
@@ -237,7 +247,7 @@ class OrderService:
                 dispatcher.take(item)
                 dispatcher.progress()
             else:
-                dispatcher.take(BrokerReport(item, time.time_ns()), None, entries.get(id(item)))
+                dispatcher.take(BrokerReport(item, self._clock.now()), None, entries.get(id(item)))
         if records and self._feed is not None:
             self._feed.taken(records)
         if records < len(batch):
@@ -268,7 +278,7 @@ class OrderService:
         cause = None
         if record.topic == "strategy.intents" and CAUSE_INGEST_TIME in record.headers:
             cause = {CAUSE_INGEST_TIME: record.headers[CAUSE_INGEST_TIME]}
-        dispatcher.take(LogInput(record.topic, record.partition, record.offset, record.value, time.time_ns()), cause)
+        dispatcher.take(LogInput(record.topic, record.partition, record.offset, record.value, self._clock.now()), cause)
 
     def _quarantine(self, dispatcher: Dispatcher, record: LogRecord) -> None:
         """What cannot be decoded changes nothing here; it is kept with its bytes and its place for a person."""
@@ -298,20 +308,27 @@ class OrderService:
         while True:
             if not self._tick_queued:
                 self._tick_queued = True
-                now = time.time_ns()
+                now = self._clock.now()
                 self._put(ClockTick(now, now if self._link.wall_clock_market else 0))
             self._beat()
             await asyncio.sleep(BEAT_S if engine.busy else IDLE_TICK_S)
 
     def _beat(self) -> None:
         """Notice that this process stood still. Wall time too: on Linux the monotonic clock stops while a machine is suspended."""
+        stepped = self._clock.stepped()
+        if abs(stepped - self._step_told) > STEP_S:
+            self._daemon.log.warning(
+                "the machine's clock was set; ages and timeouts go on as before",
+                seconds=round(stepped - self._step_told, 1),
+            )
+            self._step_told = stepped
         monotonic, wall = time.monotonic(), time.time()
         gap = max(monotonic - self._beat_at[0], wall - self._beat_at[1])
         self._beat_at = (monotonic, wall)
         if gap > PAUSE_S and self._dispatcher is not None:
             self._daemon.log.warning("stood still", seconds=round(gap, 3))
             self._dispatcher.take(
-                BrokerReport({"kind": "paused", "text": f"stood still for {gap:.1f} s"}, time.time_ns())
+                BrokerReport({"kind": "paused", "text": f"stood still for {gap:.1f} s"}, self._clock.now())
             )
 
     def _closed_gate(self) -> str:

@@ -9,6 +9,7 @@ is one message, scope own one message an order. Only a person re-arms, with name
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -59,11 +60,15 @@ def write_file(path: Path, document: dict[str, Any]) -> None:
     """Write JSON atomically and durably (file and directory synced)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -120,14 +125,22 @@ def _require(actor: str, reason: str, scope: str = "account") -> None:
 async def trip(
     settings: Settings, actor: str, reason: str, scope: Scope = "account", timeout: float = 3.0
 ) -> KillReport:
-    """Trip the kill switch; `timeout` in wall seconds for each of the HTTP and the broker step. Raises KillSwitchError, OSError."""
+    """Trip the kill switch; `timeout` in wall seconds for each of the HTTP and the broker step.
+
+    A disk that does not take the file keeps nobody from stopping: the report says so, and process and broker are asked all the same.
+    Raises KillSwitchError without a name or a reason, and when neither file nor process nor broker took it.
+    """
     _require(actor, reason, scope)
     document = {"actor": actor, "reason": reason, "scope": scope, "time": str(time.time_ns())}
-    write_file(file_of(settings), document)
-    rearm_file_of(settings).unlink(missing_ok=True)
-    report = KillReport(
-        True, lines=[f"{file_of(settings)} is written: no new order leaves until `triplane kill rearm`"]
-    )
+    report = KillReport(True)
+    failed = ""
+    try:
+        write_file(file_of(settings), document)
+        rearm_file_of(settings).unlink(missing_ok=True)
+        report.lines.append(f"{file_of(settings)} is written: no new order leaves until `triplane kill rearm`")
+    except OSError as error:
+        failed = f"{file_of(settings)} could NOT be written ({error.strerror}): the kill may not survive a restart; mend the disk and trip again"
+        report.lines.append(failed)
     living = order_process(settings)
     if living is not None:
         address, pid = living
@@ -149,6 +162,8 @@ async def trip(
     else:
         report.lines.append("the order process is not running")
     await _cancel_at_broker(settings, scope, report, timeout)
+    if failed and report.order_process != "told" and report.cancels != "asked":
+        raise KillSwitchError("NOT tripped: " + "; ".join(report.lines))
     return report
 
 

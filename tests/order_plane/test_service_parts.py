@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from order_plane.kill.latch import KillLatch
 from order_plane.kill.switch import KillSwitchError, file_of, rearm_file_of
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
 from triplane.runtime.settings import Settings
+from triplane.stack import ports
 
 
 def settings_of(tmp_path: Path, **fields: Any) -> Settings:
@@ -33,6 +37,7 @@ def settings_of(tmp_path: Path, **fields: Any) -> Settings:
     ("fields", "sentence"),
     [
         ({"mode": "live"}, "live trading is refused in this release"),
+        ({"account": "DU1234567,DU7654321"}, "name exactly one account"),
         ({"mode": "live", "account": "U123"}, "live trading is refused in this release"),
         ({"account": ""}, "no account is named"),
         ({"account": "U123"}, "U123 is not a paper account"),
@@ -65,16 +70,24 @@ def test_agreeing_settings_pass(tmp_path: Path, fields: dict[str, Any]) -> None:
     modes.check(settings_of(tmp_path, **fields))
 
 
+def entry(reason: str) -> dict[str, str]:
+    return {"kind": "global_cancel", "reason": reason}
+
+
+def reasons(journal: Journal) -> list[str]:
+    return [str(each["reason"]) for each in journal.recovered]
+
+
 # -- journal ---------------------------------------------------------------------------------------------------------------------
 def test_the_journal_gives_back_what_was_not_finished(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
-        numbers = journal.write([{"kind": "a"}, {"kind": "b"}, {"kind": "c"}])
+        numbers = journal.write([entry("a"), entry("b"), entry("c")])
         journal.done(numbers[:2])
         assert journal.pending == 1
     with Journal(path) as journal:
-        assert [entry["kind"] for entry in journal.recovered] == ["c"]
-        (later,) = journal.write([{"kind": "d"}])
+        assert reasons(journal) == ["c"]
+        (later,) = journal.write([entry("d")])
         assert later > numbers[2]
         journal.done([numbers[2], later])
         journal.done([later])  # twice is once
@@ -85,14 +98,56 @@ def test_the_journal_gives_back_what_was_not_finished(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_dropped_and_the_next_entry_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
-        journal.write([{"kind": "a"}])
+        journal.write([entry("a")])
     with path.open("ab") as file:
         file.write(b'{"kind":"b","se')
     with Journal(path) as journal:
-        assert [entry["kind"] for entry in journal.recovered] == ["a"]
-        journal.write([{"kind": "c"}])
+        assert reasons(journal) == ["a"]
+        assert journal.damaged == 0
+        journal.write([entry("c")])
     with Journal(path) as journal:
-        assert [entry["kind"] for entry in journal.recovered] == ["a", "c"]
+        assert reasons(journal) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "null", "5", "[]", "{}", '"text"', '{"done":5}', '{"seq":"1","kind":"kill"}', '{"seq":7,"kind":"unheard of"}',
+        '{"seq":7,"kind":"report","report":null}', '{"seq":7,"kind":"output","topic":"order.fills","after":"x"}', "torn {",
+    ],
+)  # fmt: skip
+def test_a_damaged_line_is_counted_and_the_rest_is_taken_up(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.write([entry("a")])
+    with path.open("a") as file:
+        file.write(line + "\n")
+    with Journal(path) as journal:
+        assert (reasons(journal), journal.damaged) == (["a"], 1)
+        journal.write([entry("b")])
+    with Journal(path) as journal:
+        assert reasons(journal) == ["a", "b"]
+
+
+def test_a_full_disk_takes_an_entry_whole_or_not_at_all(tmp_path: Path) -> None:
+    """The limit on file sizes ends a write in the middle, as a disk without room does."""
+    path = tmp_path / "journal.jsonl"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    acknowledged = []
+    with Journal(path) as journal:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        try:
+            with contextlib.suppress(OSError):
+                for number in range(1000):
+                    journal.write([entry(f"{number} {'x' * 700}")])
+                    acknowledged.append(number)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert 0 < len(acknowledged) < 1000
+        journal.write([entry("later")])
+    with Journal(path) as journal:
+        assert [reason.split()[0] for reason in reasons(journal)] == [*map(str, acknowledged), "later"]
+        assert journal.damaged == 0
 
 
 def test_a_finished_journal_is_emptied_once_it_is_large(tmp_path: Path) -> None:
@@ -250,3 +305,16 @@ async def test_http_takes_programs_of_this_machine_only_and_whole_requests_only(
     assert recorder.asked == [
         ("trip", "http", "ann", "drill", "own"), ("rearm", "http", "ann", "drill"), ("rearm", "http", "nobody", "drill")
     ]  # fmt: skip
+
+
+# -- the kill file ---------------------------------------------------------------------------------------------------------------
+def test_a_kill_file_that_cannot_be_written_keeps_nobody_from_stopping(tmp_path: Path) -> None:
+    """Something else stands in its place; the broker is asked all the same (here none answers), and the report says both."""
+    settings = settings_of(tmp_path, gateway_port=ports.free_ports(1)[0])
+    (settings.state_dir / "KILL").mkdir(parents=True)
+    with pytest.raises(KillSwitchError) as caught:
+        asyncio.run(kill_switch.trip(settings, "ann", "drill", timeout=0.5))
+    assert "NOT tripped" in str(caught.value)
+    assert "could NOT be written" in str(caught.value)
+    assert "could not be asked to cancel" in str(caught.value)
+    assert [path.name for path in settings.state_dir.iterdir()] == ["KILL"]
