@@ -8,7 +8,6 @@ numerics.pin()
 
 from data_plane.daemon.service import main  # noqa: E402
 from triplane.runtime import daemon  # noqa: E402
-from triplane.runtime.settings import Settings  # noqa: E402
 
 if __name__ == "__main__":
-    raise SystemExit(daemon.run("data", Settings(), main))
+    raise SystemExit(daemon.run("data", None, main))

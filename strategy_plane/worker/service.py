@@ -26,4 +26,4 @@ async def _main(shell: Daemon) -> None:
 
 def main(settings: Settings | None = None) -> int:
     """Run the daemon to its end; returns the process's exit code."""
-    return daemon.run(NAME, settings or Settings(), _main)
+    return daemon.run(NAME, settings, _main)

@@ -64,9 +64,9 @@ def write_environment(directory: Path, values: Mapping[str, str]) -> None:
 def settings() -> Settings:
     """Settings of this installation."""
     os.environ.update(environment())
-    from triplane.runtime.settings import Settings
+    from triplane.runtime.settings import from_environment
 
-    return Settings()
+    return from_environment()
 
 
 def connected_settings() -> Settings:

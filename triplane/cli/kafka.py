@@ -19,11 +19,11 @@ def up(registry: bool = typer.Option(True, help="Start the schema registry too."
 
 
 async def _up(registry: bool) -> None:
-    from triplane.runtime.settings import Settings
+    from triplane.runtime.settings import from_environment
     from triplane.stack.local_services import LocalServices, unless
     from triplane.stack.supervisor import Supervisor
 
-    settings = Settings()
+    settings = from_environment()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -45,7 +45,10 @@ def rearm(
     actor: str = typer.Option(..., "--actor", help="The person who answers for it."),
     json_: bool = context.JSON,
 ) -> None:
-    """Let orders leave again, in the name of a person."""
+    """Let orders leave again, in the name of a person.
+
+    NAV as it is now becomes the new mark: today's PnL, the drawdown and the record behind PSR begin again from it.
+    """
     from order_plane.kill import switch as kill_switch
 
     report = kill_switch.run(kill_switch.rearm(context.settings(), actor, reason))
@@ -53,6 +56,9 @@ def rearm(
         context.print_json(asdict(report))
     else:
         print("\n".join(report.lines))
+        print(
+            "NAV as it is now is the new mark: today's PnL, the drawdown and the record behind PSR begin again from it"
+        )
 
 
 @app.command("status")

@@ -44,6 +44,20 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
     return found
 
 
+def refused_edit(running: list[dict[str, Any]]) -> list[str]:
+    """What the control daemon says is wrong with the files as they are now; empty when they are in force or it does not answer."""
+    import httpx
+
+    for daemon in running:
+        if daemon["daemon"] == "control" and daemon["state"] == "ready":
+            try:
+                problems = httpx.get(daemon["http"] + "/status", timeout=2).json()["rejected"]["problems"]
+                return [problem["sentence"] for problem in problems]
+            except (httpx.HTTPError, ValueError, KeyError):
+                return []
+    return []
+
+
 def latest(settings: Settings, topic: str, count: int = 1) -> list[dict[str, Any]]:
     """The last decodable records of a topic with one partition, oldest first."""
     from triplane.runtime.kafka_in import TopicReader
@@ -102,6 +116,7 @@ def status(json_: bool = context.JSON) -> None:
 
     settings = context.settings()
     running = daemons(settings)
+    refused = refused_edit(running)
     problem = ""
     barrier: dict[str, Any] = {}
     account: dict[str, Any] = {}
@@ -123,7 +138,14 @@ def status(json_: bool = context.JSON) -> None:
         problem = "no Kafka is known here; `triplane up` starts one"
     if json_:
         context.print_json(
-            {"daemons": running, "barrier": barrier, "account": account, "blocked": reasons, "problem": problem}
+            {
+                "daemons": running,
+                "barrier": barrier,
+                "account": account,
+                "blocked": reasons,
+                "refused_edit": refused,
+                "problem": problem,
+            }
         )
         return
     if running:
@@ -134,6 +156,8 @@ def status(json_: bool = context.JSON) -> None:
         )
     if problem:
         print(problem)
+    for sentence in refused:
+        print(f"edit refused, nothing changed: {sentence}")
     if barrier:
         when = to_datetime(barrier["t"], NEW_YORK).strftime("%Y-%m-%d %H:%M")
         print(f"last barrier: {barrier['seq']} ({barrier['kind']}) for {when} New York")

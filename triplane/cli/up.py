@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from triplane.stack.specs import Event
 
 SIMULATED_START = "2018-01-22"
+WAITING_TOLD_S = 5.0
+"""Wall time between two looks at who is not ready yet."""
 
 
 def up(
@@ -41,13 +43,13 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
 
     from order_plane.daemon import modes
     from triplane.cli.log_relay import LogRelay
-    from triplane.runtime.settings import Settings
+    from triplane.runtime.settings import from_environment
     from triplane.stack.installation import Installation, PaperMarket, start_market
     from triplane.stack.local_services import LocalServices, unless
     from triplane.stack.supervision_metrics import SupervisionServer
     from triplane.stack.supervisor import Supervisor
 
-    settings = Settings()
+    settings = from_environment()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,14 +89,27 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
             )
         print("up; `triplane status` shows what runs, Ctrl-C or `triplane down` stops it", flush=True)
 
+    async def tell_waiting(supervisor: Supervisor) -> None:
+        """Whoever is not ready for a while has a reason; it is told once, and again when it changes."""
+        told: dict[str, str] = {}
+        while True:
+            await asyncio.sleep(WAITING_TOLD_S)
+            for process in supervisor.status():
+                reason = process.detail if process.state in ("starting", "not ready") else ""
+                if reason and told.get(process.name) != reason:
+                    print(f"{process.name}: still not ready: {reason}", flush=True)
+                told[process.name] = reason
+
     relay = LogRelay(settings.state_dir / "logs" / "control.log", lambda line: print(f"control: {line}", flush=True))
     async with Supervisor([], settings.state_dir, events=tell) as supervisor, SupervisionServer(supervisor):
         relaying = asyncio.ensure_future(relay.run())
+        waiting = asyncio.ensure_future(tell_waiting(supervisor))
         try:
             if await unless(stop, start(supervisor)):
                 await supervisor.run(stop)
         finally:
             relaying.cancel()
+            waiting.cancel()
             _forget(settings.state_dir)
 
 

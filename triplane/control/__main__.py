@@ -6,7 +6,6 @@ import sys
 
 from triplane.control.service import NAME, main
 from triplane.runtime.daemon import run
-from triplane.runtime.settings import Settings
 
 if __name__ == "__main__":
-    sys.exit(run(NAME, Settings(), main))
+    sys.exit(run(NAME, None, main))

@@ -24,7 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from triplane.runtime import calendar_cache, exit_codes, garbage
 from triplane.runtime.exit_codes import DaemonExit
-from triplane.runtime.settings import Settings
+from triplane.runtime.settings import Settings, from_environment
 from triplane.runtime.telemetry import Metrics, configure_logging
 
 
@@ -151,11 +151,16 @@ def lock(settings: Settings, name: str) -> FileLock:
     return held
 
 
-def run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable[None]], *, single: bool = True) -> int:
+def run(name: str, settings: Settings | None, main: Callable[[Daemon], Awaitable[None]], *, single: bool = True) -> int:
     """Run a daemon to its end and return the process's exit code. `main` should end soon after `daemon.stop` is set.
 
-    One sentence goes to stderr for every end that is not orderly; a traceback only at log level DEBUG.
+    Without settings those of the environment apply.     One sentence goes to stderr for every end that is not orderly; a traceback only at log level DEBUG.
     """
+    try:
+        settings = settings or from_environment()
+    except DaemonExit as ending:
+        print(f"{name}: {ending}", file=sys.stderr)
+        return ending.code
     try:
         Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from platformdirs import user_cache_path
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from triplane.runtime.exit_codes import DaemonExit
 
 Mode = Literal["paper", "shadow", "live"]
 
@@ -60,3 +62,20 @@ class Settings(BaseSettings):
     def topic(self, logical: str) -> str:
         """Physical name of a topic."""
         return self.topic_prefix + logical
+
+
+def from_environment() -> Settings:
+    """The settings in force; DaemonExit (never restarted) with one sentence when a variable holds what it must not."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise DaemonExit("; ".join(_sentence(problem) for problem in error.errors())) from None
+    except SettingsError as error:  # a variable of several values that is not JSON
+        raise DaemonExit(f"{error}; correct that TRIPLANE_ variable or the line of .env") from None
+
+
+def _sentence(problem: Any) -> str:
+    field = str(problem["loc"][0])
+    variable = field if field.isupper() else f"TRIPLANE_{field.upper()}"
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{variable} is {problem['input']!r}, but the {message}; correct it in the environment or in .env"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from triplane.runtime import exit_codes
-from triplane.runtime.settings import Settings
+from triplane.runtime.settings import Settings, from_environment
 from triplane.stack import registration, topics
 from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.kafka import await_ready
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--schemas", action="store_true", help="register the schemas only")
     parser.add_argument("--refill", action="store_true", help="fill an empty registry although the log holds records")
     options = parser.parse_args(arguments)
-    settings = Settings()
+    settings = from_environment()
     both = options.topics == options.schemas
     try:
         if both or options.topics:

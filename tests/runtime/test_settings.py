@@ -1,0 +1,39 @@
+"""Variables of the environment that hold what they must not: one sentence that names the variable."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from triplane.runtime import exit_codes
+from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.settings import from_environment
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("TRIPLANE_MODE", "bogus"), ("TRIPLANE_GATEWAY_PORT", "abc"), ("TRIPLANE_KAFKA_OPTIONS", "not json")],
+)
+def test_a_bad_variable_is_one_sentence(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(DaemonExit) as caught:
+        from_environment()
+    said = str(caught.value)
+    assert variable.removeprefix("TRIPLANE_").lower() in said.lower()
+    assert "correct" in said
+    assert "\n" not in said
+    assert caught.value.code == exit_codes.CONFIG
+
+
+@pytest.mark.parametrize("program", [["triplane.control"], ["triplane.cli.main", "status"]])
+def test_a_program_ends_with_that_sentence_and_78(program: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *program],
+        env={**os.environ, "TRIPLANE_MODE": "bogus"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == exit_codes.CONFIG
+    assert "TRIPLANE_MODE is 'bogus'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
