@@ -14,6 +14,7 @@ pytestmark = pytest.mark.integration
 
 def bars(second: int, **changes) -> dict:
     t = 1_517_500_000_000_000_000 + second * 1_000_000_000
+    prices = {name: [40.0 + second] for name in ("open", "high", "low", "close", "wap")}
     return {
         "event_time": t,
         "available_time": t,
@@ -21,7 +22,9 @@ def bars(second: int, **changes) -> dict:
         "source": "test",
         "interval": "5s",
         "symbols": ["AAPL"],
-        "close": [40.0 + second],
+        **prices,
+        "volume": [100.0],
+        "trades": [1],
     } | changes
 
 

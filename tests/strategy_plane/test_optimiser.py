@@ -7,7 +7,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from strategy_plane.portfolio.limits import Limits, reachable
@@ -87,6 +87,7 @@ def plain(problem):
     return reference.status, w.value
 
 
+@example(2921, 20)
 @given(st.integers(0, 2**31 - 1), st.sampled_from([1, 2, 6, 20]))
 @settings(deadline=None, max_examples=120)
 def test_equals_plain_cvxpy_and_respects_every_limit(seed, n):
@@ -102,8 +103,9 @@ def test_equals_plain_cvxpy_and_respects_every_limit(seed, n):
         assert solution.outcome in ("HOLD_INFEASIBLE", "HOLD_SOLVER")
         assert np.array_equal(solution.weights, problem.limits.current)
         if solution.outcome == "HOLD_INFEASIBLE":
-            status, _ = plain(problem)
-            assert status != cp.OPTIMAL
+            # On seed 2921 the reference calls optimal what is beyond the gross limit by 1,216 times NAV: its word is not enough.
+            status, weights = plain(problem)
+            assert status != cp.OPTIMAL or not problem.limits.respected(weights, CHECK_FACTOR * TOLERANCE)
 
 
 def test_random_cases_are_mostly_solved():
