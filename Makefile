@@ -7,6 +7,8 @@ KEEP ?= 0
 ARGS ?=
 # Most tests wait for processes, so four workers share two cores well; a file's tests stay together, and each worker has its own Kafka.
 WORKERS ?= 4
+# In full the counted suites kill and stop more, each beside the others; fewer at a time keep their wall-time bounds meaningful.
+FULL_WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Engines are everything pure; the services are the thin shells around them, as in the purity lint of pyproject.toml.
 ENGINES := triplane/domain/*,data_plane/*,strategy_plane/*,order_plane/*,triplane/control/engine.py
@@ -41,7 +43,7 @@ coverage: $(VENV)/.ready ## engines >= 90 % by branch, the whole >= 80 %, by the
 	@echo "statements, missed, branches, partly taken, covered by branch" && sed -n 's/^TOTAL/engines      /p' build/coverage-engines.txt && sed -n 's/^TOTAL/whole project/p' build/coverage-whole.txt
 
 test-full: $(VENV)/.ready ## the counted suites with their full counts
-	@TRIPLANE_FULL=1 $(BIN)/python -m pytest -q $(PARALLEL) -m counted $(ARGS)
+	@TRIPLANE_FULL=1 $(BIN)/python -m pytest -q $(subst -n $(WORKERS),-n $(FULL_WORKERS),$(PARALLEL)) -m counted $(ARGS)
 
 test-ib-async: $(ASYNC)/.ready ## the broker tests with ib_async instead of ib_insync
 	@$(ASYNC)/bin/python -m pytest -q $(PARALLEL) tests/broker tests/paper $(ARGS)
