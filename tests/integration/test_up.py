@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import uuid
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.cli.command import LINE, Ran, environment, triplane
 from tests.integration.demonstrations import MARK, PLANES, edited, eventually, marked
+from triplane.stack.ports import free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -68,6 +70,35 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         assert stopped.code == 0, stopped
         assert {*PLANES, "gateway", "providers", "kafka"} <= set(stopped.json["stopped"])
         assert process.wait(30) == 0, said.read_text()
+        eventually(lambda: not marked(mark), 5, "every process is gone")
+        assert "Traceback" not in said.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
+        for left in marked(mark):
+            left.kill()
+
+
+def test_up_without_its_gateway_says_so_and_ends_at_ctrl_c(tmp_path: Path) -> None:
+    folder, mark, said = edited(tmp_path / "files", 0.7), uuid.uuid4().hex, tmp_path / "out"
+    variables = {
+        MARK: mark, "TRIPLANE_STATE_DIR": str(tmp_path / "state"), "TRIPLANE_MODE": "paper", "TRIPLANE_ACCOUNT": "DU1234567",
+        "TRIPLANE_GATEWAY_PORT": str(port := free_ports(1)[0]),
+    }  # fmt: skip
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [*LINE, "up", "--no-registry"], cwd=folder, env=environment(**variables), stdout=out,
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    try:
+
+        def told(plane: str) -> bool:
+            return bool(re.search(rf"(?m)^{plane}: still not ready: .*127\.0\.0\.1:{port}", said.read_text()))
+
+        eventually(lambda: told("order") and told("data"), 60, "both say what they wait for")
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
         eventually(lambda: not marked(mark), 5, "every process is gone")
         assert "Traceback" not in said.read_text()
     finally:
