@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 4
 # In full the counted suites kill and stop more, each beside the others; fewer at a time keep their wall-time bounds meaningful.
 FULL_WORKERS ?= 3
-PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Engines are everything pure; the services are the thin shells around them, as in the purity lint of pyproject.toml.
 ENGINES := triplane/domain/*,data_plane/*,strategy_plane/*,order_plane/*,triplane/control/engine.py
 SERVICES := */__main__.py,data_plane/daemon/*,data_plane/sources/*,strategy_plane/worker/*,order_plane/daemon/*,order_plane/kill/http.py,order_plane/kill/switch.py
@@ -42,8 +42,9 @@ coverage: $(VENV)/.ready ## engines >= 90 % by branch, the whole >= 80 %, by the
 	@$(BIN)/coverage report --fail-under=80 >build/coverage-whole.txt || { cat build/coverage-whole.txt; exit 1; }
 	@echo "statements, missed, branches, partly taken, covered by branch" && sed -n 's/^TOTAL/engines      /p' build/coverage-engines.txt && sed -n 's/^TOTAL/whole project/p' build/coverage-whole.txt
 
+test-full: WORKERS = $(FULL_WORKERS)
 test-full: $(VENV)/.ready ## the counted suites with their full counts
-	@TRIPLANE_FULL=1 $(BIN)/python -m pytest -q $(subst -n $(WORKERS),-n $(FULL_WORKERS),$(PARALLEL)) -m counted $(ARGS)
+	@TRIPLANE_FULL=1 $(BIN)/python -m pytest -q $(PARALLEL) -m counted $(ARGS)
 
 test-ib-async: $(ASYNC)/.ready ## the broker tests with ib_async instead of ib_insync
 	@$(ASYNC)/bin/python -m pytest -q $(PARALLEL) tests/broker tests/paper $(ARGS)

@@ -4,8 +4,8 @@ One JSON line an entry. Broker reports, kills and cancel requests are `fdatasync
 measured); outputs that wait for their event's acknowledgement are only written. Once its records are acknowledged by Kafka an entry
 is marked done; when nothing is pending a large file is emptied. What a crash leaves pending is taken up at the next start: reports
 go to the engine again, whose folds are idempotent by execution id, order ref and status; outputs are published if their event is on
-the log. A torn last line (power failure while writing) was never acted upon and is dropped; so
-is a line that is no entry, which only damage to the file explains: `Journal.damaged` counts them, and the daemon says so.
+the log. A torn last line (power failure while writing) was never acted upon and is dropped. A line that
+is no entry, which only damage to the file explains, is dropped too: `Journal.damaged` counts them, and the daemon says so.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The tables come from exchange_calendars between two fixed dates, so that no answer depends on today. That library imports pandas
 (1.3 s on two cores), so it is imported at the first question and not with this module, and a process may keep the tables elsewhere
-(`keep_tables`); from then on every question is a binary search on an array. Outside FIRST_DAY .. LAST_DAY, and for an unknown calendar, every function raises CalendarError.
+(`keep_tables`); from then on every question is a binary search on an array. Outside FIRST_DAY .. LAST_DAY, and for an unknown
+calendar, every function raises CalendarError.
 """
 
 from __future__ import annotations

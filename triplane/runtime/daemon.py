@@ -154,7 +154,7 @@ def lock(settings: Settings, name: str) -> FileLock:
 def run(name: str, settings: Settings | None, main: Callable[[Daemon], Awaitable[None]], *, single: bool = True) -> int:
     """Run a daemon to its end and return the process's exit code. `main` should end soon after `daemon.stop` is set.
 
-    Without settings those of the environment apply.     One sentence goes to stderr for every end that is not orderly; a traceback only at log level DEBUG.
+    Without settings those of the environment apply. One sentence goes to stderr for every end that is not orderly; a traceback only at log level DEBUG.
     """
     try:
         settings = settings or from_environment()

@@ -51,7 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--schemas", action="store_true", help="register the schemas only")
     parser.add_argument("--refill", action="store_true", help="fill an empty registry although the log holds records")
     options = parser.parse_args(arguments)
-    settings = from_environment()
+    try:
+        settings = from_environment()
+    except exit_codes.DaemonExit as ending:
+        print(f"init: {ending}", file=sys.stderr)
+        return ending.code
     both = options.topics == options.schemas
     try:
         if both or options.topics:
