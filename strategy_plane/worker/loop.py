@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import catalogue
@@ -27,8 +26,9 @@ from strategy_plane.barriers.sequencer import MARKET_CALENDAR, Due, SequenceErro
 from strategy_plane.engine import Output
 from strategy_plane.machine import Engine, StrategyMachine
 from strategy_plane.risk import regime
-from strategy_plane.worker.addresses import client_options
+from strategy_plane.worker.asker import LogAsker
 from strategy_plane.worker.consumer import FaustReader, partitions_of
+from strategy_plane.worker.passed_over import PassedOver
 from strategy_plane.worker.publisher import Publisher
 from strategy_plane.worker.recovery import (
     BARRIER_PARTITION,
@@ -51,8 +51,6 @@ from triplane.runtime.kafka_in import LogRecord, LogUnavailable, Nondeterminism
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, DeliveryError
 
 MODELS_PARTITION = "strategy.models-0"
-# A partition that stands still this long below a cut is read by a second consumer: offsets may have gaps.
-PROBE_AFTER_S = 2.0
 
 # Tests stop the process (SIGSTOP) at named steps and kill it there: "step:seq,step:seq", steps barrier-written, first-output,
 # outputs-written. Nothing else reads this.
@@ -96,6 +94,8 @@ class Worker:
         self._position = Position()
         self._since_snapshot = 0
         self._held = ""
+        self._passed_over = PassedOver()
+        self._ends: dict[str, int] = {}  # as told last
         self._opened: list[Callable[[], Awaitable[None]]] = []
         self._stop_points = {point for point in os.environ.get(STOP_POINTS, "").split(",") if point}
 
@@ -113,6 +113,7 @@ class Worker:
             self._daemon.probe = self._watch.probe
             while not self._daemon.stop.is_set():
                 if not await self._advance():
+                    await self._look_past(self._ends)
                     await self._sleep()
         except _Stopping:
             pass
@@ -149,20 +150,10 @@ class Worker:
         self._publisher = Publisher(settings)
         self._opened.append(self._publisher.close)
         await self._publisher.start()
-        self._asker = AIOKafkaConsumer(
-            **client_options(settings, "triplane-strategy-cut"),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            fetch_max_wait_ms=200,
-        )
+        self._asker = LogAsker(settings, [*partitions, BARRIER_PARTITION])
         self._opened.append(self._asker.stop)
         await self._asker.start()
-        self._physical = {
-            name: TopicPartition(settings.topic(name.rpartition("-")[0]), int(name.rpartition("-")[2]))
-            for name in [*partitions, BARRIER_PARTITION]
-        }
-        begins = await self._offsets(self._asker.beginning_offsets)
+        begins = await self._asker.begins()
         if recovered.state is not None:
             self._machine.restore(recovered.state)
             self._sequencer.resume(self._position.seq, self._position.sha, self._position.t, self._position.session)
@@ -180,7 +171,7 @@ class Worker:
             )
         offsets = {name: max(offset, begins[name]) for name, offset in offsets.items()}
         self._barrier_position = offsets[BARRIER_PARTITION]
-        self._goal = await self._offsets(self._asker.end_offsets)
+        self._goal = await self._asker.ends()
         self._watch = Watch(
             self._daemon, self._metrics, self._sequencer, self._machine.assembler, self._behind, self._waiting
         )
@@ -190,7 +181,12 @@ class Worker:
             "starting", note=recovered.note, seq=self._position.seq, outputs_beyond_snapshot=len(self._written)
         )
         self._reader = FaustReader(
-            settings, [*self._inputs, BARRIERS], offsets, f"{time.time_ns():x}-{os.getpid()}", self._on_record
+            settings,
+            [*self._inputs, BARRIERS],
+            offsets,
+            f"{time.time_ns():x}-{os.getpid()}",
+            self._on_record,
+            self._asker,
         )
         self._opened.append(self._reader.stop)
         await self._reader.start()
@@ -286,44 +282,28 @@ class Worker:
 
     async def _arrived(self, cut: Mapping[str, int]) -> None:
         """Wait until every record below `cut` has been read. Raises _Stopping when the daemon is to stop first."""
-        stuck_at: dict[str, int] = {}
-        since = time.monotonic()
-        while behind := {name: at for name, at in self._positions().items() if at < cut.get(name, 0)}:
+        while any(at < cut.get(name, 0) for name, at in self._positions().items()):
             if self._daemon.stop.is_set():
                 raise _Stopping
-            if behind != stuck_at:
-                stuck_at, since = behind, time.monotonic()
-            elif time.monotonic() - since > PROBE_AFTER_S:
-                await self._probe(behind, cut)
-                since = time.monotonic()
+            await self._look_past(cut)
             await self._sleep()
 
-    async def _probe(self, positions: Mapping[str, int], cut: Mapping[str, int]) -> None:
-        """Look past gaps: where a second consumer finds nothing below the cut either, there is nothing."""
-        for name, position in positions.items():
-            partition = self._physical[name]
+    async def _look_past(self, ends: Mapping[str, int]) -> None:
+        """Ask the log for what lies below `ends` where nothing has arrived for a while: offsets may have gaps, and Faust may pass
+        records over. Where the log holds nothing either, there is nothing."""
+        for name, end in self._passed_over.look(self._positions(), ends, time.monotonic()).items():
             try:
-                self._asker.assign([partition])
-                self._asker.seek(partition, position)
-                found = await self._asker.getmany(partition, timeout_ms=1_000)
-                reached = await self._asker.position(partition)
+                reached = await self._reader.read_up_to(name, end)
             except KafkaError as error:
-                self._log.warning("cut cannot be reached yet", partition=name, position=position, reason=repr(error))
+                self._log.warning("the log does not answer yet", partition=name, end=end, reason=repr(error))
                 continue
-            for message in found.get(partition, []):
-                self._on_record(self._reader.decode(message))
-            if reached < cut[name]:
-                continue
+            self._log.warning("read directly what did not arrive", partition=name, up_to=reached)
             if name == BARRIER_PARTITION:
-                self._barrier_position = max(self._barrier_position, cut[name])
+                self._barrier_position = max(self._barrier_position, reached)
             else:
-                self._machine.assembler.advance({name: cut[name]})
+                self._machine.assembler.advance({name: reached})
 
     # Barriers out ----------------------------------------------------------------------------------------------------------
-
-    async def _offsets(self, ask: Callable[[list[TopicPartition]], Any]) -> dict[str, int]:
-        answer = await ask(list(self._physical.values()))
-        return {name: int(answer[partition]) for name, partition in self._physical.items()}
 
     async def _write_barrier(self, due: Due) -> bool:
         """Step 1 of the protocol, up to the acknowledgement; False when something else must be read first."""
@@ -332,7 +312,7 @@ class Worker:
             cut = self._machine.assembler.positions()
         else:
             try:
-                ends = await self._offsets(self._asker.end_offsets)
+                ends = await self._asker.ends()
             except KafkaError as error:
                 self._log.warning(
                     "Kafka does not tell the ends of the input partitions; trying again", reason=repr(error)
@@ -454,8 +434,9 @@ class Worker:
 
     async def _behind(self) -> dict[str, int]:
         """Records not read yet, per partition, asked now."""
-        ends = await self._offsets(self._asker.end_offsets)
+        ends = self._ends = await self._asker.ends()
         positions = self._positions()
+        self._metrics.passed_over.set(self._reader.passed_over)
         return {name: max(end - positions[name], 0) for name, end in ends.items()}
 
     def _waiting(self) -> Waiting | None:

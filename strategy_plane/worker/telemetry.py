@@ -51,6 +51,9 @@ class WorkerMetrics:
             "triplane_strategy_pending_records", "Records below the cut that wait for their time"
         )
         self.lag = metrics.gauge("triplane_strategy_lag_records", "Records on the log not yet read", ("partition",))
+        self.passed_over = metrics.gauge(
+            "triplane_strategy_passed_over_records", "Records that the consumer passed over and that were read directly"
+        )
         self.nondeterminism = metrics.gauge(
             "triplane_nondeterminism", "1 when equal identities had different bytes: the plane holds"
         )

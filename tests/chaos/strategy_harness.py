@@ -133,7 +133,10 @@ class StrategyProcess:
             self.assert_alive()
             return self.seq() >= seq
 
-        eventually(reached, timeout, f"barrier {seq} stepped")
+        try:
+            eventually(reached, timeout, f"barrier {seq} stepped")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; /readyz: {self.reason()!r}; log:\n{self.tail()}") from None
 
     def snapshot_seq(self) -> int:
         """Barrier of the snapshot on disk; 0 when there is none."""

@@ -39,7 +39,8 @@ class Running:
     def __init__(self, settings: Settings, worker: type[Worker] = Worker) -> None:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         self.daemon = Daemon("strategy", settings)
-        self.task = asyncio.ensure_future(worker(self.daemon, DigestEngine(settings.account)).run())
+        self.worker = worker(self.daemon, DigestEngine(settings.account))
+        self.task = asyncio.ensure_future(self.worker.run())
 
     def metric(self, name: str) -> float:
         return sum(
@@ -236,6 +237,24 @@ async def test_a_gap_in_the_offsets_below_a_cut_is_passed(settings: Settings, ma
     assert barrier is not None
     assert barrier["cut"]["data.gates-0"] == 2
     assert barrier["skipped"] == []
+
+
+@pytest.mark.parametrize("ahead", [2, 1000], ids=["and goes on behind them", "and stands still"])
+async def test_records_that_faust_passes_over_are_read_directly(settings: Settings, market: Market, ahead: int) -> None:
+    """Faust drops what lies below the offset that it believes to have read; after a rebalance that belief can be wrong."""
+    await put(settings, *market.opening(), *market.history_slices())
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 6)
+        await worker.until_ready()
+        read = worker.worker._reader._app.consumer._read_offset
+        for partition in list(read):
+            if partition.topic.endswith(("data.bars", "data.quotes")):
+                read[partition] = (read[partition] or 0) + 1 + ahead
+        await put(settings, *market.session(market.live_days[0]), *market.session(market.live_days[1]))
+        await worker.until("triplane_barrier_seq", 8)
+        await worker.until("triplane_strategy_passed_over_records", 1)
+    log = await log_of(settings)
+    assert output_sha(log) == offline_sha(log)
 
 
 async def test_a_late_barrier_raises_the_alert(settings: Settings, market: Market) -> None:
