@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,8 +43,19 @@ def laws_hold(world: OrderWorld) -> None:
     world.bounded()
 
 
-def _rests_or_died(world: OrderWorld, process: OrderProcess) -> bool:
-    return bool(world.gateway.status()["open_orders"]) or process.process.poll() is not None
+def _until_rests_or_dead(world: OrderWorld, process: OrderProcess) -> None:
+    def rests_or_died() -> bool:
+        return bool(world.gateway.status()["open_orders"]) or process.process.poll() is not None
+
+    try:
+        eventually(rests_or_died, 30, f"an order of barrier {world.seq} rests")
+    except AssertionError as error:
+        decisions = [
+            {name: row[name] for name in ("intent_id", "seq", "code", "detail", "numbers")}
+            for row in world.records("order.decisions")
+        ]
+        events = [(row["kind"], row["order_ref"], row["reason"]) for row in world.records("order.events")]
+        raise AssertionError(f"{error}\n{decisions[-8:]}\n{events[-20:]}\n{process.words()[-3000:]}") from None
 
 
 def _trade_until_dead(world: OrderWorld, process: OrderProcess, place: str, resting: bool) -> None:
@@ -57,7 +67,7 @@ def _trade_until_dead(world: OrderWorld, process: OrderProcess, place: str, rest
             world.intents(dict.fromkeys(SYMBOLS, size * (1 if world.seq % 2 else -1)))
             if resting:
                 world.intents({name: quantity + world.seq for name, quantity in RESTING.items()})
-                eventually(partial(_rests_or_died, world, process))
+                _until_rests_or_dead(world, process)
                 world.intents(KO=size)
         with contextlib.suppress(subprocess.TimeoutExpired):
             assert process.wait(30 if place in AT_START else 5) == -signal.SIGKILL
