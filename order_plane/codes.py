@@ -46,6 +46,10 @@ class Code(StrEnum):
     NOT_A_NUMBER = "NOT_A_NUMBER", "intent", "A quantity, price or volume that decides is not a finite number."
     NO_CONFIG = "NO_CONFIG", "intent", "No configuration was taken yet."
 
+    # A record that is not taken at all
+    FROM_THE_FUTURE = "FROM_THE_FUTURE", "record", "It is stamped ahead of this machine's clock; it is in quarantine."
+    SEQ_JUMP = "SEQ_JUMP", "record", "Its barrier does not follow the last one taken; it is in quarantine."
+
     # What holds a name or the account
     KILLED = "KILLED", "hold", "The kill switch is tripped; only a person re-arms it."
     UNRECONCILED = (

@@ -30,6 +30,7 @@ from order_plane.kill import http as kill_http
 from order_plane.kill.latch import KillLatch
 from order_plane.ledger.order_state import State
 from order_plane.messages import BrokerReport, ClockTick, KillRequest, LogInput, Start
+from order_plane.trading.admission import refusal
 from triplane.broker.reports import Report
 from triplane.domain.calendars import session_of
 from triplane.runtime.clock import SteadyClock
@@ -273,18 +274,26 @@ class OrderService:
 
     def _take_record(self, dispatcher: Dispatcher, record: LogRecord) -> None:
         if record.value is None:
-            self._quarantine(dispatcher, record)
+            self._quarantine(dispatcher, record, "UNDECODABLE", record.error)
+            return
+        now = self._clock.now()
+        refused = refusal(record.topic, record.value, now, dispatcher.engine.s.last_seq)
+        if refused is not None:
+            self._quarantine(dispatcher, record, *refused)
             return
         cause = None
         if record.topic == "strategy.intents" and CAUSE_INGEST_TIME in record.headers:
             cause = {CAUSE_INGEST_TIME: record.headers[CAUSE_INGEST_TIME]}
-        dispatcher.take(LogInput(record.topic, record.partition, record.offset, record.value, self._clock.now()), cause)
+        dispatcher.take(LogInput(record.topic, record.partition, record.offset, record.value, now), cause)
 
-    def _quarantine(self, dispatcher: Dispatcher, record: LogRecord) -> None:
-        """What cannot be decoded changes nothing here; it is kept with its bytes and its place for a person."""
+    def _quarantine(self, dispatcher: Dispatcher, record: LogRecord, code: str, detail: str) -> None:
+        """What cannot be decoded or believed changes nothing here; it is kept with its bytes and its place for a person."""
         assert self._publisher is not None
         now = dispatcher.engine.s.market_time
-        self._daemon.log.error("undecodable record", topic=record.topic, offset=record.offset, problem=record.error)
+        self._daemon.log.error(
+            "record refused", topic=record.topic, offset=record.offset, code=str(code), problem=detail
+        )
+        self._metrics.alerted(code)
         self._publisher.append(
             "order.quarantine",
             {
@@ -295,8 +304,8 @@ class OrderService:
                 "topic": record.topic,
                 "partition": record.partition,
                 "offset": record.offset,
-                "code": "UNDECODABLE",
-                "detail": record.error,
+                "code": str(code),
+                "detail": detail,
                 "raw": record.raw,
             },
         )

@@ -56,6 +56,8 @@ class OrderMetrics:
         )
         for topic in TOPICS:
             self.lag.labels(topic).set(0)
+        for code in Code:  # Prometheus sees no increase in a series that begins with its first alert
+            self.alerts.labels(str(code))
 
     def appended(self, topic: str, record: Mapping[str, Any]) -> None:
         """Count what a record of ours means."""

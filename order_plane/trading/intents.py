@@ -64,10 +64,13 @@ def slice_code(state: EngineState, record: Mapping[str, Any], killed: bool) -> t
 
 
 def decide_slice(
-    state: EngineState, record: Mapping[str, Any], universe: Universe, targets: OrderTargets, killed: bool
+    state: EngineState,
+    record: Mapping[str, Any],
+    universe: Universe,
+    targets: OrderTargets,
+    refused: tuple[Code, str] | None,
 ) -> list[IntentDecision]:
-    """One decision a name, in the slice's order, then one a name that the strategy held back."""
-    refused = slice_code(state, record, killed)
+    """One decision a name, in the slice's order, then one a name that the strategy held back; `refused` is slice_code's answer."""
     decisions = []
     for place, symbol in enumerate(record["symbols"]):
         if intent_id(record["account"], record["seq"], symbol) in state.parents:

@@ -19,7 +19,7 @@ from order_plane.trading import risk
 from order_plane.trading.account import Exposure, account_record, exposure, value
 from order_plane.trading.decision_records import child_decision, finite, intent_decision
 from order_plane.trading.execution import Child, cancel_reason, closing_reason, next_child, terms
-from order_plane.trading.intents import decide_slice
+from order_plane.trading.intents import decide_slice, slice_code
 from order_plane.trading.supervision import Supervision
 from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 
@@ -73,7 +73,11 @@ class Work(Supervision):
         if universe is None:
             return  # intents wait for the first configuration, or expire
         for record in list(s.pending):
-            decisions = decide_slice(s, record, universe, self.folded.targets.order, s.kill.level == "stopped")
+            killed = s.kill.level == "stopped"
+            refused = slice_code(s, record, killed)
+            decisions = decide_slice(s, record, universe, self.folded.targets.order, refused)
+            if refused is not None and refused[0] in (Code.SUPERSEDED, Code.EXPIRED):
+                self._alert(refused[0], f"The intents of barrier {record['seq']} are not traded. {refused[1]}")
             if record["seq"] >= s.last_seq:
                 for parent in [p for p in s.parents.values() if p.seq < record["seq"] and not p.closing]:
                     self._emit(

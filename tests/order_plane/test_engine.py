@@ -100,6 +100,7 @@ def test_newer_supersedes_older_and_late_older_is_dropped():
     assert desk.sent[-1].fields["quantity"] == 200.0
     desk.intents(6, {"AAPL": 900.0})
     assert desk.codes()[-1] == Code.SUPERSEDED
+    assert desk.alerts[-1].code == Code.SUPERSEDED
     assert len(desk.sent) == 2
 
 
@@ -146,6 +147,7 @@ def test_expired_held_and_hold_slices_are_decided():
     desk = Desk().open()
     desk.intents(1, {"AAPL": 500.0}, valid_until=desk.now - 1)
     assert desk.codes() == [Code.EXPIRED]
+    assert [alert.code for alert in desk.alerts] == [Code.EXPIRED]
     desk.intents(2, {}, held=["GE", "KO"], held_codes=["WARMING", "DATA_STALE"])
     assert desk.codes()[1:] == ["WARMING", "DATA_STALE"]
     desk.intents(3, {}, outcome="HOLD_INFEASIBLE")

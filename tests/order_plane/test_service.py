@@ -15,6 +15,7 @@ import pytest
 from tests.broker.gateways import ACCOUNT, GatewayProcess, eventually
 from tests.order_plane.world import OrderProcess, OrderWorld
 from triplane.broker.session import BrokerSession
+from triplane.domain.timestamps import SECOND
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
 from triplane.runtime.settings import Settings
 
@@ -107,6 +108,32 @@ def test_a_record_that_cannot_be_decoded_is_kept_aside_and_the_plane_goes_on(wor
     (kept,) = world.records("order.quarantine")
     assert (kept["topic"], kept["raw"], kept["code"]) == ("data.quotes", raw, "UNDECODABLE")
     assert kept["quarantine_id"] == f"data.quotes-0@{kept['offset']}"
+
+
+def test_records_with_an_unbelievable_time_or_place_are_kept_aside_and_the_plane_trades_on(world: OrderWorld) -> None:
+    """Market time and the last barrier only ever grow: once taken, either would make every later record look old."""
+    world.open_market()
+    world.start().ready()
+    assert world.orders is not None
+    honest, world.now = world.now, time.time_ns() + 3600 * SECOND
+    world.market()
+    world.intents(KO=7)
+    world.now, world.seq = honest, 10_000_000
+    world.intents(KO=8)
+    world.seq = 1
+    eventually(lambda: len(world.records("order.quarantine")) == 4)
+    world.intents(KO=100)
+    world.until_event("parent_closed")
+    assert world.gateway.status()["positions"] == {"KO": 100.0}
+    kept = [(row["topic"], row["code"]) for row in world.records("order.quarantine")]
+    assert sorted(kept) == [
+        ("data.bars", "FROM_THE_FUTURE"),
+        ("data.quotes", "FROM_THE_FUTURE"),
+        ("strategy.intents", "FROM_THE_FUTURE"),
+        ("strategy.intents", "SEQ_JUMP"),
+    ]
+    assert world.orders.metric('triplane_order_alerts_total{code="FROM_THE_FUTURE"}') == 3.0
+    assert world.orders.metric('triplane_order_alerts_total{code="EXPIRED"}') == 0.0
 
 
 # -- one writer ------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,37 @@
+"""What the engine is not even given: records with an unbelievable time or place."""
+
+from __future__ import annotations
+
+from order_plane.codes import Code
+from order_plane.trading.admission import AHEAD_MAX, SEQ_AHEAD_MAX, refusal
+
+WALL = 1_800_000_000_000_000_000
+
+
+def test_the_past_and_a_minute_ahead_are_believed() -> None:
+    for topic in ("data.quotes", "data.bars"):
+        assert refusal(topic, {"available_time": 0}, WALL, -1) is None
+        assert refusal(topic, {"available_time": WALL + AHEAD_MAX}, WALL, -1) is None
+
+
+def test_a_stamp_in_the_future_is_refused_with_its_distance() -> None:
+    answer = refusal("data.quotes", {"available_time": WALL + AHEAD_MAX + 1}, WALL, -1)
+    assert answer is not None
+    assert answer[0] is Code.FROM_THE_FUTURE
+    assert "60 s ahead" in answer[1]
+
+
+def test_wall_time_topics_are_not_judged() -> None:
+    assert refusal("control.config", {"available_time": WALL * 2}, WALL, -1) is None
+
+
+def test_a_barrier_far_beyond_the_last_is_refused_and_any_plausible_one_is_not() -> None:
+    def judged(seq: int, last: int) -> Code | None:
+        answer = refusal("strategy.intents", {"available_time": WALL, "seq": seq}, WALL, last)
+        return answer[0] if answer else None
+
+    assert judged(763, -1) is None
+    assert judged(5, 900) is None, "an older one is superseded, which the engine decides"
+    assert judged(900 + SEQ_AHEAD_MAX, 900) is None
+    assert judged(901 + SEQ_AHEAD_MAX, 900) is Code.SEQ_JUMP
+    assert judged(SEQ_AHEAD_MAX + 1, -1) is Code.SEQ_JUMP
