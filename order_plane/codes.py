@@ -1,4 +1,4 @@
-"""Every coded reason of the order plane, with one line of meaning. docs/risk.md is generated from here.
+"""Every coded reason of the order plane, with one line of meaning.
 
 A code says why an intent or a child order did not go on, why a name or the account is held, or what a person is alerted to. Codes
 are strings on the log: adding one is always compatible, renaming one is not.

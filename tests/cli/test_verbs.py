@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,11 @@ def test_a_damaged_environment_file_is_one_sentence(tmp_path: Path) -> None:
     ran = triplane("status", cwd=tmp_path)
     assert ran.code == 1
     assert "environment.json is damaged" in ran.sentence
+
+
+def test_the_version_is_the_packages(tmp_path: Path) -> None:
+    ran = triplane("--version", cwd=tmp_path)
+    assert (ran.code, ran.out) == (0, f"triplane {version('triplane')}\n")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

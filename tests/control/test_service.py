@@ -199,6 +199,7 @@ def test_a_bad_edit_changes_nothing_and_is_told_on_the_terminal_in_the_log_as_me
     assert control.refused() == 1
     replace_text(control.targets, TARGETS)
     eventually(lambda: "triplane_config_bad 0.0" in control.get("/metrics"), "mended")
+    assert "The files are good again: configuration 1 stays in force.\n" in control.stderr.read_text()
     control.assets.unlink()
     eventually(lambda: control.refused() == 2, "a missing file is refused")
     assert "assets.csv: cannot be read (No such file or directory)" in control.stderr.read_text()

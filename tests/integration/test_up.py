@@ -75,6 +75,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         targets.write_text(re.sub(r"(VOL_TARGET:) [0-9.]+", r"\1 9.5", good))
         eventually(lambda: "control: Nothing changed: configuration" in said.read_text(), 20, "the refusal")
         assert re.search(r"control: .*targets\.yaml.*line \d+.*VOL_TARGET.*9\.5", said.read_text())
+        assert re.search(r"edit refused, nothing changed: .*VOL_TARGET = 9\.5", verb("status").out)
         targets.write_text(re.sub(r"(VOL_TARGET:) [0-9.]+", r"\1 0.07", good))
         eventually(lambda: "is in force: strategy.VOL_TARGET: 0.1 -> 0.07" in said.read_text(), 20, "the new version")
 

@@ -108,6 +108,11 @@ def test_fills_are_signed_and_only_executions_count() -> None:
     assert [f["kind"] for f in found.fills] == ["execution", "execution", "commission"]
 
 
+def test_nothing_asked_for_is_told() -> None:
+    with pytest.raises(ExplanationError, match="nothing was asked for"):
+        of(decided(), " ")
+
+
 def test_a_held_name_gives_the_fullest_reason() -> None:
     assert of(decided(), "SPY").verdict == "SPY has no intent at barrier 7: CLASS_NOT_TRADED until a later release"
 

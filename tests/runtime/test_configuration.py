@@ -249,6 +249,8 @@ def test_problems_of_both_files_are_told_together(tmp_path: Path):
         load_files(tmp_path / "targets.yaml", tmp_path / "assets.csv")
     assert [problem.file for problem in caught.value.problems] == ["assets.csv", "targets.yaml"]
     assert "cannot be read from" in str(caught.value)
+    with pytest.raises(ConfigError, match="is a directory; name the file in it"):
+        load_files(tmp_path, tmp_path / "assets.csv")
     (tmp_path / "targets.yaml").write_bytes(b"data:\n  A: \xff\n")
     (tmp_path / "assets.csv").write_text(ASSETS)
     with pytest.raises(ConfigError, match=r"targets\.yaml line 2: holds the byte 0xff, which is not UTF-8"):

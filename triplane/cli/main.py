@@ -51,8 +51,17 @@ for plane in planes.PLANES:
     app.add_typer(planes.app_for(plane), name=plane)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"triplane {version('triplane')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    _: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True, callback=_version),
     debug: bool = typer.Option(False, "--debug", help="Show a traceback where otherwise one sentence is printed."),
 ) -> None:
     """Options before the verb."""

@@ -111,6 +111,9 @@ class ControlService:
             # By now the log has been read again: the next comparison tells whether the version is there.
             return
         else:
+            if self._refused.problems and isinstance(verdict, Unchanged):
+                sequence = self._engine.last["seq"] if self._engine.last is not None else 0
+                print(f"The files are good again: configuration {sequence} stays in force.", file=sys.stderr)
             self._refused = Rejected(())
             self._bad.set(0)
         self._judged = contents.digest

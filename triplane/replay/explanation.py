@@ -49,7 +49,7 @@ class Explanation:
                 denied[-1]["code"] if denied else (self.decisions[-1]["code"] if self.decisions else "no decision yet")
             )
             return f"{self.symbol}: {want}; no order was sent: {reason}"
-        return f"{self.symbol}: {want}; {len(self.orders)} orders, {filled:+g} units filled"
+        return f"{self.symbol}: {want}; {len(self.orders)} order{'' if len(self.orders) == 1 else 's'}, {filled:+g} units filled"
 
 
 def _at(rows: list[dict[str, Any]], seq: int) -> dict[str, Any]:
@@ -84,6 +84,8 @@ def _held(slice_: dict[str, Any], targets: dict[str, Any], symbol: str) -> str:
 
 def explain(recording: Recording, what: str) -> Explanation:
     """Explain an intent (`account/seq/symbol`) or a symbol at its latest decision barrier; raises ExplanationError."""
+    if not what.strip():
+        raise ExplanationError("nothing was asked for; write ACCOUNT/SEQ/SYMBOL or just SYMBOL")
     intents = values(recording.records["strategy.intents"])
     if not intents:
         raise ExplanationError("no decision has been made yet: the log holds no intents")

@@ -127,9 +127,10 @@ def read_file(path: Path | str) -> str:
         data = file.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConfigError(
-            [Problem(file.name, 0, "", "", f"cannot be read from {file.parent} ({reason}); restore the file")]
-        ) from None
+        sentence = f"cannot be read from {file.parent} ({reason}); restore the file"
+        if isinstance(error, IsADirectoryError):
+            sentence = f"{file.absolute()} is a directory; name the file in it"
+        raise ConfigError([Problem(file.name or str(file), 0, "", "", sentence)]) from None
     return decode_text(data, file.name)
 
 
