@@ -180,6 +180,7 @@ def report(outcome: Outcome, json_: bool) -> None:
                 },
                 "verdict": str(verdict),
                 "sha256": verdict.sha,
+                "topics": {topic.topic: {"records": topic.records, "sha256": topic.sha} for topic in verdict.topics},
                 "late": outcome.late,
                 "problems": outcome.problems,
                 "seconds": outcome.seconds,
