@@ -19,12 +19,12 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from schemas import catalogue
+from schemas import catalogue, codec
 from strategy_plane import quarantine
 from strategy_plane.barriers.cut import Assembler, CutError
 from strategy_plane.barriers.sequencer import MARKET_CALENDAR, Due, SequenceError, Sequencer
 from strategy_plane.engine import Output
-from strategy_plane.machine import Engine, StrategyMachine
+from strategy_plane.machine import Engine, StrategyMachine, barrier_sha
 from strategy_plane.risk import regime
 from strategy_plane.worker.asker import LogAsker
 from strategy_plane.worker.consumer import FaustReader, partitions_of
@@ -240,10 +240,14 @@ class Worker:
             )
             return
         sha = hashlib.sha256(record.body).hexdigest()
-        if not self._sequencer.adopt(record.value, sha):
+        self._adopt(_Adopted(record.value, sha, record.offset, record.headers.get(CAUSE_INGEST_TIME, b"")))
+
+    def _adopt(self, barrier: _Adopted) -> None:
+        """Take the next record of the barrier log to be the one of its seq, unless an earlier one is."""
+        if self._sequencer.adopt(barrier.record, barrier.sha):
+            self._adopted.append(barrier)
+        else:
             self._metrics.barriers_void.inc()
-            return
-        self._adopted.append(_Adopted(record.value, sha, record.offset, record.headers.get(CAUSE_INGEST_TIME, b"")))
 
     # The loop --------------------------------------------------------------------------------------------------------------
 
@@ -333,9 +337,13 @@ class Worker:
         acknowledged = await self._publisher.send(BARRIERS, barrier, headers)
         self._written_seq = barrier["seq"]
         self._metrics.barriers_written.inc()
-        await acknowledged
+        offset = await acknowledged
         self._times.mark(due.session, "written", time.perf_counter())
         await self._stop_point("barrier-written", barrier["seq"])
+        if offset == self._barrier_position:
+            # It is the very next record of the log, so what reading it back would show is known.
+            self._barrier_position = offset + 1
+            self._adopt(_Adopted(codec.defaults("Barrier") | barrier, barrier_sha(barrier), offset, cause))
         return True
 
     # A step ----------------------------------------------------------------------------------------------------------------
