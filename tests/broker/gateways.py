@@ -7,27 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.waiting import eventually
+
 ACCOUNT = "DU1234567"
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def eventually(condition: Callable[[], Any], timeout: float = 10.0, what: str = "the condition") -> Any:
-    """Poll until `condition()` is truthy and return it; AssertionError after `timeout` wall seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true within {timeout:g} s; last value {value!r}")
-        time.sleep(0.02)
 
 
 class GatewayProcess:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.broker.gateways import ACCOUNT, GatewayProcess, eventually
+from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.broker.sessions import connected, place, request
+from tests.waiting import eventually
 from triplane.broker import orders
 from triplane.broker.orders import OrderFieldError
 from triplane.broker.session import BrokerSession, BrokerUnavailable

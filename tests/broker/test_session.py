@@ -9,8 +9,9 @@ from functools import partial
 
 import pytest
 
-from tests.broker.gateways import ACCOUNT, GatewayProcess, eventually
+from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.broker.sessions import Recorder, connected
+from tests.waiting import eventually
 from triplane.broker.client_library import LIBRARIES, LIBRARY
 from triplane.broker.session import BrokerSession, BrokerUnavailable, ClientIdInUse, WrongAccount
 

@@ -7,11 +7,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +16,7 @@ import psutil
 
 from schemas import catalogue
 from strategy_plane.worker import recovery
+from tests.waiting import eventually
 from triplane.replay.recording import Recording, combined, read
 from triplane.runtime import snapshots
 from triplane.runtime.kafka_in import LogRecord
@@ -35,19 +33,6 @@ OUTPUTS = (
 )
 STOP_AT = "TRIPLANE_TEST_STRATEGY_STOP_AT"
 T = TypeVar("T")
-
-
-def eventually(check: Callable[[], T | None], timeout: float, what: str) -> T:
-    """First true answer of `check`; fails after `timeout` wall seconds with `what` did not happen."""
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    while True:
-        answer = check()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {timeout:g} s")
-        pause.wait(0.01)
 
 
 class StrategyProcess:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from tests.cli.command import ROOT
-from tests.integration.demonstrations import SHORT_HISTORY, Demo, eventually, marked
+from tests.integration.demonstrations import SHORT_HISTORY, Demo, marked
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(420)]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.demonstrations import PLANES, SHORT_HISTORY, Demo, wait
+from tests.integration.demonstrations import PLANES, SHORT_HISTORY, Demo
+from tests.waiting import wait
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(600)]
 KILLED = (*PLANES, "gateway")

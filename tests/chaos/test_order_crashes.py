@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from order_plane.daemon.stop_points import PLACES, VARIABLE
-from tests.broker.gateways import ACCOUNT, eventually
+from tests.broker.gateways import ACCOUNT
 from tests.order_plane.world import SYMBOLS, OrderProcess, OrderWorld
+from tests.waiting import eventually
 from triplane.runtime.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(1200)]

@@ -18,8 +18,9 @@ import pytest
 from order_plane.daemon.stop_points import VARIABLE
 from order_plane.kill import switch as kill_switch
 from order_plane.kill.switch import KillReport, KillSwitchError
-from tests.broker.gateways import ACCOUNT, eventually
+from tests.broker.gateways import ACCOUNT
 from tests.order_plane.world import SYMBOLS, OrderWorld
+from tests.waiting import eventually
 from triplane.runtime.settings import Settings
 from triplane.stack.local import LocalStack
 from triplane.stack.topics import create_topics

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
-from tests.chaos.strategy_harness import (
-    StrategyProcess,
-    barrier_values,
-    eventually,
-    of_seq,
-    repeats,
-    strategy_log,
-)
+from tests.chaos.strategy_harness import StrategyProcess, barrier_values, of_seq, repeats, strategy_log
 from tests.recordings import Market, publish
+from tests.waiting import eventually, wait
 from triplane.replay import strategy as replay
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import LocalKafka
 from triplane.stack.topics import create_topics
 
 pytestmark = [pytest.mark.chaos, pytest.mark.integration]
-
-
-def wait(seconds: float) -> None:
-    """Let wall time pass: the fault itself is a length of time."""
-    threading.Event().wait(seconds)
 
 
 def test_a_malformed_record_is_quarantined_its_barrier_holds_and_the_next_proceeds(settings: Settings) -> None:

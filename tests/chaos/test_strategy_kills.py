@@ -13,7 +13,6 @@ from confluent_kafka import Producer
 from tests.chaos.strategy_harness import (
     StrategyProcess,
     barrier_values,
-    eventually,
     input_topics,
     of_seq,
     output_sha,
@@ -21,6 +20,7 @@ from tests.chaos.strategy_harness import (
     strategy_log,
 )
 from tests.recordings import Market, publish
+from tests.waiting import eventually
 from triplane.replay import strategy as replay
 from triplane.replay.recording import Recording
 from triplane.runtime.settings import Settings

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.gateways import eventually
 from tests.cli.command import Ran, triplane, variables_of
 from tests.order_plane.world import OrderWorld
+from tests.waiting import eventually
 from triplane.runtime.settings import Settings
 
 

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cli.command import LINE, ROOT, environment, triplane
-from tests.integration.demonstrations import eventually
+from tests.waiting import eventually
 from triplane.cli.main import app
 
 VERBS = {

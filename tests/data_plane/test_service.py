@@ -10,7 +10,7 @@ import pytest
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.daemon import TOPICS, by_interval, data_process, get, log, metrics
 from tests.data_plane.support import ProvidersProcess, config, day_close, publish_config
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.domain.timestamps import MINUTE
 from triplane.runtime.settings import Settings
 
@@ -22,7 +22,7 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
     publish_config(settings, config(BACKFILL_YEARS=0.5))
     process = data_process(settings, gateway, providers)
     try:
-        eventually(lambda: get(f"{process.http}/readyz")[0] == 200, 60, "readiness")
+        settles(lambda: get(f"{process.http}/readyz")[0] == 200, 60, "readiness")
         found = log(settings)
         history = [r.value for r in found["data.bars"] if r.value]
         assert {(r["interval"], r["history"]) for r in history} == {("1d", True)}
@@ -36,10 +36,10 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
         assert {r.value["symbol"] for r in found["data.facts"] if r.value} >= {"AAPL", "XOM"}
 
         gateway.post("start")
-        eventually(lambda: gateway.status()["finished"], 90, "the market's end")
+        settles(lambda: gateway.status()["finished"], 90, "the market's end")
         # The minutes of a session and its daily bar are asked for after its close.
         whole = {("1d", False): 2, ("1m", False): 2 * 350}
-        eventually(lambda: whole.items() <= by_interval(log(settings)).items(), 40, "the bars of both sessions")
+        settles(lambda: whole.items() <= by_interval(log(settings)).items(), 40, "the bars of both sessions")
         found = log(settings)
         counts = by_interval(found)
         # Sixteen market minutes around each decision, twelve slices a minute; after them perhaps a punctuation.
@@ -89,8 +89,8 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
         before = {topic: len(rows) for topic, rows in log(settings).items()}
         again = data_process(settings, gateway, providers)
         try:
-            eventually(lambda: get(f"{again.http}/readyz")[0] == 200, 60, "readiness")
-            eventually(
+            settles(lambda: get(f"{again.http}/readyz")[0] == 200, 60, "readiness")
+            settles(
                 lambda: metrics(again, "triplane_records_total").get('{outcome="deduplicated",source="edgar"}', 0) > 0
             )
             after = log(settings)

@@ -19,7 +19,7 @@ from data_plane.daemon.sntp import ERA, PACKET
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.daemon import by_interval, data_process, get, log, metrics
 from tests.data_plane.support import ProvidersProcess, config, day_close, publish_config
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.runtime.configuration import to_record
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.settings import Settings
@@ -42,16 +42,16 @@ def test_killed_in_its_backfill_it_goes_on_where_the_log_ends(
     publish_config(settings, config(BACKFILL_YEARS=3.0))
     process = data_process(settings, gateway, providers)
     try:
-        eventually(lambda: "no TWS or IB Gateway answers" in get(f"{process.http}/readyz")[1], 60)
+        settles(lambda: "no TWS or IB Gateway answers" in get(f"{process.http}/readyz")[1], 60)
         assert get(f"{process.http}/readyz")[0] == 503
         assert get(f"{process.http}/healthz")[0] == 200
         gateway.start()
-        eventually(lambda: log(settings)["data.bars"], 60)
+        settles(lambda: log(settings)["data.bars"], 60)
         process.kill()
         half = by_interval(log(settings))["1d", True]
         assert half > 0
         process = data_process(settings, gateway, providers)
-        eventually(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
+        settles(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
         found = log(settings)
         sessions = Counter(r.value["session"] for r in found["data.bars"] if r.value)
         assert len(sessions) > 740
@@ -72,13 +72,13 @@ def test_an_edited_configuration_is_on_the_next_slice(
     record = publish_config(settings, first)
     process = data_process(settings, gateway, providers)
     try:
-        eventually(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
+        settles(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
         gateway.advance(to="2018-01-19T15:22")
-        eventually(lambda: by_interval(log(settings))["5s", False] >= 24)
+        settles(lambda: by_interval(log(settings))["5s", False] >= 24)
         second = config(BACKFILL_YEARS=0.2, SPREAD_MAX=1e-5)
         publish_config(settings, second, 2, record)
         assert to_record(second, record, actor="t", event_time=1)["hash"] == second.hash
-        eventually(lambda: metrics(process, "triplane_source_age_limit_seconds"))  # it answers
+        settles(lambda: metrics(process, "triplane_source_age_limit_seconds"))  # it answers
         # A version that cannot be read is passed over; the one before stays in force.
         bad = {**record, "seq": 3, "hash": "wrong"}
         from triplane.runtime.kafka_out import TopicWriter
@@ -93,10 +93,10 @@ def test_an_edited_configuration_is_on_the_next_slice(
             bars = [r.value for r in log(settings)["data.bars"] if r.value and r.value["interval"] == "5s"]
             return bool(bars[-1]["config_hash"] == second.hash)
 
-        eventually(taken, 30, "a slice under the new configuration")
+        settles(taken, 30, "a slice under the new configuration")
         bars = [r.value for r in log(settings)["data.bars"] if r.value and r.value["interval"] == "5s"]
         assert bars[0]["config_hash"] == first.hash
-        eventually(lambda: any(r.value and r.value["code"] == "SPREAD_WIDE" for r in log(settings)["data.quarantine"]))
+        settles(lambda: any(r.value and r.value["code"] == "SPREAD_WIDE" for r in log(settings)["data.quarantine"]))
     finally:
         code, errors = process.stop()
         gateway.stop()
@@ -143,7 +143,7 @@ def test_in_shadow_mode_the_clock_is_compared_with_a_time_server(
     with sntp_responder(ahead) as server:
         process = data_process(settings, gateway, providers, TRIPLANE_MODE="shadow", TRIPLANE_NTP_SERVER=server)
         try:
-            eventually(
+            settles(
                 lambda: (
                     [r.value["code"] for r in log(settings)["data.gates"] if r.value and r.value["gate"] == "clock"]
                     == [code]
@@ -169,18 +169,18 @@ def test_with_kafka_standing_still_nothing_is_lost(tmp_path: Path, providers: Pr
         process = data_process(settings, gateway, providers)
         group = os.getpgid(stack.kafka.child.pid)
         try:
-            eventually(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
+            settles(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
             gateway.advance(to="2018-01-19T15:22")
-            eventually(lambda: by_interval(log(settings))["5s", False] == 24)
+            settles(lambda: by_interval(log(settings))["5s", False] == 24)
             os.killpg(group, signal.SIGSTOP)
             gateway.advance(to="2018-01-19T15:24")
-            eventually(lambda: metrics(process, "triplane_kafka_unacknowledged").get("", 0) > 0)
+            settles(lambda: metrics(process, "triplane_kafka_unacknowledged").get("", 0) > 0)
 
             def spooling() -> bool:
                 gateway.advance(minutes=0.25)
                 return metrics(process, "triplane_spool_records").get("", 0) > 0
 
-            eventually(spooling, 30, "the spool")
+            settles(spooling, 30, "the spool")
             assert conserved(metrics(process, "triplane_conservation_difference"))
             os.killpg(group, signal.SIGCONT)
             gateway.advance(to="2018-01-19T16:00")
@@ -191,8 +191,8 @@ def test_with_kafka_standing_still_nothing_is_lost(tmp_path: Path, providers: Pr
                 except LogUnavailable:  # a broker that has just woken up does not know its partitions yet
                     return False
 
-            eventually(closed, 60, "the day's bars")
-            eventually(lambda: metrics(process, "triplane_spool_records")[""] == 0, 30)
+            settles(closed, 60, "the day's bars")
+            settles(lambda: metrics(process, "triplane_spool_records")[""] == 0, 30)
             found = log(settings)
             slices = [
                 r.value for r in found["data.bars"] if r.value and r.value["interval"] == "5s" and r.value["symbols"]

@@ -9,8 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -19,30 +17,13 @@ from typing import Any, TypeVar
 import psutil
 
 from tests.cli.command import LINE, ROOT, Ran, environment, triplane
+from tests.waiting import eventually
 
 MARK = "TRIPLANE_TEST_MARK"
 PLANES = ("data", "strategy", "order", "control")
 SHORT_HISTORY = 1.5
 """Years of history that are just enough for every signal: warm-up is most of a short run."""
 T = TypeVar("T")
-
-
-def eventually(check: Callable[[], T | None], timeout: float, what: str) -> T:
-    """First true answer of `check`; fails after `timeout` wall seconds."""
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    while True:
-        answer = check()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {timeout:g} s")
-        pause.wait(0.02)
-
-
-def wait(seconds: float) -> None:
-    """Let wall time pass: the fault itself is a length of time."""
-    threading.Event().wait(seconds)
 
 
 def marked(mark: str) -> list[psutil.Process]:

@@ -22,7 +22,7 @@ from tests.cli.command import ROOT, triplane, variables_of
 from tests.order_plane.world import OrderWorld
 from tests.recordings import Market, publish, targets
 from tests.stack.prometheus import RULES, Prometheus, program
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.domain import calendars
 from triplane.domain.timestamps import SECOND
 from triplane.runtime.settings import Settings
@@ -36,7 +36,7 @@ pytestmark = [
 
 def alert(prometheus: Prometheus, name: str, job: str, on: bool, timeout: float = 40.0) -> None:
     """Wait until an alert of a job fires, or no longer does."""
-    eventually(
+    settles(
         lambda: ((name, job) in prometheus.firing()) is on, timeout, f"{name} of {job} {'firing' if on else 'ended'}"
     )
 
@@ -44,7 +44,7 @@ def alert(prometheus: Prometheus, name: str, job: str, on: bool, timeout: float 
 def served(settings: Settings, daemon: str) -> str:
     """Where a daemon of this state directory serves."""
     path = settings.state_dir / "run" / f"{daemon}.json"
-    eventually(path.is_file, what=f"{daemon} serves")
+    settles(path.is_file, what=f"{daemon} serves")
     return str(json.loads(path.read_text())["http"])
 
 
@@ -69,7 +69,7 @@ def test_barrier_late_and_process_down(settings: Settings, tmp_path: Path) -> No
     try:
         worker.wait_seq(5)
         with Prometheus(tmp_path / "prometheus", {"strategy": served(settings, "strategy")}) as prometheus:
-            eventually(prometheus.has_scraped, what="a scrape")
+            settles(prometheus.has_scraped, what="a scrape")
             t = calendars.decision_time("XNYS", day, "15:30")
             publish(settings, [*market.before_decision(day), market.quotes(day, t + SECOND)])
             alert(prometheus, "BarrierLate", "strategy", True)
@@ -117,7 +117,7 @@ def test_kill_switch_and_config_rejected(world: OrderWorld, tmp_path: Path) -> N
     try:
         jobs = {"order": served(settings, "order"), "control": served(settings, "control")}
         with Prometheus(tmp_path / "prometheus", jobs) as prometheus:
-            eventually(prometheus.has_scraped, what="a scrape of both")
+            settles(prometheus.has_scraped, what="a scrape of both")
             good = targets_path.read_text()
             bad = re.sub(r"(?m)^(\s*VOL_TARGET:\s*)[0-9.]+", r"\g<1>7", good)
             assert bad != good

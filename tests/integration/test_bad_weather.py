@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from tests.broker.gateways import GatewayProcess
 from tests.cli.command import ROOT, environment, triplane, variables_of
 from tests.data_plane.support import DataProcess, ProvidersProcess, config, publish_config
-from tests.integration.demonstrations import eventually
+from tests.waiting import eventually
 from triplane.runtime import exit_codes
 from triplane.runtime.daemon import lock
 from triplane.runtime.settings import Settings

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.cli.command import ROOT
-from tests.integration.demonstrations import PLANES, Demo, eventually, marked
+from tests.integration.demonstrations import PLANES, Demo, marked
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 SESSIONS = 4

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import LINE, Ran, environment, triplane
-from tests.integration.demonstrations import MARK, PLANES, edited, eventually, marked
+from tests.integration.demonstrations import MARK, PLANES, edited, marked
+from tests.waiting import eventually
 from triplane.stack.ports import free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.broker.gateways import ACCOUNT, GatewayProcess, eventually
+from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.order_plane.world import OrderProcess, OrderWorld
+from tests.waiting import eventually
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import SECOND
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE

@@ -20,7 +20,8 @@ from typing import Any
 import httpx
 
 from schemas import codec
-from tests.broker.gateways import ACCOUNT, REPOSITORY, GatewayProcess, eventually
+from tests.broker.gateways import ACCOUNT, REPOSITORY, GatewayProcess
+from tests.waiting import eventually
 from triplane.broker import contracts
 from triplane.broker.session import BrokerSession
 from triplane.domain.assets import Universe

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from ruamel.yaml import YAML
 
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.stack.ports import HOST, free_ports
 from triplane.stack.process import Child
 
@@ -55,7 +55,7 @@ class Prometheus:
         ]
         self.child = Child("prometheus", argv, self.directory / "prometheus.log", env=dict(os.environ))
         try:
-            eventually(self._ready, what="Prometheus")
+            settles(self._ready, what="Prometheus")
         except BaseException:
             self.child.kill()
             raise

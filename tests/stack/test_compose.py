@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.paper.server import options
 from triplane.runtime import numerics
 from triplane.runtime.settings import Settings
@@ -250,7 +250,7 @@ def test_the_entry_point_holds_at_78_and_passes_everything_else_on(tmp_path: Pat
     assert held(tmp_path, "").wait(60) == 0
     child = held(tmp_path, "import sys; print('order: mode is paper, the gateway is live'); sys.exit(78)")
     try:
-        eventually(lambda: any("a restart cannot mend" in line for line in child.tail()), what="the last word")
+        settles(lambda: any("a restart cannot mend" in line for line in child.tail()), what="the last word")
         assert child.poll() is None
         child.signal(signal.SIGTERM)
         assert child.wait(60) == 78
@@ -267,7 +267,7 @@ def test_the_entry_point_passes_signals_on(tmp_path: Path) -> None:
     )
     child = held(tmp_path, code)
     try:
-        eventually(up.exists, what="the program")
+        settles(up.exists, what="the program")
         child.signal(signal.SIGTERM)
         assert child.wait(60) == 3
     finally:

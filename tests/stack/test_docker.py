@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack.test_kafka import program
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.stack import docker, kafka
 from triplane.stack.errors import StackError
 
@@ -28,7 +28,7 @@ def test_the_lifeline_stops_the_program(tmp_path: Path, how: str) -> None:
     """SIGTERM is passed on; the end of standard input, which is the end of whoever started it, counts as SIGTERM."""
     up = tmp_path / "up"
     process = lifeline(tmp_path, POLITE.format(up))
-    eventually(up.exists, what="the program")
+    settles(up.exists, what="the program")
     assert process.stdin is not None
     if how == "term":
         process.send_signal(signal.SIGTERM)

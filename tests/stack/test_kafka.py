@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.stack import java, kafka, local
 from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.kafka import LocalKafka
@@ -145,7 +145,7 @@ def test_a_download_can_be_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     thread = threading.Thread(target=fetch)
     thread.start()
     try:
-        eventually(lambda: pid.exists() and pid.read_text().strip() != "", what="the download's start")
+        settles(lambda: pid.exists() and pid.read_text().strip() != "", what="the download's start")
         java.abandon()
         thread.join(10)
         assert not thread.is_alive()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.stack import programs
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.stack import state_file, supervisor
 from triplane.stack.errors import StackError
 from triplane.stack.process import Child, is_alive, start_time
@@ -188,7 +188,7 @@ async def test_grace_then_sigkill_with_grandchildren(tmp_path: Path) -> None:
         assert all(alive(pid) for pid in pids)
         await it.stop()
         assert it.status()[0].detail == "killed after 0 s"
-        eventually(lambda: not any(alive(pid) for pid in pids))
+        settles(lambda: not any(alive(pid) for pid in pids))
 
 
 async def test_what_a_fallen_process_left_running_is_cleared_before_the_restart(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def supervised(tmp_path: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """A supervisor in a process of its own, and the pids of what it started."""
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen([sys.executable, "-c", SUPERVISE, str(tmp_path)], cwd=root)
-    eventually(lambda: (tmp_path / "up").exists(), what="the supervisor's start")
+    settles(lambda: (tmp_path / "up").exists(), what="the supervisor's start")
     found = state_file.read(tmp_path)
     assert found is not None
     assert found.pid == process.pid
@@ -276,7 +276,7 @@ def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_clears_up
     process, pids = supervised(tmp_path)
     process.kill()
     process.wait()
-    eventually(lambda: not any(alive(pid) for pid in pids), what="the children's end")
+    settles(lambda: not any(alive(pid) for pid in pids), what="the children's end")
     left = state_file.read(tmp_path)
     assert left is not None
     assert not left.alive
@@ -347,14 +347,14 @@ def test_both_tethers_end_a_child_with_its_parent(tmp_path: Path, tether: str) -
         f"Path({str(tmp_path / 'child')!r}).write_text(str(child.pid))\ntime.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2])
-    eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "", what="the child")
+    settles(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "", what="the child")
     child = int((tmp_path / "child").read_text())
     inner = [each.pid for each in psutil.Process(child).children(recursive=True)]
     parent.kill()
     parent.wait()
-    eventually(lambda: not alive(child), what="the child's end")
+    settles(lambda: not alive(child), what="the child's end")
     if tether == "pipe":
-        eventually(lambda: not any(alive(pid) for pid in inner), what="the end of the child's group")
+        settles(lambda: not any(alive(pid) for pid in inner), what="the end of the child's group")
     for pid in inner:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ from confluent_kafka.admin import (
 )
 
 from schemas import catalogue
-from tests.stack.waiting import eventually
+from tests.waiting import settles
 from triplane.runtime.settings import Settings
 from triplane.stack import topics
 from triplane.stack.errors import StackError
@@ -59,7 +59,7 @@ def test_diff_names_each_deviation(settings: Settings) -> None:
     def deviations_are_named() -> None:
         assert [str(each) for each in topics.diff(settings.bootstrap, prefix=prefix)] == expected
 
-    eventually(deviations_are_named)
+    settles(deviations_are_named)
 
 
 def test_a_message_of_eight_megabytes_passes(settings: Settings) -> None:
