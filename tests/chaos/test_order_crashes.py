@@ -23,8 +23,9 @@ from triplane.runtime.settings import Settings
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(1200)]
 
 AT_START = {"connected", "epoch-appended", "snapshot-taken"}
-# An order that rests, so that a newer barrier has something to cancel: more than the book offers in one step of the market.
-RESTING = {"KO": 40_000.0}
+# An order that rests, so that a newer barrier has something to cancel: more than the book offers in one step of the market, and
+# well within the widest box there is, 2 x NAV, also after the costs of many such orders.
+RESTING = {"KO": 20_000.0}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -135,6 +136,34 @@ def test_records_with_an_unbelievable_time_or_place_are_kept_aside_and_the_plane
     ]
     assert world.orders.metric('triplane_order_alerts_total{code="FROM_THE_FUTURE"}') == 3.0
     assert world.orders.metric('triplane_order_alerts_total{code="EXPIRED"}') == 0.0
+
+
+def test_on_a_full_disk_what_is_to_be_cancelled_is_cancelled_and_nothing_new_is_sent(world: OrderWorld) -> None:
+    """A limit on the size of its files does to the process what a disk without room does. Its log has none either."""
+    world.open_market()
+    process = world.start().ready()
+    reported = len(world.records("order.account"))
+    world.intents(KO=4_000)
+    eventually(lambda: world.gateway.status()["open_orders"], 20, "an order rests")
+    # What the order changes is told first, so that the next thing to be written down is the next decision.
+    eventually(lambda: len(world.records("order.account")) > reported, 20, "the account with the order")
+    sent = world.gateway.sent()
+    journal = world.settings.state_dir / "order-journal.jsonl"
+    eventually(lambda: '"done"' in journal.read_text().splitlines()[-1], 20, "nothing is under way")
+    room = min(journal.stat().st_size, process.log.stat().st_size)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    world.intents(KO=-500, PFE=300)
+    assert process.wait(30) != 0
+    eventually(lambda: not world.gateway.status()["open_orders"], 10, "the resting order is cancelled")
+    assert world.gateway.sent() == sent
+    # With room again, a start takes up where the log stands.
+    world.start().ready()
+    world.work_off()
+    world.at_most_once()
+    world.bounded()
+    assert world.gateway.status()["positions"] == {"KO": -500.0, "PFE": 300.0}
+    world.fills_equal_the_brokers()
+    world.replays()
 
 
 # -- one writer ------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ writer's version, this daemon ends with exit code 78: two writers are a mistake 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from triplane.control.commands import COMMANDS, Refused
 from triplane.control.engine import Accepted, Contents, ControlEngine, Rejected, Unchanged
 from triplane.control.local_only import local_only
 from triplane.domain.problems import Problem
-from triplane.runtime.daemon import Daemon
+from triplane.runtime.daemon import Daemon, say
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
 from triplane.runtime.kafka_out import DeliveryError, TopicWriter
@@ -113,7 +112,7 @@ class ControlService:
         else:
             if self._refused.problems and isinstance(verdict, Unchanged):
                 sequence = self._engine.last["seq"] if self._engine.last is not None else 0
-                print(f"The files are good again: configuration {sequence} stays in force.", file=sys.stderr)
+                say(f"The files are good again: configuration {sequence} stays in force.")
             self._refused = Rejected(())
             self._bad.set(0)
         self._judged = contents.digest
@@ -134,7 +133,7 @@ class ControlService:
         self._daemon.log.error(
             "config rejected", in_force=in_force, problems=[_problem(problem) for problem in verdict.problems]
         )
-        print(f"{sentences}\nNothing changed: configuration {in_force} stays in force.", file=sys.stderr)
+        say(f"{sentences}\nNothing changed: configuration {in_force} stays in force.")
 
     async def _publish(self, verdict: Accepted) -> bool:
         """Send, await, read back. False when Kafka did not acknowledge; the log has then been read to its end."""

@@ -109,6 +109,12 @@ class Daemon:
             await self._runner.cleanup()
 
 
+def say(text: str) -> None:
+    """A line for people on stderr; lost where its disk is full."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
 async def _run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable[None]]) -> None:
     daemon = Daemon(name, settings)
     loop = asyncio.get_running_loop()
@@ -159,15 +165,14 @@ def run(name: str, settings: Settings | None, main: Callable[[Daemon], Awaitable
     try:
         settings = settings or from_environment()
     except DaemonExit as ending:
-        print(f"{name}: {ending}", file=sys.stderr)
+        say(f"{name}: {ending}")
         return ending.code
     try:
         Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        print(
+        say(
             f"{name}: the state directory {settings.state_dir} cannot be made ({error.strerror}); "
-            "correct TRIPLANE_STATE_DIR or the folder's permissions",
-            file=sys.stderr,
+            "correct TRIPLANE_STATE_DIR or the folder's permissions"
         )
         return exit_codes.CONFIG
     configure_logging(settings.log_level)
@@ -180,12 +185,12 @@ def run(name: str, settings: Settings | None, main: Callable[[Daemon], Awaitable
             if held is not None:
                 held.release()
     except DaemonExit as ending:
-        print(f"{name}: {ending}", file=sys.stderr)
+        say(f"{name}: {ending}")
         return ending.code
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # the last line of defence: say it in one sentence, let the supervisor restart
-        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+        say(f"{name}: {type(error).__name__}: {error}")
         if settings.log_level.upper() == "DEBUG":
             traceback.print_exc()
         return exit_codes.SOFTWARE

@@ -5,13 +5,31 @@ Names of metrics are in docs/metrics.md; alert rules in deploy/prometheus rest o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+
+class _NeverFails:
+    """A stream whose disk may be full: the line is lost then, and what the line was about goes on (a cancel, for one)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def configure_logging(level: str) -> None:
@@ -32,7 +50,7 @@ def configure_logging(level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _NeverFails(sys.stderr))),
         cache_logger_on_first_use=False,
     )
 
