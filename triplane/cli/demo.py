@@ -169,6 +169,7 @@ def report(outcome: Outcome, json_: bool) -> None:
             {
                 **summary.as_dict(),
                 "received": outcome.received,
+                "restarts": outcome.restarts,
                 "truth": outcome.truth,
                 "missed": outcome.missed,
                 "edit": {
@@ -198,7 +199,8 @@ def report(outcome: Outcome, json_: bool) -> None:
     rows = [
         (
             "records",
-            f"{received.get('received', 0):,.0f} in, {received.get('published', 0):,.0f} published, {received.get('quarantined', 0):,.0f} quarantined, {received.get('deduplicated', 0):,.0f} repeated, {received.get('dropped', 0):,.0f} dropped (coded)",
+            f"{received.get('received', 0):,.0f} in, {received.get('published', 0):,.0f} published, {received.get('quarantined', 0):,.0f} quarantined, {received.get('deduplicated', 0):,.0f} repeated, {received.get('dropped', 0):,.0f} dropped (coded)"
+            + (", since the data plane was started again" if "data" in outcome.restarts else ""),
         ),
         (
             "barriers",
@@ -228,6 +230,7 @@ def report(outcome: Outcome, json_: bool) -> None:
             f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by barrier {edit.barrier}",
         ),
         ("weights moved", ", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved)),
+        ("restarts", ", ".join(f"{name} {count}" for name, count in outcome.restarts.items()) or "none"),
         ("time", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.seconds.items())),
         ("replay", str(verdict)),
     ]

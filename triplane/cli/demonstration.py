@@ -75,6 +75,8 @@ class Outcome:
     """Fastest market clock while an order is open, times real time."""
     parent_life_s: float
     """PARENT_EXPIRY_S, market seconds."""
+    restarts: dict[str, int] = field(default_factory=dict)
+    """How often each process was started again."""
 
     @property
     def late(self) -> str:
@@ -309,8 +311,12 @@ class Demonstration:
         summary = summarise(found)
         return Outcome(
             summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
-            self.market.speed, self._parent_life_s,
+            self.market.speed, self._parent_life_s, self._restarts(),
         )  # fmt: skip
+
+    def _restarts(self) -> dict[str, int]:
+        assert self.supervisor is not None
+        return {process.name: process.restarts for process in self.supervisor.status() if process.restarts}
 
     def _missed(self, found: Recording) -> list[str]:
         decided = {
