@@ -28,6 +28,10 @@ HEADER = struct.Struct(">bI")
 HEADER_BYTES = HEADER.size
 
 
+NOT_IN_LOCK = "is not in schemas/registry.lock.json"
+"""How an error ends whose record another build wrote: it may be perfectly good."""
+
+
 class CodecError(ValueError):
     """A record cannot be encoded or decoded. The message says which record and why."""
 
@@ -139,7 +143,7 @@ class Codec:
             raise CodecError(f"{record}: first byte is {magic}, not 0: this is not the Confluent wire format")
         version = self._by_id.get(schema_id)
         if version is None:
-            raise CodecError(f"{record}: schema id {schema_id} is not in schemas/registry.lock.json")
+            raise CodecError(f"{record}: schema id {schema_id} {NOT_IN_LOCK}")
         if version.record != record:
             raise CodecError(f"{record}: schema id {schema_id} belongs to {version.record}")
         reader = parsed_schema(record)

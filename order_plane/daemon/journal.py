@@ -19,6 +19,20 @@ from types import TracebackType
 from typing import Any
 
 COMPACT_BYTES = 1_000_000
+NUMBER = (int, float)
+# What a journalled report of each kind carries, as triplane.broker.reports makes it.
+REPORT_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "execution": {
+        "account": str, "order_ref": str, "exec_id": str, "symbol": str, "con_id": int, "order_id": int, "client_id": int,
+        "perm_id": int, "action": str, "quantity": NUMBER, "last_price": NUMBER, "avg_price": NUMBER, "filled": NUMBER,
+        "broker_time": int, "labels": dict,
+    },
+    "commission": {"exec_id": str, "values": dict, "labels": dict},
+    "order_status": {
+        "order_id": int, "client_id": int, "perm_id": int, "status": str, "filled": NUMBER, "remaining": NUMBER, "labels": dict,
+    },
+    "error": {"order_id": int, "client_id": int, "code": int, "text": str},
+}  # fmt: skip
 ENTRY_TEXTS: dict[str, tuple[str, ...]] = {
     "report": (),
     "output": ("topic", "after", "data"),
@@ -146,4 +160,10 @@ def _is_entry(entry: Any) -> bool:
     if texts is None or not all(isinstance(entry.get(name), str) for name in texts):
         return False
     report = entry.get("report")
-    return entry["kind"] != "report" or (isinstance(report, dict) and isinstance(report.get("kind"), str))
+    return entry["kind"] != "report" or (isinstance(report, dict) and _is_report(report))
+
+
+def _is_report(report: Mapping[str, Any]) -> bool:
+    """Whether a report has every field that the engine reads of its kind."""
+    fields = REPORT_FIELDS.get(str(report.get("kind")))
+    return fields is not None and all(isinstance(report.get(name), kind) for name, kind in fields.items())

@@ -6,6 +6,7 @@ Positions come from the plane's own events (`took`), never from a consumer group
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -38,6 +39,11 @@ class LogFeed:
         self._closed = threading.Event()
         self._room = threading.Condition()
         self._ahead = 0
+        self._delivered = 0
+        self._asked = False  # for the ends of a catch-up, not known yet
+        self._mark: int | None = None  # as many delivered records reach them; None while reading is not there
+        self.behind = False
+        """From `catch_up` until everything that lay on the log then has been worked off."""
         self.lag: dict[str, int] = dict.fromkeys(topics, 0)
         """Records between our position and the end, by topic, as of the last look."""
         self._thread = threading.Thread(target=self._run, name="order-log-feed", daemon=True)
@@ -50,7 +56,14 @@ class LogFeed:
         """`count` delivered records were worked off."""
         with self._room:
             self._ahead -= count
+            if self._mark is not None and self._delivered - self._ahead >= self._mark:
+                self.behind, self._mark = False, None
             self._room.notify()
+
+    def catch_up(self) -> None:
+        """The process stood still: be `behind` until what is on the log at this moment has been worked off."""
+        with self._room:
+            self.behind, self._asked, self._mark = True, True, None
 
     def _run(self) -> None:
         reader: TopicReader | None = None
@@ -66,11 +79,22 @@ class LogFeed:
 
     def _read(self, reader: TopicReader) -> None:
         looked = time.monotonic()
+        ends: dict[str, int] | None = None
         while not self._closed.is_set():
+            if self._asked:
+                with contextlib.suppress(LogUnavailable):
+                    self._asked, ends = False, reader.end_offsets()
             records = reader.poll(0.2, 500)
+            if ends is not None and self._reached(reader, ends):
+                ends = None
+                with self._room:
+                    self._mark = self._delivered + len(records)
+                    if not records and not self._ahead:
+                        self.behind, self._mark = False, None
             if records:
                 with self._room:
                     self._ahead += len(records)
+                    self._delivered += len(records)
                 self._on_loop(partial(self._deliver, records))
                 if time.monotonic() - looked > LAG_EVERY_S:
                     looked = time.monotonic()
@@ -80,6 +104,9 @@ class LogFeed:
             else:
                 self.lag = dict.fromkeys(self._topics, 0)
                 looked = time.monotonic()
+
+    def _reached(self, reader: TopicReader, ends: Mapping[str, int]) -> bool:
+        return all(max(position, 0) >= ends.get(name, 0) for name, position in reader.position().items())
 
     def _look(self, reader: TopicReader) -> None:
         try:

@@ -37,7 +37,7 @@ from triplane.runtime.clock import SteadyClock
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
-from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, TopicWriter
+from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, TopicWriter
 
 NAME = "order"
 FIRST_TOPICS = (("control.config", "control.commands"), ("data.actions", "data.bars", "data.quotes"))
@@ -274,22 +274,24 @@ class OrderService:
 
     def _take_record(self, dispatcher: Dispatcher, record: LogRecord) -> None:
         if record.value is None:
-            self._quarantine(dispatcher, record, "UNDECODABLE", record.error)
+            self._quarantine(record, "UNDECODABLE", record.error)
             return
         now = self._clock.now()
         refused = refusal(record.topic, record.value, now, dispatcher.engine.s.last_seq)
         if refused is not None:
-            self._quarantine(dispatcher, record, *refused)
+            self._quarantine(record, *refused)
             return
         cause = None
         if record.topic == "strategy.intents" and CAUSE_INGEST_TIME in record.headers:
             cause = {CAUSE_INGEST_TIME: record.headers[CAUSE_INGEST_TIME]}
         dispatcher.take(LogInput(record.topic, record.partition, record.offset, record.value, now), cause)
 
-    def _quarantine(self, dispatcher: Dispatcher, record: LogRecord, code: str, detail: str) -> None:
+    def _quarantine(self, record: LogRecord, code: str, detail: str) -> None:
         """What cannot be decoded or believed changes nothing here; it is kept with its bytes and its place for a person."""
         assert self._publisher is not None
-        now = dispatcher.engine.s.market_time
+        # A restart may read it again, and one identity has one content: nothing here depends on when that is.
+        mark = record.headers.get(INGEST_TIME, b"0")
+        now = int(mark) if mark.isdigit() and len(mark) < 20 else 0
         self._daemon.log.error(
             "record refused", topic=record.topic, offset=record.offset, code=str(code), problem=detail
         )
@@ -336,6 +338,8 @@ class OrderService:
         self._beat_at = (monotonic, wall)
         if gap > PAUSE_S and self._dispatcher is not None:
             self._daemon.log.warning("stood still", seconds=round(gap, 3))
+            if self._feed is not None:
+                self._feed.catch_up()
             self._dispatcher.take(
                 BrokerReport({"kind": "paused", "text": f"stood still for {gap:.1f} s"}, self._clock.now())
             )
@@ -366,6 +370,9 @@ class OrderService:
     def _request_snapshot(self, reason: str) -> None:
         async def answer() -> None:
             assert self._dispatcher is not None
+            # What the market did while this process stood still comes first: no order may be decided on the past.
+            while self._feed is not None and self._feed.behind:  # noqa: ASYNC110  set by the feed's thread
+                await asyncio.sleep(BEAT_S)
             patience = 2.0 * self._dispatcher.engine.folded.targets.order.BROKER_TIMEOUT_S
             taken = await self._link.snapshot(patience)
             self._stops.reach("snapshot-taken")
@@ -382,6 +389,8 @@ class OrderService:
             self._daemon.ready(False, "no configuration on control.config yet; start the control daemon")
         elif not self._link.up or not engine.s.link.up:
             self._daemon.ready(False, f"broker: {self._link.problem or 'the link to its servers is down'}")
+        elif self._feed is not None and self._feed.behind:
+            self._daemon.ready(False, "catching up with the log after a standstill")
         elif not engine.s.reconciling.passed:
             self._daemon.ready(False, "reconciling with the broker")
         else:

@@ -54,7 +54,7 @@ def _local_only(
 async def _fields(request: web.Request, names: tuple[str, ...]) -> dict[str, str] | web.Response:
     try:
         body = await request.json()
-    except ValueError:
+    except (ValueError, LookupError, RecursionError):  # no JSON, an unknown charset, brackets without end
         return web.json_response({"error": "the body is not JSON; send actor and reason"}, status=400)
     if not isinstance(body, dict):
         return web.json_response({"error": "the body is not a JSON object; send actor and reason"}, status=400)
@@ -82,7 +82,7 @@ def add_routes(routes: web.RouteTableDef, switch: Switch) -> None:
             return fields
         # A request may lie in the socket of a process that stands still, long after the person was told that it failed.
         limit = fields.get("valid_until", "")
-        if limit and not (limit.isdigit() and time.time_ns() <= int(limit)):
+        if limit and not (limit.isascii() and limit.isdigit() and time.time_ns() <= int(limit)):
             return web.json_response(
                 {"error": "the request came too late, so it stays tripped; re-arm again"}, status=409
             )

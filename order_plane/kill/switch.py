@@ -99,7 +99,7 @@ def order_process(settings: Settings) -> tuple[str, int] | None:
         document = json.loads((settings.state_dir / "run" / "order.json").read_text(encoding="utf-8"))
         process = psutil.Process(int(document["pid"]))
         alive = process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - document["started"]) < 1.0
-    except (OSError, ValueError, KeyError, psutil.Error):
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
     return (str(document["http"]), int(document["pid"])) if alive else None
 

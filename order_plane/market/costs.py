@@ -77,13 +77,17 @@ def observe(parent: Mapping[str, Any]) -> Observation | None:
     numbers = (quantity, price, mid, sigma, adv)
     if side not in (1, -1) or not all(math.isfinite(number) and number > 0.0 for number in numbers):
         return None
-    fees = float(parent.get("commission", 0.0)) / (quantity * price)
-    half_spread = max(float(parent.get("half_spread", 0.0)), 0.0)
-    y = shortfall(side, price, mid) + fees - half_spread
-    seconds = (int(parent["event_time"]) - int(parent["started"])) / SECOND
-    arrival_sd = sigma * math.sqrt(ARRIVAL_AGE_S / SESSION_SECONDS)
-    sd = math.sqrt(timing_sd(sigma, seconds) ** 2 + arrival_sd**2 + FLOOR**2)
-    return Observation(y, impact_unit(sigma, quantity, adv), sd) if math.isfinite(y) else None
+    try:
+        fees = float(parent.get("commission", 0.0)) / (quantity * price)
+        half_spread = max(float(parent.get("half_spread", 0.0)), 0.0)
+        y = shortfall(side, price, mid) + fees - half_spread
+        seconds = (int(parent["event_time"]) - int(parent["started"])) / SECOND
+        arrival_sd = sigma * math.sqrt(ARRIVAL_AGE_S / SESSION_SECONDS)
+        sd = math.sqrt(timing_sd(sigma, seconds) ** 2 + arrival_sd**2 + FLOOR**2)
+        seen = Observation(y, impact_unit(sigma, quantity, adv), sd)
+    except (OverflowError, ZeroDivisionError):  # finite numbers whose product is not
+        return None
+    return seen if all(math.isfinite(number) for number in (seen.y, seen.x, seen.sd)) else None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from order_plane.codes import Code
-from triplane.domain.timestamps import MINUTE, SECOND, to_datetime
+from triplane.domain.timestamps import MINUTE, to_datetime
 
 # Market time never lies ahead of the wall clock: it is the same in live, and the past on paper. The minute is for clocks that differ.
 AHEAD_MAX: Final = MINUTE
@@ -18,16 +18,23 @@ SEQ_AHEAD_MAX: Final = 1_000_000
 TIMED: Final = ("data.quotes", "data.bars", "strategy.intents")
 
 
+def _written(at: int) -> str:
+    try:
+        return f"{to_datetime(at):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError):  # beyond the calendar
+        return f"{at} ns"
+
+
 def refusal(topic: str, record: Mapping[str, Any], wall: int, last_seq: int) -> tuple[Code, str] | None:
     """Why a record may not be taken, or None. `wall` is the wall time, ns UTC; `last_seq` the last barrier taken, -1 before any."""
     if topic not in TIMED:
         return None
     at = int(record["available_time"])
     if at > wall + AHEAD_MAX:
+        # Without the distance: the record may be read again later, and what is written of it must be the same.
         return Code.FROM_THE_FUTURE, (
-            f"The record is stamped {to_datetime(at):%Y-%m-%d %H:%M:%S} UTC, {(at - wall) / SECOND:.0f} s ahead of this machine's clock; "
-            "correct the clock that is wrong."
+            f"The record is stamped {_written(at)}, ahead of this machine's clock; correct the clock that is wrong."
         )
     if topic == "strategy.intents" and int(record["seq"]) > max(last_seq, 0) + SEQ_AHEAD_MAX:
-        return Code.SEQ_JUMP, f"Barrier {record['seq']} does not follow barrier {last_seq}; see who wrote it."
+        return Code.SEQ_JUMP, f"Barrier {record['seq']} lies too far ahead of the last one taken; see who wrote it."
     return None

@@ -7,10 +7,9 @@ itself held back, so that no intent is ever unaccounted for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from order_plane.codes import Code
 from order_plane.ledger.book import EPSILON
@@ -20,6 +19,10 @@ from triplane.domain.ids import intent_id
 from triplane.domain.lots import round_quantity
 from triplane.domain.targets import OrderTargets
 from triplane.domain.timestamps import SECOND
+
+# Beyond these a finite number is a fault of its writer, and products of it are infinite: units, currency, daily volatility.
+ABSURD: Final = 1e12
+SIGMA_MAX: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,13 @@ def _decide_name(
         return IntentDecision(
             symbol, Code.CONTRACT_MISMATCH, f"The intent names contract {con_id}, the configuration {asset.con_id}."
         )
-    if not (math.isfinite(target) and math.isfinite(adv) and adv > 0.0):
+    sigma, reference = record["sigma_daily"][place], record["reference_price"][place]
+    # Written so that NaN fails where a number is needed; sigma and the reference price may be unknown.
+    usable = abs(target) <= ABSURD and 0.0 < adv <= ABSURD
+    if not usable or sigma > SIGMA_MAX or abs(reference) > ABSURD:
+        numbers = {"target": target, "adv": adv, "sigma_daily": sigma, "reference_price": reference}
         return IntentDecision(
-            symbol, Code.NOT_A_NUMBER, "Target quantity or adv is not a usable number.", {"target": target, "adv": adv}
+            symbol, Code.NOT_A_NUMBER, "Target quantity, adv, sigma or price is not a usable number.", numbers
         )
     if symbol in state.holds:
         return IntentDecision(symbol, Code.SYMBOL_HELD, f"{symbol} is held: {state.holds[symbol]}.")

@@ -14,7 +14,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -44,6 +44,7 @@ from strategy_plane.worker.telemetry import WorkerMetrics
 from strategy_plane.worker.timing import DecisionTimes
 from strategy_plane.worker.watch import Waiting, Watch
 from triplane.domain import calendars
+from triplane.domain.timestamps import MINUTE
 from triplane.runtime import garbage, numerics
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
@@ -51,6 +52,8 @@ from triplane.runtime.kafka_in import LogRecord, LogUnavailable, Nondeterminism
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, DeliveryError
 
 MODELS_PARTITION = "strategy.models-0"
+
+AHEAD_MAX = MINUTE  # for clocks that differ
 
 # Tests stop the process (SIGSTOP) at named steps and kill it there: "step:seq,step:seq", steps barrier-written, first-output,
 # outputs-written. Nothing else reads this.
@@ -219,6 +222,12 @@ class Worker:
         if record.topic == BARRIERS:
             self._on_barrier(record)
             return
+        if record.value is not None and record.value["available_time"] > time.time_ns() + AHEAD_MAX:
+            # Market time never lies ahead of the wall clock, and one such stamp would make all that follows look late. What the
+            # barrier says of it (`skipped`) is what every other reader goes by.
+            record = replace(
+                record, value=None, error="stamped ahead of this machine's clock; correct the clock that is wrong"
+            )
         if not self._machine.arrive(record) and record.topic != "control.config":
             return
         if record.value is None:

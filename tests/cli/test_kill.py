@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.command import Ran, triplane, variables_of
@@ -70,6 +71,52 @@ def test_a_state_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path
     ran = kill(tmp_path / "state", "trip", "--reason", "r")
     assert ran.code == 1
     assert "state" in ran.sentence
+
+
+def living(state: Path) -> None:
+    """A run file that names this very process as the order process, at an address where nobody listens."""
+    (state / "run").mkdir(parents=True)
+    document = {"pid": os.getpid(), "started": psutil.Process().create_time(), "http": "http://127.0.0.1:9"}
+    (state / "run" / "order.json").write_text(json.dumps(document))
+
+
+def test_with_two_living_installations_both_are_stopped(tmp_path: Path) -> None:
+    """`up` on an account and a demonstration kept beside it: nobody has to think of which one is meant."""
+    up, demo = tmp_path / ".triplane", tmp_path / ".triplane" / "demo"
+    for state in (up, demo):
+        living(state)
+        (state / "environment.json").write_text(
+            json.dumps({"TRIPLANE_GATEWAY_PORT": "9", "TRIPLANE_STATE_DIR": str(state)})
+        )
+    ran = triplane("kill", "trip", "--reason", "both", cwd=tmp_path)
+    assert ran.code == 0, ran
+    assert (up / "KILL").exists()
+    assert (demo / "KILL").exists()
+    assert ".triplane/demo: " in ran.out
+
+
+@pytest.mark.parametrize(
+    "damaged", ["", "{", "[]", "null", '{"TRIPLANE_HTTP_PORT": 5}', '{"TRIPLANE_MODE": "nonsense"}', '{"": "x"}']
+)
+def test_a_damaged_installation_is_stopped_all_the_same(damaged: str, tmp_path: Path) -> None:
+    state = tmp_path / ".triplane"
+    living(state)
+    (state / "environment.json").write_text(damaged)
+    ran = triplane("kill", "trip", "--reason", "r", cwd=tmp_path)
+    assert ran.code == 0, ran
+    assert (state / "KILL").exists()
+    assert "only its KILL file and its order process can be reached" in ran.err
+
+
+@pytest.mark.parametrize("variable", ["TRIPLANE_HTTP_PORT=abc", "TRIPLANE_MODE=nonsense", "TRIPLANE_KAFKA_OPTIONS=x"])
+def test_a_misspelt_variable_keeps_nobody_from_stopping(variable: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    name, _, value = variable.partition("=")
+    ran = triplane(
+        "kill", "trip", "--reason", "r", cwd=tmp_path, variables={name: value, "TRIPLANE_STATE_DIR": str(state)}
+    )
+    assert ran.code == 0, ran
+    assert (state / "KILL").exists()
 
 
 @pytest.fixture

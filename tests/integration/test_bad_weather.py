@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -210,7 +211,9 @@ def test_a_malformed_configuration_record_changes_nothing(settings: Settings, tm
     """The control daemon goes on behind it; the data plane passes it over and takes the next."""
     publish_config(settings, config())
     producer = Producer({"bootstrap.servers": settings.bootstrap})
-    producer.produce(settings.topic("control.config"), key=b"x", value=b"\x00\x00\x00\x00\x07no record")
+    for topic in ("control.config", "control.commands"):
+        for value in (b"\x00\x00\x00\x00\x07no record", b"nonsense"):
+            producer.produce(settings.topic(topic), key=b"x", value=value)
     assert producer.flush(10) == 0
     for name in ("targets.yaml", "assets.csv"):
         shutil.copy(ROOT / name, tmp_path)
@@ -236,9 +239,18 @@ def _serves_and_takes_a_configuration(plane: str, settings: Settings, log: Path)
         assert process.poll() is None, log.read_text()
         if plane == "data":
             eventually(lambda: '"configuration"' in log.read_text(), 30, "a configuration is taken")
+        else:
+            address = json.loads(run_file.read_text())["http"]
+            eventually(
+                lambda: process.poll() is not None or httpx.get(f"{address}/readyz").status_code == 200,
+                30,
+                "it is ready",
+            )
+        assert process.poll() is None, log.read_text()
     finally:
         process.terminate()
-        process.wait(15)
+        code = process.wait(15)
+    assert code == 0, log.read_text()
     assert "Traceback" not in log.read_text()
 
 

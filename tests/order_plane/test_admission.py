@@ -18,7 +18,10 @@ def test_a_stamp_in_the_future_is_refused_with_its_distance() -> None:
     answer = refusal("data.quotes", {"available_time": WALL + AHEAD_MAX + 1}, WALL, -1)
     assert answer is not None
     assert answer[0] is Code.FROM_THE_FUTURE
-    assert "60 s ahead" in answer[1]
+    assert "2027-01-15 08:01:00 UTC" in answer[1]
+    later = refusal("data.quotes", {"available_time": WALL + AHEAD_MAX + 1}, WALL - 5, -1)
+    assert later == answer, "read again at another time, it is told in the same words"
+    assert refusal("data.quotes", {"available_time": 2**63 - 1}, WALL, -1) is not None
 
 
 def test_wall_time_topics_are_not_judged() -> None:

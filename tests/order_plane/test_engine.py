@@ -143,6 +143,19 @@ def test_what_a_superseded_order_leaves_unfilled_is_sent_by_its_successor():
     assert desk.sent[2].fields["seq"] == 2
 
 
+@pytest.mark.parametrize(
+    "absurd",
+    [{"target": 1e308}, {"target": -math.inf}, {"adv": 1e308}, {"sigma_daily": 1e308}, {"reference_price": 1e308}],
+)
+def test_absurd_numbers_are_decided_and_end_nothing(absurd):
+    desk = Desk().open()
+    lists = {name: [value] for name, value in absurd.items() if name != "target"}
+    desk.intents(1, {"AAPL": absurd.get("target", 500.0)}, **lists)
+    assert desk.codes() == [Code.NOT_A_NUMBER]
+    desk.intents(2, {"AAPL": 500.0})
+    assert desk.codes()[-1] == Code.OK
+
+
 def test_expired_held_and_hold_slices_are_decided():
     desk = Desk().open()
     desk.intents(1, {"AAPL": 500.0}, valid_until=desk.now - 1)

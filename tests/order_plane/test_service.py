@@ -158,6 +158,8 @@ def test_on_a_full_disk_what_is_to_be_cancelled_is_cancelled_and_nothing_new_is_
     assert world.gateway.sent() == sent
     # With room again, a start takes up where the log stands.
     world.start().ready()
+    world.until_event("intents_decided", seq=world.seq)
+    world.advance(0.1)
     world.work_off()
     world.at_most_once()
     world.bounded()
@@ -263,12 +265,17 @@ def test_a_process_that_stood_still_checks_again_before_it_sends(
     world.intents(KO=300, PFE=100)
     threading_pause(counts(7, 60))
     assert world.gateway.sent() == {}
-    process.signal(signal.SIGCONT)
     world.advance(0.1)  # quotes that are older than QUOTE_STALE_S would hold everything, and rightly so
+    process.signal(signal.SIGCONT)
     world.until_event("parent_closed", symbol="PFE", timeout=40)
-    kinds = [event["kind"] for event in world.records("order.events")]
+    events = world.records("order.events")
+    kinds = [event["kind"] for event in events]
     paused = kinds.index("paused")
     again = kinds.index("reconciled", paused)
+    # What lay on the log when it went on was taken before anything was decided anew.
+    taken = [next(iter(event["cut"])) for event in events[paused:again] if event["kind"] == "took"]
+    assert "data.quotes-0" in taken
+    assert "strategy.intents-0" in taken
     assert "sent" not in kinds[:again]
     (unsent,) = world.events("not_sent")
     assert unsent["order_ref"] == f"{ACCOUNT}/1/KO/1/0"

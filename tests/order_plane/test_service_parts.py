@@ -114,6 +114,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_entry_is_whole(tmp_path: Path)
     [
         "null", "5", "[]", "{}", '"text"', '{"done":5}', '{"seq":"1","kind":"kill"}', '{"seq":7,"kind":"unheard of"}',
         '{"seq":7,"kind":"report","report":null}', '{"seq":7,"kind":"output","topic":"order.fills","after":"x"}', "torn {",
+        '{"seq":7,"kind":"report","report":{"kind":"execution"}}', '{"seq":7,"kind":"report","report":{"kind":"unheard of"}}',
     ],
 )  # fmt: skip
 def test_a_damaged_line_is_counted_and_the_rest_is_taken_up(tmp_path: Path, line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -84,6 +85,51 @@ async def test_a_killed_process_is_restarted(tmp_path: Path) -> None:
         ("starting", ""), ("ready", ""), ("restarting", "strategy was ended by SIGKILL"),
         ("starting", ""), ("ready", ""), ("stopping", ""), ("stopped", ""),
     ]  # fmt: skip
+
+
+async def test_whatever_goes_wrong_beside_it_a_killed_process_is_restarted(tmp_path: Path) -> None:
+    """A terminal that is gone, a state file that cannot be written, a run file of another shape: supervision goes on."""
+
+    def closed_pipe(_: Event) -> None:
+        raise BrokenPipeError("nobody reads this any more")
+
+    async with Supervisor([programs.daemon(tmp_path, "order")], tmp_path, events=closed_pipe) as it:
+        await it.start()
+        state = tmp_path / state_file.NAME
+        state.unlink()
+        state.mkdir()
+        run = tmp_path / "run" / "order.json"
+        good = run.read_text()
+        first = it.pid("order")
+        assert first is not None
+        for wrong in ("[]", '{"pid": "x"}', json.dumps(json.loads(good) | {"http": "http://[::1"})):
+            run.write_text(wrong)
+            await until(lambda: it.status()[0].state == "not ready", "the run file is of no use")
+            run.write_text(good)
+            await until(lambda: it.status()[0].state == "ready", "and now it is again")
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: it.pid("order") not in (None, first) and it.status()[0].state == "ready", "another one")
+        state.rmdir()
+
+        def written() -> bool:
+            found = state_file.read(tmp_path)
+            return found is not None and [each.state for each in found.processes] == ["ready"]
+
+        await until(written, "the state is written again")
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    """Its log is in the way: a directory of that name stands for a disk without room."""
+    async with Supervisor([programs.daemon(tmp_path, "order")], tmp_path, backoff=0.05) as it:
+        await it.start()
+        first, log = it.pid("order"), Path(it.status()[0].log)
+        assert first is not None
+        log.unlink()
+        log.mkdir()
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: "could not be started" in it.status()[0].detail, "the reason")
+        log.rmdir()
+        await until(lambda: it.status()[0].state == "ready", "it is started")
 
 
 async def test_backoff_grows_and_ends_after_five_restarts(tmp_path: Path) -> None:

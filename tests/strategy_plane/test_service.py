@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,24 @@ async def test_records_that_faust_passes_over_are_read_directly(settings: Settin
         await put(settings, *market.session(market.live_days[0]), *market.session(market.live_days[1]))
         await worker.until("triplane_barrier_seq", 8)
         await worker.until("triplane_strategy_passed_over_records", 1)
+    log = await log_of(settings)
+    assert output_sha(log) == offline_sha(log)
+
+
+async def test_a_record_stamped_in_the_future_holds_one_barrier_and_no_more(settings: Settings, market: Market) -> None:
+    first, second = market.live_days[:2]
+    await put(settings, *market.opening(), *market.history_slices(), *market.before_decision(first))
+    quote = next(each for each in market.before_decision(first) if each.topic == "data.quotes")
+    ahead = time.time_ns() + 3600 * 10**9
+    await put(settings, replace(quote, record=quote.record | {"event_time": ahead, "available_time": ahead}))
+    async with running(settings) as worker:
+        await put(settings, market.gating(first), *market.after_decision(first))
+        await worker.until("triplane_barrier_seq", 7)
+        await put(settings, *market.session(second))
+        await worker.until("triplane_barrier_seq", 8)
+    barriers = [record.value for record in (await log_of(settings)).records["strategy.barriers"] if record.value]
+    assert sum(len(barrier["skipped"]) for barrier in barriers) == 1
+    assert [barrier["missing"] for barrier in barriers[-2:]] == [[], []]
     log = await log_of(settings)
     assert output_sha(log) == offline_sha(log)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
 
 ENVIRONMENT_FILE = "environment.json"
+CANDIDATES = (Path(".triplane"), Path(".triplane/demo"))
 
 
 class CommandError(RuntimeError):
@@ -38,16 +39,45 @@ def state_dir() -> Path:
     given = os.environ.get("TRIPLANE_STATE_DIR")
     if given:
         return Path(given)
-    candidates = [Path(".triplane"), Path(".triplane/demo")]
-    written = [path for path in candidates if (path / ENVIRONMENT_FILE).is_file()]
-    return max(written, key=lambda path: (path / ENVIRONMENT_FILE).stat().st_mtime, default=candidates[0])
+    written = [path for path in CANDIDATES if (path / ENVIRONMENT_FILE).is_file()]
+    return max(written, key=lambda path: (path / ENVIRONMENT_FILE).stat().st_mtime, default=CANDIDATES[0])
 
 
-def environment() -> dict[str, str]:
+def kill_settings() -> list[Settings]:
+    """Settings of every installation that a kill must reach: those whose order process lives, else the one in force.
+
+    A kill needs little more than the state directory, so what else is damaged or misspelt is told on stderr and left out.
+    """
+    from pydantic import ValidationError
+
+    from order_plane.kill.switch import order_process
+    from triplane.runtime.exit_codes import DaemonExit
+    from triplane.runtime.settings import Settings
+
+    def of(directory: Path) -> Settings:
+        problem: Exception
+        before = dict(os.environ)  # one installation's variables are not the next one's
+        try:
+            return settings(directory).model_copy(update={"state_dir": directory})
+        except (CommandError, DaemonExit, ValidationError, ValueError) as error:
+            problem = error
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        print(f"{problem}; without that, only its KILL file and its order process can be reached", file=sys.stderr)
+        return Settings.model_construct(state_dir=directory)
+
+    if os.environ.get("TRIPLANE_STATE_DIR"):
+        return [of(state_dir())]
+    living = [path for path in CANDIDATES if order_process(Settings.model_construct(state_dir=path)) is not None]
+    return [of(path) for path in living or [state_dir()]]
+
+
+def environment(directory: Path | None = None) -> dict[str, str]:
     """TRIPLANE_* variables of the running installation, overridden by the caller's own."""
-    path = state_dir() / ENVIRONMENT_FILE
+    path = (directory or state_dir()) / ENVIRONMENT_FILE
     try:
-        saved: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        saved = _saved(path) if path.is_file() else {}
     except ValueError:
         raise CommandError(f"{path} is damaged; delete it, or start again with `triplane up`") from None
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
@@ -55,15 +85,28 @@ def environment() -> dict[str, str]:
     return {**saved, **{name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}}
 
 
+def _saved(path: Path) -> dict[str, str]:
+    """Variables in an environment file; ValueError when it holds anything else."""
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(saved, dict) or not all(
+        isinstance(value, str) and name and "\0" not in name + value and "=" not in name
+        for name, value in saved.items()
+    ):
+        raise ValueError(f"{path} holds no variables")
+    return saved
+
+
 def write_environment(directory: Path, values: Mapping[str, str]) -> None:
     """Leave the installation's variables for other verbs."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / ENVIRONMENT_FILE).write_text(json.dumps(dict(values), indent=1) + "\n", encoding="utf-8")
+    temporary = directory / f"{ENVIRONMENT_FILE}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(dict(values), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(directory / ENVIRONMENT_FILE)
 
 
-def settings() -> Settings:
-    """Settings of this installation."""
-    os.environ.update(environment())
+def settings(directory: Path | None = None) -> Settings:
+    """Settings of this installation, or of the one in a state directory."""
+    os.environ.update(environment(directory))
     from triplane.runtime.settings import from_environment
 
     return from_environment()

@@ -148,7 +148,8 @@ async def _run(
             for name, address in demonstration.addresses():
                 print(f"{name:16} {address}", file=people)
             print(
-                "running until Ctrl-C; try `triplane status`, `triplane explain AAPL`, or edit the targets.yaml above",
+                "running until Ctrl-C, though the simulated market has ended: look around with `triplane status`, `triplane explain AAPL`, "
+                "`triplane replay --verify`; `triplane up` has a market that goes on",
                 file=people,
                 flush=True,
             )
@@ -170,6 +171,7 @@ def report(outcome: Outcome, json_: bool) -> None:
                 **summary.as_dict(),
                 "received": outcome.received,
                 "restarts": outcome.restarts,
+                "killed": outcome.killed,
                 "truth": outcome.truth,
                 "missed": outcome.missed,
                 "edit": {
@@ -207,7 +209,15 @@ def report(outcome: Outcome, json_: bool) -> None:
             f"{summary.warmup_barriers:,} warm-up, {summary.decision_barriers} decisions in {summary.sessions} sessions"
             + (f"; none in {', '.join(outcome.missed)}" if outcome.missed else ""),
         ),
-        ("intents", f"{summary.intents:,}" + (f"; holds {summary.holds}" if summary.holds else "")),
+        (
+            "intents",
+            f"{summary.intents:,}"
+            + (
+                f"; holds {', '.join(f'{code} {count}' for code, count in summary.holds.items())}"
+                if summary.holds
+                else ""
+            ),
+        ),
         ("orders / fills", f"{summary.orders:,} / {summary.fills:,}; fill rate {summary.fill_rate:.1%}"),
         ("decisions", ", ".join(f"{code} {count}" for code, count in summary.decisions.items())),
         (
@@ -240,6 +250,8 @@ def report(outcome: Outcome, json_: bool) -> None:
         print(f"  {name:15} {text}")
     if outcome.late:
         print(f"  NOTE            {outcome.late}")
+    if outcome.killed:
+        print(f"  NOTE            the kill switch is tripped: {outcome.killed}; nothing was traded from then on")
     for problem in outcome.problems[:20]:
         print(f"  PROBLEM         {problem}")
     print(f"  {'passed' if outcome.passed else 'FAILED'}")

@@ -10,7 +10,7 @@ import asyncio
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -35,7 +35,10 @@ from triplane.stack.local_services import LocalServices
 from triplane.stack.specs import Event
 from triplane.stack.supervisor import Supervisor
 
-GATEWAY_AWAY_S = 30.0
+DEFAULT_DIRECTORY = Path(".triplane/demo")
+MARKER = "demonstration"
+"""A file of this name says that a directory is a demonstration's own."""
+GATEWAY_AWAY_S = 120.0
 """Wall time that the paper gateway may be away before the run is given up."""
 EDITED = "VOL_TARGET"
 EDIT_TO = "0.06"
@@ -57,6 +60,13 @@ class ConfigEdit:
     barrier: int = 0
     moved: list[tuple[str, float, float]] = field(default_factory=list)
 
+    def take(self, before: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+        """Note the first decision under the new version, and what it moved."""
+        self.barrier = targets["seq"]
+        old = dict(zip(before.get("symbols", []), before.get("target", []), strict=False))
+        moves = [(s, old.get(s, 0.0), w) for s, w in zip(targets["symbols"], targets["target"], strict=True)]
+        self.moved = sorted(moves, key=lambda move: -abs(move[2] - move[1]))[:4]
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -77,6 +87,8 @@ class Outcome:
     """PARENT_EXPIRY_S, market seconds."""
     restarts: dict[str, int] = field(default_factory=dict)
     """How often each process was started again."""
+    killed: str = ""
+    """Why the kill switch is tripped at the end; empty when it is not."""
 
     @property
     def late(self) -> str:
@@ -128,6 +140,7 @@ class Demonstration:
             raise DemoError(
                 f"the demonstration wants a Kafka of its own and KAFKA_BOOTSTRAP_SERVERS names {given_bootstrap()}; unset it for this run"
             )
+        self._only_ours()
         self.supervisor = Supervisor([], self.directory, events=self._on_event)
         await self.supervisor.__aenter__()  # refused while another run has the directory, which is emptied next
         self._prepare()
@@ -174,19 +187,34 @@ class Demonstration:
             await asyncio.sleep(0.05)  # the view's frame rate; the condition is on the log
         self._say(f"warm: {state.barriers['warmup']} sessions of history folded")
 
-    def _prepare(self) -> None:
-        for old in self.directory.iterdir():
-            if old.name in (state_file.NAME, state_file.LOCK):
-                continue
-            if old.is_dir() and not old.is_symlink():
-                shutil.rmtree(old)
-            else:
-                old.unlink()
+    def _only_ours(self) -> None:
+        """Refuse a directory whose files no demonstration wrote, before anything is emptied."""
         for source in self._sources:
             if not source.is_file():
                 raise DemoError(
                     f"{source} is not here; run the demonstration from the folder that holds targets.yaml and assets.csv"
                 )
+        if self.directory.exists() and not self.directory.is_dir():
+            raise DemoError(f"{self.directory} is not a directory; name another with --directory")
+        foreign = self.directory.is_dir() and any(
+            old.name not in (state_file.NAME, state_file.LOCK) for old in self.directory.iterdir()
+        )
+        if foreign and self.directory != DEFAULT_DIRECTORY and not (self.directory / MARKER).is_file():
+            raise DemoError(
+                f"{self.directory} holds files that no demonstration wrote, and a run empties its directory first; name a new or empty "
+                "one with --directory"
+            )
+
+    def _prepare(self) -> None:
+        for old in self.directory.iterdir():
+            if old.name in (state_file.NAME, state_file.LOCK, MARKER):
+                continue
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
+        (self.directory / MARKER).write_text("A demonstration may empty this directory.\n", encoding="utf-8")
+        for source in self._sources:
             shutil.copy(source, self.directory / source.name)
         # What the control daemon would refuse is refused before anything is started.
         loaded = load_files(self.directory / "targets.yaml", self.directory / "assets.csv")
@@ -194,7 +222,7 @@ class Demonstration:
 
     def _on_event(self, event: Event) -> None:
         self.processes[event.process] = event.state
-        if event.state in ("restarting", "given up", "exited"):
+        if event.state in ("restarting", "given up", "exited", "not ready"):
             self._say(f"{event.process}: {event.state} {event.detail}")
 
     @property
@@ -228,7 +256,8 @@ class Demonstration:
                         ) from None
                     await asyncio.sleep(0.2)  # until it is asked again
                     continue
-                if not self.edit.change and state.barriers["decision"] >= self.market.sessions // 2:
+                done = max(state.barriers["decision"], int(self.gateway["sessions_done"]))  # the view may lag
+                if not self.edit.change and done >= self.market.sessions // 2:
                     self._edit_targets()
                 self._follow_edit()
                 redraw()
@@ -286,10 +315,7 @@ class Demonstration:
             self._say(f"configuration {edit.old_hash[:12]} -> {edit.new_hash[:12]}")
         targets, before = state.solved, state.previous_solved
         if edit.new_hash and not edit.barrier and targets and targets["config_hash"] == edit.new_hash:
-            edit.barrier = targets["seq"]
-            old = dict(zip(before.get("symbols", []), before.get("target", []), strict=False))
-            moves = [(s, old.get(s, 0.0), w) for s, w in zip(targets["symbols"], targets["target"], strict=True)]
-            edit.moved = sorted(moves, key=lambda move: -abs(move[2] - move[1]))[:4]
+            edit.take(before, targets)
             shown = ", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved)
             self._say(
                 f"barrier {edit.barrier} took it: gross {before.get('gross', 0):.2f} -> {targets['gross']:.2f}; {shown}"
@@ -305,14 +331,23 @@ class Demonstration:
         problems = list(summarise(found).problems)
         journal = gateway_journal.read(self.directory / "gateway" / "gateway-journal.jsonl")
         problems += gateway_journal.disagreements(found, journal)
+        self._complete_edit(found)
         problems += self._edit_problems(found)
         verdict = await asyncio.to_thread(verify, found, progress)
         self.seconds["replay"] = time.perf_counter() - started
         summary = summarise(found)
         return Outcome(
             summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
-            self.market.speed, self._parent_life_s, self._restarts(),
+            self.market.speed, self._parent_life_s, self._restarts(), self._killed(),
         )  # fmt: skip
+
+    def _killed(self) -> str:
+        from order_plane.kill.switch import file_of, read_file
+
+        found = read_file(file_of(self.settings))
+        return (
+            "" if found is None else f"{found.get('actor') or 'somebody'}, {found.get('reason') or 'no reason given'}"
+        )
 
     def _restarts(self) -> dict[str, int]:
         assert self.supervisor is not None
@@ -333,6 +368,19 @@ class Demonstration:
         """The simulated market's true costs, averaged over names: half spread as a fraction, Y of the square-root law."""
         costs = list(self.gateway.get("true_costs", {}).values())
         return {key: sum(c[key] for c in costs) / len(costs) for key in ("half_spread", "impact_y")} if costs else {}
+
+    def _complete_edit(self, found: Recording) -> None:
+        """What the view did not see in time is read from the log, which is what is judged."""
+        edit, versions = self.edit, [r.value for r in found.records["control.config"] if r.value is not None]
+        if not edit.change or len(versions) < 2:
+            return
+        edit.old_hash, edit.new_hash = versions[-2]["hash"], versions[-1]["hash"]
+        solved = [
+            r.value for r in found.records["strategy.targets"] if r.value is not None and r.value["outcome"] == "SOLVED"
+        ]
+        at = next((n for n, targets in enumerate(solved) if targets["config_hash"] == edit.new_hash), None)
+        if at is not None and not edit.barrier:
+            edit.take(solved[at - 1] if at else {}, solved[at])
 
     def _edit_problems(self, found: Recording) -> list[str]:
         if not self.edit.new_hash:

@@ -32,11 +32,22 @@ def trip(
 
     if scope not in ("account", "own"):
         raise context.CommandError("--scope is account or own; account is the default", 2)
-    report = kill_switch.run(kill_switch.trip(context.settings(), actor or getpass.getuser(), reason, scope))  # type: ignore[arg-type]
+    reports, failed = {}, []
+    found = context.kill_settings()
+    for settings in found:
+        try:
+            asked = kill_switch.trip(settings, actor or getpass.getuser(), reason, scope)  # type: ignore[arg-type]
+            reports[str(settings.state_dir)] = kill_switch.run(asked)
+        except kill_switch.KillSwitchError as error:  # the others are stopped all the same
+            failed.append(f"{settings.state_dir}: {error}" if len(found) > 1 else str(error))
     if json_:
-        context.print_json(asdict(report))
+        listed = [{"state_dir": directory, **asdict(report)} for directory, report in reports.items()]
+        context.print_json(listed[0] if len(listed) == 1 else listed)
     else:
-        print("\n".join(report.lines))
+        for directory, report in reports.items():
+            print("\n".join(f"{directory}: {line}" if len(found) > 1 else line for line in report.lines))
+    if failed:
+        raise context.CommandError("; ".join(failed))
 
 
 @app.command("rearm")

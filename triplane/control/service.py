@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from schemas import codec
 from triplane.control import watching
 from triplane.control.commands import COMMANDS, Refused
 from triplane.control.engine import Accepted, Contents, ControlEngine, Rejected, Unchanged
@@ -57,6 +58,9 @@ class ControlService:
         )
         self._rejected = metrics.counter(
             "triplane_config_rejected", "Edits of targets.yaml or assets.csv that were refused"
+        )
+        self._undecodable = metrics.counter(
+            "triplane_control_undecodable", "Malformed records of the control topics that were passed over"
         )
         self._bad = metrics.gauge("triplane_config_bad", "1 while the files hold an edit that is refused")
         self._seq = metrics.gauge("triplane_config_seq", "Sequence number of the configuration in force")
@@ -197,9 +201,14 @@ class ControlService:
 
         for record in await asyncio.to_thread(read):
             if record.value is None:
-                raise DaemonExit(
-                    f"{record.partition_name}@{record.offset} cannot be decoded ({record.error}); restore schemas/registry.lock.json"
-                )
+                where = f"{record.partition_name}@{record.offset}"
+                if record.error.endswith(
+                    codec.NOT_IN_LOCK
+                ):  # a version this build does not know may be the one in force
+                    raise DaemonExit(f"{where} cannot be decoded ({record.error}); restore schemas/registry.lock.json")
+                self._daemon.log.error("record passed over", record=where, problem=record.error)
+                self._undecodable.inc()
+                continue
             if record.topic == CONFIG:
                 self._engine.took(record.value, record.offset)
             else:

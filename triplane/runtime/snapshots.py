@@ -122,4 +122,6 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise SnapshotError(f"no snapshot at {path}; the state is rebuilt from the log") from None
+    except OSError as error:
+        raise SnapshotError(f"{path} cannot be read ({error.strerror}); the state is rebuilt from the log") from None
     return loads(data)

@@ -23,7 +23,7 @@ async def ask(spec: ProcessSpec, pid: int, state_dir: Path, http: httpx.AsyncCli
             return "not serving yet"
     try:
         answer = await http.get(url)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{url} does not answer ({type(error).__name__})"
     if answer.is_success:
         return ""
@@ -40,5 +40,5 @@ def _readyz(name: str, pid: int, state_dir: Path) -> str | None:
         if document["pid"] != pid and psutil.Process(document["pid"]).ppid() != pid:
             return None
         return f"{document['http']}/readyz"
-    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None

@@ -52,6 +52,7 @@ class _Process:
         self.detail = ""
         self.since = time.time()
         self.restarts = 0
+        self.unstarted = ""  # why the last start failed before there was a process
         self.recent: deque[float] = deque()
         self.was_ready = asyncio.Event()
         self.failed = asyncio.Event()
@@ -96,6 +97,7 @@ class Supervisor:
         self._processes: dict[str, _Process] = {}
         self._lock: FileLock | None = None
         self._stopping = False
+        self._unsaved = False
         self._http: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Supervisor:
@@ -222,13 +224,17 @@ class Supervisor:
         for name in process.spec.after:
             await self._processes[name].was_ready.wait()
         while True:
-            self._launch(process)
-            code = await self._watch(process)
+            try:
+                self._launch(process)
+                code = await self._watch(process)
+            except (OSError, StackError) as error:  # no room for its log, say: tried again like one that has ended
+                process.unstarted = f"{process.spec.name} could not be started: {error}"
+                code = exit_codes.UNAVAILABLE
             if process.spec.job and code == exit_codes.OK:
                 self._change(process, "done")
                 process.was_ready.set()
                 return
-            reason = self._ending(process, code)
+            reason = process.unstarted or self._ending(process, code)
             if code == exit_codes.CONFIG:
                 self._give_up(process, reason)
                 return
@@ -251,7 +257,7 @@ class Supervisor:
         with contextlib.suppress(FileNotFoundError):
             if process.log.stat().st_size > LOG_LIMIT_BYTES:
                 process.log.replace(process.log.with_suffix(".log.1"))
-        process.child = None
+        process.child, process.unstarted = None, ""
         spec = process.spec
         process.child = Child(spec.name, list(spec.argv), process.log, env={**os.environ, **spec.env})
         self._change(process, "starting")
@@ -267,7 +273,12 @@ class Supervisor:
             if code is not None:
                 return code
             if not process.spec.job and time.monotonic() >= next_question:
-                reason = await readiness.ask(process.spec, child.pid, self.state_dir, self._http)
+                try:
+                    reason = await readiness.ask(process.spec, child.pid, self.state_dir, self._http)
+                except Exception as error:  # whatever the question ran into, the process is looked after
+                    reason = f"it cannot be asked ({type(error).__name__}: {error})"
+                if self._unsaved:
+                    self._save()
                 if child.poll() is None:
                     self._note_readiness(process, reason)
                 settled = process.state == "ready"
@@ -346,7 +357,13 @@ class Supervisor:
             process.since = time.time()
         self._save()
         if self._events is not None:
-            self._events(Event(time.time(), process.spec.name, state, detail))
+            with contextlib.suppress(OSError, ValueError):  # nobody reads this terminal any more; supervision goes on
+                self._events(Event(time.time(), process.spec.name, state, detail))
 
     def _save(self) -> None:
-        state_file.write(self.state_dir, self.status())
+        """Write the state file; a disk that does not take it is asked again at the next look at a process."""
+        try:
+            state_file.write(self.state_dir, self.status())
+            self._unsaved = False
+        except OSError:
+            self._unsaved = True
