@@ -188,6 +188,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_demonstration_empties_no_directory_but_its_own(folder: Path) -> None:
+    """Whoever names the folder with their files keeps them; nothing is started."""
+    thesis = folder / "thesis.txt"
+    thesis.write_text("years of work")
+    for directory in (".", str(folder)):
+        ran = triplane("demo", "--plain", "--directory", directory, cwd=folder)
+        assert ran.code == 1
+        assert "holds files that no demonstration wrote" in ran.sentence
+    assert thesis.read_text() == "years of work"
+    assert sorted(path.name for path in folder.iterdir()) == ["assets.csv", "targets.yaml", "thesis.txt"]
+    ran = triplane("demo", "--plain", "--directory", str(thesis), cwd=folder)
+    assert "is not a directory" in ran.sentence
+    thesis.unlink()
+    ran = triplane("demo", "--plain", "--directory", str(folder / "new"), cwd=folder.parent)
+    assert "targets.yaml is not here" in ran.sentence
+
+
 def test_config_check(folder: Path) -> None:
     assert triplane("config", "check", cwd=folder).code == 0
     assert triplane("config", "check", "--json", cwd=folder).json["ok"] is True
