@@ -29,9 +29,11 @@ REGISTRY_PORT = 8080
 PULL_TIMEOUT_S = 600.0
 LIFELINE = """\
 exec 3<&0
+program=; ended=
+trap 'ended=1; test -z "$program" || kill -TERM $program' TERM INT
 "$0" 3<&- </dev/null &
 program=$!
-trap 'kill -TERM $program' TERM INT
+test -z "$ended" || kill -TERM $program
 ( cat <&3 >/dev/null; kill -TERM $program 2>/dev/null ) &
 wait $program; code=$?
 while kill -0 $program 2>/dev/null; do wait $program; code=$?; done
