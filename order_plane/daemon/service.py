@@ -344,6 +344,9 @@ class OrderService:
                 BrokerReport({"kind": "paused", "text": f"stood still for {gap:.1f} s"}, self._clock.now())
             )
 
+    def _behind(self) -> bool:
+        return self._feed is not None and self._feed.behind
+
     def _closed_gate(self) -> str:
         """Why no order may leave at this moment, or the empty text. Asked right before the socket."""
         self._beat()
@@ -352,6 +355,8 @@ class OrderService:
             return "the kill switch is tripped"
         if self._settings.mode == "shadow":
             return "shadow mode sends nothing"
+        if self._behind():
+            return "the process stood still and catches up with the log"
         if self._daemon.stop.is_set():
             return "the daemon is stopping"
         if not self._link.up:
@@ -370,11 +375,15 @@ class OrderService:
     def _request_snapshot(self, reason: str) -> None:
         async def answer() -> None:
             assert self._dispatcher is not None
-            # What the market did while this process stood still comes first: no order may be decided on the past.
-            while self._feed is not None and self._feed.behind:  # noqa: ASYNC110  set by the feed's thread
-                await asyncio.sleep(BEAT_S)
             patience = 2.0 * self._dispatcher.engine.folded.targets.order.BROKER_TIMEOUT_S
-            taken = await self._link.snapshot(patience)
+            # What the market did while this process stood still comes first: no order may be decided on the past. A snapshot that
+            # was under way then says nothing about now.
+            while True:
+                while self._behind():  # noqa: ASYNC110  set by the feed's thread
+                    await asyncio.sleep(BEAT_S)
+                taken = await self._link.snapshot(patience)
+                if not self._behind():
+                    break
             self._stops.reach("snapshot-taken")
             self._daemon.log.info("snapshot", reason=reason, complete=taken.complete, problems=taken.problems)
             self._put(taken.report())
@@ -389,7 +398,7 @@ class OrderService:
             self._daemon.ready(False, "no configuration on control.config yet; start the control daemon")
         elif not self._link.up or not engine.s.link.up:
             self._daemon.ready(False, f"broker: {self._link.problem or 'the link to its servers is down'}")
-        elif self._feed is not None and self._feed.behind:
+        elif self._behind():
             self._daemon.ready(False, "catching up with the log after a standstill")
         elif not engine.s.reconciling.passed:
             self._daemon.ready(False, "reconciling with the broker")

@@ -42,6 +42,7 @@ def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, count
         words = demo.words()
     assert outcome["problems"] == [], words
     assert outcome["verdict"].startswith("identical "), words
+    assert outcome["killed"] == "", words
     assert code == 0
     restarts = {plane: demo.err.count(f"{plane}: restarting {plane} was ended by SIGKILL") for plane in KILLED}
     assert restarts == outcome["restarts"] == dict.fromkeys(KILLED, rounds), demo.err
