@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from order_plane.codes import Code
-from triplane.domain.timestamps import MINUTE, to_datetime
+from triplane.domain.timestamps import AHEAD_MAX, to_datetime
 
-# Market time never lies ahead of the wall clock: it is the same in live, and the past on paper. The minute is for clocks that differ.
-AHEAD_MAX: Final = MINUTE
 # Barriers are numbered one by one; a decision a minute for ten years makes a million.
 SEQ_AHEAD_MAX: Final = 1_000_000
 TIMED: Final = ("data.quotes", "data.bars", "strategy.intents")

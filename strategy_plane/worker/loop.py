@@ -44,7 +44,7 @@ from strategy_plane.worker.telemetry import WorkerMetrics
 from strategy_plane.worker.timing import DecisionTimes
 from strategy_plane.worker.watch import Waiting, Watch
 from triplane.domain import calendars
-from triplane.domain.timestamps import MINUTE
+from triplane.domain.timestamps import AHEAD_MAX
 from triplane.runtime import garbage, numerics
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
@@ -52,8 +52,6 @@ from triplane.runtime.kafka_in import LogRecord, LogUnavailable, Nondeterminism
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, DeliveryError
 
 MODELS_PARTITION = "strategy.models-0"
-
-AHEAD_MAX = MINUTE  # for clocks that differ
 
 # Tests stop the process (SIGSTOP) at named steps and kill it there: "step:seq,step:seq", steps barrier-written, first-output,
 # outputs-written. Nothing else reads this.

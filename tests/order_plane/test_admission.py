@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from order_plane.codes import Code
-from order_plane.trading.admission import AHEAD_MAX, SEQ_AHEAD_MAX, refusal
+from order_plane.trading.admission import SEQ_AHEAD_MAX, refusal
+from triplane.domain.timestamps import AHEAD_MAX
 
 WALL = 1_800_000_000_000_000_000
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
+from typing import Final
 from zoneinfo import ZoneInfo
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+AHEAD_MAX: Final = MINUTE
+"""Market time never lies ahead of the wall clock: it is the same in live, and the past on paper. The minute is for clocks that differ."""
 NEW_YORK = ZoneInfo("America/New_York")
 
 
