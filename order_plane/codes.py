@@ -130,6 +130,7 @@ class Code(StrEnum):
         "The broker's error code is not on our list; the order's fate is unknown.",
     )
     REJECTED = "REJECTED", "state", "The broker refused the order."
+    TOO_LATE = "TOO_LATE", "state", "The order reached the broker after its good-till time, which refused it."
     ANOMALY = "ANOMALY", "state", "A report contradicts what was known of the order."
     HELD_AT_BROKER = "HELD_AT_BROKER", "state", "The broker holds the order; it counts as open."
     UNKNOWN_ORDER = "UNKNOWN_ORDER", "state", "The broker knows an order under our key that our log does not."

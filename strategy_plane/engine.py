@@ -372,7 +372,7 @@ class StrategyEngine:
         if self._book.kill_level == "stopped":
             return hold("HOLD_KILLED", self._book.kill_reason)
         if not self._book.known:
-            return hold("HOLD_ACCOUNT_UNKNOWN")
+            return hold("HOLD_ACCOUNT_UNKNOWN", self._book.unknown_because(self._table.symbols))
         if len(self._table.tradable) == 0:
             return hold("HOLD_NOTHING_TRADABLE", "assets.csv has no asset of a traded class")
         symbols = {symbol: column for column, symbol in enumerate(self._table.symbols)}

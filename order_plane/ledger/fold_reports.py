@@ -264,6 +264,8 @@ class ReportFold(FoldBase):
             return [Note(Code.UNRECONCILED, words, snapshot=True)]
         notes = []
         if order is not None and rule.trigger is not None:
+            if rule.trigger is Trigger.REFUSED and self._came_too_late(order, event):
+                return self._expire_unseen(order, words)
             trigger = rule.trigger
             if trigger is Trigger.CANCEL_CONFIRMED and order.good_till and s.market_time >= order.good_till:
                 trigger = Trigger.EXPIRE
@@ -273,6 +275,21 @@ class ReportFold(FoldBase):
             symbol = order.symbol if order is not None else ""
             notes.append(Note(Code.ANOMALY if listed else Code.UNLISTED_ERROR, words, symbol, order, alert=True))
         return notes
+
+    def _came_too_late(self, order: Order, event: Event) -> bool:
+        """Whether a refused order was never acknowledged and its time was over: by our market time, or in the broker's words.
+
+        The broker's clock may be past an order's good-till time before ours is, so the words count as well.
+        """
+        if order.state not in (State.PLACING, State.UNKNOWN) or not order.good_till:
+            return False
+        return self.state.market_time >= order.good_till or "good till" in event.get("text", "").lower()
+
+    def _expire_unseen(self, order: Order, words: str) -> list[Note]:
+        """Slowness is not a refusal of what we wanted: it alerts, and does not count toward the storm that stops trading."""
+        notes = self._step(order, Trigger.EXPIRE, words)
+        detail = f"{order.ref} came to the broker after its good-till time: {words}"
+        return [*notes, Note(Code.TOO_LATE, detail, order.symbol, order, alert=True)]
 
     def _undecodable(self, event: Event, record: Event | None) -> list[Note]:
         return [Note(Code.UNDECODABLE, event.get("text", ""), alert=True, snapshot=True)]

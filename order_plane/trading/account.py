@@ -86,6 +86,8 @@ class Exposure:
     net_up: float = 0.0
     net_down: float = 0.0
     unpriced: tuple[str, ...] = ()
+    unmarked: tuple[str, ...] = ()
+    """Held names without a mark that is young enough: they are why NAV is not known."""
 
     def put(self, symbol: str, name: Name) -> None:
         """Set one name and move the sums."""
@@ -107,13 +109,13 @@ class Exposure:
         self.put(symbol, Name(old.position, buys, sells, old.unit))
 
 
-def exposure(state: EngineState, universe: Universe, nav: float, extra: tuple[str, ...] = ()) -> Exposure:
-    """The account's worst case now; `extra` names are listed even when flat.
+def exposure(state: EngineState, universe: Universe, worth: Valuation, extra: tuple[str, ...] = ()) -> Exposure:
+    """The account's worst case now, against the NAV of `worth`; `extra` names are listed even when flat.
 
     A unit is worth the larger of its mark and its open orders' limits. A name without any price makes the account's exposure
     unknown: it is listed in `unpriced`.
     """
-    result = Exposure(nav)
+    result = Exposure(worth.nav, unmarked=tuple(_with_cause(symbol, universe) for symbol in worth.missing))
     unpriced = []
     # Foreign orders in names that we leave alone are no exposure of ours.
     ours = {s for s in universe.symbols if not state.book.excluded.get(s)}
@@ -141,12 +143,16 @@ def exposure(state: EngineState, universe: Universe, nav: float, extra: tuple[st
     return result
 
 
+def _with_cause(symbol: str, universe: Universe) -> str:
+    return symbol if symbol in universe else f"{symbol} (which has no row in assets.csv)"
+
+
 def account_record(
     state: EngineState, universe: Universe, valuation: Valuation, *, account: str, simulated: bool, stale_s: float
 ) -> dict[str, Any]:
     """The AccountState record. Marks that are stale are NaN, and so is NAV when a held name's mark is."""
     book, now = state.book, state.market_time
-    worst = exposure(state, universe, valuation.nav)
+    worst = exposure(state, universe, valuation)
     symbols = sorted({s for s, held in book.positions.items() if held.quantity or held.realised} | set(worst.names))
     marks = []
     for symbol in symbols:

@@ -232,7 +232,8 @@ def _portfolio(p: Proposal, c: Context) -> Denial | None:
     if c.exposure.unpriced:
         return Denial(Code.NAV_UNKNOWN, f"{c.exposure.unpriced[0]} has no price, so exposure cannot be judged.")
     if not (math.isfinite(nav) and nav > 0.0):
-        return Denial(Code.NAV_UNKNOWN, "NAV is not known, so limits cannot be judged.", {"nav": nav})
+        why = f": {', '.join(c.exposure.unmarked)} held without a fresh mark" if c.exposure.unmarked else ""
+        return Denial(Code.NAV_UNKNOWN, f"NAV is not known, so limits cannot be judged{why}.", {"nav": nav})
     shrinking = shrinks_name(p, before)
     box = after.worst / nav
     if box > limits.BOX_HARD and not (shrinking and after.worst <= before.worst):

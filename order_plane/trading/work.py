@@ -195,7 +195,7 @@ class Work(Supervision):
             return
         targets = self.folded.targets.order
         valuation = value(s, universe, s.market_time, MARK_KEPT_S)
-        worst = exposure(s, universe, valuation.nav, tuple(parent.symbol for parent in working))
+        worst = exposure(s, universe, valuation, tuple(parent.symbol for parent in working))
         for parent in working:
             asset = universe[parent.symbol]
             while True:

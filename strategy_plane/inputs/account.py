@@ -38,6 +38,21 @@ class AccountBook:
         record = self._record
         return record is not None and bool(record["reconciled"]) and math.isfinite(record["nav"]) and record["nav"] > 0
 
+    def unknown_because(self, symbols: Sequence[str]) -> str:
+        """Why the account is not known; empty when it is. `symbols`: the names of assets.csv."""
+        record = self._record
+        if record is None:
+            return "the order plane has not told it yet"
+        if not record["reconciled"]:
+            return "the order plane has not reconciled with the broker"
+        if self.known:
+            return ""
+        rows = zip(record["symbols"], record["position"], record["mark"], strict=True)
+        unmarked = [symbol for symbol, held, mark in rows if held and not math.isfinite(mark)]
+        known = set(symbols)
+        named = [symbol if symbol in known else f"{symbol} (which has no row in assets.csv)" for symbol in unmarked]
+        return f"{', '.join(named)} held without a fresh mark" if named else f"its net asset value is {record['nav']}"
+
     @property
     def nav(self) -> float:
         """Net asset value for sizing, base currency; NaN when unknown."""

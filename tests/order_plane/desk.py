@@ -298,9 +298,9 @@ class Desk:
     def kill(self, scope: Any = "own", reason: str = "test") -> list[Effect]:
         return self.give(KillRequest("command", scope, reason, "tester", self.wall))
 
-    def configure(self, settings: Targets | None = None) -> list[Effect]:
+    def configure(self, settings: Targets | None = None, assets: Universe | None = None) -> list[Effect]:
         """Publish a configuration."""
-        self.settings = settings or self.settings
+        self.settings, self.assets = settings or self.settings, assets or self.assets
         self.config_seq += 1
         config = configuration.make(self.settings, self.assets)
         record = configuration.to_record(config, None, actor="tester", event_time=self.wall)

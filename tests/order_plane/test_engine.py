@@ -10,7 +10,7 @@ import pytest
 from order_plane.codes import Code
 from order_plane.ledger.order_state import State
 from order_plane.messages import Alert, Append, CancelOrder, ClockTick, Place, Start
-from tests.order_plane.desk import ACCOUNT, Desk, asset, plain_text, targets, universe
+from tests.order_plane.desk import ACCOUNT, SYMBOLS, Desk, asset, plain_text, targets, universe
 from triplane.domain.assets import Universe
 from triplane.domain.timestamps import SECOND, at
 
@@ -270,6 +270,61 @@ def test_a_refused_child_ends_its_parent():
     assert desk.engine.s.parents == {}
     desk.pass_time(5)
     assert len(desk.sent) == 1
+
+
+def refused_as_too_late(desk: Desk, text: str) -> Place:
+    place = desk.sent[-1]
+    order_id = place.fields["order_id"]
+    desk.report({"kind": "error", "order_id": order_id, "client_id": 12, "code": 201, "text": text})
+    return place
+
+
+def unanswered() -> Desk:
+    """A first order on its way to a broker that says nothing by itself; two refusals would trip the kill switch."""
+    desk = Desk(settings=targets(REJECTS_KILL=2), auto=False).open()
+    for report in desk.broker.snapshot():
+        desk.report(report)
+    desk.quotes()
+    desk.intents(1, {"AAPL": 500.0})
+    return desk
+
+
+def test_an_order_whose_time_is_over_by_our_clock_has_expired_whatever_the_refusal_says():
+    desk = unanswered()
+    desk.pass_time((desk.sent[0].fields["good_till"] - desk.now) / SECOND)
+    assert desk.state(refused_as_too_late(desk, "no").order_ref) == State.EXPIRED
+    assert desk.engine.s.rates.rejects == []
+
+
+def test_orders_that_come_past_their_good_till_time_are_no_storm_of_refusals():
+    desk = unanswered()
+    refs = []
+    for _ in range(3):
+        refs.append(refused_as_too_late(desk, "The good till date has passed").order_ref)
+        desk.pass_time(1)
+    assert len(set(refs)) == 3, "the parent goes on, each time under a new key"
+    assert {desk.state(ref) for ref in refs} == {State.EXPIRED}
+    assert [alert.code for alert in desk.alerts].count(Code.TOO_LATE) == 3
+    assert desk.engine.s.kill.level == "none"
+
+
+def test_a_modify_refused_past_the_good_till_time_leaves_the_order_to_the_broker():
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 500.0})
+    place = refused_as_too_late(desk, "The good till date has passed")
+    assert desk.state(place.order_ref) == State.SUBMITTED, "the snapshot that was asked for found it alive"
+
+
+def test_a_position_whose_row_is_gone_is_named_where_it_holds():
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 100.0})
+    desk.fill_all()
+    desk.configure(assets=universe(tuple(symbol for symbol in SYMBOLS if symbol != "AAPL")))
+    desk.pass_time(7 * 86_400)
+    desk.intents(2, {"KO": 100.0})
+    refusals = [d["detail"] for d in desk.appended("order.decisions") if d["code"] == Code.NAV_UNKNOWN]
+    assert refusals
+    assert all("AAPL (which has no row in assets.csv) held without a fresh mark" in refusal for refusal in refusals)
 
 
 def test_market_and_adaptive_children():

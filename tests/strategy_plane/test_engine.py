@@ -125,7 +125,12 @@ def test_names_that_are_not_traded_are_listed_with_their_codes():
         ({"missing": ["data.bars-0"]}, "HOLD_DATA_MISSING", "data.bars-0"),
         ({"config_offset": 99}, "HOLD_CONFIG_MISSING", "control daemon"),
         ({"account": {"reconciled": False}}, "HOLD_ACCOUNT_UNKNOWN", "reconciled"),
-        ({"account": {"nav": float("nan")}}, "HOLD_ACCOUNT_UNKNOWN", "net asset value"),
+        ({"account": {"nav": float("nan")}}, "HOLD_ACCOUNT_UNKNOWN", "its net asset value is nan"),
+        (
+            {"account": {"nav": float("nan"), "symbols": ["GONE"], "position": [5.0], "mark": [float("nan")]}},
+            "HOLD_ACCOUNT_UNKNOWN",
+            "GONE (which has no row in assets.csv) held without a fresh mark",
+        ),
         ({"account": {"kill_level": "stopped", "kill_reason": "KILL_PNL"}}, "HOLD_KILLED", "KILL_PNL"),
         ({"quotes": {"status": ["delayed"] * N}}, "HOLD_UNIVERSE_MISSING", f"{N} of {N}"),
         ({"account": {"excluded": [f"S{i:03d}" for i in range(N)]}}, "HOLD_NOTHING_TRADABLE", "FOREIGN_POSITION"),
@@ -146,6 +151,7 @@ def test_without_any_account_the_barrier_holds():
     world = ready()
     outputs = world.step(world.barrier("decision", world.sessions[HOLDS_AT], world.close_time(HOLDS_AT)))
     assert outcome(outputs) == "HOLD_ACCOUNT_UNKNOWN"
+    assert "not told" in outputs["strategy.targets"]["detail"]
     assert outputs["strategy.intents"]["account_offset"] == -1
 
 
