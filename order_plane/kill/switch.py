@@ -175,6 +175,12 @@ async def _cancel_at_broker(settings: Settings, scope: Scope, report: KillReport
             "scope own: only the order process's client id may cancel its orders, so cancels wait until it goes on or is ended"
         )
         return
+    if not settings.gateway_port:
+        report.cancels = "waiting"
+        report.lines.append(
+            "no gateway is known here, so the broker was not asked to cancel (set TRIPLANE_GATEWAY_PORT and trip again); open orders end at their good-till time"
+        )
+        return
     session = BrokerSession(max_requests=0)
     client_id = settings.order_client_id if own else settings.kill_client_id
     where = f"{settings.gateway_host}:{settings.gateway_port}"

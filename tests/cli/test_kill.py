@@ -93,6 +93,18 @@ def test_with_two_living_installations_both_are_stopped(tmp_path: Path) -> None:
     assert (up / "KILL").exists()
     assert (demo / "KILL").exists()
     assert ".triplane/demo: " in ran.out
+    told = triplane("kill", "status", cwd=tmp_path).out.splitlines()
+    assert [line.partition(": ")[0] for line in told if "tripped by" in line] == [".triplane", ".triplane/demo"]
+    ran = triplane("kill", "rearm", "--reason", "over", "--actor", "ada", cwd=tmp_path)
+    assert (ran.code, (up / "KILL").exists(), (demo / "KILL").exists()) == (2, True, True), "re-arming is for one"
+    assert "TRIPLANE_STATE_DIR=.triplane/demo" in ran.sentence
+
+
+def test_without_a_gateway_a_trip_says_that_nobody_was_asked_to_cancel(tmp_path: Path) -> None:
+    ran = triplane("kill", "trip", "--reason", "r", cwd=tmp_path)
+    assert ran.code == 0, ran
+    assert "no gateway is known here" in ran.out
+    assert ":0" not in ran.out
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ def trip(
     ),
     json_: bool = context.JSON,
 ) -> None:
-    """Stop new orders at once and ask the broker to cancel the open ones."""
+    """Stop new orders at once and ask the broker to cancel the open ones, in every installation of this folder that runs.
+
+    TRIPLANE_STATE_DIR names a single one.
+    """
     from order_plane.kill import switch as kill_switch
 
     if scope not in ("account", "own"):
@@ -56,13 +59,17 @@ def rearm(
     actor: str = typer.Option(..., "--actor", help="The person who answers for it."),
     json_: bool = context.JSON,
 ) -> None:
-    """Let orders leave again, in the name of a person.
+    """Let orders leave again, in the name of a person, in one installation.
 
     NAV as it is now becomes the new mark: today's PnL, the drawdown and the record behind PSR begin again from it.
     """
     from order_plane.kill import switch as kill_switch
 
-    report = kill_switch.run(kill_switch.rearm(context.settings(), actor, reason))
+    found = context.kill_settings()
+    if len(found) > 1:
+        listed = " or ".join(f"TRIPLANE_STATE_DIR={settings.state_dir}" for settings in found)
+        raise context.CommandError(f"{len(found)} installations run here, and re-arming is for one: set {listed}", 2)
+    report = kill_switch.run(kill_switch.rearm(found[0], actor, reason))
     if json_:
         context.print_json(asdict(report))
     else:
@@ -74,14 +81,16 @@ def rearm(
 
 @app.command("status")
 def status(json_: bool = context.JSON) -> None:
-    """What is known of the kill switch: the file, the order process and its own word."""
+    """What is known of the kill switch: the file, the order process and its own word, for each installation that runs."""
     from order_plane.kill import switch as kill_switch
 
-    found = kill_switch.run(kill_switch.status(context.settings()))
+    told = {str(each.state_dir): kill_switch.run(kill_switch.status(each)) for each in context.kill_settings()}
     if json_:
-        context.print_json(found)
+        listed = [{"state_dir": directory, **found} for directory, found in told.items()]
+        context.print_json(listed[0] if len(listed) == 1 else listed)
         return
-    print("\n".join(describe(found)))
+    for directory, found in told.items():
+        print("\n".join(f"{directory}: {line}" if len(told) > 1 else line for line in describe(found)))
 
 
 def describe(found: Mapping[str, Any]) -> list[str]:
