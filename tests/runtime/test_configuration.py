@@ -251,6 +251,10 @@ def test_problems_of_both_files_are_told_together(tmp_path: Path):
     assert "cannot be read from" in str(caught.value)
     with pytest.raises(ConfigError, match="is a directory; name the file in it"):
         load_files(tmp_path, tmp_path / "assets.csv")
+    with pytest.raises(
+        ConfigError, match=r"zero: cannot be read from /dev \(longer than 4 MiB, which no configuration is\)"
+    ):
+        load_files("/dev/zero", tmp_path / "assets.csv")
     (tmp_path / "targets.yaml").write_bytes(b"data:\n  A: \xff\n")
     (tmp_path / "assets.csv").write_text(ASSETS)
     with pytest.raises(ConfigError, match=r"targets\.yaml line 2: holds the byte 0xff, which is not UTF-8"):

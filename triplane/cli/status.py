@@ -44,6 +44,26 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
     return found
 
 
+def services(settings: Settings, running: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the supervisor keeps beside the daemons (Kafka, the registry, the simulated market): name, pid, state and why not."""
+    from triplane.stack import state_file
+    from triplane.stack.process import is_alive
+
+    snapshot = state_file.read(settings.state_dir)
+    if snapshot is None:
+        return []
+    daemons_ = {each["daemon"] for each in running}
+    found = []
+    for each in snapshot.processes:
+        if each.name not in daemons_:
+            lives = bool(each.pid) and is_alive(each.pid, each.started)
+            state = each.state if lives or each.state == "done" else "stopped"
+            found.append(
+                {"service": each.name, "pid": each.pid, "state": state, "reason": each.detail if lives else ""}
+            )
+    return found
+
+
 def refused_edit(running: list[dict[str, Any]]) -> list[str]:
     """What the control daemon says is wrong with the files as they are now; empty when they are in force or it does not answer."""
     import httpx
@@ -109,6 +129,10 @@ def blocked(
     return reasons
 
 
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""
+
+
 def status(json_: bool = context.JSON) -> None:
     """What runs, what each plane does, and what blocks each symbol."""
     from triplane.domain.timestamps import NEW_YORK, to_datetime
@@ -116,6 +140,7 @@ def status(json_: bool = context.JSON) -> None:
 
     settings = context.settings()
     running = daemons(settings)
+    beside = services(settings, running)
     refused = refused_edit(running)
     problem = ""
     barrier: dict[str, Any] = {}
@@ -140,6 +165,7 @@ def status(json_: bool = context.JSON) -> None:
         context.print_json(
             {
                 "daemons": running,
+                "services": beside,
                 "barrier": barrier,
                 "account": account,
                 "blocked": reasons,
@@ -154,6 +180,8 @@ def status(json_: bool = context.JSON) -> None:
             ("daemon", "state", "pid", "address", "why not"),
             [(d["daemon"], d["state"], str(d["pid"]), d["http"], d["reason"]) for d in running],
         )
+    if beside:
+        print("beside them: " + ", ".join(f"{s['service']} {s['state']}{_because(s['reason'])}" for s in beside))
     if problem:
         print(problem)
     for sentence in refused:

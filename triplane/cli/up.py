@@ -11,6 +11,7 @@ import typer
 from triplane.cli import context
 
 if TYPE_CHECKING:
+    from triplane.runtime.settings import Settings
     from triplane.stack.specs import Event
 
 SIMULATED_START = "2018-01-22"
@@ -50,6 +51,8 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     from triplane.stack.supervisor import Supervisor
 
     settings = from_environment()
+    first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
+    _tell_problems(settings, nothing_in_force=first)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -111,6 +114,19 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
             relaying.cancel()
             waiting.cancel()
             _forget(settings.state_dir)
+
+
+def _tell_problems(settings: Settings, *, nothing_in_force: bool) -> None:
+    """What is wrong with the edited files. Raises CommandError where no earlier configuration can stand in for them."""
+    from triplane.domain.problems import ProblemsError
+    from triplane.runtime.configuration import load_files
+
+    try:
+        load_files(settings.targets_path, settings.assets_path)
+    except ProblemsError as error:
+        if nothing_in_force:
+            raise context.CommandError(f"nothing was started: {error}", 78) from None
+        print(f"{error}\nnot taken; the planes go on with the configuration that was accepted last", flush=True)
 
 
 def _forget(directory: Path) -> None:

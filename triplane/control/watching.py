@@ -18,6 +18,7 @@ from pathlib import Path
 import watchfiles
 
 from triplane.control.engine import Contents
+from triplane.runtime.configuration import read_bytes
 
 # Two equal readings this far apart (wall seconds) are taken as one finished write. Editors write within a millisecond; a writer
 # that pauses longer is noticed by the lease below where the system has leases, else by the checks: half a targets.yaml lacks
@@ -40,7 +41,7 @@ def read(targets: Path, assets: Path) -> Contents:
 
 def _bytes(path: Path) -> tuple[bytes | None, str]:
     try:
-        return path.read_bytes(), ""
+        return read_bytes(path), ""
     except OSError as error:
         return None, error.strerror or str(error)
 
@@ -109,7 +110,8 @@ async def moments(targets: Path, assets: Path, stop: asyncio.Event) -> AsyncIter
             # A directory was moved away: go on by comparing contents until it is back.
             yield
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await stop.wait()
 
 
 def editor_of(targets: Path, assets: Path) -> str:

@@ -7,6 +7,7 @@ control daemon and commands that check files read the files.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ from triplane.domain.problems import Problem, ProblemsError
 from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
 from triplane.domain.targets.reading import read
+
+FILE_MAX_BYTES = 4 << 20
+"""Longest file that is read: a universe of ten thousand rows takes half of it, and a larger one is something else by mistake."""
 
 
 class ConfigError(ProblemsError):
@@ -120,11 +124,20 @@ def decode_text(data: bytes, name: str) -> str:
         ) from None
 
 
+def read_bytes(path: Path) -> bytes:
+    """Bytes of a configuration file; OSError when it cannot be read or is longer than FILE_MAX_BYTES, which is no such file."""
+    with path.open("rb") as file:
+        data = file.read(FILE_MAX_BYTES + 1)
+    if len(data) > FILE_MAX_BYTES:
+        raise OSError(errno.EFBIG, f"longer than {FILE_MAX_BYTES >> 20} MiB, which no configuration is")
+    return data
+
+
 def read_file(path: Path | str) -> str:
     """Text of a configuration file; ConfigError when it cannot be read."""
     file = Path(path)
     try:
-        data = file.read_bytes()
+        data = read_bytes(file)
     except OSError as error:
         reason = error.strerror or str(error)
         sentence = f"cannot be read from {file.parent} ({reason}); restore the file"
