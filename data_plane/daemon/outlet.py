@@ -156,7 +156,8 @@ class Outlet:
             self._empty.clear()
             if self._waiting:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._empty.wait(), AWAY_S / 2)
+                    async with asyncio.timeout(AWAY_S / 2):
+                        await self._empty.wait()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Wait for acknowledgements, then spool what is left for the next run."""

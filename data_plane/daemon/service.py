@@ -31,6 +31,7 @@ from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, read_all
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
+from triplane.runtime.tasks import end_tasks
 
 PLANE = "data"
 MACHINE = "machine"
@@ -146,9 +147,7 @@ class DataService:
             running.append(work)
 
     async def _end(self, sources: dict[str, Source], running: list[asyncio.Task[None]]) -> None:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end_tasks(running)
         for name, source in sorted(sources.items()):
             with contextlib.suppress(Exception):  # one source that cannot let go must not keep the others' records back
                 await source.close()
@@ -168,7 +167,12 @@ class DataService:
             self._gauges.gate.labels(key.gate, key.source, key.scope or "all").set(0)
 
     def _open_outlet(self, path: Path, config: Config) -> Outlet:
-        spool = Spool(path, int(config.targets.data.SPOOL_MAX_MB * MEGABYTE))
+        try:
+            spool = Spool(path, int(config.targets.data.SPOOL_MAX_MB * MEGABYTE))
+        except OSError as error:
+            raise DaemonExit(
+                f"data: the spool {path} cannot be opened ({error.strerror}); make it a file that this user may write, or move it away"
+            ) from error
         for output in spool.contents():
             # Left by the last run: it counts as received by this one, and must not be published a second time.
             self.engine.ledger.received[output.source] += output.units
@@ -236,9 +240,7 @@ class DataService:
             tasks |= {f"follow {number}": task for number, task in enumerate(follow)}
             await self._all(follow, follow)
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await end_tasks(tasks.values())
 
     @staticmethod
     async def _all(due: list[asyncio.Task[None]], watched: list[asyncio.Task[None]]) -> None:
@@ -356,7 +358,8 @@ class DataService:
 
     async def _pause(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._daemon.stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._daemon.stop.wait()
         return self._daemon.stop.is_set()
 
 

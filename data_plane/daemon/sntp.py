@@ -70,7 +70,8 @@ async def query(server: str, timeout: float = 5.0) -> int:
     try:
         sent = time.time_ns()
         transport.sendto(PACKET.pack(CLIENT_REQUEST, 0, 0, 0, 0, 0, 0, 0, 0, 0, _to_stamp(sent)))
-        answer, received = await asyncio.wait_for(exchange.answer, timeout)
+        async with asyncio.timeout(timeout):
+            answer, received = await exchange.answer
         return offset(answer, sent, received)
     except TimeoutError:
         raise SntpError(f"{server} does not answer within {timeout:g} s") from None

@@ -79,7 +79,8 @@ class Context:
     async def pause(self, seconds: float) -> bool:
         """Wait wall seconds, or until the daemon stops; True when it is to stop."""
         try:
-            await asyncio.wait_for(self.stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
         except TimeoutError:
             return False
         return True

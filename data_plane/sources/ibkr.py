@@ -24,6 +24,7 @@ from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, to_datetime
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
+from triplane.runtime.tasks import end_tasks
 
 NAME = "ibkr"
 CALENDAR = "XNYS"
@@ -66,9 +67,7 @@ class IbkrSource:
     # -- connection ------------------------------------------------------------------------------------------------------------
     async def close(self) -> None:
         """Leave the gateway."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(list(self._tasks))
         await self._leave()
 
     async def _leave(self) -> None:

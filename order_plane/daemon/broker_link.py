@@ -118,7 +118,8 @@ class BrokerLink:
             self._log.warning("broker not connected", error=str(error), code=type(error).__name__)
         self.problem = str(error)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), delay)
+            async with asyncio.timeout(delay):
+                await stop.wait()
 
     async def _watch(self, stop: asyncio.Event) -> None:
         """One heartbeat, then wait for the next, a disconnect or the stop."""

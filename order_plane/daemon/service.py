@@ -38,6 +38,7 @@ from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, TopicWriter
+from triplane.runtime.tasks import end_tasks
 
 NAME = "order"
 FIRST_TOPICS = (("control.config", "control.commands"), ("data.actions", "data.bars", "data.quotes"))
@@ -124,9 +125,7 @@ class OrderService:
                 "Kafka has been away for too long to remember more; start it, the order plane recovers", UNAVAILABLE
             ) from None
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
             await self._wind_down()
 
     async def _wind_down(self) -> None:

@@ -196,12 +196,14 @@ class Worker:
     async def _end(self) -> None:
         """Drain: acknowledge what was sent, write the snapshot, leave."""
         with contextlib.suppress(DeliveryError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._acknowledge(), timeout=5.0)
+            async with asyncio.timeout(5.0):
+                await self._acknowledge()
             if self._position.seq and self._since_snapshot and not self._held:
                 self._snapshot()
         for close in reversed(self._opened):
             with contextlib.suppress(asyncio.TimeoutError, KafkaError):
-                await asyncio.wait_for(close(), timeout=3.0)
+                async with asyncio.timeout(3.0):
+                    await close()
 
     async def _hold(self, error: Exception) -> None:
         """Stop stepping and say so until a person acts: going on would act on what is not reproducible."""
@@ -263,7 +265,8 @@ class Worker:
         self._reader.check()
         if not self._wake.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout=0.25)
+                async with asyncio.timeout(0.25):
+                    await self._wake.wait()
         self._wake.clear()
 
     async def _advance(self) -> bool:

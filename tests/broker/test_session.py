@@ -99,6 +99,20 @@ async def test_a_cut_connection_is_reported_and_the_session_connects_again(gatew
     await session.close()
 
 
+async def test_a_cancel_that_comes_with_the_answer_ends_the_caller_all_the_same(gateway: GatewayProcess) -> None:
+    """A lost cancel left the order plane hanging on its way out: its heartbeat went on and was waited for."""
+    session, _ = await connected(gateway)
+    asking = asyncio.create_task(session.heartbeat())
+    await asyncio.sleep(0)
+    request = session._time_request
+    assert request is not None
+    request.add_done_callback(lambda _: asking.cancel())
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert request.done()
+    await session.close()
+
+
 async def test_a_gateway_that_stops_answering_fails_the_heartbeat_and_later_answers_again(
     gateway: GatewayProcess,
 ) -> None:

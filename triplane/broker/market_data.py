@@ -244,7 +244,8 @@ async def history(
     session.ib.RaiseRequestErrors = True
     request = session.ib.reqHistoricalDataAsync(contract, end, duration, bar_size, "TRADES", True, 2, False, [], 0)
     try:
-        bars = await asyncio.wait_for(request, timeout)
+        async with asyncio.timeout(timeout):
+            bars = await request
     except TimeoutError:
         raise BrokerUnavailable(
             f"the broker did not answer a request for {bar_size} bars within {timeout:g} s"

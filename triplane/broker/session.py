@@ -214,7 +214,8 @@ class BrokerSession:
         if self._time_request is None or self._time_request.done():
             self._time_request = asyncio.ensure_future(self.ib.reqCurrentTimeAsync())
         try:
-            moment = await asyncio.wait_for(asyncio.shield(self._time_request), timeout)
+            async with asyncio.timeout(timeout):
+                moment = await asyncio.shield(self._time_request)
         except (TimeoutError, ConnectionError) as error:
             # Forget the silent request, or every later caller would wait for the same one.
             self._time_request.cancel()
@@ -249,7 +250,8 @@ class BrokerSession:
             self._requests[key] = request
             try:
                 send()
-                return await asyncio.wait_for(request.done, timeout)
+                async with asyncio.timeout(timeout):
+                    return await request.done
             except TimeoutError:
                 raise BrokerUnavailable(
                     f"the broker did not finish its answer to {key!r} within {timeout:g} s"

@@ -25,6 +25,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from triplane.runtime import calendar_cache, exit_codes, garbage
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings, from_environment
+from triplane.runtime.tasks import end_tasks
 from triplane.runtime.telemetry import Metrics, configure_logging
 
 
@@ -130,11 +131,10 @@ async def _run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.shield(task), timeout=8.0)
+                async with asyncio.timeout(8.0):
+                    await asyncio.shield(task)
         if not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end_tasks([task])
         if task.done() and not task.cancelled():
             task.result()
     finally:

@@ -98,7 +98,8 @@ class Client:
             self._late_task.cancel()
         self.writer.close()
         try:
-            await asyncio.wait_for(self.writer.wait_closed(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self.writer.wait_closed()
         except (ConnectionError, OSError, TimeoutError):
             self.writer.transport.abort()
 
