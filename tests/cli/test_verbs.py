@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -203,6 +204,20 @@ def test_the_demonstration_empties_no_directory_but_its_own(folder: Path) -> Non
     thesis.unlink()
     ran = triplane("demo", "--plain", "--directory", str(folder / "new"), cwd=folder.parent)
     assert "targets.yaml is not here" in ran.sentence
+
+
+def test_up_names_every_problem_of_the_files_before_it_starts_anything(folder: Path) -> None:
+    targets = folder / "targets.yaml"
+    targets.write_text(
+        re.sub(r"(BOX_LIM:) [0-9.]+", r"\1 -1", re.sub(r"(VOL_TARGET:) [0-9.]+", r"\1 7", targets.read_text()))
+    )
+    ran = triplane("up", cwd=folder)
+    assert ran.code == 78
+    assert ran.out == ""
+    assert "nothing was started" in ran.err
+    assert "VOL_TARGET = 7" in ran.err
+    assert "BOX_LIM = -1" in ran.err
+    assert not (folder / ".triplane").exists()
 
 
 def test_config_check(folder: Path) -> None:

@@ -160,6 +160,15 @@ def test_a_kafka_that_refuses_is_one_sentence(tmp_path: Path) -> None:
     assert "127.0.0.1:9" in sentence(done)
 
 
+@pytest.mark.integration
+def test_a_spool_that_is_no_file_is_one_sentence(settings: Settings) -> None:
+    publish_config(settings, config())
+    (settings.state_dir / "data-spool.bin").mkdir(parents=True)
+    done = run("data_plane", settings.model_copy(update={"gateway_port": 9}))
+    assert done.returncode == exit_codes.CONFIG, done
+    assert "data-spool.bin cannot be opened (Is a directory)" in sentence(done)
+
+
 # The gateway --------------------------------------------------------------------------------------------------------------
 
 

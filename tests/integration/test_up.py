@@ -69,7 +69,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         found = verb("status", "--json").json
         assert {each["daemon"] for each in found["daemons"]} == {*PLANES, "supervisor"}
         assert {each["service"]: each["state"] for each in found["services"]} == dict.fromkeys(
-            ("kafka", "market", "providers"), "ready"
+            ("kafka", "gateway", "providers"), "ready"
         )
         assert "beside them: kafka ready" in status
         assert found["account"]["positions" if "positions" in found["account"] else "position"] == []

@@ -51,8 +51,6 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     from triplane.stack.supervisor import Supervisor
 
     settings = from_environment()
-    first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
-    _tell_problems(settings, nothing_in_force=first)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -60,6 +58,8 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     market = None
     if settings.gateway_port or settings.mode != "paper":
         modes.check(settings)  # what the order plane would refuse is refused before anything is started
+    first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
+    _tell_problems(settings, nothing_in_force=first)
     if not settings.gateway_port:
         market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
