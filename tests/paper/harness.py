@@ -98,3 +98,23 @@ async def fault(gateway: Gateway, kind: str, **fields: Any) -> None:
     """Inject a fault over HTTP."""
     status, answer = await http(gateway, "POST", "/fault", {"fault": kind, **fields})
     assert status == 200, answer
+
+
+async def contract(client: Any, symbol: str = "AAPL") -> Any:
+    """The qualified contract of an equity."""
+    return (await client.qualifyContractsAsync(stock(symbol)))[0]
+
+
+def limit(action: str, quantity: float, price: float, ref: str = "DU1234567/1/AAPL/0/0", **fields: Any) -> Any:
+    """A limit order of the account, for the day unless said otherwise."""
+    return ib.LimitOrder(action, quantity, price, orderRef=ref, account=ACCOUNT, tif=fields.pop("tif", "DAY"), **fields)
+
+
+def market(action: str, quantity: float, ref: str = "DU1234567/1/AAPL/0/0", **fields: Any) -> Any:
+    """A market order of the account, for the day unless said otherwise."""
+    return ib.MarketOrder(action, quantity, orderRef=ref, account=ACCOUNT, tif=fields.pop("tif", "DAY"), **fields)
+
+
+async def filled(trade: Any) -> None:
+    """Wait until an order is completely filled."""
+    await eventually(lambda: trade.orderStatus.status == "Filled")
