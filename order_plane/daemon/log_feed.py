@@ -6,7 +6,6 @@ Positions come from the plane's own events (`took`), never from a consumer group
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -42,8 +41,9 @@ class LogFeed:
         self._delivered = 0
         self._asked = False  # for the ends of a catch-up, not known yet
         self._mark: int | None = None  # as many delivered records reach them; None while reading is not there
-        self.behind = False
-        """From `catch_up` until everything that lay on the log then has been worked off."""
+        self._standstills = 0
+        self._caught_up = asyncio.Event()
+        self._caught_up.set()
         self.lag: dict[str, int] = dict.fromkeys(topics, 0)
         """Records between our position and the end, by topic, as of the last look."""
         self._thread = threading.Thread(target=self._run, name="order-log-feed", daemon=True)
@@ -57,13 +57,30 @@ class LogFeed:
         with self._room:
             self._ahead -= count
             if self._mark is not None and self._delivered - self._ahead >= self._mark:
-                self.behind, self._mark = False, None
+                self._mark = None
+                self._caught_up.set()
             self._room.notify()
+
+    @property
+    def behind(self) -> bool:
+        """From `catch_up` until everything that lay on the log then has been worked off."""
+        return not self._caught_up.is_set()
+
+    async def caught_up(self) -> None:
+        """Returns once it is not behind."""
+        await self._caught_up.wait()
 
     def catch_up(self) -> None:
         """The process stood still: be `behind` until what is on the log at this moment has been worked off."""
         with self._room:
-            self.behind, self._asked, self._mark = True, True, None
+            self._standstills += 1
+            self._asked, self._mark = True, None
+            self._caught_up.clear()
+
+    def _nothing_left(self, standstill: int) -> None:
+        with self._room:
+            if standstill == self._standstills:  # else it stood still again meanwhile, and the question is asked anew
+                self._caught_up.set()
 
     def _run(self) -> None:
         reader: TopicReader | None = None
@@ -82,15 +99,22 @@ class LogFeed:
         ends: dict[str, int] | None = None
         while not self._closed.is_set():
             if self._asked:
-                with contextlib.suppress(LogUnavailable):
-                    self._asked, ends = False, reader.end_offsets()
+                # Taken back before the question: a standstill during it makes its answer old.
+                self._asked = False
+                try:
+                    ends = reader.end_offsets()
+                except LogUnavailable:
+                    self._asked = True
             records = reader.poll(0.2, 500)
             if ends is not None and self._reached(reader, ends):
                 ends = None
                 with self._room:
-                    self._mark = self._delivered + len(records)
-                    if not records and not self._ahead:
-                        self.behind, self._mark = False, None
+                    if self._asked:
+                        pass
+                    elif records or self._ahead:
+                        self._mark = self._delivered + len(records)
+                    else:
+                        self._on_loop(partial(self._nothing_left, self._standstills))
             if records:
                 with self._room:
                     self._ahead += len(records)

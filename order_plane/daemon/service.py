@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
-from order_plane.daemon import modes, recovery
+from order_plane.daemon import modes, quarantine, recovery
 from order_plane.daemon.broker_link import BrokerLink
 from order_plane.daemon.dispatch import Dispatcher
 from order_plane.daemon.journal import Journal
 from order_plane.daemon.kill_control import KillControl
 from order_plane.daemon.log_feed import LogFeed
 from order_plane.daemon.publisher import DELIVERY_TIMEOUT_S, Publisher
+from order_plane.daemon.standstill import Standstill
 from order_plane.daemon.stop_points import StopPoints
 from order_plane.daemon.telemetry import TOPICS, OrderMetrics
 from order_plane.engine import OrderEngine
@@ -37,7 +37,7 @@ from triplane.runtime.clock import SteadyClock
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
-from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, TopicWriter
+from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, TopicWriter
 from triplane.runtime.tasks import end_tasks
 
 NAME = "order"
@@ -62,7 +62,6 @@ class OrderService:
         self._settings = settings = daemon.settings
         modes.check(settings)
         self._clock = SteadyClock()
-        self._step_told = 0.0
         self._metrics = OrderMetrics(daemon.metrics)
         self._latch = KillLatch(settings)
         self._link = BrokerLink(settings, self._on_report, daemon.log)
@@ -70,7 +69,7 @@ class OrderService:
         self._inbox: deque[Item] = deque()
         self._arrived = asyncio.Event()
         self._tick_queued = False
-        self._beat_at = (time.monotonic(), time.time())
+        self._standstill = Standstill(self._clock, daemon.log, pause_s=PAUSE_S, step_s=STEP_S)
         self._feed: LogFeed | None = None
         self._failure: BaseException | None = None
         self._snapshots: set[asyncio.Task[None]] = set()
@@ -169,7 +168,7 @@ class OrderService:
         self._dispatcher = self._kill.dispatcher = dispatcher
         self._take_up_local(dispatcher)
         positions = await self._take_first(dispatcher, recovered.positions)
-        self._beat_at = (time.monotonic(), time.time())
+        self._standstill.restart()
         self._feed = LogFeed(settings, TOPICS, positions, self._on_records, self._on_feed_failure)
         self._feed.begin()
 
@@ -288,28 +287,11 @@ class OrderService:
     def _quarantine(self, record: LogRecord, code: str, detail: str) -> None:
         """What cannot be decoded or believed changes nothing here; it is kept with its bytes and its place for a person."""
         assert self._publisher is not None
-        # A restart may read it again, and one identity has one content: nothing here depends on when that is.
-        mark = record.headers.get(INGEST_TIME, b"0")
-        now = int(mark) if mark.isdigit() and len(mark) < 20 else 0
         self._daemon.log.error(
             "record refused", topic=record.topic, offset=record.offset, code=str(code), problem=detail
         )
         self._metrics.alerted(code)
-        self._publisher.append(
-            "order.quarantine",
-            {
-                "event_time": now,
-                "available_time": now,
-                "quarantine_id": f"{record.partition_name}@{record.offset}",
-                "source": "order",
-                "topic": record.topic,
-                "partition": record.partition,
-                "offset": record.offset,
-                "code": str(code),
-                "detail": detail,
-                "raw": record.raw,
-            },
-        )
+        self._publisher.append(quarantine.TOPIC, quarantine.record_of(record, code, detail))
 
     # -- time ------------------------------------------------------------------------------------------------------------------
     async def _tick(self) -> None:
@@ -324,18 +306,8 @@ class OrderService:
             await asyncio.sleep(BEAT_S if engine.busy else IDLE_TICK_S)
 
     def _beat(self) -> None:
-        """Notice that this process stood still. Wall time too: on Linux the monotonic clock stops while a machine is suspended."""
-        stepped = self._clock.stepped()
-        if abs(stepped - self._step_told) > STEP_S:
-            self._daemon.log.warning(
-                "the machine's clock was set; ages and timeouts go on as before",
-                seconds=round(stepped - self._step_told, 1),
-            )
-            self._step_told = stepped
-        monotonic, wall = time.monotonic(), time.time()
-        gap = max(monotonic - self._beat_at[0], wall - self._beat_at[1])
-        self._beat_at = (monotonic, wall)
-        if gap > PAUSE_S and self._dispatcher is not None:
+        gap = self._standstill.beat()
+        if gap and self._dispatcher is not None:
             self._daemon.log.warning("stood still", seconds=round(gap, 3))
             if self._feed is not None:
                 self._feed.catch_up()
@@ -378,8 +350,8 @@ class OrderService:
             # What the market did while this process stood still comes first: no order may be decided on the past. A snapshot that
             # was under way then says nothing about now.
             while True:
-                while self._behind():  # noqa: ASYNC110  set by the feed's thread
-                    await asyncio.sleep(BEAT_S)
+                if self._feed is not None:
+                    await self._feed.caught_up()
                 taken = await self._link.snapshot(patience)
                 if not self._behind():
                     break
