@@ -63,8 +63,16 @@ class Code(StrEnum):
         "hold",
         "The first order after a connect travels alone until it is acknowledged.",
     )
-    SYMBOL_HELD = "SYMBOL_HELD", "hold", "Something about the name could not be explained; a person releases it."
-    ACCOUNT_HELD = "ACCOUNT_HELD", "hold", "Something about the account could not be explained; a person releases it."
+    SYMBOL_HELD = (
+        "SYMBOL_HELD",
+        "hold",
+        "Something about the name could not be explained; `triplane order release` lets it trade again.",
+    )
+    ACCOUNT_HELD = (
+        "ACCOUNT_HELD",
+        "hold",
+        "Something about the account could not be explained; `triplane order release '*'` lifts it.",
+    )
     FOREIGN_POSITION = (
         "FOREIGN_POSITION",
         "hold",

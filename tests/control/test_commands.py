@@ -59,7 +59,7 @@ def test_every_command_says_what_it_does():
         ({"command": "kill.rearm", "arguments": {"scope": "own"}, **WHO}, "it takes no arguments"),
         ({"command": "order.resolve", **WHO}, "order.resolve needs order_ref"),
         ({"command": "order.resolve", "arguments": {"order_ref": "17"}, **WHO}, "'17' is not an order reference"),
-        ({"command": "quarantine.drop", "arguments": {"quarantine_id": 3}, **WHO}, "quarantine_id must be text"),
+        ({"command": "order.release", "arguments": {"symbol": 3}, **WHO}, "symbol must be text"),
     ],
 )
 def test_refusals(request_: dict[str, object], sentence: str):

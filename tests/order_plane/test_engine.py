@@ -208,7 +208,7 @@ def test_other_accounts_and_idle_bars_are_not_recorded():
     desk.intents(1, {"AAPL": 100.0}, account="DU999")
     desk.bars(interval="1m")
     desk.bars(interval="1d", history=True)
-    desk.record("control.commands", {"command_id": "1", "command": "quarantine.drop", "actor": "a", "reason": "b"})
+    desk.record("control.commands", {"command_id": "1", "command": "data.refetch", "actor": "a", "reason": "b"})
     desk.report({"kind": "position", "account": ACCOUNT, "symbol": "AAPL"})
     desk.report({"kind": "execution", "account": "DU999", "exec_id": "x"})
     assert len(desk.events()) == before

@@ -19,6 +19,7 @@ from triplane.cli import (
     explain,
     kafka,
     kill,
+    order_commands,
     planes,
     replay,
     schemas,
@@ -48,7 +49,10 @@ app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 for plane in planes.PLANES:
-    app.add_typer(planes.app_for(plane), name=plane)
+    group = planes.app_for(plane)
+    if plane == "order":
+        order_commands.add_to(group)
+    app.add_typer(group, name=plane)
 
 
 def _version(wanted: bool) -> None:

@@ -56,14 +56,6 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "order.release": Command(
         "Let a held name, or the whole account, trade again.", {"symbol": Argument("the name, or * for the account")}
     ),
-    "quarantine.release": Command(
-        "Publish a quarantined record after all.",
-        {"quarantine_id": Argument("the record's id, from `triplane quarantine list`")},
-    ),
-    "quarantine.drop": Command(
-        "Close a quarantined record without publishing it.",
-        {"quarantine_id": Argument("the record's id, from `triplane quarantine list`")},
-    ),
 }
 
 

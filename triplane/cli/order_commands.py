@@ -1,0 +1,76 @@
+"""`triplane order release|resolve`: what only a person can say of a held name or of an order that reconciliation cannot tell."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from typing import Any
+
+import typer
+
+from triplane.cli import context
+
+ACTOR = typer.Option(None, "--actor", help="Who asks; your login name by default.")
+REASON = typer.Option(..., "--reason", help="Why; it is written to the log.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Offer both verbs in the group of the order plane."""
+    app.command("release")(release)
+    app.command("resolve")(resolve)
+
+
+def release(
+    symbol: str = typer.Argument(help="The held name, or * for the account."),
+    reason: str = REASON,
+    actor: str | None = ACTOR,
+    json_: bool = context.JSON,
+) -> None:
+    """Let a held name, or the whole account, trade again; `triplane status` says what is held and why."""
+    _give("order.release", {"symbol": symbol}, actor, reason, json_)
+
+
+def resolve(
+    order_ref: str = typer.Argument(help="The order's reference, ACCOUNT/SEQ/SYMBOL/CHILD/REV."),
+    outcome: str = typer.Option("abandoned", "--outcome", help="What became of it: abandoned, cancelled or filled."),
+    quantity: float = typer.Option(
+        0.0, "--quantity", min=0, help="Units filled that no execution shows, to be booked."
+    ),
+    price: float = typer.Option(0.0, "--price", min=0, help="Price of those units."),
+    reason: str = REASON,
+    actor: str | None = ACTOR,
+    json_: bool = context.JSON,
+) -> None:
+    """Say what became of an order that reconciliation cannot tell; ask the broker first."""
+    arguments = {"order_ref": order_ref, "outcome": outcome, "quantity": f"{quantity:.17g}", "price": f"{price:.17g}"}
+    _give("order.resolve", arguments, actor, reason, json_)
+
+
+def _give(command: str, arguments: dict[str, str], actor: str | None, reason: str, json_: bool) -> None:
+    """Hand a command to the control daemon, which writes it to the log. Raises CommandError with its refusal."""
+    import httpx
+
+    body = {"command": command, "arguments": arguments, "actor": actor or getpass.getuser(), "reason": reason}
+    try:
+        answer = httpx.post(f"{_control_address()}/commands", json=body, timeout=30)
+        told: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise context.CommandError(
+            f"the control daemon does not answer ({type(error).__name__}); `triplane status` says how it is"
+        ) from None
+    if answer.status_code != 200:
+        raise context.CommandError(str(told.get("error", answer.text)))
+    if json_:
+        context.print_json(told)
+    else:
+        print(
+            f"{command} is on the log; `triplane status` shows what is still held, and `triplane explain` what it did"
+        )
+
+
+def _control_address() -> str:
+    path = context.settings().state_dir / "run" / "control.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["http"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise context.CommandError("no control daemon has run here; start one with `triplane up`") from None
