@@ -69,7 +69,7 @@ class OrderService:
         self._inbox: deque[Item] = deque()
         self._arrived = asyncio.Event()
         self._tick_queued = False
-        self._standstill = Standstill(self._clock, daemon.log, pause_s=PAUSE_S, step_s=STEP_S)
+        self._standstill = Standstill(self._clock.stepped, daemon.log, pause_s=PAUSE_S, step_s=STEP_S)
         self._feed: LogFeed | None = None
         self._failure: BaseException | None = None
         self._snapshots: set[asyncio.Task[None]] = set()

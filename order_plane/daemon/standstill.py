@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
-
-from triplane.runtime.clock import SteadyClock
 
 
 class Standstill:
-    """Compares two clocks at every `beat`. `pause_s`: a longer gap is a standstill; `step_s`: a larger jump of the clock is told."""
+    """Compares two clocks at every `beat`. `stepped`: seconds by which the machine's clock was set since the start. `pause_s`: a longer gap is a standstill; `step_s`: a larger jump of the clock is told."""
 
-    def __init__(self, clock: SteadyClock, log: Any, *, pause_s: float, step_s: float) -> None:
-        self._clock, self._log = clock, log
+    def __init__(self, stepped: Callable[[], float], log: Any, *, pause_s: float, step_s: float) -> None:
+        self._stepped, self._log = stepped, log
         self._pause_s, self._step_s = pause_s, step_s
         self._step_told = 0.0
         self.restart()
@@ -26,7 +25,7 @@ class Standstill:
 
         Wall time too: on Linux the monotonic clock stops while a machine is suspended.
         """
-        stepped = self._clock.stepped()
+        stepped = self._stepped()
         if abs(stepped - self._step_told) > self._step_s:
             self._log.warning(
                 "the machine's clock was set; ages and timeouts go on as before",
