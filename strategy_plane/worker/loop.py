@@ -50,6 +50,7 @@ from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, Nondeterminism
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, DeliveryError
+from triplane.runtime.tasks import end_tasks
 
 MODELS_PARTITION = "strategy.models-0"
 
@@ -104,15 +105,17 @@ class Worker:
 
     async def run(self) -> None:
         """Work until the daemon is told to stop. Raises DaemonExit for what a restart or a person must mend."""
-        watch: asyncio.Future[None] | None = None
+        watching: list[asyncio.Task[None]] = []
         try:
             await self._start()
-            watch = asyncio.ensure_future(self._watch.run())
+            watching.append(asyncio.create_task(self._watch.run(), name="watch"))
             # Everything that was on the log at the start is read first; only then may this worker write barriers.
             await self._arrived(self._goal)
             self._watch.caught_up = True
             self._daemon.probe = self._watch.probe
             while not self._daemon.stop.is_set():
+                if watching[0].done():  # it never ends by itself: readiness would stay as it was told last
+                    watching[0].result()
                 if not await self._advance():
                     await self._look_past(self._ends)
                     await self._sleep()
@@ -130,10 +133,7 @@ class Worker:
             raise DaemonExit(f"{error}; the worker starts again from its snapshot", UNAVAILABLE) from None
         finally:
             self._daemon.probe = None
-            if watch is not None:
-                watch.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await watch
+            await end_tasks(watching)
             await self._end()
 
     async def _start(self) -> None:
