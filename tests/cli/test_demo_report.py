@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from triplane.cli.demonstration import ConfigEdit, Outcome
+from triplane.cli.demo_outcome import ConfigEdit, Outcome
 
 
 def outcome(p95: float, speed: float) -> Outcome:

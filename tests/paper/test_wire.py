@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.paper.harness import ib
 from triplane.paper.protocol import requests as r
+from triplane.paper.protocol.decoding import decode, query_of
 from triplane.paper.protocol.order_fields import C11, CONTRACT_FIELDS, completed_order, open_order
 from triplane.paper.protocol.wire import Fields, WireError, frame, parse_versions, read_body, split, text
 
@@ -39,7 +40,7 @@ def recorded(call: Any) -> r.Request:
     call(client)
     client.connState = client.DISCONNECTED
     (fields,) = client.conn.sent
-    return r.decode(fields)
+    return decode(fields)
 
 
 @given(st.lists(words, min_size=1))
@@ -109,7 +110,7 @@ def test_field_reader_names_what_is_wrong() -> None:
 def test_any_message_decodes_or_is_refused(fields: list[str]) -> None:
     for message_id in ("1", "3", "7", "9", "20", "50", "62", "76", "87", "94", "97", "250", ""):
         try:
-            r.decode([message_id, *fields])
+            decode([message_id, *fields])
         except WireError:
             continue
 
@@ -232,7 +233,7 @@ async def test_combo_market_data_and_history_are_read() -> None:
 
 def test_con_id_must_be_a_number() -> None:
     with pytest.raises(WireError, match="conId"):
-        r.query_of(dict.fromkeys(CONTRACT_FIELDS, "x"))
+        query_of(dict.fromkeys(CONTRACT_FIELDS, "x"))
 
 
 def test_long_messages_have_the_length_that_clients_expect() -> None:

@@ -16,7 +16,8 @@ import typer
 from triplane.cli import context
 
 if TYPE_CHECKING:
-    from triplane.cli.demonstration import Demonstration, Outcome
+    from triplane.cli.demo_outcome import Outcome
+    from triplane.cli.demonstration import Demonstration
 
 START = "2018-01-22"
 INTERRUPTED = 130

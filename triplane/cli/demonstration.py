@@ -10,8 +10,7 @@ import asyncio
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from typing import Any
 import httpx
 
 from triplane.cli import context
+from triplane.cli.demo_outcome import ConfigEdit, Outcome
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import LogRelay
 from triplane.domain import calendars
 from triplane.replay import gateway_journal, recording
 from triplane.replay.recording import Recording
-from triplane.replay.summary import Summary, summarise
-from triplane.replay.verification import Verdict, verify
+from triplane.replay.summary import summarise
+from triplane.replay.verification import verify
 from triplane.runtime.configuration import load_files
 from triplane.runtime.settings import Settings
 from triplane.stack import state_file
@@ -42,72 +42,10 @@ GATEWAY_AWAY_S = 120.0
 """Wall time that the paper gateway may be away before the run is given up."""
 EDITED = "VOL_TARGET"
 EDIT_TO = "0.06"
-LATE_SHARE = 0.25
-"""Orders that leave later than this share of a parent's life make a summary that says so."""
 
 
 class DemoError(RuntimeError):
     """The demonstration cannot go on; one sentence says why."""
-
-
-@dataclass(slots=True)
-class ConfigEdit:
-    """The edit half way: what changed, which barrier took it, which weights moved most."""
-
-    old_hash: str = ""
-    new_hash: str = ""
-    change: str = ""
-    barrier: int = 0
-    moved: list[tuple[str, float, float]] = field(default_factory=list)
-
-    def take(self, before: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        """Note the first decision under the new version, and what it moved."""
-        self.barrier = targets["seq"]
-        old = dict(zip(before.get("symbols", []), before.get("target", []), strict=False))
-        moves = [(s, old.get(s, 0.0), w) for s, w in zip(targets["symbols"], targets["target"], strict=True)]
-        self.moved = sorted(moves, key=lambda move: -abs(move[2] - move[1]))[:4]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything that the summary prints."""
-
-    summary: Summary
-    verdict: Verdict
-    edit: ConfigEdit
-    received: dict[str, float]
-    missed: list[str]
-    """Sessions of the run that passed without a decision."""
-    truth: dict[str, Any]
-    problems: list[str]
-    seconds: dict[str, float]
-    speed: float
-    """Fastest market clock while an order is open, times real time."""
-    parent_life_s: float
-    """PARENT_EXPIRY_S, market seconds."""
-    restarts: dict[str, int] = field(default_factory=dict)
-    """How often each process was started again."""
-    killed: str = ""
-    """Why the kill switch is tripped at the end; empty when it is not."""
-
-    @property
-    def late(self) -> str:
-        """That market time outran the planes, in a sentence; empty when it did not.
-
-        The market's clock does not know how busy the machine is: a parent that lives five market minutes has one wall second at 300x.
-        """
-        delay = self.summary.latency_s[1]
-        if not delay * self.speed > LATE_SHARE * self.parent_life_s:
-            return ""
-        return (
-            f"orders left up to {delay:.2f} s (p95) after their data, {delay * self.speed:.0f} market seconds at {self.speed:g}x: the "
-            f"machine is busy, and orders expire that would have filled; `triplane demo --speed {max(self.speed / 5, 1):g}` waits for it"
-        )
-
-    @property
-    def passed(self) -> bool:
-        """True when nothing is unaccounted for and the replay matches."""
-        return not self.problems and self.verdict.holds
 
 
 class Demonstration:

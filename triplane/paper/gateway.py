@@ -23,7 +23,8 @@ from triplane.domain.timestamps import NEW_YORK, to_datetime
 from triplane.paper.desk.journal import JournalError
 from triplane.paper.market.prices import PricesError
 from triplane.paper.protocol import messages as m
-from triplane.paper.protocol.requests import StartApi, decode
+from triplane.paper.protocol.decoding import decode
+from triplane.paper.protocol.requests import StartApi
 from triplane.paper.protocol.wire import SERVER_VERSION, WireError, parse_versions, read_body, split
 from triplane.paper.server import faults, options
 from triplane.paper.server.answers import Answers

@@ -23,8 +23,9 @@ from triplane.paper.desk.order_checks import Refusal, Terms, check, check_price
 from triplane.paper.market.history import parse_end
 from triplane.paper.market.matching import MatchingEngine, Trade, WorkingOrder
 from triplane.paper.protocol.contracts import Contract, Contracts, ib_time, midnight_before
+from triplane.paper.protocol.decoding import query_of
 from triplane.paper.protocol.messages import Execution
-from triplane.paper.protocol.requests import Executions, PlaceOrder, query_of
+from triplane.paper.protocol.requests import Executions, PlaceOrder
 
 MAX_ACTIVE: Final = 20
 ACTIVE: Final = frozenset({"PreSubmitted", "Submitted"})

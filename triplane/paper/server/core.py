@@ -23,8 +23,9 @@ from triplane.paper.market.path import STEP
 from triplane.paper.market.prices import load_closes
 from triplane.paper.protocol import messages as m
 from triplane.paper.protocol.contracts import Contracts
+from triplane.paper.protocol.decoding import query_of
 from triplane.paper.protocol.messages import Execution
-from triplane.paper.protocol.requests import PlaceOrder, query_of
+from triplane.paper.protocol.requests import PlaceOrder
 from triplane.paper.server.client import Client
 from triplane.paper.server.faults import Faults
 from triplane.paper.server.feed import Feed
