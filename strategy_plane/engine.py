@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -26,7 +25,7 @@ from strategy_plane.inputs.panel import PricePanel
 from strategy_plane.inputs.point_in_time import FactBook, MacroBook
 from strategy_plane.inputs.quotes import QuoteBoard
 from strategy_plane.inputs.window import Array
-from strategy_plane.plain import plain
+from strategy_plane.outputs import Output, View, described
 from strategy_plane.portfolio import blocking, decision, intents
 from strategy_plane.portfolio.blocking import Block
 from strategy_plane.portfolio.book import Book, price_book
@@ -38,36 +37,14 @@ from strategy_plane.risk.market_model import MarketModel
 from strategy_plane.risk.regime import FitJob, Regime
 from strategy_plane.signals import alpha as alphas
 from strategy_plane.signals import cross_section as signals
-from strategy_plane.signals.cross_section import FACTORS, SIGNALS, Signals
+from strategy_plane.signals.cross_section import SIGNALS, Signals
 from strategy_plane.signals.information_coefficient import InformationCoefficients, shrink
 from strategy_plane.signals.orthogonalisation import SignalMoments, orthogonalise
 from triplane.domain import calendars
 from triplane.domain.assets import Universe
 from triplane.domain.targets import StrategyTargets, Targets
 
-__all__ = ["FitJob", "Output", "StrategyEngine"]
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A record to append: `topic` is the logical name, `record` the value of that topic's Avro record."""
-
-    topic: str
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """What one step computed for all N names, before any decision."""
-
-    signals: Signals
-    scores: Array  # K x N orthogonal
-    ic: Array
-    ic_se: Array
-    weights: Array
-    alpha: Array
-    specific_vol: Array  # over the horizon
-    cost_share: float
+__all__ = ["FitJob", "StrategyEngine"]
 
 
 class StrategyEngine:
@@ -183,7 +160,7 @@ class StrategyEngine:
             int(barrier["seq"]), int(barrier["t"]), states=targets.HMM_STATES, iterations=targets.HMM_ITER,
             min_obs=targets.HMM_MIN_OBS, refit=targets.HMM_REFIT,
         )  # fmt: skip
-        outputs = self._describe(barrier, view, brake)
+        outputs = described(barrier, view, self._table, self._regime, brake)
         if deciding:
             outputs += self._decide(barrier, barrier_sha, view, brake)
         return outputs
@@ -267,46 +244,6 @@ class StrategyEngine:
         return [Brake(storm, "REGIME_STORM"), Brake(drawdown, "DRAWDOWN"), Brake(halved, "KILL_HALVED")]
 
     # Outputs -----------------------------------------------------------------------------------------------------------
-
-    def _describe(self, barrier: Mapping[str, Any], view: View, brake: Brake) -> list[Output]:
-        """Factors, signals and regime of the tradable names."""
-        columns = self._table.tradable
-        symbols = [self._table.symbols[column] for column in columns]
-        head = {"event_time": int(barrier["t"]), "available_time": int(barrier["t"]), "seq": int(barrier["seq"])}
-        factors = {
-            **head,
-            "factors": list(FACTORS),
-            "symbols": symbols,
-            "exposures": plain(view.signals.exposures[:, columns]),
-        }
-        signal = {
-            **head,
-            "signals": list(SIGNALS),
-            "symbols": symbols,
-            "raw": plain(view.signals.raw[:, columns]),
-            "scores": plain(view.scores[:, columns]),
-            "ic": plain(view.ic),
-            "ic_se": plain(view.ic_se),
-            "weights": plain(view.weights),
-            "alpha": plain(view.alpha[columns]),
-            "specific_vol": plain(view.specific_vol[columns]),
-            "abstained": view.signals.abstained(self._table),
-        }
-        regime, model = self._regime, self._regime.model
-        state = {
-            **head,
-            "model_id": model.model_id if model is not None else "",
-            "state": regime.name,
-            "posterior": plain(regime.posterior) if regime.posterior is not None else [],
-            "volatility": plain(model.volatility) if model is not None else [],
-            "brake": brake.value,
-            "brake_reason": brake.reason,
-        }
-        return [
-            Output("strategy.factors", factors),
-            Output("strategy.signals", signal),
-            Output("strategy.regime", state),
-        ]
 
     def _held_without_config(self, barrier: Mapping[str, Any], barrier_sha: str) -> list[Output]:
         return self._records(barrier, barrier_sha, hold("HOLD_CONFIG_MISSING"), None, np.zeros(0), 0.0)

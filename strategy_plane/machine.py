@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from schemas import codec
 from strategy_plane.barriers.cut import Assembler, Record
-from strategy_plane.engine import Output
+from strategy_plane.outputs import Output
 from strategy_plane.risk.regime import FitJob
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from schemas import codec
-from strategy_plane.engine import Output
+from strategy_plane.outputs import Output
 
 TOPIC: Final = "strategy.quarantine"
 UNDECODABLE: Final = "UNDECODABLE"

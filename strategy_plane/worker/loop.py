@@ -23,8 +23,8 @@ from schemas import catalogue, codec
 from strategy_plane import quarantine
 from strategy_plane.barriers.cut import Assembler, CutError
 from strategy_plane.barriers.sequencer import MARKET_CALENDAR, Due, SequenceError, Sequencer
-from strategy_plane.engine import Output
 from strategy_plane.machine import Engine, StrategyMachine, barrier_sha
+from strategy_plane.outputs import Output
 from strategy_plane.risk import regime
 from strategy_plane.worker.asker import LogAsker
 from strategy_plane.worker.consumer import FaustReader, partitions_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas import catalogue, codec
-from strategy_plane.engine import Output
+from strategy_plane.outputs import Output
 from strategy_plane.risk.regime import FitJob
 
 

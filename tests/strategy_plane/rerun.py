@@ -16,8 +16,9 @@ from typing import Any
 from schemas import catalogue, codec
 from strategy_plane.barriers.cut import Assembler
 from strategy_plane.barriers.sequencer import Sequencer
-from strategy_plane.engine import Output, StrategyEngine
+from strategy_plane.engine import StrategyEngine
 from strategy_plane.machine import Engine, StrategyMachine, barrier_sha
+from strategy_plane.outputs import Output
 from tests.recordings import ACCOUNT, LogBuilder, Market
 from tests.strategy_plane.digest_engine import DigestEngine
 from triplane.runtime import snapshots

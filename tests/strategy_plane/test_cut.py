@@ -13,8 +13,8 @@ import pytest
 
 from schemas import catalogue
 from strategy_plane.barriers.cut import HORIZON, Assembler, CutError
-from strategy_plane.engine import Output
 from strategy_plane.machine import Engine
+from strategy_plane.outputs import Output
 from tests.recordings import ACCOUNT, LogBuilder, Market, Message
 from tests.strategy_plane.digest_engine import DigestEngine
 from tests.strategy_plane.rerun import PARTITIONS, Recorded, digest_engine, real_engine, record, rerun, sha

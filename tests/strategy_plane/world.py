@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from schemas import codec
-from strategy_plane.engine import Output, StrategyEngine
+from strategy_plane.engine import StrategyEngine
+from strategy_plane.outputs import Output
 from strategy_plane.risk.regime import fit
 from triplane.domain import calendars
 from triplane.domain.assets import Asset, Universe
