@@ -32,6 +32,8 @@ CALENDAR = "XNYS"
 HEARTBEAT_S = 1.0
 # While the paper gateway's clock runs fast or is held, a second of wall time can be a whole session.
 FAST_HEARTBEAT_S = 0.1
+# Outside paper mode the gateway's clock and this machine's may differ by so many seconds.
+OTHER_TIME_S = 600.0
 # Silence of so many freshness limits makes the subscriptions anew; at most so often, wall seconds.
 RESUBSCRIBE_AFTER = 4.0
 RESUBSCRIBE_EVERY_S = 30.0
@@ -90,6 +92,7 @@ class IbkrSource:
                 )
                 self._session = session
                 self._connected_at = await self._time()
+                self._refuse_other_time(self._connected_at)
                 self._closed = (0, 0)
                 await self._requests.resolve(session, context.assets())
             except (ClientIdInUse, WrongAccount) as error:
@@ -106,6 +109,15 @@ class IbkrSource:
             context.log.info("connected", source=NAME, names=len(self._requests.contracts))
             return True
         return False
+
+    def _refuse_other_time(self, theirs: int) -> None:
+        """Outside paper mode this machine's clock is market time; a gateway that lives at another one gives no present data."""
+        ahead = (theirs - self._context.clock.now()) / SECOND
+        if self._context.settings.mode != "paper" and abs(ahead) > OTHER_TIME_S:
+            raise BrokerUnavailable(
+                f"the gateway's clock is {abs(ahead) / 86_400:,.1f} days {'ahead of' if ahead > 0 else 'behind'} this machine's: "
+                f"{self._context.settings.mode} mode needs a gateway at the present time (a simulated market is for paper mode)"
+            )
 
     @property
     def _live_session(self) -> BrokerSession:

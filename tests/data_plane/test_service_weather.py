@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import struct
@@ -151,6 +152,9 @@ def test_in_shadow_mode_the_clock_is_compared_with_a_time_server(
                 60,
             )
             assert metrics(process, "triplane_gate_open")['{gate="clock",scope="all",source="machine"}'] == 0.0
+            # Nor is a simulated market of another year taken for the present one.
+            settles(lambda: "shadow mode needs a gateway at the present time" in get(f"{process.http}/readyz")[1], 30)
+            assert re.search(r"clock is [\d,.]+ days behind this machine's", get(f"{process.http}/readyz")[1])
         finally:
             process.stop()
             gateway.stop()
