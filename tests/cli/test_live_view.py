@@ -96,7 +96,7 @@ def log() -> HandLog:
     log.put("order.events", event_id="1", kind="placing")
     log.put("order.events", event_id="2", kind="sent")
     for number, kind in enumerate(("execution", "inferred", "commission", "parent")):
-        log.put("order.fills", fill_id=str(number), kind=kind)
+        log.put("order.fills", fill_id=str(number), kind=kind, symbol="KO", side=-1, quantity=120.0, price=46.5)
     log.put("order.decisions", decision_id="1", allowed=False, code="ADV_CAP")
     log.put("order.decisions", decision_id="2", allowed=True, code="OK")
     log.put("order.costs", estimate_id="1", profiles=["Standard"], linear=[4e-4], impact=[0.8])
@@ -119,6 +119,28 @@ def test_what_is_folded(log: HandLog) -> None:
     assert list(state.nav_path) == [1_000_000.0, 990_000.0]
     assert (state.orders, state.fills, dict(state.denials)) == (1, 2, {"ADV_CAP": 1})
     assert [version["hash"] for version in state.configs] == ["aa"]
+
+
+def test_a_session_is_told_once_it_is_over_with_its_own_decision() -> None:
+    log = HandLog()
+    account(log, 1_000_000.0)
+    for seq, (session, regime, gross) in enumerate((("2018-02-02", "Calm", 1.46), ("2018-02-05", "Storm", 0.45)), 7):
+        if seq == 8:  # topics are read in any order
+            log.put("strategy.regime", seq=seq, state=regime)
+        log.put("strategy.barriers", seq=seq, kind="decision", session=session)
+        log.put("strategy.regime", seq=seq, state=regime)
+        log.put("strategy.targets", seq=seq, account="DU1", gross=gross, outcome="SOLVED")
+        log.put("order.events", event_id=str(seq), kind="placing")
+        account(log, 1_000_000.0 - seq)
+    state = folded(log)
+    assert [str(line) for line in state.told] == [
+        "2018-02-02  Calm    gross 1.46  orders 1  fills 0  PnL -7 (simulated)"
+    ]
+    state.close_session()
+    state.close_session()
+    assert [str(line) for line in state.told][1:] == [
+        "2018-02-05  Storm   gross 0.45  orders 2  fills 0  PnL -8 (simulated)"
+    ]
 
 
 def test_history_does_not_move_the_market_clock(log: HandLog) -> None:
@@ -146,7 +168,7 @@ def test_what_is_shown(log: HandLog) -> None:
     text = shown(folded(log), data="ready", order="restarting")
     for words in (
         "SIMULATED", "Mon 2018-02-05 15:30:01", "session 3/21", "● order restarting", "Storm", "drawdown", "0.50",
-        "XOM", "-30.0%", "+20.0%", "990,000 USD", "-10,000", "1 / 2", "4.0 bp + 0.80", "quarantined 1", "one", "two",
+        "XOM", "-30.0%", "+20.0%", "990,000 USD", "-10,000", "1 / 2", "-120 KO @ 46.50", "+5 KO", "gates open / closed", "4.0 bp + 0.80", "quarantined 1", "one", "two",
     ):  # fmt: skip
         assert words in " ".join(text.split()), (words, text)
     weights = [line for line in text.splitlines() if "→" in line and "%" in line]

@@ -126,20 +126,14 @@ async def _run(
 
                 await demonstration.trade(redraw)
         else:
-            printed = ""
 
             def narrate() -> None:
-                nonlocal printed
-                session = follower.state.barrier.get("session", "")
-                if session != printed and follower.state.barrier.get("kind") == "decision" and follower.state.account:
-                    printed = session
-                    state = follower.state
-                    say(
-                        f"{session}  {state.regime.get('state') or '-':6}  gross {state.targets.get('gross', 0):.2f}"
-                        f"  orders {state.orders}  fills {state.fills}  PnL {state.pnl:+,.0f} (simulated)"
-                    )
+                while follower.state.told:
+                    say(str(follower.state.told.popleft()))
 
             await demonstration.trade(narrate)
+            follower.state.close_session()
+            narrate()
         say("the market has closed; reading the log and replaying it")
         outcome = await demonstration.judge()
         report(outcome, json_)

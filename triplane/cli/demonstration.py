@@ -159,9 +159,11 @@ class Demonstration:
         self._parent_life_s = loaded.targets.order.PARENT_EXPIRY_S
 
     def _on_event(self, event: Event) -> None:
-        self.processes[event.process] = event.state
+        before, self.processes[event.process] = self.processes.get(event.process), event.state
+        if event.state == before == "not ready":
+            return  # the same with other numbers
         if event.state in ("restarting", "given up", "exited", "not ready"):
-            self._say(f"{event.process}: {event.state} {event.detail}")
+            self._say(f"{event.process}: {event.state}{': ' if event.detail else ''}{event.detail}")
 
     @property
     def settings(self) -> Settings:

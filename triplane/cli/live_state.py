@@ -11,6 +11,25 @@ from triplane.runtime.kafka_in import LogRecord
 
 
 @dataclass(slots=True)
+class SessionLine:
+    """One session: what its decision was, and what had happened by its end (orders, fills and PnL since the start)."""
+
+    session: str
+    seq: int
+    regime: str = ""
+    gross: float = 0.0
+    orders: int = 0
+    fills: int = 0
+    pnl: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.session}  {self.regime or '-':6}  gross {self.gross:.2f}"
+            f"  orders {self.orders}  fills {self.fills}  PnL {self.pnl:+,.0f} (simulated)"
+        )
+
+
+@dataclass(slots=True)
 class LiveState:
     """Latest values by subject. Money is in the account's currency, weights in fractions of NAV."""
 
@@ -32,7 +51,12 @@ class LiveState:
     configs: list[dict[str, Any]] = field(default_factory=list)
     orders: int = 0
     fills: int = 0
+    newest_fill: str = ""
+    """Signed quantity, name and price."""
     denials: Counter[str] = field(default_factory=Counter)
+    told: deque[SessionLine] = field(default_factory=deque)
+    """Sessions that have passed and were not told yet, oldest first."""
+    _open: SessionLine | None = None
     nav_path: deque[float] = field(default_factory=lambda: deque(maxlen=400))
 
     def take(self, record: LogRecord) -> None:
@@ -64,12 +88,31 @@ class LiveState:
     def _strategy_barriers(self, value: dict[str, Any]) -> None:
         self.barriers[value["kind"]] += 1
         self.barrier = value
+        if value["kind"] == "decision":
+            self.close_session()
+            self._open = SessionLine(value["session"], value["seq"])
+            self._describe(self.regime, self.targets)  # topics are read in any order
+
+    def _describe(self, regime: dict[str, Any], targets: dict[str, Any]) -> None:
+        if self._open is not None and regime.get("seq") == self._open.seq:
+            self._open.regime = regime["state"]
+        if self._open is not None and targets.get("seq") == self._open.seq:
+            self._open.gross = targets["gross"]
+
+    def close_session(self) -> None:
+        """The session of the last decision is over: what happened until now is what is told of it."""
+        if self._open is not None:
+            self._open.orders, self._open.fills, self._open.pnl = self.orders, self.fills, self.pnl
+            self.told.append(self._open)
+        self._open = None
 
     def _strategy_regime(self, value: dict[str, Any]) -> None:
         self.regime = value
+        self._describe(value, {})
 
     def _strategy_targets(self, value: dict[str, Any]) -> None:
         self.targets = value
+        self._describe({}, value)
         if value["outcome"] == "SOLVED":
             self.previous_solved, self.solved = self.solved, value
 
@@ -87,7 +130,9 @@ class LiveState:
         self.orders += value["kind"] == "placing"
 
     def _order_fills(self, value: dict[str, Any]) -> None:
-        self.fills += value["kind"] in ("execution", "inferred")
+        if value["kind"] in ("execution", "inferred"):
+            self.fills += 1
+            self.newest_fill = f"{value['side'] * value['quantity']:+,.0f} {value['symbol']} @ {value['price']:.2f}"
 
     def _order_decisions(self, value: dict[str, Any]) -> None:
         if not value["allowed"]:
@@ -107,6 +152,14 @@ class LiveState:
         if not self.market_time:
             return "-"
         return to_datetime(self.market_time, NEW_YORK).strftime("%a %Y-%m-%d %H:%M:%S")
+
+    def open_orders(self) -> list[str]:
+        """Units that rest at the broker by name, bought or sold, as of the newest account record."""
+        account = self.account
+        if not account:
+            return []
+        rows = zip(account["symbols"], account["open_buy"], account["open_sell"], strict=True)
+        return [f"{buys - sells:+,.0f} {symbol}" for symbol, buys, sells in rows if buys or sells]
 
     def closed_gates(self) -> list[dict[str, Any]]:
         """Gates that are closed now."""

@@ -55,7 +55,8 @@ def _flow(state: LiveState) -> RenderableType:
         ("trades", f"{counts['data.trades']:,}"),
         ("facts / macro", f"{counts['data.facts']:,} / {counts['data.macro']:,}"),
         ("quarantined", f"{sum(state.quarantined.values()):,}"),
-        ("gates closed", str(len(state.closed_gates()))),
+        ("gates open / closed", f"{len(state.gates) - len(state.closed_gates())} / {len(state.closed_gates())}"),
+        *(("closed", f"{gate['gate']} {gate['scope']}: {gate['code']}") for gate in state.closed_gates()[:2]),
         ("barriers", f"{state.barriers['warmup']:,} + {state.barriers['decision']:,}"),
     ]
     return Panel(_grid(rows), title="data → barriers", border_style="cyan")
@@ -98,12 +99,12 @@ def _weights(state: LiveState, shown: int = 7) -> RenderableType:
 
 def _orders(state: LiveState) -> RenderableType:
     account = state.account
-    open_orders = sum(
-        1 for b, s in zip(account.get("open_buy", []), account.get("open_sell", []), strict=True) if b or s
-    )
+    resting = state.open_orders()
+    more = f" and {len(resting) - 2} more" if len(resting) > 2 else ""
     rows = [
         ("orders / fills", f"{state.orders:,} / {state.fills:,}"),
-        ("names with open orders", str(open_orders)),
+        ("open orders", f"{', '.join(resting[:2])}{more}" if resting else "none"),
+        ("newest fill", state.newest_fill or "-"),
         ("decisions without order", f"{sum(state.denials.values()):,}"),
     ]
     if account:
