@@ -21,6 +21,7 @@ class OrderMetrics:
         self.drawdown = metrics.gauge("triplane_drawdown_fraction", "NAV below its peak, fraction of the peak")
         self.drawdown_limit = metrics.gauge("triplane_drawdown_limit_fraction", "MAX_DD_KILL_SWITCH in force")
         self.nav = metrics.gauge("triplane_nav", "Net asset value, account currency")
+        self.nav_known = metrics.gauge("triplane_nav_known", "1 while the last account record has a net asset value")
         self.connected = metrics.gauge(
             "triplane_broker_connected", "1 while the broker connection is up", ("client",)
         ).labels("order")
@@ -64,9 +65,9 @@ class OrderMetrics:
         if topic == "order.fills" and record["kind"] == "execution":
             self.fills.inc()
         elif topic == "order.account":
-            for gauge, name in ((self.nav, "nav"), (self.drawdown, "drawdown")):
-                if math.isfinite(record[name]):
-                    gauge.set(record[name])
+            self.nav.set(record["nav"])  # NaN while it is not known: the last value would look like the present one
+            self.drawdown.set(record["drawdown"])
+            self.nav_known.set(math.isfinite(record["nav"]))
 
     def alerted(self, code: str) -> None:
         """Count an alert."""
