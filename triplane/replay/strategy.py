@@ -7,12 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas import catalogue
+from strategy_plane import quarantine
 from strategy_plane.barriers.cut import Assembler
 from strategy_plane.engine import StrategyEngine
 from triplane.replay.comparison import Divergence, TopicVerdict, compare_topic
 from triplane.replay.recording import Recording, digest
 
-OUTPUTS = ("strategy.factors", "strategy.signals", "strategy.regime", "strategy.targets", "strategy.intents")
+OUTPUTS = (
+    "strategy.factors",
+    "strategy.signals",
+    "strategy.regime",
+    "strategy.targets",
+    "strategy.intents",
+    quarantine.TOPIC,
+)
+"""What is derived anew. `strategy.models` is an input: a fitted model is read from the log and never fitted again."""
 
 
 class ReplayError(RuntimeError):
@@ -46,13 +55,19 @@ def rerun(
     last = barriers[-1].value
     assert last is not None
     assembler.advance(last["cut"])
+    bad = {
+        f"{record.partition_name}@{record.offset}": (record.error, record.raw)
+        for name in inputs
+        for record in recording.raw[name]
+        if record.value is None
+    }
     engine = StrategyEngine(account)
     outputs: dict[str, list[dict[str, Any]]] = {name: [] for name in OUTPUTS}
     for done, barrier in enumerate(barriers, start=1):
         assert barrier.value is not None
         for visible in assembler.take(barrier.value):
             engine.fold(visible.topic, visible.partition, visible.offset, visible.value)
-        for output in engine.step(barrier.value, sha(barrier.body)):
+        for output in (*quarantine.skipped(barrier.value, bad), *engine.step(barrier.value, sha(barrier.body))):
             outputs[output.topic].append(output.record)
         if progress is not None:
             progress(done, len(barriers))
