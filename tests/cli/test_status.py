@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date, time
 from typing import Any
 
 from tests.replay.logs import HandLog
 from triplane.cli.status import blocked
+from triplane.domain.timestamps import at
 
 
 def record(topic: str, **fields: Any) -> dict[str, Any]:
@@ -65,12 +67,22 @@ def test_an_account_that_is_not_reconciled_or_killed() -> None:
     assert found[1] == "KILL_SWITCH full: MAX_DD at 0.16; `triplane kill rearm` lifts it"
 
 
+def test_an_unknown_nav_names_the_position_that_has_no_mark() -> None:
+    nan = float("nan")
+    rows = {"symbols": ["KO", "XOM"], "position": [5.0, 0.0], "mark": [nan, nan]}
+    found = blocked({}, {}, record("order.account", **ACCOUNT, nav=nan, **rows), [])[""]
+    assert found == ["NAV_UNKNOWN: KO has had no quote since the order plane started, or lost its row of assets.csv"]
+    found = blocked({}, {}, record("order.account", **ACCOUNT, nav=nan), [])[""]
+    assert found == ["NAV_UNKNOWN: the broker has not told the cash yet"]
+
+
 def test_closed_gates_block_their_scope() -> None:
+    since = {"event_time": at(date(2018, 2, 5), time(15, 30)), "source": "ibkr"}
     gates = [
-        record("data.gates", gate="freshness", source="ibkr", scope="all", code="STALE", detail="62 s > 60 s"),
-        record("data.gates", gate="price", source="ibkr", scope="KO", code="JUMP"),
+        record("data.gates", gate="freshness", scope="all", code="STALE", detail="62 s > 60 s", **since),
+        record("data.gates", gate="price", scope="KO", code="JUMP", **since),
     ]
     assert blocked({}, {}, {}, gates) == {
-        "": ["gate freshness of ibkr closed: STALE 62 s > 60 s"],
-        "KO": ["gate price of ibkr closed: JUMP"],
+        "": ["gate freshness of ibkr closed since 2018-02-05 15:30 New York: STALE 62 s > 60 s"],
+        "KO": ["gate price of ibkr closed since 2018-02-05 15:30 New York: JUMP"],
     }

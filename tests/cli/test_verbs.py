@@ -283,12 +283,32 @@ def test_doctor_names_each_problem_with_its_remedy(folder: Path) -> None:
     )
     assert ran.code == 1
     problems = {finding["what"]: finding for finding in ran.json if finding["state"] == "problem"}
-    assert set(problems) >= {"configuration", "Kafka", "IB gateway", "account"}
+    assert set(problems) >= {"configuration", "Kafka", "mode, account and port"}
     assert all(finding["remedy"] for finding in problems.values())
     text = triplane("doctor", cwd=folder)
     assert text.code == 1
     assert "VOL_TARGET" in text.out
     assert "Traceback" not in text.out + text.err
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"TRIPLANE_MODE": "live", "TRIPLANE_GATEWAY_PORT": "4001", "TRIPLANE_ACCOUNT": "U1"},
+            "live trading is refused",
+        ),
+        ({"TRIPLANE_GATEWAY_PORT": "4001", "TRIPLANE_ACCOUNT": "DU1"}, "port 4001 is IB Gateway's live port"),
+        ({"TRIPLANE_GATEWAY_PORT": "4002", "TRIPLANE_ACCOUNT": "U1"}, "U1 is not a paper account"),
+        ({"TRIPLANE_MODE": "shadow"}, "no account is named"),
+    ],
+)
+def test_doctor_names_what_up_would_refuse(folder: Path, variables: dict[str, str], words: str) -> None:
+    ran = triplane("doctor", "--json", cwd=folder, variables=variables)
+    assert ran.code == 1
+    (found,) = [each for each in ran.json if each["what"] == "mode, account and port"]
+    assert words in found["found"]
+    assert found["remedy"]
 
 
 def test_doctor_without_problems(folder: Path) -> None:

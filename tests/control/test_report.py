@@ -44,6 +44,18 @@ def test_a_good_file_alone_and_against_the_version_in_force(files: tuple[Path, P
     assert json.loads(json.dumps(other.as_json()))["ok"] is True
 
 
+def test_a_row_that_goes_while_its_position_is_open_is_warned_of(files: tuple[Path, Path]):
+    first, _, _ = versions()
+    lines = ASSETS.splitlines(keepends=True)
+    files[1].write_text("".join(line for line in lines if not line.startswith("AAPL,")), encoding="utf-8")
+    held = {"AAPL": -12.0, "KO": 5.0, "XOM": 0.0, "GONE": 0.0}
+    check = report.config_check(*files, in_force=first, positions=held)
+    assert check.ok
+    (warning,) = check.as_json()["warnings"]
+    assert warning.startswith("assets.csv has no row for AAPL, and -12 are held")
+    assert report.config_check(*files, in_force=first).warnings == ()
+
+
 def test_a_bad_file(files: tuple[Path, Path]):
     files[0].write_text(with_value("BOX_LIM", "7"), encoding="utf-8")
     check = report.config_check(*files)

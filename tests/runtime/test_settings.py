@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from triplane.runtime import exit_codes
 from triplane.runtime.exit_codes import DaemonExit
-from triplane.runtime.settings import from_environment
+from triplane.runtime.settings import Settings, from_environment, page
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,16 @@ def test_a_program_ends_with_that_sentence_and_78(program: list[str]) -> None:
     assert done.returncode == exit_codes.CONFIG
     assert "TRIPLANE_MODE is 'bogus'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_page_of_variables_is_the_one_that_the_model_gives() -> None:
+    committed = Path(__file__).parents[2] / "docs" / "environment.md"
+    assert committed.read_text(encoding="utf-8") == page(), (
+        "run python -m triplane.runtime.settings > docs/environment.md"
+    )
+
+
+def test_every_variable_says_what_it_is() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name

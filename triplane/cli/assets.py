@@ -47,6 +47,8 @@ def add(
     from triplane.control.contract_row import assets_row_from_contract_details, with_row
     from triplane.control.document import replace_text
 
+    if not symbol.strip():
+        raise context.CommandError("SYMBOL is empty; name the broker's symbol", 2)
     settings = context.settings()
     if not settings.gateway_port:
         raise context.CommandError(
@@ -69,9 +71,11 @@ def add(
     found = asyncio.run(ask())
     if len(found) != 1:
         which = f"{len(found)} contracts match" if found else "the broker knows no contract"
-        raise context.CommandError(
-            f"{which} for {sec_type} {symbol.upper()} in {currency}: name --primary, --type, --exchange or --expiry"
-        )
+        simulated = "TRIPLANE_GATEWAY_HTTP" in context.environment()
+        remedy = "name --primary, --type, --exchange or --expiry"
+        if simulated and not found:
+            remedy = "the simulated market knows only the rows that assets.csv had when it started; a real gateway knows the others"
+        raise context.CommandError(f"{which} for {sec_type} {symbol.upper()} in {currency}: {remedy}")
     asset, notes = assets_row_from_contract_details(found[0])
     path = settings.assets_path
     text = path.read_text(encoding="utf-8")

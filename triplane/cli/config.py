@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from triplane.cli import context
+
+if TYPE_CHECKING:
+    from triplane.runtime.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Check targets.yaml, compare it with what is in force, list its versions.")
 
@@ -19,6 +22,16 @@ def _versions() -> list[tuple[int, Mapping[str, Any]]]:
 
     records = read_all(context.connected_settings(), ["control.config"])
     return [(record.offset, record.value) for record in records if record.value is not None]
+
+
+def _positions(settings: Settings) -> dict[str, float]:
+    """Units held by symbol, as the newest account record tells; empty where there is none."""
+    from triplane.cli.status import latest
+
+    if not settings.bootstrap:
+        return {}
+    account = next(iter(latest(settings, "order.account")), None)
+    return dict(zip(account["symbols"], account["position"], strict=True)) if account else {}
 
 
 @app.command("check")
@@ -34,7 +47,7 @@ def check(
     settings = context.settings()
     versions = _versions() if settings.bootstrap else []
     path = targets or settings.targets_path
-    found = config_check(path, settings.assets_path, versions[-1][1] if versions else None)
+    found = config_check(path, settings.assets_path, versions[-1][1] if versions else None, _positions(settings))
     if json_:
         context.print_json({"file": str(path), **found.as_json()})
     else:
@@ -43,6 +56,8 @@ def check(
             print(problem)
         for change in found.changes:
             print(change)
+        for warning in found.warnings:
+            print(f"warning: {warning}")
         print(found.summary)
     if not found.ok:
         raise typer.Exit(1)

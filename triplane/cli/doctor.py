@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import shutil
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "problem"]
 DISK_LOW = 5 * 2**30
+HELD_REMEDIES = {
+    "CLOCK_UNKNOWN": "name a time server that answers: TRIPLANE_NTP_SERVER",
+    "NAV_UNKNOWN": "wait for quotes, or put the row of the named position back into assets.csv",
+    "HOLD_WARMING": "wait: `triplane status` counts the bars that are still missing",
+    "KILL_SWITCH": "`triplane kill status` says why; `triplane kill rearm` lifts it",
+    "NOT_RECONCILED": "see that the gateway answers; `triplane explain` names the difference",
+}
+"""What to do about a code that holds everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +197,19 @@ def _daemons(settings: Settings) -> Iterator[Finding]:
 
 
 def _gateway(settings: Settings) -> Iterator[Finding]:
-    if not settings.gateway_port:
-        if settings.mode != "paper":
-            yield Finding(
-                "problem", "IB gateway", "no port is set", "set TRIPLANE_GATEWAY_PORT (4002 paper, 4001 live)"
-            )
+    from order_plane.daemon import modes
+    from triplane.runtime.exit_codes import DaemonExit
+
+    if not settings.gateway_port and settings.mode == "paper":
+        yield Finding("ok", "IB gateway", "none is named: `triplane up` trades on its simulated market")
         return
+    try:
+        modes.check(settings)
+    except DaemonExit as error:
+        found, _, remedy = str(error).partition("; ")
+        yield Finding("problem", "mode, account and port", found, remedy or "correct the TRIPLANE_ variables")
+        return
+    yield Finding("ok", "mode, account and port", f"{settings.mode}, {settings.account}, {settings.gateway_port}")
     try:
         socket.create_connection((settings.gateway_host, settings.gateway_port), timeout=2).close()
     except OSError as error:
@@ -203,12 +219,46 @@ def _gateway(settings: Settings) -> Iterator[Finding]:
             f"{settings.gateway_host}:{settings.gateway_port}: {error.strerror or error}",
             "start TWS or IB Gateway with API access on that port, or correct TRIPLANE_GATEWAY_PORT",
         )
+        return
+    problem = asyncio.run(_log_in(settings))
+    if problem:
+        yield Finding("problem", "IB gateway", problem, "log in to that account there, or correct TRIPLANE_ACCOUNT")
     else:
-        yield Finding("ok", "IB gateway", f"{settings.gateway_host}:{settings.gateway_port}")
-    if settings.mode == "live" and settings.account.startswith("D"):
-        yield Finding("problem", "mode", f"live with paper account {settings.account}", "set TRIPLANE_MODE=paper")
-    if not settings.account:
-        yield Finding("problem", "account", "none is named", "set TRIPLANE_ACCOUNT to exactly one account")
+        yield Finding("ok", "IB gateway", f"{settings.gateway_host}:{settings.gateway_port} has {settings.account}")
+
+
+async def _log_in(settings: Settings) -> str:
+    """What a client meets at the gateway; empty when it answers and manages the account alone."""
+    from triplane.broker.session import BrokerError, BrokerSession
+
+    session = BrokerSession()
+    try:
+        await session.connect(
+            settings.gateway_host, settings.gateway_port, settings.kill_client_id + 2, settings.account, 5.0
+        )
+    except BrokerError as error:
+        return str(error)
+    finally:
+        await session.close()
+    return ""
+
+
+def _trading(settings: Settings) -> Iterator[Finding]:
+    """What holds everything at this moment, as the log tells it."""
+    from triplane.cli.status import found_on_log
+    from triplane.runtime.kafka_in import LogUnavailable
+
+    if not settings.bootstrap:
+        return
+    try:
+        _, account, reasons = found_on_log(settings)
+    except LogUnavailable:
+        return  # said of Kafka itself
+    for reason in reasons.get("", []):
+        remedy = next((words for code, words in HELD_REMEDIES.items() if code in reason), "see `triplane status`")
+        yield Finding("warning", "trading", f"everything is held: {reason}", remedy)
+    if account and not reasons.get(""):
+        yield Finding("ok", "trading", "nothing holds the whole account")
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:
@@ -235,6 +285,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _gateway,
     _providers,
     _daemons,
+    _trading,
     _disk,
 )
 

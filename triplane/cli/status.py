@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -117,6 +118,11 @@ def blocked(
         add(symbol, code)
     for symbol in account.get("excluded", []):
         add(symbol, "FOREIGN_POSITION")
+    if account and not math.isfinite(account["nav"]):
+        rows = zip(account["symbols"], account["position"], account["mark"], strict=True)
+        unmarked = ", ".join(symbol for symbol, held, mark in rows if held and not math.isfinite(mark))
+        why = f"{unmarked} has had no quote since the order plane started, or lost its row of assets.csv"
+        add("", f"NAV_UNKNOWN: {why if unmarked else 'the broker has not told the cash yet'}")
     if account and not account["reconciled"]:
         add("", "NOT_RECONCILED: no order leaves before a reconciliation has passed")
     if account.get("kill_level", "none") not in ("", "none"):
@@ -124,9 +130,33 @@ def blocked(
     for gate in gates:
         add(
             gate["scope"] if gate["scope"] not in ("", "all") else "",
-            f"gate {gate['gate']} of {gate['source']} closed: {gate['code']} {gate['detail']}".strip(),
+            f"gate {gate['gate']} of {gate['source']} closed since {_when(gate['event_time'])}: {gate['code']} {gate['detail']}".strip(),
         )
     return reasons
+
+
+def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
+    """The newest barrier and account record (empty where there is none), and what blocks each symbol. Raises LogUnavailable."""
+    from triplane.runtime.kafka_in import read_all
+
+    def newest(topic: str) -> dict[str, Any]:
+        return next(iter(latest(settings, topic)), {})
+
+    gates: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for record in read_all(settings, ["data.gates"]):
+        if record.value is not None:
+            gates[(record.value["gate"], record.value["source"], record.value["scope"])] = record.value
+    closed = [gate for gate in gates.values() if not gate["open"]]
+    account = newest("order.account")
+    held = blocked(newest("strategy.intents"), newest("strategy.targets"), account, closed)
+    return newest("strategy.barriers"), account, held
+
+
+def _when(time: int) -> str:
+    """A market time (ns UTC) for people."""
+    from triplane.domain.timestamps import NEW_YORK, to_datetime
+
+    return f"{to_datetime(time, NEW_YORK):%Y-%m-%d %H:%M} New York"
 
 
 def _because(reason: str) -> str:
@@ -135,8 +165,7 @@ def _because(reason: str) -> str:
 
 def status(json_: bool = context.JSON) -> None:
     """What runs, what each plane does, and what blocks each symbol."""
-    from triplane.domain.timestamps import NEW_YORK, to_datetime
-    from triplane.runtime.kafka_in import LogUnavailable, read_all
+    from triplane.runtime.kafka_in import LogUnavailable
 
     settings = context.settings()
     running = daemons(settings)
@@ -148,17 +177,11 @@ def status(json_: bool = context.JSON) -> None:
     reasons: dict[str, list[str]] = {}
     if settings.bootstrap:
         try:
-            barrier = next(iter(latest(settings, "strategy.barriers")), {})
-            intents = next(iter(latest(settings, "strategy.intents")), {})
-            targets = next(iter(latest(settings, "strategy.targets")), {})
-            account = next(iter(latest(settings, "order.account")), {})
-            gates: dict[tuple[str, str, str], dict[str, Any]] = {}
-            for record in read_all(settings, ["data.gates"]):
-                if record.value is not None:
-                    gates[(record.value["gate"], record.value["source"], record.value["scope"])] = record.value
-            reasons = blocked(intents, targets, account, [gate for gate in gates.values() if not gate["open"]])
+            barrier, account, reasons = found_on_log(settings)
         except LogUnavailable as error:
             problem = str(error)
+    elif any(each["service"] == "kafka" and each["state"] != "stopped" for each in beside):
+        problem = "Kafka is starting; what is held is known once it answers"
     else:
         problem = "no Kafka is known here; `triplane up` starts one"
     if json_:
@@ -187,13 +210,16 @@ def status(json_: bool = context.JSON) -> None:
     for sentence in refused:
         print(f"edit refused, nothing changed: {sentence}")
     if barrier:
-        when = to_datetime(barrier["t"], NEW_YORK).strftime("%Y-%m-%d %H:%M")
-        print(f"last barrier: {barrier['seq']} ({barrier['kind']}) for {when} New York")
+        print(f"last barrier: {barrier['seq']} ({barrier['kind']}) for {_when(barrier['t'])}")
     if account:
         simulated = " (simulated)" if account["simulated"] else ""
-        print(
-            f"account {account['account']}: NAV {account['nav']:,.0f} {account['base_currency']}, drawdown {account['drawdown']:.2%}{simulated}"
+        known = math.isfinite(account["nav"])
+        nav = (
+            f"{account['nav']:,.0f} {account['base_currency']}, drawdown {account['drawdown']:.2%}"
+            if known
+            else "not known"
         )
+        print(f"account {account['account']}: NAV {nav}{simulated}")
     for symbol in sorted(reasons):
         for reason in reasons[symbol]:
             print(f"{symbol} held: {reason}" if symbol else f"everything held: {reason}")

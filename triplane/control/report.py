@@ -25,6 +25,8 @@ class Check:
     problems: tuple[Problem, ...]
     changes: tuple[str, ...]
     summary: str
+    warnings: tuple[str, ...] = ()
+    """What would be taken and is probably not meant."""
 
     @property
     def ok(self) -> bool:
@@ -39,12 +41,18 @@ class Check:
             "hash": self.hash,
             "problems": found,
             "changes": list(self.changes),
+            "warnings": list(self.warnings),
             "summary": self.summary,
         }
 
 
-def config_check(targets: Path | str, assets: Path | str, in_force: Mapping[str, Any] | None = None) -> Check:
-    """Check both files, and compare them with the ConfigVersion record in force where one is known."""
+def config_check(
+    targets: Path | str,
+    assets: Path | str,
+    in_force: Mapping[str, Any] | None = None,
+    positions: Mapping[str, float] | None = None,
+) -> Check:
+    """Check both files, and compare them with the ConfigVersion record in force and the positions where they are known."""
     try:
         config = load_files(targets, assets)
     except ConfigError as error:
@@ -60,7 +68,12 @@ def config_check(targets: Path | str, assets: Path | str, in_force: Mapping[str,
         if differences
         else f"version {in_force['seq']} in force says the same"
     )
-    return Check(config.hash, (), differences, f"{summary}; {verdict}")
+    orphaned = [
+        f"assets.csv has no row for {symbol}, and {quantity:+,.0f} are held: NAV is then unknown and nothing trades until the row is back"
+        for symbol, quantity in sorted((positions or {}).items())
+        if quantity and symbol not in config.universe
+    ]
+    return Check(config.hash, (), differences, f"{summary}; {verdict}", tuple(orphaned))
 
 
 def as_record(config: Config) -> dict[str, Any]:

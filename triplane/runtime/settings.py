@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,12 @@ class Settings(BaseSettings):
     """Read from TRIPLANE_* environment variables, an optional `.env`, and the command line's flags."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TRIPLANE_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix="TRIPLANE_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
     bootstrap: str = Field("", validation_alias=AliasChoices("TRIPLANE_BOOTSTRAP", "KAFKA_BOOTSTRAP_SERVERS"))
@@ -33,35 +39,86 @@ class Settings(BaseSettings):
     kafka_options: dict[str, str] = Field(default_factory=dict)
     """Further librdkafka options for every client (security.protocol, sasl.*)."""
     registry_url: str = ""
+    """Schema registry that is filled at the start; empty: the local stack's. Daemons need none."""
     topic_prefix: str = ""
     """Put before every physical topic name; logical names, cuts and hashes never carry it."""
     state_dir: Path = Path(".triplane")
+    """Where journals, snapshots, locks, logs and the local Kafka's log are kept. `demo` has its own, `.triplane/demo`."""
     targets_path: Path = Path("targets.yaml")
+    """The edited parameters."""
     assets_path: Path = Path("assets.csv")
+    """The universe."""
     mode: Mode = "paper"
+    """`paper`: orders to a paper account. `shadow`: every check, nothing sent. `live` is refused in this release."""
     account: str = ""
+    """The one account that Triplane may trade."""
     group: str = "main"
     """Symbol group of this worker."""
     gateway_host: str = "127.0.0.1"
+    """Where TWS, IB Gateway or the paper gateway listens."""
     gateway_port: int = 0
+    """7497 for TWS paper, 4002 for IB Gateway paper; 0: `triplane up` starts its simulated market."""
     data_client_id: int = 11
+    """Client id of market data requests."""
     order_client_id: int = 12
+    """Client id under which orders are placed; never another one."""
     kill_client_id: int = 13
+    """Client id of a global cancel while the order process is dead. The two above it are for `assets add` and `doctor`."""
     edgar_url: str = "https://data.sec.gov"
+    """Base address of EDGAR's submissions and companyfacts."""
     edgar_files_url: str = "https://www.sec.gov"
+    """Base address of EDGAR's ticker file."""
     fred_url: str = "https://api.stlouisfed.org"
+    """Base address of FRED."""
     fred_api_key: SecretStr = SecretStr("")
+    """A key is free at fred.stlouisfed.org; without one FRED is not asked."""
     user_agent: str = ""
     """Name and e-mail that the SEC asks for in the User-Agent header."""
     ntp_server: str = "pool.ntp.org"
+    """Time server that the machine's clock is compared with in shadow and live mode."""
     http_host: str = "127.0.0.1"
+    """Where the daemons' HTTP listens."""
     http_port: int = 0
     """Port of /metrics, /healthz and /readyz; 0 takes a free one, named in state_dir/run/<daemon>.json."""
     log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
 
     def topic(self, logical: str) -> str:
         """Physical name of a topic."""
         return self.topic_prefix + logical
+
+
+def variable_of(name: str) -> str:
+    """Environment variable of a field."""
+    return f"TRIPLANE_{name.upper()}"
+
+
+def page() -> str:
+    """docs/environment.md: every variable with its default and meaning."""
+    lines = [
+        "# Environment variables",
+        "",
+        "Where an installation's things are. Every process reads them, from the environment or from a file `.env` in the folder where it is",
+        "started; the environment wins. What a person tunes is in [targets.yaml](configuration.md) instead. This page is generated:",
+        "`python -m triplane.runtime.settings > docs/environment.md`.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = (
+            "" if isinstance(default, SecretStr) else json.dumps(default) if isinstance(default, dict) else str(default)
+        )
+        meaning = " ".join((field.description or "").split())
+        if name == "bootstrap":
+            meaning += " `KAFKA_BOOTSTRAP_SERVERS` names the same."
+        lines.append(f"| `{variable_of(name)}` | {f'`{shown}`' if shown else ''} | {meaning} |")
+    lines += [
+        "| `TRIPLANE_CACHE` | the user's cache folder | Where downloads are kept (Kafka, the registry). |",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def from_environment() -> Settings:
@@ -76,6 +133,10 @@ def from_environment() -> Settings:
 
 def _sentence(problem: Any) -> str:
     field = str(problem["loc"][0])
-    variable = field if field.isupper() else f"TRIPLANE_{field.upper()}"
+    variable = field if field.isupper() else variable_of(field)
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{variable} is {problem['input']!r}, but the {message}; correct it in the environment or in .env"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
