@@ -44,7 +44,7 @@ def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, count
     assert outcome["verdict"].startswith("identical "), words
     assert outcome["killed"] == "", words
     assert code == 0
-    restarts = {plane: demo.err.count(f"{plane}: restarting {plane} was ended by SIGKILL") for plane in KILLED}
+    restarts = {plane: demo.err.count(f"{plane}: restarting: {plane} was ended by SIGKILL") for plane in KILLED}
     assert restarts == outcome["restarts"] == dict.fromkeys(KILLED, rounds), demo.err
     # A session that passes as a whole while nobody observes it is not decided; every other one is.
     assert sessions - 2 * rounds <= outcome["decision_barriers"] <= sessions
