@@ -127,6 +127,34 @@ async def test_a_gateway_that_stops_answering_fails_the_heartbeat_and_later_answ
     await session.close()
 
 
+async def test_everyone_who_waits_for_the_same_silent_answer_is_told(gateway: GatewayProcess) -> None:
+    """One caller gives up first and takes the shared request with it: the others get a sentence, not a cancel."""
+    session, _ = await connected(gateway)
+    gateway.signal(signal.SIGSTOP)
+    try:
+        told = await asyncio.gather(
+            session.heartbeat(0.3), session.heartbeat(5), session.heartbeat(0.4), return_exceptions=True
+        )
+    finally:
+        gateway.signal(signal.SIGCONT)
+    assert [type(error) for error in told] == [BrokerUnavailable] * 3
+    await session.close()
+
+
+async def test_a_connection_cut_during_a_time_request_is_called_an_ended_connection(gateway: GatewayProcess) -> None:
+    session, _ = await connected(gateway)
+    gateway.signal(signal.SIGSTOP)
+    asking = asyncio.create_task(session.heartbeat(5))
+    try:
+        await asyncio.sleep(0)
+        session.ib.client.conn.disconnect()
+        with pytest.raises(BrokerUnavailable, match="connection ended"):
+            await asking
+    finally:
+        gateway.signal(signal.SIGCONT)
+    await session.close()
+
+
 async def test_notices_move_the_link_state(gateway: GatewayProcess) -> None:
     session, recorder = await connected(gateway)
     heard: list[int] = []

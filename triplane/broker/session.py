@@ -211,16 +211,19 @@ class BrokerSession:
         """
         if not self.is_connected:
             raise BrokerUnavailable("the broker connection is down")
-        if self._time_request is None or self._time_request.done():
-            self._time_request = asyncio.ensure_future(self.ib.reqCurrentTimeAsync())
-        try:
-            async with asyncio.timeout(timeout):
-                moment = await asyncio.shield(self._time_request)
-        except (TimeoutError, ConnectionError) as error:
-            # Forget the silent request, or every later caller would wait for the same one.
-            self._time_request.cancel()
-            self._time_request = None
-            raise BrokerUnavailable(f"the gateway did not tell its time within {timeout:g} s ({error!r})") from None
+        request = self._time_request
+        if request is None or request.done():
+            request = self._time_request = asyncio.ensure_future(self.ib.reqCurrentTimeAsync())
+        await asyncio.wait({request}, timeout=timeout)
+        if request.cancelled() or not request.done():
+            # A silent request is not kept, or every later caller would wait for the same one; others who wait are told the same.
+            request.cancel()
+            if self._time_request is request:
+                self._time_request = None
+            raise BrokerUnavailable(f"the gateway did not tell its time within {timeout:g} s")
+        if (error := request.exception()) is not None:
+            raise BrokerUnavailable(f"the broker connection ended: {error}")
+        moment = request.result()
         return from_datetime(moment)
 
     async def heartbeat(self, timeout: float = 5.0) -> float:
