@@ -11,6 +11,7 @@ from triplane.cli.log_relay import LogRelay, sentence
 def test_people_get_sentences_and_accepted_changes_only() -> None:
     refusal = "targets.yaml line 127 VOL_TARGET: 9.5 is not allowed; 0.01 to 1"
     assert sentence(refusal) == refusal
+    assert sentence("control: 127.0.0.1:9 cannot be listened on\n") == "127.0.0.1:9 cannot be listened on"
     taken = {"event": "config published", "hash": "ab" * 32, "changes": ["strategy.VOL_TARGET: 0.1 -> 0.06"]}
     assert sentence(json.dumps(taken)) == "configuration abababababab is in force: strategy.VOL_TARGET: 0.1 -> 0.06"
     assert sentence(json.dumps(taken | {"changes": []})) == ""

@@ -16,7 +16,14 @@ from triplane.runtime.settings import Settings, from_environment, page
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("TRIPLANE_MODE", "bogus"), ("TRIPLANE_GATEWAY_PORT", "abc"), ("TRIPLANE_KAFKA_OPTIONS", "not json")],
+    [
+        ("TRIPLANE_MODE", "bogus"),
+        ("TRIPLANE_GATEWAY_PORT", "abc"),
+        ("TRIPLANE_GATEWAY_PORT", "70000"),
+        ("TRIPLANE_ORDER_CLIENT_ID", "0"),
+        ("TRIPLANE_LOG_LEVEL", "LOUD"),
+        ("TRIPLANE_KAFKA_OPTIONS", "not json"),
+    ],
 )
 def test_a_bad_variable_is_one_sentence(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
@@ -27,6 +34,12 @@ def test_a_bad_variable_is_one_sentence(monkeypatch: pytest.MonkeyPatch, variabl
     assert "correct" in said
     assert "\n" not in said
     assert caught.value.code == exit_codes.CONFIG
+
+
+def test_two_connections_with_one_client_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPLANE_ORDER_CLIENT_ID", "11")
+    with pytest.raises(DaemonExit, match=r"client ids 11, 11, 13, 14, 15 .* must all differ"):
+        from_environment()
 
 
 @pytest.mark.parametrize("program", [["triplane.control"], ["triplane.cli.main", "status"]])

@@ -137,6 +137,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _cell(value: Any) -> str:
+    """A value for people: no quotes, no brackets, a dash where there is none."""
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(each) for each in value) or "none"
+    return str(value)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on stdout; numbers are right-aligned."""
     from rich.console import Console
@@ -148,6 +157,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         numeric = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        table.add_row(*(f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*(_cell(cell) for cell in row))
     # A pipe has no width of its own; a narrow guess would cut names.
     Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -38,9 +38,8 @@ def explain(
     print(found.verdict)
     if found.barrier:
         when = to_datetime(found.barrier["t"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S New York")
-        print(
-            f"barrier {found.seq}: {found.barrier['kind']} at {when}; missing {found.barrier['missing'] or 'nothing'}"
-        )
+        missing = ", ".join(found.barrier["missing"]) or "nothing"
+        print(f"barrier {found.seq}: {found.barrier['kind']} at {when}; missing {missing}")
     rows: list[tuple[Any, ...]]
     if found.signals:
         rows = [(s["signal"], s["raw"], s["score"], s["ic"], s["weight"]) for s in found.signals]
@@ -52,9 +51,8 @@ def explain(
             f"regime {found.regime['state'] or 'not fitted'}, brake {found.regime['brake']:.2f} ({found.regime['brake_reason'] or 'none'})"
         )
     if found.target:
-        rows = [(key, found.target[key]) for key in found.target]
         context.print_table(
-            "Optimisation", ("", "value"), [(k, v if isinstance(v, float) else str(v)) for k, v in rows]
+            "Optimisation", ("", "value"), [list(item) for item in found.target.items() if item[1] != ""]
         )
     if found.decisions:
         rows = [(d["order_ref"] or "(intent)", d["code"], d["detail"]) for d in found.decisions]
@@ -63,8 +61,20 @@ def explain(
         rows = [(o["order_ref"], o["action"], o["order_type"], o["quantity"], o["limit_price"]) for o in found.orders]
         context.print_table("Orders", ("order", "side", "type", "quantity", "limit"), rows)
     if found.fills:
-        rows = [(f["kind"], f["exec_id"], f["quantity"], f["price"], f["commission"]) for f in found.fills]
-        context.print_table("Fills", ("kind", "execution", "quantity", "price", "commission"), rows)
+        # The broker tells what an execution cost in a message of its own, which is a record of its own.
+        commissions = {f["exec_id"]: f["commission"] for f in found.fills if f["kind"] == "commission"}
+        rows = [
+            (
+                f["kind"],
+                f["exec_id"],
+                f["side"] * f["quantity"],
+                f["price"],
+                commissions.get(f["exec_id"], float("nan")),
+            )
+            for f in found.fills
+            if f["kind"] != "commission"
+        ]
+        context.print_table("Fills", ("kind", "execution", "signed quantity", "price", "commission"), rows)
     if found.parent.get("arrival_mid"):
         p = found.parent
         shortfall = p["side"] * (p["price"] - p["arrival_mid"]) / p["arrival_mid"]

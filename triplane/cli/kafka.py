@@ -53,8 +53,8 @@ def down() -> None:
     """Stop what `triplane kafka up` (or `triplane up`) runs on this state directory."""
     from triplane.stack import state_file
 
-    state_file.down(context.state_dir())
-    print("stopped")
+    names = state_file.down(context.state_dir())
+    print(f"stopped {', '.join(names) or 'nothing that still ran'}")
 
 
 @app.command("status")

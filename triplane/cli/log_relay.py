@@ -17,7 +17,7 @@ EVERY_S = 0.2
 def sentence(line: str) -> str:
     """The part of a log line that is for people; empty for the rest."""
     if not line.startswith("{"):
-        return line.rstrip()
+        return line.rstrip().removeprefix("control: ")  # whoever tells it names the daemon
     try:
         entry = json.loads(line)
     except ValueError:

@@ -227,5 +227,5 @@ def status(json_: bool = context.JSON) -> None:
     if (barrier or account) and not reasons:
         print("nothing is held" if not waiting else f"nothing is held by a decision; {'; '.join(waiting)}")
     if not running:
-        print("no daemon has run here; `triplane up` starts them")
+        print("no daemon runs here; `triplane up` starts them")
         raise typer.Exit(1)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_cache_path
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from triplane.runtime.exit_codes import DaemonExit
 
 Mode = Literal["paper", "shadow", "live"]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+ClientId = Annotated[int, Field(ge=1, le=999_999)]
+"""0 is TWS's own master client, which sees orders placed by hand as if they were ours."""
 
 
 def cache_root() -> Path:
@@ -56,13 +59,13 @@ class Settings(BaseSettings):
     """Symbol group of this worker."""
     gateway_host: str = "127.0.0.1"
     """Where TWS, IB Gateway or the paper gateway listens."""
-    gateway_port: int = 0
+    gateway_port: Port = 0
     """7497 for TWS paper, 4002 for IB Gateway paper; 0: `triplane up` starts its simulated market."""
-    data_client_id: int = 11
+    data_client_id: ClientId = 11
     """Client id of market data requests."""
-    order_client_id: int = 12
+    order_client_id: ClientId = 12
     """Client id under which orders are placed; never another one."""
-    kill_client_id: int = 13
+    kill_client_id: ClientId = 13
     """Client id of a global cancel while the order process is dead. The two above it are for `assets add` and `doctor`."""
     edgar_url: str = "https://data.sec.gov"
     """Base address of EDGAR's submissions and companyfacts."""
@@ -78,10 +81,27 @@ class Settings(BaseSettings):
     """Time server that the machine's clock is compared with in shadow and live mode."""
     http_host: str = "127.0.0.1"
     """Where the daemons' HTTP listens."""
-    http_port: int = 0
-    """Port of /metrics, /healthz and /readyz; 0 takes a free one, named in state_dir/run/<daemon>.json."""
-    log_level: str = "INFO"
+    http_port: Port = 0
+    """Port of /metrics, /healthz and /readyz; 0 takes a free one, named in state_dir/run/<daemon>.json. `up` and `demo` run several
+    daemons on one machine and always take free ones."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _distinct_client_ids(self) -> Self:
+        # A gateway gives an id to one connection: the second daemon would be refused for ever (error 326).
+        kill = self.kill_client_id
+        ids = (self.data_client_id, self.order_client_id, kill, kill + 1, kill + 2)
+        if len(set(ids)) < len(ids):
+            raise ValueError(
+                f"the client ids {', '.join(map(str, ids))} (data, order, kill and the two above it) must all differ"
+            )
+        return self
 
     def topic(self, logical: str) -> str:
         """Physical name of a topic."""
@@ -132,10 +152,12 @@ def from_environment() -> Settings:
 
 
 def _sentence(problem: Any) -> str:
+    if not problem["loc"]:
+        return f"{problem['msg'].removeprefix('Value error, ')}; correct the TRIPLANE_ variables in the environment or in .env"
     field = str(problem["loc"][0])
     variable = field if field.isupper() else variable_of(field)
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{variable} is {problem['input']!r}, but the {message}; correct it in the environment or in .env"
+    message = problem["msg"].removeprefix("Input should ").partition(", unable")[0].replace("'", "")
+    return f"{variable} is {problem['input']!r}, but it must {message}; correct it in the environment or in .env"
 
 
 if __name__ == "__main__":

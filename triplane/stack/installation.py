@@ -97,7 +97,8 @@ class Installation:
                 "TRIPLANE_FRED_API_KEY": "simulated",
                 "TRIPLANE_USER_AGENT": "Triplane paper@localhost",
             }
-        return {**values, **self.extra}
+        # One machine, several daemons: a fixed port would be the first one's alone.
+        return {**values, **self.extra, "TRIPLANE_HTTP_PORT": "0"}
 
     def specs(self) -> list[ProcessSpec]:
         """Processes in the order in which they start; they stop in reverse."""

@@ -58,14 +58,14 @@ class StackSpecs:
 
 
 def _kafka_reason(bootstrap: str) -> str:
-    return "" if kafka.is_ready(bootstrap) else f"Kafka at {bootstrap} does not answer yet"
+    return "" if kafka.is_ready(bootstrap) else f"does not answer at {bootstrap} yet"
 
 
 def _registry_reason(url: str) -> str:
     try:
-        return "" if httpx.get(f"{url}/health/ready", timeout=2.0).is_success else "the registry is reading its store"
+        return "" if httpx.get(f"{url}/health/ready", timeout=2.0).is_success else "reads its store"
     except httpx.HTTPError:
-        return "the registry does not answer yet"
+        return f"does not answer at {url} yet"
 
 
 def prepare(
