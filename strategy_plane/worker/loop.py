@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -26,6 +27,7 @@ from strategy_plane.barriers.sequencer import MARKET_CALENDAR, Due, SequenceErro
 from strategy_plane.machine import Engine, StrategyMachine, barrier_sha
 from strategy_plane.outputs import Output
 from strategy_plane.risk import regime
+from strategy_plane.worker.appender import Appender
 from strategy_plane.worker.asker import LogAsker
 from strategy_plane.worker.consumer import FaustReader, partitions_of
 from strategy_plane.worker.passed_over import PassedOver
@@ -53,6 +55,9 @@ from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, DeliveryE
 from triplane.runtime.tasks import end_tasks
 
 MODELS_PARTITION = "strategy.models-0"
+
+# Each step of leaving may take so many wall seconds; four of them stay within a supervisor's patience.
+END_S = 3.5
 
 # Tests stop the process (SIGSTOP) at named steps and kill it there: "step:seq,step:seq", steps barrier-written, first-output,
 # outputs-written. Nothing else reads this.
@@ -87,7 +92,6 @@ class Worker:
         self._fingerprint = numerics.fingerprint()
         self._wake = asyncio.Event()
         self._adopted: deque[_Adopted] = deque()
-        self._unacknowledged: list[asyncio.Future[int]] = []
         self._bad: dict[str, tuple[str, bytes]] = {}  # undecodable records: reason and bytes
         self._own_models_end = 0
         self._written_seq = 0  # last barrier this incarnation appended
@@ -143,14 +147,15 @@ class Worker:
         partitions = await asyncio.to_thread(partitions_of, settings, self._inputs)
         recovered: Recovered = await asyncio.to_thread(load, settings)
         self._position = recovered.position
-        self._written, ends = await asyncio.to_thread(Written.read, settings, recovered.position.outputs)
-        self._outputs_end = ends
+        written, ends = await asyncio.to_thread(Written.read, settings, recovered.position.outputs)
         gating = [name for name in partitions if self._catalogue[name.rpartition("-")[0]].role == "gating"]
         self._sequencer = Sequencer(gating)
         self._machine = StrategyMachine(self._engine, Assembler(partitions, self._catalogue))
         self._publisher = Publisher(settings)
         self._opened.append(self._publisher.close)
         await self._publisher.start()
+        self._appender = Appender(self._publisher, written, ends, self._metrics)
+        self._opened.append(self._drain)
         self._asker = LogAsker(settings, [*partitions, BARRIER_PARTITION])
         self._opened.append(self._asker.stop)
         await self._asker.start()
@@ -178,9 +183,7 @@ class Worker:
         )
         self._metrics.barrier_seq.set(self._position.seq)
         self._metrics.barrier_time.set(self._position.t / 1e9)
-        self._log.info(
-            "starting", note=recovered.note, seq=self._position.seq, outputs_beyond_snapshot=len(self._written)
-        )
+        self._log.info("starting", note=recovered.note, seq=self._position.seq, outputs_beyond_snapshot=len(written))
         self._reader = FaustReader(
             settings,
             [*self._inputs, BARRIERS],
@@ -194,16 +197,17 @@ class Worker:
         await calendar
 
     async def _end(self) -> None:
-        """Drain: acknowledge what was sent, write the snapshot, leave."""
-        with contextlib.suppress(DeliveryError, asyncio.TimeoutError):
-            async with asyncio.timeout(5.0):
-                await self._acknowledge()
-            if self._position.seq and self._since_snapshot and not self._held:
-                self._snapshot()
+        """Leave everything that was opened, the latest first."""
         for close in reversed(self._opened):
-            with contextlib.suppress(asyncio.TimeoutError, KafkaError):
-                async with asyncio.timeout(3.0):
+            with contextlib.suppress(asyncio.TimeoutError, KafkaError, DeliveryError):
+                async with asyncio.timeout(END_S):
                     await close()
+
+    async def _drain(self) -> None:
+        """Acknowledge what was sent and write the snapshot."""
+        await self._appender.acknowledge()
+        if self._position.seq and self._since_snapshot and not self._held:
+            self._snapshot()
 
     async def _hold(self, error: Exception) -> None:
         """Stop stepping and say so until a person acts: going on would act on what is not reproducible."""
@@ -271,7 +275,7 @@ class Worker:
 
     async def _advance(self) -> bool:
         """Do the one next thing; False when there is nothing to do before another record arrives."""
-        self._fail_early()
+        self._appender.fail_early()
         if self._adopted:
             barrier = self._adopted[0]
             await self._arrived(barrier.record["cut"])
@@ -287,12 +291,6 @@ class Worker:
     def _positions(self) -> dict[str, int]:
         """Next offset to be read, per partition, the barrier log included."""
         return self._machine.assembler.positions() | {BARRIER_PARTITION: self._barrier_position}
-
-    def _fail_early(self) -> None:
-        """Raise the failure of an output that nobody has waited for yet."""
-        for future in [future for future in self._unacknowledged if future.done()]:
-            self._unacknowledged.remove(future)
-            future.result()
 
     async def _arrived(self, cut: Mapping[str, int]) -> None:
         """Wait until every record below `cut` has been read. Raises _Stopping when the daemon is to stop first."""
@@ -371,7 +369,7 @@ class Worker:
         headers = {CAUSE_INGEST_TIME: barrier.cause} if barrier.cause else {}
         await self._append(outputs, headers, seq)
         if kind == "decision":
-            await self._acknowledge()
+            await self._appender.acknowledge()
             self._times.mark(record["session"], "appended", time.perf_counter())
             if barrier.cause:
                 self._metrics.latency.observe((time.time_ns() - int(barrier.cause)) / 1e9)
@@ -379,50 +377,26 @@ class Worker:
         if job is not None:
             model = await asyncio.to_thread(regime.fit, job)
             await self._append([Output("strategy.models", model)], headers, seq)
-            await self._acknowledge()
-            self._own_models_end = self._outputs_end.get(MODELS_PARTITION, 0)
+            await self._appender.acknowledge()
+            self._own_models_end = self._appender.ends.get(MODELS_PARTITION, 0)
             self._metrics.fits.inc()
         self._position = Position(seq, barrier.sha, record["t"], record["session"], barrier.offset + 1)
         self._since_snapshot += 1
         self._tell(record)
         if kind == "decision" or self._since_snapshot >= SNAPSHOT_EVERY:
-            await self._acknowledge()
+            await self._appender.acknowledge()
             await self._stop_point("outputs-written", seq)
             self._snapshot()
             garbage.settle()  # the next decision is as far away as it ever is
 
     async def _append(self, outputs: list[Output], headers: Mapping[str, bytes], seq: int) -> None:
-        """Append what the log does not hold yet, in order, without waiting for acknowledgements."""
-        for index, output in enumerate(outputs):
-            if self._written.has(output.topic, output.record):
-                self._metrics.repeated.inc()
-                continue
-            future = await self._publisher.send(output.topic, output.record, headers)
-            self._unacknowledged.append(self._remembering(output.topic, future))
-            self._metrics.outputs.labels(output.topic).inc()
-            if index == 0 and f"first-output:{seq}" in self._stop_points:
-                await self._acknowledge()
-                await self._stop_point("first-output", seq)
-
-    def _remembering(self, topic: str, future: asyncio.Future[int]) -> asyncio.Future[int]:
-        """The same future; once done, the end of the topic that a snapshot will name has moved."""
-
-        def done(finished: asyncio.Future[int]) -> None:
-            if not finished.cancelled() and finished.exception() is None:
-                # The plane's own topics have one partition a group; with more, the start-up check reads a little too much.
-                name = f"{topic}-0"
-                self._outputs_end[name] = max(self._outputs_end.get(name, 0), finished.result() + 1)
-
-        future.add_done_callback(done)
-        return future
-
-    async def _acknowledge(self) -> None:
-        waiting, self._unacknowledged = self._unacknowledged, []
-        if waiting:
-            await asyncio.gather(*waiting)
+        stopping = f"first-output:{seq}" in self._stop_points
+        await self._appender.append(
+            outputs, headers, partial(self._stop_point, "first-output", seq) if stopping else None
+        )
 
     def _snapshot(self) -> None:
-        self._position.outputs = dict(self._outputs_end)
+        self._position.outputs = dict(self._appender.ends)
         save(self._settings, self._position, self._machine.state())
         self._since_snapshot = 0
 
