@@ -69,7 +69,10 @@ def test_everything_accounted_for_has_no_problems() -> None:
     assert found.problems == []
     assert (found.warmup_barriers, found.decision_barriers, found.sessions, found.intents) == (1, 2, 2, 2)
     assert found.holds == {"HOLD_DATA": 1}
-    assert found.decisions == {"ADV_CAP": 1, "OK": 2}
+    assert found.decisions == {"ADV_CAP": 1, "OK": 1}  # one an intent; the order's own is a later one
+    assert found.later_decisions == {}
+    verdict(log, 2, "KO", "VOLUME_WAIT")
+    assert of(log).later_decisions == {"VOLUME_WAIT": 1}
 
 
 def test_sessions_without_a_decision_are_named() -> None:

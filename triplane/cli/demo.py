@@ -190,6 +190,9 @@ def report(outcome: Outcome, json_: bool) -> None:
     def bp(value: float) -> str:
         return "-" if math.isnan(value) else f"{value * 1e4:.2f} bp"
 
+    def counts(of: dict[str, int]) -> str:
+        return ", ".join(f"{code} {count}" for code, count in of.items())
+
     received = outcome.received
     p50, p95, p99 = (f"{value * 1000:.1f}" for value in summary.latency_s)
     truth = outcome.truth
@@ -206,15 +209,14 @@ def report(outcome: Outcome, json_: bool) -> None:
         ),
         (
             "intents",
-            f"{summary.intents:,}"
-            + (
-                f"; holds {', '.join(f'{code} {count}' for code, count in summary.holds.items())}"
-                if summary.holds
-                else ""
-            ),
+            f"{summary.intents:,}" + (f"; holds {counts(summary.holds)}" if summary.holds else ""),
         ),
         ("orders / fills", f"{summary.orders:,} / {summary.fills:,}; fill rate {summary.fill_rate:.1%}"),
-        ("decisions", ", ".join(f"{code} {count}" for code, count in summary.decisions.items())),
+        (
+            "decided",
+            counts(summary.decisions)
+            + (f"; later {counts(summary.later_decisions)}" if summary.later_decisions else ""),
+        ),
         (
             "PnL",
             f"{summary.pnl:+,.0f} ({summary.pnl / summary.nav_start:+.2%}) of NAV {summary.nav_start:,.0f}; drawdown {summary.max_drawdown:.2%}; commissions {summary.commission:,.0f}",

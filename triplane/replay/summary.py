@@ -35,6 +35,9 @@ class Summary:
     intents: int
     holds: dict[str, int]
     decisions: dict[str, int]
+    """Intents by the code of the first decision on them."""
+    later_decisions: dict[str, int]
+    """Later decisions, on child orders and on the wait for one, by code; OK left out."""
     orders: int
     fills: int
     filled_quantity: float
@@ -120,6 +123,19 @@ def unaccounted_intents(recording: Recording) -> list[str]:
     return missing
 
 
+def decision_codes(recording: Recording) -> tuple[Counter[str], Counter[str]]:
+    """Codes of the first decision on each intent, and of all later ones that are not OK."""
+    first: dict[str, str] = {}
+    later = Counter[str]()
+    for decision in values(recording.records["order.decisions"]):
+        code = decision["code"]
+        if decision["intent_id"] not in first:
+            first[decision["intent_id"]] = code
+        elif code != "OK":
+            later[code] += 1
+    return Counter(first.values()), later
+
+
 def barriers_without_outcome(recording: Recording) -> list[int]:
     """Sequence numbers of decision barriers for which there is no intent slice, not even a hold."""
     answered = {i["seq"] for i in values(recording.records["strategy.intents"])}
@@ -140,6 +156,7 @@ def summarise(recording: Recording) -> Summary:
     """The summary of a recording."""
     barriers = values(recording.records["strategy.barriers"])
     decisions = [b for b in barriers if b["kind"] == "decision"]
+    first, later = decision_codes(recording)
     decided = {b["session"] for b in decisions if b["session"]}
     intents = values(recording.records["strategy.intents"])
     events = values(recording.records["order.events"])
@@ -165,7 +182,8 @@ def summarise(recording: Recording) -> Summary:
         missed=missed_sessions(decided, min(decided), max(decided)) if decided else (),
         intents=sum(len(i["symbols"]) for i in intents),
         holds=dict(sorted(Counter(i["outcome"] for i in intents if i["outcome"] != "SOLVED").items())),
-        decisions=dict(sorted(Counter(d["code"] for d in values(recording.records["order.decisions"])).items())),
+        decisions=dict(sorted(first.items())),
+        later_decisions=dict(sorted(later.items())),
         orders=sum(event["kind"] == "placing" for event in events),
         fills=len(executions),
         filled_quantity=sum(p["quantity"] for p in parents),
