@@ -60,12 +60,17 @@ class Appender:
 
     def fail_early(self) -> None:
         """Raise the failure of an output that nobody has waited for yet."""
-        for future in [future for future in self._unacknowledged if future.done()]:
-            self._unacknowledged.remove(future)
-            future.result()
+        self._unacknowledged = [future for future in self._unacknowledged if not (future.done() and _delivered(future))]
 
     async def acknowledge(self) -> None:
-        """Wait until everything appended so far is on the log."""
-        waiting, self._unacknowledged = self._unacknowledged, []
+        """Wait until everything appended so far is on the log; what failed is raised by this call and by every later one."""
+        waiting = list(self._unacknowledged)
         if waiting:
-            await asyncio.gather(*waiting)
+            await asyncio.wait(waiting)
+            self.fail_early()
+
+
+def _delivered(future: asyncio.Future[int]) -> bool:
+    """True for a record that is on the log; raises its failure otherwise."""
+    future.result()
+    return True

@@ -56,8 +56,10 @@ from triplane.runtime.tasks import end_tasks
 
 MODELS_PARTITION = "strategy.models-0"
 
-# Each step of leaving may take so many wall seconds; four of them stay within a supervisor's patience.
-END_S = 3.5
+AHEAD = "stamped ahead of this machine's clock; correct the clock that is wrong"
+
+# Each step of leaving may take so many wall seconds; the four of them stay below a supervisor's 10 s.
+END_S = 2.0
 
 # Tests stop the process (SIGSTOP) at named steps and kill it there: "step:seq,step:seq", steps barrier-written, first-output,
 # outputs-written. Nothing else reads this.
@@ -99,10 +101,13 @@ class Worker:
         self._barrier_position = 0
         self._position = Position()
         self._since_snapshot = 0
+        self._stepping = False
+        """True from a step's first line to its last: the engine's state and the position belong to different barriers then."""
         self._held = ""
         self._passed_over = PassedOver()
         self._ends: dict[str, int] = {}  # as told last
         self._opened: list[Callable[[], Awaitable[None]]] = []
+        self._draining: list[Callable[[], Awaitable[None]]] = []
         self._stop_points = {point for point in os.environ.get(STOP_POINTS, "").split(",") if point}
 
     # Start and end ---------------------------------------------------------------------------------------------------------
@@ -155,7 +160,7 @@ class Worker:
         self._opened.append(self._publisher.close)
         await self._publisher.start()
         self._appender = Appender(self._publisher, written, ends, self._metrics)
-        self._opened.append(self._drain)
+        self._draining.append(self._drain)
         self._asker = LogAsker(settings, [*partitions, BARRIER_PARTITION])
         self._opened.append(self._asker.stop)
         await self._asker.start()
@@ -197,16 +202,16 @@ class Worker:
         await calendar
 
     async def _end(self) -> None:
-        """Leave everything that was opened, the latest first."""
-        for close in reversed(self._opened):
+        """Drain, then leave everything that was opened, the latest first."""
+        for close in (*self._draining, *reversed(self._opened)):
             with contextlib.suppress(asyncio.TimeoutError, KafkaError, DeliveryError):
                 async with asyncio.timeout(END_S):
                     await close()
 
     async def _drain(self) -> None:
-        """Acknowledge what was sent and write the snapshot."""
+        """Acknowledge what was sent and write the snapshot: never of a step that was not finished."""
         await self._appender.acknowledge()
-        if self._position.seq and self._since_snapshot and not self._held:
+        if self._position.seq and self._since_snapshot and not self._held and not self._stepping:
             self._snapshot()
 
     async def _hold(self, error: Exception) -> None:
@@ -229,14 +234,13 @@ class Worker:
         if record.value is not None and record.value["available_time"] > time.time_ns() + AHEAD_MAX:
             # Market time never lies ahead of the wall clock, and one such stamp would make all that follows look late. What the
             # barrier says of it (`skipped`) is what every other reader goes by.
-            record = replace(
-                record, value=None, error="stamped ahead of this machine's clock; correct the clock that is wrong"
-            )
+            record = replace(record, value=None, error=AHEAD)
         if not self._machine.arrive(record) and record.topic != "control.config":
             return
         if record.value is None:
             self._metrics.undecodable.labels(record.topic).inc()
-            self._bad[f"{record.partition_name}@{record.offset}"] = (record.error, record.raw)
+            if record.error is not AHEAD:
+                self._bad[f"{record.partition_name}@{record.offset}"] = (record.error, record.raw)
             return
         completed = self._sequencer.observe(record.topic, record.partition, record.offset, record.value)
         if completed:
@@ -359,11 +363,17 @@ class Worker:
     async def _step(self, barrier: _Adopted) -> None:
         """Steps 2 to 5 of the protocol."""
         record, seq, kind = barrier.record, int(barrier.record["seq"]), str(barrier.record["kind"])
+        self._stepping = True
         began = time.perf_counter()
         self._times.mark(record["session"], "read_back", time.perf_counter())
         outputs = [*quarantine.skipped(record, self._bad), *self._machine.step(record, barrier.sha)]
         for name in record["skipped"]:
-            self._log.error("record skipped", record=name, reason=self._bad.pop(name, ("", b""))[0], barrier=seq)
+            self._log.error(
+                "record skipped",
+                record=name,
+                reason=self._bad.pop(name, (quarantine.REFUSED_DETAIL, b""))[0],
+                barrier=seq,
+            )
         self._metrics.step.labels(kind).observe(time.perf_counter() - began)
         self._times.mark(record["session"], "stepped", time.perf_counter())
         headers = {CAUSE_INGEST_TIME: barrier.cause} if barrier.cause else {}
@@ -388,6 +398,7 @@ class Worker:
             await self._stop_point("outputs-written", seq)
             self._snapshot()
             garbage.settle()  # the next decision is as far away as it ever is
+        self._stepping = False
 
     async def _append(self, outputs: list[Output], headers: Mapping[str, bytes], seq: int) -> None:
         stopping = f"first-output:{seq}" in self._stop_points

@@ -12,7 +12,7 @@ def test_each_skipped_record_is_quarantined_with_its_bytes() -> None:
     assert first.topic == "strategy.quarantine"
     assert (first.record["topic"], first.record["partition"], first.record["offset"]) == ("data.quotes", 0, 12)
     assert (first.record["code"], first.record["raw"], first.record["detail"]) == ("UNDECODABLE", b"\x01", "malformed")
-    assert (second.record["code"], second.record["raw"]) == ("NONDETERMINISM", b"")
+    assert (second.record["code"], second.record["raw"]) == ("REFUSED", b"")
     assert first.record["event_time"] == second.record["event_time"] == 7
     assert skipped({"t": 7, "skipped": []}, {}) == []
 

@@ -1,0 +1,91 @@
+"""Outputs that Kafka did not take: the failure stays, and no snapshot claims a step that was not finished."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas import catalogue, codec
+from strategy_plane.barriers.cut import Assembler
+from strategy_plane.engine import StrategyEngine
+from strategy_plane.machine import StrategyMachine
+from strategy_plane.outputs import Output
+from strategy_plane.worker.appender import Appender
+from strategy_plane.worker.loop import Worker
+from strategy_plane.worker.publisher import Publisher
+from strategy_plane.worker.recovery import Position, Written, snapshot_path
+from strategy_plane.worker.telemetry import WorkerMetrics
+from triplane.runtime.daemon import Daemon
+from triplane.runtime.kafka_out import DeliveryError
+from triplane.runtime.settings import Settings
+from triplane.runtime.telemetry import Metrics
+
+ACCOUNT = "DU1"
+
+
+class Outlet(Publisher):
+    """A publisher whose acknowledgements the test gives itself."""
+
+    def __init__(self) -> None:
+        self.futures: list[asyncio.Future[int]] = []
+
+    async def send(
+        self, topic: str, record: Mapping[str, Any], headers: Mapping[str, bytes] | None = None
+    ) -> asyncio.Future[int]:
+        self.futures.append(asyncio.get_running_loop().create_future())
+        return self.futures[-1]
+
+
+def output(seq: int) -> Output:
+    record = codec.defaults("SignalSlice") | {"seq": seq, "group": "main"}
+    return Output("strategy.signals", record)
+
+
+async def test_a_failure_is_raised_again_until_the_end() -> None:
+    outlet = Outlet()
+    appender = Appender(outlet, Written(), {}, WorkerMetrics(Metrics()))
+    await appender.append([output(1), output(2)], {})
+    outlet.futures[0].set_result(41)
+    outlet.futures[1].set_exception(DeliveryError("Kafka is gone"))
+    for _ in range(2):
+        with pytest.raises(DeliveryError):
+            await appender.acknowledge()
+    with pytest.raises(DeliveryError):
+        appender.fail_early()
+    assert appender.ends == {"strategy.signals-0": 42}
+
+
+async def test_what_is_acknowledged_is_waited_for_once() -> None:
+    outlet = Outlet()
+    appender = Appender(outlet, Written(), {}, WorkerMetrics(Metrics()))
+    await appender.append([output(1)], {})
+    waiting = asyncio.ensure_future(appender.acknowledge())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    outlet.futures[0].set_result(7)
+    await waiting
+    await appender.acknowledge()
+
+
+async def test_a_worker_that_ends_within_a_step_leaves_the_snapshot_before_it(tmp_path: Path) -> None:
+    worker = Worker(Daemon("strategy", Settings(state_dir=tmp_path)), StrategyEngine(ACCOUNT))
+    outlet = Outlet()
+    worker._appender = Appender(outlet, Written(), {}, worker._metrics)
+    worker._machine = StrategyMachine(worker._engine, Assembler(["data.bars-0"], catalogue.load()))
+    worker._position, worker._since_snapshot = Position(640, "ab", 1, "2018-01-19", 640), 64
+    worker._stepping = True
+    await worker._drain()
+    assert not snapshot_path(worker._settings).exists()
+    worker._stepping = False
+    await worker._appender.append([output(1)], {})
+    outlet.futures[0].set_exception(DeliveryError("Kafka is gone"))
+    with pytest.raises(DeliveryError):
+        await worker._drain()
+    assert not snapshot_path(worker._settings).exists()
+    worker._appender = Appender(outlet, Written(), {}, worker._metrics)
+    await worker._drain()
+    assert snapshot_path(worker._settings).exists()
