@@ -138,6 +138,7 @@ class Code(StrEnum):
         "The broker's error code is not on our list; the order's fate is unknown.",
     )
     REJECTED = "REJECTED", "state", "The broker refused the order."
+    MARK_KEPT = "MARK_KEPT", "state", "A held name has had no mark for a minute; levels are judged with its last one."
     TOO_LATE = "TOO_LATE", "state", "The order reached the broker after its good-till time, which refused it."
     ANOMALY = "ANOMALY", "state", "A report contradicts what was known of the order."
     HELD_AT_BROKER = "HELD_AT_BROKER", "state", "The broker holds the order; it counts as open."

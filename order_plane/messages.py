@@ -48,7 +48,8 @@ class BrokerReport:
 
     Kinds: connected (order_id = nextValidId), disconnected, order_status, open_order, completed_order, execution, commission,
     position, error, undecodable, snapshot; and from the service itself: `not_sent` (order_ref: this placing was never given to the
-    socket, and never will be), `paused` (the process stood still for more than 5 s of wall time).
+    socket, and never will be), `paused` (the process stood still for more than 5 s of wall time), `passed_over` (cut: the record before it
+    could not be decoded or believed; it changes nothing, and no later start reads it again).
 
     A snapshot's orders, executions and positions are reported one by one before the `snapshot` report that closes it.
     """

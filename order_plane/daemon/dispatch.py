@@ -273,6 +273,9 @@ class Dispatcher:
             return "the broker was reconnected after it was decided"
         if not self.engine.s.reconciling.passed:
             return "reconciliation is due again since it was decided"
+        universe = self.engine.folded.universe
+        if universe is None or waiting.place.fields["symbol"] not in universe:
+            return "its row left assets.csv before it was sent"
         order = self.engine.s.book.orders.get(waiting.place.order_ref)
         if order is None or order.dead or order.cancel_wall:
             return "it was taken back before it was sent"

@@ -40,7 +40,7 @@ class Output:
 class Publisher:
     """Used from the event loop; acknowledgements arrive on the producer's thread and are handed over in bunches.
 
-    `progressed` is called after each bunch; `finished` with the journal entries of outputs that are on the log.
+    `progressed` is called after each bunch, and looks at `failure` first; `finished` with the journal entries of outputs that are on the log.
     """
 
     def __init__(
@@ -120,12 +120,14 @@ class Publisher:
         if entries:
             self._finished(entries)
         self._moved.set()
-        # Orders first: they wait for events alone.
-        self._progressed()
         try:
+            self._progressed()  # orders first: they wait for events alone
             self._release()
-        except BufferError as problem:
+        except (
+            Exception
+        ) as problem:  # on the loop's own stack nobody else would learn of it, and orders would wait for ever
             self.failure = self.failure or problem
+            self._loop.call_soon(self._progressed)
 
     async def settle(self, timeout: float) -> bool:
         """Wait at most `timeout` wall seconds until everything queued so far, outputs too, is on the log; whether it is."""

@@ -272,26 +272,31 @@ class OrderService:
 
     def _take_record(self, dispatcher: Dispatcher, record: LogRecord) -> None:
         if record.value is None:
-            self._quarantine(record, "UNDECODABLE", record.error)
+            self._quarantine(dispatcher, record, "UNDECODABLE", record.error)
             return
         now = self._clock.now()
         refused = refusal(record.topic, record.value, now, dispatcher.engine.s.last_seq)
         if refused is not None:
-            self._quarantine(record, *refused)
+            self._quarantine(dispatcher, record, *refused)
             return
         cause = None
         if record.topic == "strategy.intents" and CAUSE_INGEST_TIME in record.headers:
             cause = {CAUSE_INGEST_TIME: record.headers[CAUSE_INGEST_TIME]}
         dispatcher.take(LogInput(record.topic, record.partition, record.offset, record.value, now), cause)
 
-    def _quarantine(self, record: LogRecord, code: str, detail: str) -> None:
-        """What cannot be decoded or believed changes nothing here; it is kept with its bytes and its place for a person."""
+    def _quarantine(self, dispatcher: Dispatcher, record: LogRecord, code: str, detail: str) -> None:
+        """What cannot be decoded or believed changes nothing here; it is kept with its bytes and its place for a person.
+
+        That it was passed over is on the log: a later start must not take what was refused and told of.
+        """
         assert self._publisher is not None
         self._daemon.log.error(
             "record refused", topic=record.topic, offset=record.offset, code=str(code), problem=detail
         )
         self._metrics.alerted(code)
         self._publisher.append(quarantine.TOPIC, quarantine.record_of(record, code, detail))
+        passed = {"kind": "passed_over", "reason": str(code), "cut": {record.partition_name: record.offset + 1}}
+        dispatcher.take(BrokerReport(passed, self._clock.now()))
 
     # -- time ------------------------------------------------------------------------------------------------------------------
     async def _tick(self) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from order_plane.codes import Code
+from triplane.domain import calendars
 from triplane.runtime.telemetry import Metrics
 
+MARKET = "XNYS"
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 12.0)
 TOPICS = ("strategy.intents", "data.quotes", "data.bars", "data.actions", "control.config", "control.commands")
 
@@ -21,7 +23,7 @@ class OrderMetrics:
         self.drawdown = metrics.gauge("triplane_drawdown_fraction", "NAV below its peak, fraction of the peak")
         self.drawdown_limit = metrics.gauge("triplane_drawdown_limit_fraction", "MAX_DD_KILL_SWITCH in force")
         self.nav = metrics.gauge("triplane_nav", "Net asset value, account currency")
-        self.nav_known = metrics.gauge("triplane_nav_known", "1 while the last account record has a net asset value")
+        self.nav_known = metrics.gauge("triplane_nav_known", "0 while the market is open and NAV is not known")
         self.connected = metrics.gauge(
             "triplane_broker_connected", "1 while the broker connection is up", ("client",)
         ).labels("order")
@@ -67,7 +69,8 @@ class OrderMetrics:
         elif topic == "order.account":
             self.nav.set(record["nav"])  # NaN while it is not known: the last value would look like the present one
             self.drawdown.set(record["drawdown"])
-            self.nav_known.set(math.isfinite(record["nav"]))
+            known = math.isfinite(record["nav"])
+            self.nav_known.set(known or calendars.session_of(MARKET, record["event_time"]) is None)
 
     def alerted(self, code: str) -> None:
         """Count an alert."""

@@ -51,6 +51,8 @@ class Order:
     cancel_wall: int = 0
     cancel_reason: str = ""
     absent_wall: int = 0
+    too_late: bool = False
+    """The broker got it after its good-till time and never took it."""
     fills: list[str] = field(default_factory=list)
 
     @property

@@ -283,10 +283,12 @@ class ReportFold(FoldBase):
         """
         if order.state not in (State.PLACING, State.UNKNOWN) or not order.good_till:
             return False
-        return self.state.market_time >= order.good_till or "good till" in event.get("text", "").lower()
+        text = event.get("text", "").lower()
+        return self.state.market_time >= order.good_till or ("good till" in text and "passed" in text)
 
     def _expire_unseen(self, order: Order, words: str) -> list[Note]:
         """Slowness is not a refusal of what we wanted: it alerts, and does not count toward the storm that stops trading."""
+        order.too_late = True
         notes = self._step(order, Trigger.EXPIRE, words)
         detail = f"{order.ref} came to the broker after its good-till time: {words}"
         return [*notes, Note(Code.TOO_LATE, detail, order.symbol, order, alert=True)]

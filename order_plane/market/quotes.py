@@ -80,6 +80,10 @@ class Market:
     quotes: dict[str, Quote] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
+    late_since: int = 0
+    """Market time since when a held name's mark has been late, 0 while none is; `late_seen` when that was last so."""
+    late_seen: int = 0
+    late_told: int = 0
 
     def take_quotes(self, record: Mapping[str, Any], wall: int) -> None:
         """A QuoteSlice: quotes, and marks from good live mids."""

@@ -30,18 +30,18 @@ class Valuation:
 
 
 def value(state: EngineState, universe: Universe, now: int, stale_s: float) -> Valuation:
-    """Value the account. A mark older than `stale_s` of market time does not count; NAV is then NaN."""
+    """Value the account. A mark older than `stale_s` of market time does not count, nor does that of a name without a row: NAV is then NaN."""
     worth = unrealised = realised = 0.0
     missing = []
     for symbol, held in sorted(state.book.positions.items()):
         realised += held.realised
         if held.quantity == 0.0:
             continue
-        mark = state.market.marks.get(symbol)
+        mark = state.market.marks.get(symbol) if symbol in universe else None
         if mark is None or now - mark.time > stale_s * SECOND:
             missing.append(symbol)
             continue
-        multiplier = universe[symbol].multiplier if symbol in universe else 1.0
+        multiplier = universe[symbol].multiplier
         worth += held.quantity * mark.price * multiplier
         unrealised += held.quantity * (mark.price - held.avg_cost) * multiplier
     known = not missing and math.isfinite(state.book.cash)
@@ -203,5 +203,6 @@ def account_record(
         "unknown": [unknown[symbol] for symbol in symbols],
         "held": [f"{symbol}:{code}" for symbol, code in sorted(state.holds.items())],
         "excluded": sorted(symbol for symbol, quantity in book.excluded.items() if quantity),
+        "unmarked": list(valuation.missing),
         "simulated": simulated,
     }

@@ -26,6 +26,9 @@ from triplane.domain.lots import round_price, round_quantity
 from triplane.domain.targets import OrderTargets
 from triplane.domain.timestamps import SECOND
 
+# So many children that the broker got after their good-till time end a parent: one clock is wrong, and each try is as late.
+TOO_LATE_MAX = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Child:
@@ -170,6 +173,9 @@ def closing_reason(
         return Code.PARENT_EXPIRED
     if any(state.book.orders[ref].state is State.REJECTED for ref in parent.orders if ref in state.book.orders):
         return Code.REJECTED  # what the broker refuses once, it refuses again; the next barrier decides
+    unseen = [ref for ref in parent.orders if (order := state.book.orders.get(ref)) is not None and order.too_late]
+    if len(unseen) >= TOO_LATE_MAX:
+        return Code.TOO_LATE
     if state.book.live_orders(parent.symbol):
         return ""  # its own, or an older parent's on their way out: they may still change what is needed
     side = side_of(state, parent)

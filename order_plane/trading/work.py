@@ -16,17 +16,19 @@ from order_plane.messages import (
     RequestSnapshot,
 )
 from order_plane.trading import risk
-from order_plane.trading.account import Exposure, account_record, exposure, value
+from order_plane.trading.account import Exposure, Valuation, account_record, exposure, value
 from order_plane.trading.decision_records import child_decision, finite, intent_decision
 from order_plane.trading.execution import Child, cancel_reason, closing_reason, next_child, terms
 from order_plane.trading.intents import decide_slice, slice_code
 from order_plane.trading.supervision import Supervision
+from triplane.domain.assets import Universe
 from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 
 ACCOUNT_EVERY_NS = 100_000_000  # wall time between account records: a burst of fills is one record, not one each
 # Limits and sizing use the last mark of a name up to this age (a long weekend), since a halted name's last price is the best there is;
-# levels that trip need every mark within QUOTE_STALE_S.
+# levels that trip need every mark within QUOTE_STALE_S, or for LATE_NS none of the silent name.
 MARK_KEPT_S = 4 * 86_400.0
+LATE_NS = 60 * SECOND  # market time
 SNAPSHOT_TIMEOUTS = 3  # broker timeouts after which an unanswered snapshot request is asked again
 
 
@@ -124,14 +126,14 @@ class Work(Supervision):
         )  # fmt: skip
 
     def _value(self) -> None:
-        """Mark the account and judge the levels, when marks or holdings changed and every mark is fresh."""
+        """Mark the account and judge the levels, when marks or holdings changed and every mark is good."""
         s, account, universe = self.s, self.s.account, self.folded.universe
         if not self._revalue or universe is None:
             return
         targets = self.folded.targets.order
-        valuation = value(s, universe, s.market_time, targets.QUOTE_STALE_S)
         account.due = True
-        if not valuation.fresh:
+        valuation = self._judged(universe, targets.QUOTE_STALE_S)
+        if valuation is None:
             return
         nav = valuation.nav
         if kill.jumped(account, nav, targets):
@@ -144,6 +146,34 @@ class Work(Supervision):
             nav if not math.isfinite(account.high_water_mark) else max(account.high_water_mark, nav)
         )
         self._apply_trip(kill.judge(account, s.kill, nav, targets))
+
+    def _judged(self, universe: Universe, stale_s: float) -> Valuation | None:
+        """The account as levels may judge it; None while one mark is late.
+
+        A name that stays silent must not disarm the levels while all others move: after LATE_NS its last mark stands in for the
+        next one, and a person is told. A name without any mark leaves NAV unknown, which holds and never trips.
+        """
+        s, market = self.s, self.s.market
+        now = s.market_time
+        valuation = value(s, universe, now, stale_s)
+        if valuation.fresh:
+            market.late_since = 0
+            return valuation
+        if not market.late_since or now - market.late_seen > LATE_NS:  # a night between two sessions is no silence
+            market.late_since = now
+        began, market.late_seen = market.late_since, now
+        if now - began < LATE_NS:
+            return None
+        kept = value(s, universe, now, MARK_KEPT_S)
+        if not kept.fresh:
+            return None
+        if market.late_told != began:
+            market.late_told = began
+            names = ", ".join(valuation.missing)
+            self._alert(
+                Code.MARK_KEPT, f"{names} had no mark for {LATE_NS / SECOND:.0f} s; levels are judged with the last."
+            )
+        return kept
 
     def _time_out(self) -> None:
         """Orders without any sign from the broker for BROKER_TIMEOUT_S are unknown."""

@@ -47,9 +47,7 @@ class AccountBook:
             return "the order plane has not reconciled with the broker"
         if self.known:
             return ""
-        rows = zip(record["symbols"], record["position"], record["mark"], strict=True)
-        unmarked = [symbol for symbol, held, mark in rows if held and not math.isfinite(mark)]
-        known = set(symbols)
+        unmarked, known = record["unmarked"], set(symbols)
         named = [symbol if symbol in known else f"{symbol} (which has no row in assets.csv)" for symbol in unmarked]
         return f"{', '.join(named)} held without a fresh mark" if named else f"its net asset value is {record['nav']}"
 

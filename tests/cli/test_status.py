@@ -67,9 +67,14 @@ def test_an_account_that_is_not_reconciled_or_killed() -> None:
     assert found[1] == "KILL_SWITCH full: MAX_DD at 0.16; `triplane kill rearm` lifts it"
 
 
+def test_a_hold_of_the_whole_account_holds_everything() -> None:
+    found = blocked({}, {}, record("order.account", **ACCOUNT, held=["*:NAV_JUMP", "KO:ANOMALY"]), [])
+    assert found == {"": ["NAV_JUMP"], "KO": ["ANOMALY"]}
+
+
 def test_an_unknown_nav_names_the_position_that_has_no_mark() -> None:
     nan = float("nan")
-    rows = {"symbols": ["KO", "XOM"], "position": [5.0, 0.0], "mark": [nan, nan]}
+    rows = {"symbols": ["KO", "XOM"], "position": [5.0, 0.0], "mark": [nan, nan], "unmarked": ["KO"]}
     found = blocked({}, {}, record("order.account", **ACCOUNT, nav=nan, **rows), [])[""]
     assert found == ["NAV_UNKNOWN: KO has had no quote since the order plane started, or lost its row of assets.csv"]
     found = blocked({}, {}, record("order.account", **ACCOUNT, nav=nan), [])[""]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from order_plane.codes import Code
 from order_plane.ledger.order_state import State
 from order_plane.messages import Place
@@ -100,6 +102,13 @@ def test_orders_that_come_past_their_good_till_time_are_no_storm_of_refusals():
     assert {desk.state(ref) for ref in refs} == {State.EXPIRED}
     assert [alert.code for alert in desk.alerts].count(Code.TOO_LATE) == 3
     assert desk.engine.s.kill.level == "none"
+    assert len(desk.sent) == 3, "after the third the parent ends: every further try would be as late"
+    assert not desk.engine.s.parents
+
+
+def test_a_good_till_date_that_is_refused_for_another_reason_is_a_refusal():
+    desk = unanswered()
+    assert desk.state(refused_as_too_late(desk, "Invalid good till date format").order_ref) == State.REJECTED
 
 
 def test_a_modify_refused_past_the_good_till_time_leaves_the_order_to_the_broker():
@@ -114,8 +123,12 @@ def test_a_position_whose_row_is_gone_is_named_where_it_holds():
     desk.intents(1, {"AAPL": 100.0})
     desk.fill_all()
     desk.configure(assets=universe(tuple(symbol for symbol in SYMBOLS if symbol != "AAPL")))
-    desk.pass_time(7 * 86_400)
+    sent = len(desk.sent)
+    desk.pass_time(5)
+    assert not math.isfinite(desk.account()["nav"])
+    assert desk.account()["unmarked"] == ["AAPL"]
     desk.intents(2, {"KO": 100.0})
+    assert len(desk.sent) == sent
     refusals = [d["detail"] for d in desk.appended("order.decisions") if d["code"] == Code.NAV_UNKNOWN]
     assert refusals
     assert all("AAPL (which has no row in assets.csv) held without a fresh mark" in refusal for refusal in refusals)

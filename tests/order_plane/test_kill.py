@@ -48,6 +48,44 @@ def test_pnl_level():
     assert desk.account()["kill_level"] == "stopped"
 
 
+def test_a_silent_name_does_not_disarm_the_levels():
+    desk = Desk(settings=targets()).open()
+    desk.intents(1, {"AAPL": 1000.0, "KO": 100.0})
+    desk.fill_all(commission=0.0)
+    desk.pass_time(1)
+    silent = desk.now
+    n = len(desk.assets.symbols)
+    place = desk.assets.symbols.index("KO")
+
+    def without_ko(price: float) -> None:
+        # KO's last quote stays the one of before, as a slice repeats it.
+        seen = desk.now + 5 * SECOND
+        desk.pass_time(5, mids={"AAPL": price}, quote_time=[silent if i == place else seen for i in range(n)])
+
+    for _ in range(4):
+        without_ko(160.0)
+    while desk.now - silent < 75 * SECOND:
+        without_ko(100.0)
+        assert desk.engine.s.kill.level == "none", "KO may be late for a moment: nothing is judged on half of the marks"
+    for _ in range(6):
+        without_ko(100.0)
+    assert (desk.engine.s.kill.level, desk.engine.s.kill.reason) == ("stopped", Code.KILL_PNL)
+    told = [alert for alert in desk.alerts if alert.code == Code.MARK_KEPT]
+    assert len(told) == 1
+    assert told[0].detail.startswith("KO had no mark")
+
+
+def test_the_first_minute_of_a_day_is_no_silence():
+    desk = holding()
+    desk.now += 18 * 3_600 * SECOND
+    n = len(desk.assets.symbols)
+    place = desk.assets.symbols.index("AAPL")
+    for _ in range(3):  # the others are quoted already, AAPL is not
+        seen = desk.now + 5 * SECOND
+        desk.pass_time(5, mids={"AAPL": 1.0}, quote_time=[0 if i == place else seen for i in range(n)])
+    assert desk.engine.s.kill.level == "none"
+
+
 def test_pnl_counts_from_the_prior_days_end_and_leaves_flows_out():
     account = Account(nav=1e6, day_start=1e6, day_flows=-200_000.0, high_water_mark=1e6)
     account.high_water_mark = 800_000.0

@@ -215,3 +215,15 @@ def test_data_slices_are_not_needed_to_fold():
     engine = OrderEngine(ACCOUNT)
     recording.fold_log(engine, desk.recorded(), lambda t, p, o: None if t.startswith("data.") else desk.lookup(t, p, o))
     assert plain_text(plain.dump(engine.s.book)) == plain_text(plain.dump(desk.engine.s.book))
+
+
+def test_a_record_that_was_passed_over_changes_nothing_and_is_not_read_again():
+    desk = Desk().open()
+    before = repr(desk.engine.s.book)
+    desk.report({"kind": "passed_over", "reason": "FROM_THE_FUTURE", "cut": {"strategy.intents-0": 7}})
+    assert repr(desk.engine.s.book) == before
+    (event,) = [e for e in desk.recorded() if e["kind"] == "passed_over"]
+    assert event["cut"] == {"strategy.intents-0": 7}, "recovery goes on behind it"
+    again = OrderEngine(ACCOUNT, "paper")
+    recording.fold_log(again, desk.recorded(), desk.lookup)
+    assert repr(again.s.book) == before

@@ -132,12 +132,12 @@ def test_a_changed_default_is_a_new_version(copy: Path) -> None:
 def test_an_incompatible_change_is_refused_and_nothing_is_written(copy: Path, change: Any, sentence: str) -> None:
     """A promotion that Avro itself would allow (long to double) too: FULL_TRANSITIVE refuses it."""
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and path.parent.name != "records"}
-    edit(copy, "AccountState", lambda s: s["fields"].append({"name": "fine", "type": "long", "default": 0}))
+    edit(copy, "CostEstimate", lambda s: s["fields"].append({"name": "fine", "type": "long", "default": 0}))
     edit(copy, "BarSlice", change)
     with pytest.raises(LockError, match=rf"^BarSlice.avsc is not compatible with its version 1: .*{sentence}"):
         lock.update(copy)
     assert {path: path.read_bytes() for path in before} == before
-    assert not (copy / "history" / "AccountState.v2.avsc").exists()
+    assert not (copy / "history" / "CostEstimate.v2.avsc").exists()
 
 
 def test_compatibility_reaches_back_to_every_version(copy: Path) -> None:

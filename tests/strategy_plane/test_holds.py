@@ -29,7 +29,7 @@ from tests.strategy_plane.world import (
         ({"account": {"reconciled": False}}, "HOLD_ACCOUNT_UNKNOWN", "reconciled"),
         ({"account": {"nav": float("nan")}}, "HOLD_ACCOUNT_UNKNOWN", "its net asset value is nan"),
         (
-            {"account": {"nav": float("nan"), "symbols": ["GONE"], "position": [5.0], "mark": [float("nan")]}},
+            {"account": {"nav": float("nan"), "symbols": ["GONE"], "position": [5.0], "unmarked": ["GONE"]}},
             "HOLD_ACCOUNT_UNKNOWN",
             "GONE (which has no row in assets.csv) held without a fresh mark",
         ),

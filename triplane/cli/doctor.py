@@ -25,6 +25,9 @@ HELD_REMEDIES = {
     "NAV_UNKNOWN": "wait for quotes, or put the row of the named position back into assets.csv",
     "HOLD_WARMING": "wait: `triplane status` counts the bars that are still missing",
     "KILL_SWITCH": "`triplane kill status` says why; `triplane kill rearm` lifts it",
+    "NAV_JUMP": "compare positions and marks with the broker, then `triplane order release '*' --reason ...`",
+    "NONDETERMINISM": "find who wrote the same identity twice, then `triplane order release '*' --reason ...`",
+    "FOREIGN_HALT": "close or set FOREIGN_POSITIONS for what Triplane did not open, then `triplane order release '*' --reason ...`",
     "NOT_RECONCILED": "see that the gateway answers; `triplane explain` names the difference",
 }
 """What to do about a code that holds everything."""

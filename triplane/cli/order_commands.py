@@ -27,6 +27,10 @@ def release(
     json_: bool = context.JSON,
 ) -> None:
     """Let a held name, or the whole account, trade again; `triplane status` says what is held and why."""
+    held = _held()
+    if held is not None and symbol not in held:
+        have = ", ".join(sorted(held)) or "nothing is"
+        raise context.CommandError(f"the order plane does not hold {symbol!r}; held: {have}")
     _give("order.release", {"symbol": symbol}, actor, reason, json_)
 
 
@@ -44,6 +48,21 @@ def resolve(
     """Say what became of an order that reconciliation cannot tell; ask the broker first."""
     arguments = {"order_ref": order_ref, "outcome": outcome, "quantity": f"{quantity:.17g}", "price": f"{price:.17g}"}
     _give("order.resolve", arguments, actor, reason, json_)
+
+
+def _held() -> set[str] | None:
+    """What the newest account record holds, `*` for all; None where the log does not tell."""
+    from triplane.cli.status import latest
+    from triplane.runtime.kafka_in import LogUnavailable
+
+    settings = context.settings()
+    if not settings.bootstrap:
+        return None
+    try:
+        found = latest(settings, "order.account")
+    except LogUnavailable:
+        return None
+    return {entry.partition(":")[0] for entry in found[-1]["held"]} if found else None
 
 
 def _give(command: str, arguments: dict[str, str], actor: str | None, reason: str, json_: bool) -> None:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
 
 
+EVERYTHING = "*"
+"""What a hold of the whole account names in order.account."""
+
+
 def daemons(settings: Settings) -> list[dict[str, Any]]:
     """Every daemon that has run on this state directory: its pid, address, and why it is not ready."""
     import httpx
@@ -115,12 +119,11 @@ def blocked(
             add(symbol, code)
     for entry in account.get("held", []):
         symbol, _, code = entry.partition(":")
-        add(symbol, code)
+        add("" if symbol == EVERYTHING else symbol, code)
     for symbol in account.get("excluded", []):
         add(symbol, "FOREIGN_POSITION")
     if account and not math.isfinite(account["nav"]):
-        rows = zip(account["symbols"], account["position"], account["mark"], strict=True)
-        unmarked = ", ".join(symbol for symbol, held, mark in rows if held and not math.isfinite(mark))
+        unmarked = ", ".join(account["unmarked"])
         why = f"{unmarked} has had no quote since the order plane started, or lost its row of assets.csv"
         add("", f"NAV_UNKNOWN: {why if unmarked else 'the broker has not told the cash yet'}")
     if account and not account["reconciled"]:
