@@ -248,7 +248,7 @@ def test_problems_of_both_files_are_told_together(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         load_files(tmp_path / "targets.yaml", tmp_path / "assets.csv")
     assert [problem.file for problem in caught.value.problems] == ["assets.csv", "targets.yaml"]
-    assert "cannot be read from" in str(caught.value)
+    assert f"targets.yaml: is not in {tmp_path}; restore it, or start where it is" in str(caught.value)
     with pytest.raises(ConfigError, match="is a directory; name the file in it"):
         load_files(tmp_path, tmp_path / "assets.csv")
     with pytest.raises(

@@ -142,7 +142,7 @@ def read_file(path: Path | str) -> str:
         reason = error.strerror or str(error)
         sentence = f"cannot be read from {file.parent} ({reason}); restore the file"
         if isinstance(error, FileNotFoundError):
-            sentence = f"is not in {file.parent.absolute()}; restore it, or start where it is (TRIPLANE_{file.stem.upper()}_PATH names another)"
+            sentence = f"is not in {file.parent.absolute()}; restore it, or start where it is (TRIPLANE_TARGETS_PATH and TRIPLANE_ASSETS_PATH name others)"
         if isinstance(error, IsADirectoryError):
             sentence = f"{file.absolute()} is a directory; name the file in it"
         raise ConfigError([Problem(file.name or str(file), 0, "", "", sentence)]) from None
