@@ -80,7 +80,8 @@ class Spool:
         return self._size
 
     def append(self, output: Output, ingest_time: int) -> bool:
-        """Add a record; False when it does not fit. Raises CodecError for a record that its schema does not allow."""
+        """Add a record, whole or not at all; False when it does not fit, be it that the disk is full. Raises CodecError for a record
+        that its schema does not allow."""
         header = json.dumps(
             {"topic": output.topic, "source": output.source, "units": output.units, "ingest_time": ingest_time}
         ).encode()
@@ -88,8 +89,13 @@ class Spool:
         entry = _LENGTH.pack(len(header)) + header + _LENGTH.pack(len(body)) + body
         if self._size + len(entry) > self.max_bytes:
             return False
-        self._file.seek(0, 2)
-        self._file.write(entry)
+        try:
+            fits = self._file.write(entry) == len(entry)
+        except OSError:
+            fits = False
+        if not fits:
+            self._file.truncate(self._size)  # half an entry would hide all that come after it
+            return False
         self._size += len(entry)
         self.waiting.append((output.source, output.units))
         return True

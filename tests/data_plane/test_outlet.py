@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,24 @@ async def test_a_record_that_its_schema_refuses_is_not_swallowed(tmp_path: Path)
     with pytest.raises(ValueError, match="no such field"):
         way.put(output(1))
     assert way.unacknowledged == 0
+
+
+def test_a_full_disk_takes_a_record_whole_or_not_at_all(tmp_path: Path) -> None:
+    """The limit on file sizes ends a write in the middle, as a disk without room does."""
+    path = tmp_path / "s"
+    spool = Spool(path, 10**9)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))
+    try:
+        taken = [spool.append(output(number, "data.quarantine", 300), 0) for number in range(30)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    fitted = sum(taken)
+    assert taken == [True] * fitted + [False] * (30 - fitted)
+    assert 0 < fitted < 30
+    assert spool.append(output(99), 0)
+    spool.close()
+    assert [found.record.get("quarantine_id", "later") for found in Spool(path, 10**9).contents()] == [
+        *map(str, range(fitted)),
+        "later",
+    ]

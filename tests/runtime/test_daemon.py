@@ -26,6 +26,8 @@ async def main(daemon: Daemon) -> None:
         raise DaemonExit("the gateway is in live mode; set TRIPLANE_MODE=live", 78)
     if "crash" in sys.argv:
         raise ValueError("a bug")
+    if "full" in sys.argv:
+        raise OSError(28, "No space left on device")
     daemon.ready(True)
     await daemon.stop.wait()
     print("wound down", flush=True)
@@ -119,7 +121,12 @@ def test_taken_port_is_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "code", "sentence"), [("fail", 78, "set TRIPLANE_MODE=live"), ("crash", 70, "ValueError: a bug")]
+    ("argument", "code", "sentence"),
+    [
+        ("fail", 78, "set TRIPLANE_MODE=live"),
+        ("crash", 70, "ValueError: a bug"),
+        ("full", 69, "is full; free space there"),
+    ],
 )
 def test_failures_are_one_sentence_and_a_code(tmp_path, argument, code, sentence):
     process = start(tmp_path, argument)

@@ -132,6 +132,20 @@ async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path) -
         await until(lambda: it.status()[0].state == "ready", "it is started")
 
 
+async def test_of_a_trace_the_line_that_says_what_happened_is_told(tmp_path: Path) -> None:
+    code = "import sys; print('OSError: no room\\n  at one\\n\\tat two', file=sys.stderr); sys.exit(78)"
+    async with Supervisor([programs.python("data", code)], tmp_path) as it:
+        with pytest.raises(StackError, match=r"ended with code 78: OSError: no room \(log"):
+            await it.start()
+
+
+async def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FULL_BYTES", 1 << 62)
+    async with Supervisor([programs.python("data", "raise SystemExit(78)")], tmp_path) as it:
+        with pytest.raises(StackError, match=f"ended with code 78; the disk of {tmp_path} is full: free space there"):
+            await it.start()
+
+
 async def test_backoff_grows_and_ends_after_five_restarts(tmp_path: Path) -> None:
     """Six incarnations, waits doubling, then given up with the last line of its log; a ready neighbour goes on."""
     seen: list[Event] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -189,6 +190,12 @@ def run(name: str, settings: Settings | None, main: Callable[[Daemon], Awaitable
         return ending.code
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            say(f"{name}: {type(error).__name__}: {error}")
+            return exit_codes.SOFTWARE
+        say(f"{name}: the disk of {settings.state_dir} is full; free space there, then start again")
+        return exit_codes.UNAVAILABLE
     except Exception as error:  # the last line of defence: say it in one sentence, let the supervisor restart
         say(f"{name}: {type(error).__name__}: {error}")
         if settings.log_level.upper() == "DEBUG":

@@ -264,6 +264,6 @@ def _death(child: Child) -> str | None:
     code = child.poll()
     if code is None:
         return None
-    reasons = [line for line in child.tail(200) if re.search(r"ERROR|FATAL|Exception|Error", line)]
+    reasons = [line for line in child.tail(200) if line[:1].strip() and re.search(r"ERROR|FATAL|Exception|Error", line)]
     cause = reasons[-1][:300] if reasons else f"exit code {code}"
     return f"Kafka ended while it started ({cause}); the whole story is in {child.log_path}"

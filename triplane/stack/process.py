@@ -117,12 +117,16 @@ class Child:
         return self._normal(self._process.returncode)
 
     def tail(self, lines: int = 5) -> list[str]:
-        """The last non-empty lines of its output."""
+        """The last non-empty lines of its output, with their indentation."""
         try:
             text = self.log_path.read_bytes()[-16_384:].decode("utf-8", "replace")
         except OSError:
             return []
-        return [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+        return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+
+    def last_words(self) -> str:
+        """The last line of its output that stands flush left: the indented ones are the inside of a trace. May be empty."""
+        return next((line for line in reversed(self.tail(200)) if line[:1].strip()), "")
 
     def _has_ended(self) -> bool:
         # Not reaped yet: until then its number, which is also its group's, cannot be given to another process.

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import httpx
+import psutil
 from filelock import FileLock
 
 from triplane.runtime import exit_codes
@@ -38,6 +39,7 @@ BACKOFF_S = 0.2
 BACKOFF_MAX_S = 10.0
 POLL_S = 0.05
 READY_POLL_S = 1.0
+FULL_BYTES = 1024 * 1024
 LOG_LIMIT_BYTES = 50 * 1024 * 1024
 
 
@@ -333,9 +335,15 @@ class Supervisor:
 
     def _ending(self, process: _Process, code: int) -> str:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        last = process.child.tail(1) if process.child else []
-        said = f": {last[0][:400]}" if last and code > 0 else ""
-        return f"{process.spec.name} {how}{said}"
+        last = process.child.last_words() if process.child else ""
+        said = f": {last[:400]}" if last and code > 0 else ""
+        return f"{process.spec.name} {how}{said}{self._full_disk()}"
+
+    def _full_disk(self) -> str:
+        with contextlib.suppress(OSError):
+            if psutil.disk_usage(str(self.state_dir)).free < FULL_BYTES:
+                return f"; the disk of {self.state_dir} is full: free space there"
+        return ""
 
     def _give_up(self, process: _Process, reason: str) -> None:
         self._end(process, "given up", reason)
