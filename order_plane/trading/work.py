@@ -159,6 +159,9 @@ class Work(Supervision):
         if valuation.fresh:
             market.late_since = 0
             return valuation
+        if not all(self._session_end(symbol) for symbol in valuation.missing):
+            market.late_since = 0
+            return None  # after hours most names are silent, and what is quoted is quoted wide
         if not market.late_since or now - market.late_seen > LATE_NS:  # a night between two sessions is no silence
             market.late_since = now
         began, market.late_seen = market.late_since, now

@@ -66,7 +66,7 @@ class Appender:
         """Wait until everything appended so far is on the log; what failed is raised by this call and by every later one."""
         waiting = list(self._unacknowledged)
         if waiting:
-            await asyncio.wait(waiting)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
             self.fail_early()
 
 

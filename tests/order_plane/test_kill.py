@@ -75,6 +75,18 @@ def test_a_silent_name_does_not_disarm_the_levels():
     assert told[0].detail.startswith("KO had no mark")
 
 
+def test_after_hours_silence_is_no_silence():
+    desk = holding()
+    desk.now = session_close("XNYS", date(2018, 2, 5)) + 60 * SECOND
+    n = len(desk.assets.symbols)
+    place = desk.assets.symbols.index("AAPL")
+    for _ in range(30):
+        seen = desk.now + 5 * SECOND
+        desk.pass_time(5, mids={"KO": 0.01}, quote_time=[0 if i == place else seen for i in range(n)])
+    assert desk.engine.s.kill.level == "none"
+    assert not [alert for alert in desk.alerts if alert.code == Code.MARK_KEPT]
+
+
 def test_the_first_minute_of_a_day_is_no_silence():
     desk = holding()
     desk.now += 18 * 3_600 * SECOND
