@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from triplane.domain.targets.reading import sections
 from triplane.domain.targets.writing import render
 from triplane.runtime import configuration
 from triplane.runtime.configuration import (
+    FILE_MAX_BYTES,
     ConfigError,
     canonical_json,
     changes,
@@ -251,10 +253,13 @@ def test_problems_of_both_files_are_told_together(tmp_path: Path):
     assert f"targets.yaml: is not in {tmp_path}; restore it, or start where it is" in str(caught.value)
     with pytest.raises(ConfigError, match="is a directory; name the file in it"):
         load_files(tmp_path, tmp_path / "assets.csv")
-    with pytest.raises(
-        ConfigError, match=r"zero: cannot be read from /dev \(longer than 4 MiB, which no configuration is\)"
-    ):
-        load_files("/dev/zero", tmp_path / "assets.csv")
+    (tmp_path / "large.yaml").write_bytes(b"#" * (FILE_MAX_BYTES + 1))
+    with pytest.raises(ConfigError, match=r"large.yaml: cannot .* \(longer than 4 MiB, which no configuration is\)"):
+        load_files(tmp_path / "large.yaml", tmp_path / "assets.csv")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for endless in (tmp_path / "pipe.yaml", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match=rf"{endless.name}: cannot be read from .* \(not a regular file\)"):
+            load_files(endless, tmp_path / "assets.csv")
     (tmp_path / "targets.yaml").write_bytes(b"data:\n  A: \xff\n")
     (tmp_path / "assets.csv").write_text(ASSETS)
     with pytest.raises(ConfigError, match=r"targets\.yaml line 2: holds the byte 0xff, which is not UTF-8"):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,8 +127,13 @@ def decode_text(data: bytes, name: str) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Bytes of a configuration file; OSError when it cannot be read or is longer than FILE_MAX_BYTES, which is no such file."""
-    with path.open("rb") as file:
+    """Bytes of a configuration file; OSError when it cannot be read or is longer than FILE_MAX_BYTES, which is no such file.
+
+    Anything but a regular file is refused: a pipe would be waited for without end.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
         data = file.read(FILE_MAX_BYTES + 1)
     if len(data) > FILE_MAX_BYTES:
         raise OSError(errno.EFBIG, f"longer than {FILE_MAX_BYTES >> 20} MiB, which no configuration is")
