@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,9 @@ from strategy_plane.worker.telemetry import WorkerMetrics
 from triplane.runtime.daemon import Daemon
 
 INTERVAL_S = 0.25
+# A broker that stands still answers nothing and closes nothing; who asks about readiness waits less long than this client would.
+ANSWER_S = 1.5
+SILENT = f"Kafka has not answered for {ANSWER_S:g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,23 @@ class Watch:
         while True:
             await asyncio.sleep(INTERVAL_S)
             by = self._measure()
-            with contextlib.suppress(KafkaError):
+            silent = ""
+            try:
                 behind = await self._lag()
+            except TimeoutError:
+                silent = SILENT
+            except KafkaError:
+                pass  # asked again at once; the last lag stands
             if not self.held:
-                reason = self._reason(behind, by)
+                reason = silent or self._reason(behind, by)
                 self._daemon.ready(not reason, reason)
 
     async def probe(self) -> str:
         """Asked from outside: whether what is on the log at this very moment leaves any history to fold."""
         try:
             return self._folding(await self._lag())
+        except TimeoutError:
+            return SILENT
         except KafkaError as error:
             return f"Kafka does not tell the ends of the input partitions ({error!r})"
 
@@ -86,7 +95,8 @@ class Watch:
         return self._sequencer.awaited(time.time_ns() if self._daemon.settings.mode != "paper" else 0)
 
     async def _lag(self) -> int:
-        lags = await self._behind()
+        async with asyncio.timeout(ANSWER_S):
+            lags = await self._behind()
         for name, lag in lags.items():
             self._metrics.lag.labels(name).set(lag)
         return sum(lags.values())

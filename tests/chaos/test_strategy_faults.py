@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,13 @@ def test_kafka_away_and_back(tmp_path: Path, counts: Callable[[int, int], int]) 
         worker = StrategyProcess(settings)
         worker.wait_seq(6)
         eventually(worker.ready, 20, "the worker has caught up")
+        group = os.getpgid(kafka.child.pid)
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            eventually(lambda: "Kafka has not answered" in worker.reason(), 10, "the silence is told")
+        finally:
+            os.killpg(group, signal.SIGCONT)
+        eventually(worker.ready, 20, "it is ready again")
         kafka.stop()
         wait(counts(6, 20))
         worker.assert_alive()
