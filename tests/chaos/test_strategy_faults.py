@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_kafka_away_and_back(tmp_path: Path, counts: Callable[[int, int], int]) 
         market = Market(history=5, live=3)
         first, second, third = market.live_days
         publish(settings, [*market.opening(), *market.history_slices(), *market.session(first)])
-        worker = StrategyProcess(settings)
+        worker = StrategyProcess(settings, stop_at="barrier-written:8")
         worker.wait_seq(6)
         eventually(worker.ready, 20, "the worker has caught up")
         group = os.getpgid(kafka.child.pid)
@@ -117,8 +118,19 @@ def test_kafka_away_and_back(tmp_path: Path, counts: Callable[[int, int], int]) 
         publish(settings, market.session(second))
         worker.wait_seq(7, 60)
         publish(settings, market.session(third))
-        worker.wait_seq(8, 30)
+        eventually(worker.stopped, 30, "the last barrier is written")
         assert worker.log_path.stat().st_size < 200_000, "an outage does not flood the log"
+        group = os.getpgid(kafka.child.pid)
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            worker.process.send_signal(signal.SIGCONT)  # it steps, and waits for what will not be acknowledged
+            began = time.monotonic()
+            assert worker.terminate() == 0, worker.tail()
+            assert time.monotonic() - began < 10, "a supervisor would have killed it"
+        finally:
+            os.killpg(group, signal.SIGCONT)
+        worker = StrategyProcess(settings)
+        worker.wait_seq(8, 30)
         assert worker.terminate() == 0, worker.tail()
         log = strategy_log(settings)
         assert repeats(log) == 0

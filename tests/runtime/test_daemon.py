@@ -14,10 +14,12 @@ import httpx
 import pytest
 
 SCRIPT = """
-import asyncio, sys
+import asyncio, contextlib, sys, time
 from triplane.runtime.daemon import Daemon, run
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
+
+lingering = []
 
 async def main(daemon: Daemon) -> None:
     daemon.metrics.gauge("triplane_probe", "A value").set(3)
@@ -28,6 +30,16 @@ async def main(daemon: Daemon) -> None:
         raise ValueError("a bug")
     if "full" in sys.argv:
         raise OSError(28, "No space left on device")
+    if "linger" in sys.argv:  # as a client library does whose broker stands still
+        async def deaf() -> None:
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(3600)
+        lingering.append(asyncio.ensure_future(deaf()))
+        asyncio.ensure_future(asyncio.to_thread(time.sleep, 3600))
+    if "late" in sys.argv:
+        daemon.end_s = 0.2
+        await asyncio.sleep(3600)
     daemon.ready(True)
     await daemon.stop.wait()
     print("wound down", flush=True)
@@ -65,6 +77,20 @@ def eventually_ready(url: str) -> httpx.Response:
         if answer.status_code == 200 or time.monotonic() > deadline:
             return answer
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("how", "words"), [("linger", "wound down\n"), ("late", "")])
+def test_nothing_that_a_library_waits_for_keeps_the_process(tmp_path, how, words):
+    """Neither a task that takes no cancel, nor a thread, nor `main` itself beyond the seconds it asked for."""
+    process = start(tmp_path, how)
+    wait_http(tmp_path, process)
+    began = time.monotonic()
+    process.terminate()
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, words), err
+    assert "Traceback" not in err
+    assert "was destroyed" not in err
+    assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from triplane.runtime import calendar_cache, exit_codes, garbage
+from triplane.runtime.event_loop import EventLoop
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings, from_environment
 from triplane.runtime.tasks import end_tasks
@@ -44,6 +45,8 @@ class Daemon:
         """Further HTTP handlers; add them before `serve` is called."""
         self.probe: Callable[[], Awaitable[str]] | None = None
         """Asked by each /readyz of a daemon that is ready: why it is not at this very moment, or an empty text."""
+        self.end_s = 8.0
+        """Wall seconds that `main` has for its own end after `stop`; then it is cancelled."""
         self.http_url = ""
         self._ready = False
         self._reason = "starting"
@@ -132,7 +135,7 @@ async def _run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             with contextlib.suppress(asyncio.TimeoutError):
-                async with asyncio.timeout(8.0):
+                async with asyncio.timeout(daemon.end_s):
                     await asyncio.shield(task)
         if not task.done():
             await end_tasks([task])
@@ -178,13 +181,29 @@ def run(name: str, settings: Settings | None, main: Callable[[Daemon], Awaitable
         return exit_codes.CONFIG
     configure_logging(settings.log_level)
     calendar_cache.install()
+    loop = EventLoop()
+    code = _code(name, settings, lambda: _locked(name, settings, single, lambda: loop.run(_run(name, settings, main))))
+    if loop.lingering:
+        # All that `main` had to deliver is delivered or given up; only a library's own goodbye is cut short.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _locked(name: str, settings: Settings, single: bool, work: Callable[[], None]) -> None:
+    held = lock(settings, name) if single else None
     try:
-        held = lock(settings, name) if single else None
-        try:
-            asyncio.run(_run(name, settings, main))
-        finally:
-            if held is not None:
-                held.release()
+        work()
+    finally:
+        if held is not None:
+            held.release()
+
+
+def _code(name: str, settings: Settings, work: Callable[[], None]) -> int:
+    """Do the work; the exit code of how it ended, said in one sentence where that was not orderly."""
+    try:
+        work()
     except DaemonExit as ending:
         say(f"{name}: {ending}")
         return ending.code
