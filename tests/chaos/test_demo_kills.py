@@ -20,7 +20,7 @@ KILLED = (*PLANES, "gateway")
 def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, counts: Callable[[int, int], int]) -> None:
     """Each plane and the gateway are SIGKILLed while the market trades, one is stopped and continued; the run ends whole and replays equal."""
     rounds = counts(1, 3)
-    sessions = counts(10, 30)
+    sessions = counts(8, 30)
     order = [plane for _ in range(rounds) for plane in random.Random(seed).sample(KILLED, len(KILLED))]
     standing = random.Random(seed + 1).choice(("data", "strategy", "order"))
     # A sixth of the usual pace, so that the market still trades when a killed plane is back, on a busy machine, too.

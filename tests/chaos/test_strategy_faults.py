@@ -89,6 +89,10 @@ def test_a_stopped_process_catches_up_when_it_is_continued(
     assert all(verdict.identical for verdict in replay.verify(log, settings.account))
 
 
+def _told(worker: StrategyProcess, words: str) -> Callable[[], bool]:
+    return lambda: words in worker.reason()
+
+
 def test_kafka_away_and_back(tmp_path: Path, counts: Callable[[int, int], int]) -> None:
     directory = tmp_path / "kafka"
     directory.mkdir()
@@ -106,7 +110,7 @@ def test_kafka_away_and_back(tmp_path: Path, counts: Callable[[int, int], int]) 
         group = os.getpgid(kafka.child.pid)
         os.killpg(group, signal.SIGSTOP)
         try:
-            eventually(lambda: "Kafka has not answered" in worker.reason(), 10, "the silence is told")
+            eventually(_told(worker, "Kafka has not answered"), 10, "the silence is told")
         finally:
             os.killpg(group, signal.SIGCONT)
         eventually(worker.ready, 20, "it is ready again")

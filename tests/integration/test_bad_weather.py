@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -140,17 +141,23 @@ def test_no_java_and_no_docker_is_one_sentence(tmp_path: Path, verb: tuple[str, 
 # Kafka --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plane", PLANES)
-def test_a_silent_kafka_is_one_sentence(silent: str, tmp_path: Path, plane: str) -> None:
-    """It takes the connection and never answers. Code 69: the supervisor tries again with backoff."""
-    gateway = GatewayProcess(tmp_path / "gateway", "--hold") if plane == "order" else None  # which it asks first
+def test_a_silent_kafka_is_one_sentence(silent: str, tmp_path: Path) -> None:
+    """It takes the connection and never answers. Code 69: the supervisor tries again with backoff. All four wait at once."""
+    gateway = GatewayProcess(tmp_path / "gateway", "--hold")  # which the Order Plane asks first
+    ports = {"order": gateway.port}
+
+    def end(plane: str) -> subprocess.CompletedProcess[str]:
+        settings = local(tmp_path, state_dir=tmp_path / plane, bootstrap=silent, gateway_port=ports.get(plane, 9))
+        return run(PLANES[plane], settings)
+
     try:
-        done = run(PLANES[plane], local(tmp_path, bootstrap=silent, gateway_port=gateway.port if gateway else 9))
+        with ThreadPoolExecutor(len(PLANES)) as at_once:
+            ends = list(at_once.map(end, PLANES))
     finally:
-        if gateway is not None:
-            gateway.stop()
-    assert done.returncode == exit_codes.UNAVAILABLE, done
-    assert silent in sentence(done)
+        gateway.stop()
+    for done in ends:
+        assert done.returncode == exit_codes.UNAVAILABLE, done
+        assert silent in sentence(done)
 
 
 def test_a_kafka_that_refuses_is_one_sentence(tmp_path: Path) -> None:
