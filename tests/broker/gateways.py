@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from tests.waiting import eventually
+from triplane.stack.ports import free_ports
 
 ACCOUNT = "DU1234567"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,8 +25,7 @@ class GatewayProcess:
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
         self.options = options
-        self.port = 0
-        self.http_port = 0
+        self.port, self.http_port = free_ports(2)
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 

@@ -227,4 +227,13 @@ def test_acknowledged_records_survive_a_kill_and_the_address_stays(tmp_path: Pat
         node.stop()
     ports = json.loads((tmp_path / "ports.json").read_text())
     assert f"{HOST}:{ports[0]}" == node.bootstrap
-    assert len(set(free_ports(3))) == 3
+
+
+def test_a_free_port_stays_free_whatever_connects_meanwhile() -> None:
+    found = free_ports(3)
+    assert len(set(found)) == 3
+    assert all(is_free(port) for port in found)
+    # A connection that is opened meanwhile cannot take one: the kernel's own choices lie elsewhere.
+    range_file = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(range_file.read_text().split()[0]) if range_file.exists() else 49_152
+    assert max(found) < first

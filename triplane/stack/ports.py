@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import socket
 
 from triplane.stack.errors import StackError
 
 HOST = "127.0.0.1"
+
+# The kernel gives outgoing connections ports from 32,768 (Linux) or 49,152 (macOS) upwards. A port from there that was free when
+# it was chosen can be someone's connection when its listener binds it seconds later.
+LISTENERS = range(20_000, 32_768)
+ATTEMPTS = 1_000
 
 
 def is_free(port: int, host: str = HOST) -> bool:
@@ -21,15 +27,16 @@ def is_free(port: int, host: str = HOST) -> bool:
 
 
 def free_ports(count: int, host: str = HOST) -> list[int]:
-    """Distinct ports that were free a moment ago. Whoever binds one must still cope with losing the race."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Distinct ports that were free a moment ago; nothing takes them by chance before they are bound."""
+    ports: set[int] = set()
+    attempts = random.SystemRandom().sample(LISTENERS, min(ATTEMPTS, len(LISTENERS)))
+    while len(ports) < count:
+        if not attempts:
+            raise StackError(f"no free port found between {LISTENERS[0]} and {LISTENERS[-1]}; stop what listens there")
+        port = attempts.pop()
+        if is_free(port, host):
+            ports.add(port)
+    return list(ports)
 
 
 def require_free(port: int, what: str, remedy: str, host: str = HOST) -> int:
