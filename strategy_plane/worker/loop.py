@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from schemas import catalogue, codec
+from schemas import catalogue
 from strategy_plane import quarantine
 from strategy_plane.barriers.cut import Assembler, CutError
 from strategy_plane.barriers.sequencer import MARKET_CALENDAR, Due, SequenceError, Sequencer
-from strategy_plane.machine import Engine, StrategyMachine, barrier_sha
+from strategy_plane.machine import Engine, StrategyMachine
 from strategy_plane.outputs import Output
 from strategy_plane.risk import regime
 from strategy_plane.worker.appender import Appender
 from strategy_plane.worker.asker import LogAsker
 from strategy_plane.worker.consumer import FaustReader, partitions_of
+from strategy_plane.worker.intake import Adopted, Intake
 from strategy_plane.worker.passed_over import PassedOver
 from strategy_plane.worker.publisher import Publisher
 from strategy_plane.worker.recovery import (
@@ -46,17 +44,14 @@ from strategy_plane.worker.telemetry import WorkerMetrics
 from strategy_plane.worker.timing import DecisionTimes
 from strategy_plane.worker.watch import Waiting, Watch
 from triplane.domain import calendars
-from triplane.domain.timestamps import AHEAD_MAX
 from triplane.runtime import garbage, numerics
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
-from triplane.runtime.kafka_in import LogRecord, LogUnavailable, Nondeterminism
-from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, DeliveryError
+from triplane.runtime.kafka_in import LogUnavailable, Nondeterminism
+from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, DeliveryError
 from triplane.runtime.tasks import end_tasks
 
 MODELS_PARTITION = "strategy.models-0"
-
-AHEAD = "stamped ahead of this machine's clock; correct the clock that is wrong"
 
 # Whatever waits for Kafka has so many wall seconds after the daemon was asked to stop, and as many for each of the four steps of
 # leaving: together below a supervisor's 10 s, so that a Kafka that stands still cannot keep the worker.
@@ -69,16 +64,6 @@ STOP_POINTS = "TRIPLANE_TEST_STRATEGY_STOP_AT"
 
 class _Stopping(Exception):
     """The daemon was asked to stop while it waited."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Adopted:
-    """A barrier read back from the log, first of its seq. `cause` is the gating record's ingest time header, empty if none."""
-
-    record: dict[str, Any]
-    sha: str
-    offset: int
-    cause: bytes
 
 
 class Worker:
@@ -94,13 +79,9 @@ class Worker:
         self._inputs = [topic.name for topic in self._catalogue.barrier_inputs()]
         self._engine = engine
         self._fingerprint = numerics.fingerprint()
-        self._wake = asyncio.Event()
-        self._adopted: deque[_Adopted] = deque()
-        self._bad: dict[str, tuple[str, bytes]] = {}  # undecodable records: reason and bytes
         self._own_models_end = 0
         self._written_seq = 0  # last barrier this incarnation appended
         self._times = DecisionTimes()
-        self._barrier_position = 0
         self._position = Position()
         self._since_snapshot = 0
         self._stepping = False
@@ -183,7 +164,9 @@ class Worker:
                 "restore them or the snapshot from the archive"
             )
         offsets = {name: max(offset, begins[name]) for name, offset in offsets.items()}
-        self._barrier_position = offsets[BARRIER_PARTITION]
+        self._intake = Intake(
+            self._machine, self._sequencer, self._times, self._metrics, self._log, offsets[BARRIER_PARTITION]
+        )
         self._goal = await self._asker.ends()
         self._watch = Watch(
             self._daemon, self._metrics, self._sequencer, self._machine.assembler, self._behind, self._waiting
@@ -196,7 +179,7 @@ class Worker:
             [*self._inputs, BARRIERS],
             offsets,
             f"{time.time_ns():x}-{os.getpid()}",
-            self._on_record,
+            self._intake.take,
             self._asker,
         )
         self._opened.append(self._reader.stop)
@@ -225,82 +208,35 @@ class Worker:
         self._log.error("held", reason=self._held)
         await self._daemon.stop.wait()
 
-    # Records in ------------------------------------------------------------------------------------------------------------
-
-    def _on_record(self, record: LogRecord) -> None:
-        self._wake.set()
-        self._metrics.records.labels(record.topic).inc()
-        if record.topic == BARRIERS:
-            self._on_barrier(record)
-            return
-        if record.value is not None and record.value["available_time"] > time.time_ns() + AHEAD_MAX:
-            # Market time never lies ahead of the wall clock, and one such stamp would make all that follows look late. What the
-            # barrier says of it (`skipped`) is what every other reader goes by.
-            record = replace(record, value=None, error=AHEAD)
-        if not self._machine.arrive(record) and record.topic != "control.config":
-            return
-        if record.value is None:
-            self._metrics.undecodable.labels(record.topic).inc()
-            if record.error is not AHEAD:
-                self._bad[f"{record.partition_name}@{record.offset}"] = (record.error, record.raw)
-            return
-        completed = self._sequencer.observe(record.topic, record.partition, record.offset, record.value)
-        if completed:
-            self._times.begin(completed, record.headers.get(INGEST_TIME, b""), time.perf_counter(), time.time_ns())
-
-    def _on_barrier(self, record: LogRecord) -> None:
-        if record.offset < self._barrier_position:
-            return
-        self._barrier_position = record.offset + 1
-        if record.value is None:
-            self._metrics.undecodable.labels(BARRIERS).inc()
-            self._log.error(
-                "barrier record cannot be decoded and is ignored", offset=record.offset, reason=record.error
-            )
-            return
-        sha = hashlib.sha256(record.body).hexdigest()
-        self._adopt(_Adopted(record.value, sha, record.offset, record.headers.get(CAUSE_INGEST_TIME, b"")))
-
-    def _adopt(self, barrier: _Adopted) -> None:
-        """Take the next record of the barrier log to be the one of its seq, unless an earlier one is."""
-        if self._sequencer.adopt(barrier.record, barrier.sha):
-            self._adopted.append(barrier)
-        else:
-            self._metrics.barriers_void.inc()
-
     # The loop --------------------------------------------------------------------------------------------------------------
 
     async def _sleep(self) -> None:
         """Wait for the next record, for the end, or for a moment in which the consumer may have died."""
         self._reader.check()
-        if not self._wake.is_set():
+        if not self._intake.wake.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
                 async with asyncio.timeout(0.25):
-                    await self._wake.wait()
-        self._wake.clear()
+                    await self._intake.wake.wait()
+        self._intake.wake.clear()
 
     async def _advance(self) -> bool:
         """Do the one next thing; False when there is nothing to do before another record arrives."""
         self._appender.fail_early()
-        if self._adopted:
-            barrier = self._adopted[0]
+        if self._intake.adopted:
+            barrier = self._intake.adopted[0]
             await self._arrived(barrier.record["cut"])
             await self._step(barrier)
-            self._adopted.popleft()
+            self._intake.adopted.popleft()
             return True
         # The next barrier sees this worker's own last model, so that a run without faults does not depend on timing.
-        if self._written_seq > self._sequencer.seq or self._positions()[MODELS_PARTITION] < self._own_models_end:
+        if self._written_seq > self._sequencer.seq or self._intake.positions()[MODELS_PARTITION] < self._own_models_end:
             return False
         due = self._sequencer.due()
         return due is not None and await self._write_barrier(due)
 
-    def _positions(self) -> dict[str, int]:
-        """Next offset to be read, per partition, the barrier log included."""
-        return self._machine.assembler.positions() | {BARRIER_PARTITION: self._barrier_position}
-
     async def _arrived(self, cut: Mapping[str, int]) -> None:
         """Wait until every record below `cut` has been read. Raises _Stopping when the daemon is to stop first."""
-        while any(at < cut.get(name, 0) for name, at in self._positions().items()):
+        while any(at < cut.get(name, 0) for name, at in self._intake.positions().items()):
             if self._daemon.stop.is_set():
                 raise _Stopping
             await self._look_past(cut)
@@ -309,17 +245,14 @@ class Worker:
     async def _look_past(self, ends: Mapping[str, int]) -> None:
         """Ask the log for what lies below `ends` where nothing has arrived for a while: offsets may have gaps, and Faust may pass
         records over. Where the log holds nothing either, there is nothing."""
-        for name, end in self._passed_over.look(self._positions(), ends, time.monotonic()).items():
+        for name, end in self._passed_over.look(self._intake.positions(), ends, time.monotonic()).items():
             try:
                 reached = await self._reader.read_up_to(name, end)
             except KafkaError as error:
                 self._log.warning("the log does not answer yet", partition=name, end=end, reason=repr(error))
                 continue
             self._log.warning("read directly what did not arrive", partition=name, up_to=reached)
-            if name == BARRIER_PARTITION:
-                self._barrier_position = max(self._barrier_position, reached)
-            else:
-                self._machine.assembler.advance({name: reached})
+            self._intake.pass_over(name, reached)
 
     # Barriers out ----------------------------------------------------------------------------------------------------------
 
@@ -337,11 +270,11 @@ class Worker:
                 )
                 await asyncio.sleep(0.2)
                 return False
-            if ends.pop(BARRIER_PARTITION) > self._barrier_position:
+            if ends.pop(BARRIER_PARTITION) > self._intake.positions()[BARRIER_PARTITION]:
                 return False  # another worker has written; its barrier is read first
             cut = ends
             await self._arrived(cut)
-            if self._adopted or self._sequencer.due() != due:
+            if self._intake.adopted or self._sequencer.due() != due:
                 return True  # what arrived has changed the question
             self._times.mark(due.session, "cut", time.perf_counter())
         skipped = self._machine.assembler.examine(cut)
@@ -354,26 +287,23 @@ class Worker:
         offset = await acknowledged
         self._times.mark(due.session, "written", time.perf_counter())
         await self._stop_point("barrier-written", barrier["seq"])
-        if offset == self._barrier_position:
-            # It is the very next record of the log, so what reading it back would show is known.
-            self._barrier_position = offset + 1
-            self._adopt(_Adopted(codec.defaults("Barrier") | barrier, barrier_sha(barrier), offset, cause))
+        self._intake.take_own(barrier, offset, cause)
         return True
 
     # A step ----------------------------------------------------------------------------------------------------------------
 
-    async def _step(self, barrier: _Adopted) -> None:
+    async def _step(self, barrier: Adopted) -> None:
         """Steps 2 to 5 of the protocol."""
         record, seq, kind = barrier.record, int(barrier.record["seq"]), str(barrier.record["kind"])
         self._stepping = True
         began = time.perf_counter()
         self._times.mark(record["session"], "read_back", time.perf_counter())
-        outputs = [*quarantine.skipped(record, self._bad), *self._machine.step(record, barrier.sha)]
+        outputs = [*quarantine.skipped(record, self._intake.bad), *self._machine.step(record, barrier.sha)]
         for name in record["skipped"]:
             self._log.error(
                 "record skipped",
                 record=name,
-                reason=self._bad.pop(name, (quarantine.REFUSED_DETAIL, b""))[0],
+                reason=self._intake.bad.pop(name, (quarantine.REFUSED_DETAIL, b""))[0],
                 barrier=seq,
             )
         self._metrics.step.labels(kind).observe(time.perf_counter() - began)
@@ -440,13 +370,13 @@ class Worker:
     async def _behind(self) -> dict[str, int]:
         """Records not read yet, per partition, asked now."""
         ends = self._ends = await self._asker.ends()
-        positions = self._positions()
+        positions = self._intake.positions()
         self._metrics.passed_over.set(self._reader.passed_over)
         return {name: max(end - positions[name], 0) for name, end in ends.items()}
 
     def _waiting(self) -> Waiting | None:
         """The barriers of the log that wait for their step."""
-        if not self._adopted:
+        if not self._intake.adopted:
             return None
-        first = self._adopted[0].record
-        return Waiting(len(self._adopted), first["seq"], Due(first["kind"], first["session"], first["t"]))
+        first = self._intake.adopted[0].record
+        return Waiting(len(self._intake.adopted), first["seq"], Due(first["kind"], first["session"], first["t"]))
