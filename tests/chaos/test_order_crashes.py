@@ -87,7 +87,7 @@ def test_ended_at_every_step_no_order_is_sent_twice_and_no_fill_is_lost(
     rng = random.Random(seed)
     places = [place for place in PLACES if place.startswith("cancel") == resting and place != "kill-journalled"]
     rng.shuffle(places)
-    places = places[: counts(8, len(places))] * counts(1, 5)
+    places = places[: counts(6, len(places))] * counts(1, 5)
     world.open_market()
     for place in places:
         # Anywhere within a bunch of orders or reports, not always at its first. Several may be read or acknowledged at once.
@@ -181,7 +181,7 @@ def test_random_restarts_through_a_session_end_where_an_undisturbed_run_ends(
         world.open_market()
         process = world.start().ready()
         target = {"KO": 0.0, "PFE": 0.0}
-        for _ in range(counts(4, 30)):
+        for _ in range(counts(3, 30)):
             world.advance(0.1)
             target = {"KO": rng.randrange(-5, 6) * 100.0, "PFE": rng.randrange(-5, 6) * 100.0}
             world.intents(target, JPM=0.0)

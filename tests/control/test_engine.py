@@ -147,7 +147,7 @@ def edits(draw: st.DrawFn) -> str:
     return "".join(lines)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(edits())
 def test_a_random_edit_is_accepted_whole_or_nothing_changes(text: str):
     engine = started()
