@@ -15,6 +15,7 @@ numerics.pin()  # before anything imports numpy: byte-identity tests rest on it
 
 import pytest  # noqa: E402
 
+from tests.shared_service import shared  # noqa: E402
 from triplane.runtime.settings import Settings  # noqa: E402
 from triplane.stack import docker  # noqa: E402
 from triplane.stack.kafka import await_ready  # noqa: E402
@@ -73,22 +74,32 @@ def _kafka_container() -> Iterator[str]:
         yield f"{HOST}:{port}"
 
 
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap string of a real Kafka: the given one, else a container, else one node from the jars, for this session."""
+@contextlib.contextmanager
+def _kafka(directory: Path) -> Iterator[str]:
     if choose() == "docker":
         with _kafka_container() as bootstrap:
             yield bootstrap
         return
-    with LocalStack.start(tmp_path_factory.mktemp("kafka")) as stack:
+    with LocalStack.start(directory) as stack:
         yield stack.bootstrap
 
 
-@pytest.fixture(scope="session")
-def registry_url(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real schema registry on the session's Kafka."""
-    with LocalRegistry.start(tmp_path_factory.mktemp("registry"), kafka) as registry:
+@contextlib.contextmanager
+def _registry(directory: Path, bootstrap: str) -> Iterator[str]:
+    with LocalRegistry.start(directory, bootstrap) as registry:
         yield registry.url
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Bootstrap string of a real Kafka: the given one, else a container, else one node from the jars, for the whole test run."""
+    return shared(request, tmp_path_factory, "kafka", _kafka)
+
+
+@pytest.fixture(scope="session")
+def registry_url(request: pytest.FixtureRequest, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a real schema registry on the run's Kafka."""
+    return shared(request, tmp_path_factory, "registry", lambda directory: _registry(directory, kafka))
 
 
 @pytest.fixture
