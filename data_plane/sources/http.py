@@ -16,6 +16,8 @@ from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
+from triplane.runtime import loopback
+
 MAX_BODY_BYTES = 256 * 1024 * 1024
 MAX_WAIT_S = 60.0
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -64,7 +66,9 @@ class JsonClient:
     ) -> None:
         self._name = name
         self._policy = policy
-        self._client = httpx.AsyncClient(headers=dict(headers), timeout=timeout_s, follow_redirects=True)
+        self._client = httpx.AsyncClient(
+            headers=dict(headers), timeout=timeout_s, follow_redirects=True, mounts=loopback.async_mounts()
+        )
         self._limiter = AsyncLimiter(1, 1.0)
         self._rate = 1.0
 

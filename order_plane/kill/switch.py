@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from triplane.broker import orders
 from triplane.broker.session import BrokerError, BrokerSession, ClientIdInUse
 from triplane.domain.ids import parse_order_ref
+from triplane.runtime import loopback
 from triplane.runtime.settings import Settings
 
 Scope = Literal["account", "own"]
@@ -145,7 +146,7 @@ async def trip(
     if living is not None:
         address, pid = living
         try:
-            async with httpx.AsyncClient(timeout=timeout) as client:
+            async with loopback.async_client(timeout) as client:
                 answer = await client.post(f"{address}/kill", json=document)
                 answer.raise_for_status()
             report.order_process = "told"
@@ -233,7 +234,7 @@ async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.
     living = order_process(settings)
     if living is not None:
         try:
-            async with httpx.AsyncClient(timeout=timeout) as client:
+            async with loopback.async_client(timeout) as client:
                 limit = {"valid_until": str(time.time_ns() + int(timeout * 1e9))}
                 answer = await client.post(f"{living[0]}/rearm", json=document | limit)
                 answer.raise_for_status()
@@ -260,7 +261,7 @@ async def status(settings: Settings, timeout: float = 3.0) -> dict[str, Any]:
         return result
     result["order_process"] = "silent"
     try:
-        async with httpx.AsyncClient(timeout=timeout) as client:
+        async with loopback.async_client(timeout) as client:
             answer = await client.get(f"{living[0]}/kill")
             answer.raise_for_status()
             told = answer.json()

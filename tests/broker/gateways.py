@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from tests.waiting import eventually
+from triplane.runtime import loopback
 from triplane.stack.ports import free_ports
 
 ACCOUNT = "DU1234567"
@@ -69,7 +68,8 @@ class GatewayProcess:
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         """POST to the control port."""
-        answer = httpx.post(f"http://127.0.0.1:{self.http_port}/{path}", json=body, timeout=60)
+        with loopback.client(60.0) as client:
+            answer = client.post(f"http://127.0.0.1:{self.http_port}/{path}", json=body)
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = answer.json()
         return result
@@ -84,12 +84,12 @@ class GatewayProcess:
 
     def status(self) -> dict[str, Any]:
         """GET /status."""
-        result: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.http_port}/status", timeout=10).json()
+        result: dict[str, Any] = loopback.get(f"http://127.0.0.1:{self.http_port}/status", 10.0).json()
         return result
 
     def orders(self) -> list[dict[str, Any]]:
         """GET /orders."""
-        result: list[dict[str, Any]] = httpx.get(f"http://127.0.0.1:{self.http_port}/orders", timeout=10).json()
+        result: list[dict[str, Any]] = loopback.get(f"http://127.0.0.1:{self.http_port}/orders", 10.0).json()
         return result
 
     def journal(self) -> list[dict[str, Any]]:

@@ -15,14 +15,16 @@ from triplane.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = [sys.executable, "-m", "triplane.cli.main"]
+NO_PROXY_HERE = "http://127.0.0.1:9"
+"""The discard port, where nobody answers: as behind a company's proxy, nothing that stays on this machine may go there."""
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without any installation in it, and `variables`."""
+    """This process's environment without any installation in it, with a proxy for the outside world, and `variables`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("TRIPLANE_") and k != "KAFKA_BOOTSTRAP_SERVERS"}
     if "TRIPLANE_CACHE" in os.environ:
         kept["TRIPLANE_CACHE"] = os.environ["TRIPLANE_CACHE"]
-    return {**kept, "COLUMNS": "200", **variables}
+    return {**kept, "HTTP_PROXY": NO_PROXY_HERE, "http_proxy": NO_PROXY_HERE, "COLUMNS": "200", **variables}
 
 
 def variables_of(settings: Settings) -> dict[str, str]:

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import psutil
 
 from tests.cli.command import LINE, ROOT, Ran, environment, triplane
 from tests.waiting import eventually
+from triplane.runtime import loopback
 
 MARK = "TRIPLANE_TEST_MARK"
 PLANES = ("data", "strategy", "order", "control")
@@ -154,11 +156,9 @@ class Demo:
 
     def gateway(self) -> dict[str, Any]:
         """The paper gateway's /status; empty while it does not answer."""
-        import httpx
-
         try:
             variables = json.loads((self.directory / "environment.json").read_text(encoding="utf-8"))
-            answer: dict[str, Any] = httpx.get(f"{variables['TRIPLANE_GATEWAY_HTTP']}/status", timeout=5).json()
+            answer: dict[str, Any] = loopback.get(f"{variables['TRIPLANE_GATEWAY_HTTP']}/status", 5.0).json()
         except (OSError, ValueError, httpx.HTTPError):
             return {}
         return answer

@@ -21,7 +21,7 @@ from tests.broker.gateways import GatewayProcess
 from tests.cli.command import ROOT, environment, triplane, variables_of
 from tests.data_plane.support import DataProcess, ProvidersProcess, config, publish_config
 from tests.waiting import eventually
-from triplane.runtime import exit_codes
+from triplane.runtime import exit_codes, loopback
 from triplane.runtime.daemon import lock
 from triplane.runtime.settings import Settings
 
@@ -195,7 +195,7 @@ def test_the_data_plane_waits_for_a_gateway_says_so_and_goes_on(settings: Settin
 
     def answer() -> dict[str, object]:
         try:
-            found: dict[str, object] = httpx.get(f"{process.http}/readyz", timeout=5).json()
+            found: dict[str, object] = loopback.get(f"{process.http}/readyz", 5.0).json()
         except (AssertionError, httpx.HTTPError):
             return {}
         return found
@@ -258,7 +258,7 @@ def _serves_and_takes_a_configuration(plane: str, settings: Settings, log: Path)
         else:
             address = json.loads(run_file.read_text())["http"]
             eventually(
-                lambda: process.poll() is not None or httpx.get(f"{address}/readyz").status_code == 200,
+                lambda: process.poll() is not None or loopback.get(f"{address}/readyz", 5.0).status_code == 200,
                 30,
                 "it is ready",
             )

@@ -29,7 +29,7 @@ from triplane.domain.targets import Targets
 from triplane.domain.timestamps import MINUTE, SECOND
 from triplane.replay.orders import verify
 from triplane.replay.recording import read
-from triplane.runtime import configuration
+from triplane.runtime import configuration, loopback
 from triplane.runtime.kafka_in import LogRecord, read_all
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
@@ -113,7 +113,7 @@ class OrderProcess:
 
     def get(self, path: str) -> httpx.Response:
         """GET from its HTTP server."""
-        return httpx.get(f"{self.url}{path}", timeout=5)
+        return loopback.get(f"{self.url}{path}", 5.0)
 
     def ready(self, timeout: float = 30.0, *, or_dead: bool = False) -> OrderProcess:
         """Wait until /readyz says so; with `or_dead`, its death is as good."""

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from triplane.runtime import loopback
+
 SCRIPT = """
 import asyncio, contextlib, sys, time
 from triplane.runtime.daemon import Daemon, run
@@ -73,7 +75,7 @@ def wait_http(tmp_path: Path, process: subprocess.Popen[str]) -> str:
 def eventually_ready(url: str) -> httpx.Response:
     deadline = time.monotonic() + 10
     while True:
-        answer = httpx.get(url + "/readyz")
+        answer = loopback.get(url + "/readyz", 5.0)
         if answer.status_code == 200 or time.monotonic() > deadline:
             return answer
         time.sleep(0.02)
@@ -98,8 +100,8 @@ def test_serves_health_and_metrics_and_winds_down(tmp_path, number):
     process = start(tmp_path)
     url = wait_http(tmp_path, process)
     assert eventually_ready(url).json() == {"ready": True, "reason": ""}
-    assert httpx.get(url + "/healthz").status_code == 200
-    metrics = httpx.get(url + "/metrics").text
+    assert loopback.get(url + "/healthz", 5.0).status_code == 200
+    metrics = loopback.get(url + "/metrics", 5.0).text
     assert "triplane_probe 3.0" in metrics
     assert "triplane_disk_free_bytes" in metrics
     process.send_signal(number)

@@ -12,6 +12,7 @@ import httpx
 from ruamel.yaml import YAML
 
 from tests.waiting import settles
+from triplane.runtime import loopback
 from triplane.stack.ports import HOST, free_ports
 from triplane.stack.process import Child
 
@@ -66,7 +67,7 @@ class Prometheus:
 
     def firing(self) -> set[tuple[str, str]]:
         """(alert, job) of every alert that fires."""
-        answer = httpx.get(f"{self.url}/api/v1/alerts").json()["data"]["alerts"]
+        answer = loopback.get(f"{self.url}/api/v1/alerts", 5.0).json()["data"]["alerts"]
         return {
             (each["labels"]["alertname"], each["labels"].get("process") or each["labels"].get("job", ""))
             for each in answer
@@ -75,11 +76,11 @@ class Prometheus:
 
     def has_scraped(self) -> bool:
         """Whether every target has answered once."""
-        targets = httpx.get(f"{self.url}/api/v1/targets").json()["data"]["activeTargets"]
+        targets = loopback.get(f"{self.url}/api/v1/targets", 5.0).json()["data"]["activeTargets"]
         return len(targets) == len(self.targets) and all(each["health"] == "up" for each in targets)
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/-/ready", timeout=1).is_success
+            return loopback.get(f"{self.url}/-/ready", 1.0).is_success
         except httpx.HTTPError:
             return False

@@ -26,6 +26,7 @@ from triplane.replay import gateway_journal, recording
 from triplane.replay.recording import Recording
 from triplane.replay.summary import summarise
 from triplane.replay.verification import verify
+from triplane.runtime import loopback
 from triplane.runtime.configuration import load_files
 from triplane.runtime.settings import Settings
 from triplane.stack import state_file
@@ -179,7 +180,7 @@ class Demonstration:
         assert self.follower is not None
         state = self.follower.state
         url = f"http://127.0.0.1:{self.market.http_port}"
-        async with httpx.AsyncClient(timeout=5) as client:
+        async with loopback.async_client(5.0) as client:
             await start_market(self.market)
             answered = time.monotonic()
             while True:
@@ -336,7 +337,7 @@ class Demonstration:
 
         try:
             document = json.loads((self.directory / "run" / "data.json").read_text(encoding="utf-8"))
-            async with httpx.AsyncClient(timeout=5) as client:
+            async with loopback.async_client(5.0) as client:
                 text = (await client.get(document["http"] + "/metrics")).text
         except (OSError, ValueError, httpx.TransportError):
             return {}  # it is being restarted; the log, not its counters, is what is judged

@@ -69,9 +69,12 @@ def _give(command: str, arguments: dict[str, str], actor: str | None, reason: st
     """Hand a command to the control daemon, which writes it to the log. Raises CommandError with its refusal."""
     import httpx
 
+    from triplane.runtime import loopback
+
     body = {"command": command, "arguments": arguments, "actor": actor or getpass.getuser(), "reason": reason}
     try:
-        answer = httpx.post(f"{_control_address()}/commands", json=body, timeout=30)
+        with loopback.client(30.0) as client:
+            answer = client.post(f"{_control_address()}/commands", json=body)
         told: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise context.CommandError(

@@ -22,6 +22,7 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
     """Every daemon that has run on this state directory: its pid, address, and why it is not ready."""
     import httpx
 
+    from triplane.runtime import loopback
     from triplane.stack.process import is_alive
 
     found = []
@@ -40,7 +41,7 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
         }
         if is_alive(document["pid"], document["started"]):
             try:
-                answer = httpx.get(document["http"] + "/readyz", timeout=2).json()
+                answer = loopback.get(document["http"] + "/readyz", 2.0).json()
                 entry["state"] = "ready" if answer["ready"] else "not ready"
                 entry["reason"] = answer["reason"]
             except (httpx.HTTPError, ValueError) as error:
@@ -73,10 +74,12 @@ def refused_edit(running: list[dict[str, Any]]) -> list[str]:
     """What the control daemon says is wrong with the files as they are now; empty when they are in force or it does not answer."""
     import httpx
 
+    from triplane.runtime import loopback
+
     for daemon in running:
         if daemon["daemon"] == "control" and daemon["state"] == "ready":
             try:
-                problems = httpx.get(daemon["http"] + "/status", timeout=2).json()["rejected"]["problems"]
+                problems = loopback.get(daemon["http"] + "/status", 2.0).json()["rejected"]["problems"]
                 return [problem["sentence"] for problem in problems]
             except (httpx.HTTPError, ValueError, KeyError):
                 return []

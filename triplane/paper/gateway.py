@@ -31,6 +31,7 @@ from triplane.paper.server.answers import Answers
 from triplane.paper.server.client import Client
 from triplane.paper.server.control_http import application
 from triplane.paper.server.core import Core
+from triplane.runtime import calendar_cache
 
 UNAVAILABLE: Final = 69  # sysexits.h EX_UNAVAILABLE
 CONFIG: Final = 78  # EX_CONFIG
@@ -253,6 +254,7 @@ async def serve(settings: options.Options) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
+    calendar_cache.install()
     settings = options.parse(argv)
     try:
         asyncio.run(serve(settings))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from triplane.runtime import numerics
+from triplane.runtime import loopback, numerics
 from triplane.stack.errors import StackError
 from triplane.stack.ports import free_ports
 from triplane.stack.supervisor import ProcessSpec
@@ -51,7 +51,7 @@ class PaperMarket:
 async def start_market(market: PaperMarket) -> None:
     """Let the simulated market's clock run; StackError when the gateway does not answer."""
     try:
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        async with loopback.async_client(5.0) as client:
             (await client.post(f"http://127.0.0.1:{market.http_port}/start")).raise_for_status()
     except httpx.HTTPError as error:
         raise StackError(

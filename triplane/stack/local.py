@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import httpx
-
 from triplane.stack import docker, java, kafka, registry
 from triplane.stack.errors import StackError
 from triplane.stack.kafka import NO_JAVA, READY_TIMEOUT_S, LocalKafka, await_ready
@@ -62,10 +60,8 @@ def _kafka_reason(bootstrap: str) -> str:
 
 
 def _registry_reason(url: str) -> str:
-    try:
-        return "" if httpx.get(f"{url}/health/ready", timeout=2.0).is_success else "reads its store"
-    except httpx.HTTPError:
-        return f"does not answer at {url} yet"
+    with registry.Registry(url, timeout=2.0) as client:
+        return "" if client.is_ready() else f"does not answer at {url} or reads its store"
 
 
 def prepare(

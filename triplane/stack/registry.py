@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from triplane.runtime import loopback
 from triplane.stack import java, ports, topics
 from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.kafka import NO_JAVA
@@ -82,7 +83,7 @@ class Registry:
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(timeout=timeout)
+        self._http = httpx.Client(timeout=timeout, mounts=loopback.mounts())
 
     def close(self) -> None:
         """Close the connections."""

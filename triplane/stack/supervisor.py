@@ -25,7 +25,7 @@ import httpx
 import psutil
 from filelock import FileLock
 
-from triplane.runtime import exit_codes
+from triplane.runtime import exit_codes, loopback
 from triplane.stack import readiness, state_file
 from triplane.stack.errors import StackError
 from triplane.stack.process import GRACE_S, Child
@@ -105,7 +105,7 @@ class Supervisor:
     async def __aenter__(self) -> Supervisor:
         """Take the state directory; nothing is started yet. Raises StackError when another supervisor has it."""
         self._lock = state_file.take(self.state_dir)
-        self._http = httpx.AsyncClient(timeout=2.0, trust_env=False)
+        self._http = loopback.async_client(2.0)
         self._save()
         return self
 
