@@ -27,6 +27,7 @@ from order_plane.daemon.stop_points import StopPoints
 from order_plane.daemon.telemetry import TOPICS, OrderMetrics
 from order_plane.engine import OrderEngine
 from order_plane.kill import http as kill_http
+from order_plane.kill.files import plain
 from order_plane.kill.latch import KillLatch
 from order_plane.ledger.order_state import State
 from order_plane.messages import BrokerReport, ClockTick, KillRequest, LogInput, Start
@@ -180,7 +181,7 @@ class OrderService:
                 dispatcher.take(BrokerReport(entry["report"], self._clock.now()), None, [entry["seq"]])
             elif entry["kind"] == "kill":
                 request = KillRequest(
-                    entry["source"], entry["scope"], entry["reason"], entry["actor"], self._clock.now()
+                    entry["source"], entry["scope"], plain(entry["reason"]), plain(entry["actor"]), self._clock.now()
                 )
                 dispatcher.take(request, None, [entry["seq"]])
             elif entry["kind"] != "output":

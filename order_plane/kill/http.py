@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from order_plane.kill.files import plain
 from order_plane.kill.switch import SCOPES
 
 
@@ -58,10 +59,11 @@ async def _fields(request: web.Request, names: tuple[str, ...]) -> dict[str, str
         return web.json_response({"error": "the body is not JSON; send actor and reason"}, status=400)
     if not isinstance(body, dict):
         return web.json_response({"error": "the body is not a JSON object; send actor and reason"}, status=400)
-    missing = [name for name in names if not str(body.get(name, "")).strip()]
+    fields = {plain(str(key)): plain(str(value)) for key, value in body.items()}
+    missing = [name for name in names if not fields.get(name)]
     if missing:
         return web.json_response({"error": f"{' and '.join(missing)} must be given"}, status=400)
-    return {str(key): str(value) for key, value in body.items()}
+    return fields
 
 
 def add_routes(routes: web.RouteTableDef, switch: Switch) -> None:

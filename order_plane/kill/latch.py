@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from order_plane.kill.switch import file_of, read_file, rearm_file_of, write_file
+from order_plane.kill.files import file_of, hold, identity, read_file, rearm_file_of
 from triplane.runtime.settings import Settings
 
 
@@ -20,37 +20,33 @@ class KillLatch:
         self.document: dict[str, str] = {}
         """What the file said when it was last looked at."""
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            stat = self._file.stat()
-        except FileNotFoundError:
-            return None
-        except OSError:
-            return (0, 0)  # something is there and cannot be read: that trips, too
-        return (stat.st_ino, stat.st_mtime_ns)
-
     def look(self) -> dict[str, str] | None:
         """What the file says when it is new since the last look, else None."""
-        identity = self._identity()
-        if identity is None or identity == self._taken:
+        found = identity(self._file)
+        if found is None or found == self._taken:
             return None
-        self._taken = identity
+        self._taken = found
         self.tripped = True
         self.document = read_file(self._file) or {}
         return self.document
 
     def trip(self, document: dict[str, Any]) -> None:
-        """Hold from now on, durably; keeps a file that is there already. The hold stands even when the disk fails (OSError)."""
+        """Hold from now on, durably; keeps a file that is there already. The hold stands even when the disk fails (OSError).
+
+        A re-arming from before is worth nothing any more.
+        """
         self.tripped = True
         self.document = {name: str(value) for name, value in document.items()}
-        if self._identity() is None:
-            write_file(self._file, document)
-        self._taken = self._identity()
+        if identity(self._file) is None:
+            hold(self._file, document)
+        self._taken = identity(self._file)
+        self.forget_rearm()
 
     def lift(self) -> None:
         """A person has re-armed: remove the file, unless a newer one came that nobody has looked at."""
-        if self._identity() not in (None, self._taken):
+        if identity(self._file) not in (None, self._taken):
             return
+        self.forget_rearm()
         self._file.unlink(missing_ok=True)
         self._taken = None
         self.tripped = False

@@ -9,18 +9,16 @@ is one message, scope own one message an order. Only a person re-arms, with name
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 import psutil
 from filelock import FileLock, Timeout
 
+from order_plane.kill.files import file_of, hold, identity, one_at_a_time, plain, read_file, rearm_file_of, write_file
 from triplane.broker import orders
 from triplane.broker.session import BrokerError, BrokerSession, ClientIdInUse
 from triplane.domain.ids import parse_order_ref
@@ -29,8 +27,6 @@ from triplane.runtime.settings import Settings
 
 Scope = Literal["account", "own"]
 SCOPES: tuple[Scope, ...] = ("account", "own")
-FILE_NAME = "KILL"
-REARM_NAME = "REARM"
 
 
 class KillSwitchError(RuntimeError):
@@ -47,59 +43,16 @@ class KillReport:
     lines: list[str] = field(default_factory=list)
 
 
-def file_of(settings: Settings) -> Path:
-    """The file whose presence holds all orders."""
-    return settings.state_dir / FILE_NAME
-
-
-def rearm_file_of(settings: Settings) -> Path:
-    """A person's written re-arming, taken up by the order process when it runs again."""
-    return settings.state_dir / REARM_NAME
-
-
-def write_file(path: Path, document: dict[str, Any]) -> None:
-    """Write JSON atomically and durably (file and directory synced)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def read_file(path: Path) -> dict[str, str] | None:
-    """Contents of a KILL or REARM file; None when there is none. A file that holds anything else still counts: `touch` trips."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return {"actor": "", "reason": f"{path.name} cannot be read: {error.strerror}", "scope": "account"}
-    try:
-        document = json.loads(text)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        return {"actor": "", "reason": text.strip()[:200] or f"{path.name} exists", "scope": "account"}
-    return {str(key): str(value) for key, value in document.items()}
-
-
 def order_process(settings: Settings) -> tuple[str, int] | None:
-    """(HTTP address, pid) of the living order process of this state directory, or None."""
+    """(HTTP address, pid) of the living order process of this state directory, or None.
+
+    When a process began is told in wall time, which moves when the clock is set: then the lock that it holds says that it lives.
+    """
     try:
         document = json.loads((settings.state_dir / "run" / "order.json").read_text(encoding="utf-8"))
         process = psutil.Process(int(document["pid"]))
-        alive = process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - document["started"]) < 1.0
+        same = abs(process.create_time() - document["started"]) < 1.0 or not lock_is_free(settings)
+        alive = process.status() != psutil.STATUS_ZOMBIE and same
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
     return (str(document["http"]), int(document["pid"])) if alive else None
@@ -128,20 +81,25 @@ async def trip(
 ) -> KillReport:
     """Trip the kill switch; `timeout` in wall seconds for each of the HTTP and the broker step.
 
-    A disk that does not take the file keeps nobody from stopping: the report says so, and process and broker are asked all the same.
-    Raises KillSwitchError without a name or a reason, and when neither file nor process nor broker took it.
+    A disk without room gets an empty file, which holds as well. One that takes none keeps nobody from stopping: process and broker are
+    asked all the same. Raises KillSwitchError without a name or a reason, and when neither file nor process holds.
     """
+    actor, reason = plain(actor), plain(reason)
     _require(actor, reason, scope)
     document = {"actor": actor, "reason": reason, "scope": scope, "time": str(time.time_ns())}
     report = KillReport(True)
-    failed = ""
+    failed = False
     try:
-        write_file(file_of(settings), document)
-        rearm_file_of(settings).unlink(missing_ok=True)
-        report.lines.append(f"{file_of(settings)} is written: no new order leaves until `triplane kill rearm`")
+        with one_at_a_time(settings):
+            short = hold(file_of(settings), document)
+            rearm_file_of(settings).unlink(missing_ok=True)
+        without = f", without name and reason ({short})" if short else ""
+        report.lines.append(f"{file_of(settings)} is written{without}: no new order leaves until `triplane kill rearm`")
     except OSError as error:
-        failed = f"{file_of(settings)} could NOT be written ({error.strerror}): the kill may not survive a restart; mend the disk and trip again"
-        report.lines.append(failed)
+        failed = True
+        report.lines.append(
+            f"{file_of(settings)} could NOT be written ({error.strerror}): the kill may not survive a restart; mend the disk and trip again"
+        )
     living = order_process(settings)
     if living is not None:
         address, pid = living
@@ -163,8 +121,8 @@ async def trip(
     else:
         report.lines.append("the order process is not running")
     await _cancel_at_broker(settings, scope, report, timeout)
-    if failed and report.order_process != "told" and report.cancels != "asked":
-        raise KillSwitchError("NOT tripped: " + "; ".join(report.lines))
+    if failed and report.order_process != "told":
+        raise KillSwitchError("nothing holds new orders: " + "; ".join(report.lines))
     return report
 
 
@@ -228,8 +186,10 @@ async def _cancel_own(session: BrokerSession, settings: Settings, timeout: float
 
 
 async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.0) -> KillReport:
-    """Let orders leave again, in the name of a person. Raises KillSwitchError without name or reason, OSError."""
+    """Let orders leave again, in the name of a person. Raises OSError, and KillSwitchError where it stays tripped."""
+    actor, reason = plain(actor), plain(reason)
     _require(actor, reason)
+    known = identity(file_of(settings))
     document = {"actor": actor, "reason": reason, "time": str(time.time_ns())}
     living = order_process(settings)
     if living is not None:
@@ -237,16 +197,23 @@ async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.
             async with loopback.async_client(timeout) as client:
                 limit = {"valid_until": str(time.time_ns() + int(timeout * 1e9))}
                 answer = await client.post(f"{living[0]}/rearm", json=document | limit)
-                answer.raise_for_status()
-            return KillReport(
-                False, "told", lines=[f"the order process (pid {living[1]}) is re-armed by {actor}: {reason}"]
-            )
-        except (httpx.HTTPError, ValueError) as error:
+                told = "" if answer.is_success else str(answer.json()["error"])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise KillSwitchError(
                 f"the order process (pid {living[1]}) does not answer ({type(error).__name__}), so it stays tripped; end it or let it go on, then re-arm"
             ) from None
-    write_file(rearm_file_of(settings), document)
-    file_of(settings).unlink(missing_ok=True)
+        if told:
+            raise KillSwitchError(f"the order process (pid {living[1]}) refuses: {told}")
+        return KillReport(
+            False, "told", lines=[f"the order process (pid {living[1]}) is re-armed by {actor}: {reason}"]
+        )
+    with one_at_a_time(settings):
+        if identity(file_of(settings)) != known:
+            raise KillSwitchError(
+                "the kill switch was tripped meanwhile, so it stays tripped; see `triplane kill status`"
+            )
+        write_file(rearm_file_of(settings), document)
+        file_of(settings).unlink(missing_ok=True)
     return KillReport(
         False, "dead", lines=[f"the order process is not running; it starts re-armed by {actor}: {reason}"]
     )

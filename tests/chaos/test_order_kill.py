@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from order_plane.daemon.stop_points import VARIABLE
+from order_plane.kill import files as kill_files
 from order_plane.kill import switch as kill_switch
 from order_plane.kill.switch import KillReport, KillSwitchError
 from tests.broker.gateways import ACCOUNT
@@ -100,9 +101,9 @@ def test_under_load_it_holds_cancels_survives_a_restart_and_only_a_person_lifts_
     assert account["kill_reason"] == "KILL_REQUESTED"
     # Restarts change nothing; neither does removing the file by hand.
     process.kill()
-    kill_switch.file_of(world.settings).unlink()
+    kill_files.file_of(world.settings).unlink()
     process = world.start().ready()
-    assert kill_switch.file_of(world.settings).exists()
+    assert kill_files.file_of(world.settings).exists()
     nothing_leaves(world)
     # Only a person, with name and reason.
     with pytest.raises(KillSwitchError):
@@ -110,7 +111,7 @@ def test_under_load_it_holds_cancels_survives_a_restart_and_only_a_person_lifts_
     assert httpx.post(f"{process.url}/rearm", json={"actor": "bob"}).status_code == 400
     nothing_leaves(world)
     rearm(world)
-    assert not kill_switch.file_of(world.settings).exists()
+    assert not kill_files.file_of(world.settings).exists()
     (lifted,) = world.until_event("rearmed")
     assert (lifted["labels"]["actor"], lifted["reason"]) == ("bob", "drill over")
     trades_again(world)
@@ -120,7 +121,7 @@ def test_under_load_it_holds_cancels_survives_a_restart_and_only_a_person_lifts_
 def test_a_touched_file_is_enough_and_is_noticed_within_a_second(world: OrderWorld) -> None:
     world.start().ready()
     rest_an_order(world)
-    kill_switch.file_of(world.settings).touch()
+    kill_files.file_of(world.settings).touch()
     touched = time.monotonic()
     eventually(lambda: none_open(world), 1.0, "the cancel")
     assert time.monotonic() - touched < 1.0
@@ -138,7 +139,7 @@ def test_a_level_that_the_engine_trips_holds_in_the_file_too(world: OrderWorld) 
     world.gateway.fault("order_error", code=201, text="Order rejected - reason:drill", count=5)
     world.intents(dict.fromkeys(SYMBOLS, 10.0))
     world.until_event("killed", reason="REJECT_STORM")
-    eventually(lambda: kill_switch.file_of(world.settings).exists())
+    eventually(lambda: kill_files.file_of(world.settings).exists())
     assert process.metric("triplane_order_rejects_total") >= 3
     process.kill()
     world.start().ready()
@@ -152,10 +153,10 @@ def test_a_command_on_the_log_trips_and_another_lifts(world: OrderWorld) -> None
     command: dict[str, Any] = {"event_time": 1, "available_time": 1, "actor": "ann", "reason": "drill"}
     world.send("control.commands", command_id="1", command="kill.trip", arguments={"scope": "own"}, **command)
     eventually(lambda: none_open(world), 5)
-    assert kill_switch.file_of(world.settings).exists()
+    assert kill_files.file_of(world.settings).exists()
     nothing_leaves(world)
     world.send("control.commands", command_id="2", command="kill.rearm", **command)
-    eventually(lambda: not kill_switch.file_of(world.settings).exists())
+    eventually(lambda: not kill_files.file_of(world.settings).exists())
     trades_again(world)
 
 
@@ -167,7 +168,7 @@ def test_with_the_gateway_down_it_holds_and_says_that_cancels_wait(world: OrderW
     report = trip(world)
     assert (report.order_process, report.cancels) == ("told", "waiting")
     assert any("could not be asked to cancel" in line and "good-till" in line for line in report.lines)
-    assert kill_switch.file_of(world.settings).exists()
+    assert kill_files.file_of(world.settings).exists()
     # When the gateway is back, what was open is cancelled, and nothing new leaves.
     world.gateway.start()
     world.until_event("connected", 2)
@@ -291,7 +292,7 @@ def test_with_kafka_dead_the_kill_stands_after_restarts_of_everything(tmp_path: 
             process.kill()
             # Without Kafka it does not start; the file holds, and the journal has what the log could not take.
             assert world.start().wait(60) != 0
-            assert kill_switch.file_of(settings).exists()
+            assert kill_files.file_of(settings).exists()
             assert (settings.state_dir / "order-journal.jsonl").read_text().count('"kind":"kill"') >= 1
             port = int(stack.bootstrap.rpartition(":")[2])
             with LocalStack.start(tmp_path / "kafka", port) as again:

@@ -16,6 +16,7 @@ import pytest
 from tests.cli.command import Ran, triplane, variables_of
 from tests.order_plane.world import OrderWorld
 from tests.waiting import eventually
+from triplane.runtime import loopback
 from triplane.runtime.settings import Settings
 
 
@@ -149,7 +150,7 @@ def test_a_living_order_process_holds_within_a_second_and_is_rearmed(world: Orde
     process = world.start().ready()
     assert verb("status", "--json").json["order_process"] == "answers"
     began = time.monotonic()
-    ran = verb("trip", "--reason", "too good to be true", "--actor", "ada", "--json")
+    ran = verb("trip", "--reason", "too good to be true, M\udcfcller", "--actor", "ada", "--json")
     assert ran.code == 0, ran
     assert ran.json["order_process"] == "told"
     assert ran.json["cancels"] == "asked"
@@ -163,7 +164,7 @@ def test_a_living_order_process_holds_within_a_second_and_is_rearmed(world: Orde
     )
     assert world.gateway.sent() == {}
     status = verb("status").out
-    assert "too good to be true" in status
+    assert "too good to be true, M\\udcfcller" in status  # a byte that is no UTF-8 is told, and nobody fails on it
     # Standing still it cannot be re-armed, and that is said; the file stays.
     process.signal(signal.SIGSTOP)
     refused = verb("rearm", "--reason", "over", "--actor", "ada")
@@ -180,3 +181,12 @@ def test_a_living_order_process_holds_within_a_second_and_is_rearmed(world: Orde
     assert "re-armed by ada" in ran.out
     eventually(lambda: process.metric("triplane_kill_switch_tripped") == 0, 10, "re-armed")
     assert not (world.settings.state_dir / "KILL").exists()
+    # Words that no record can hold, over HTTP, too; a start after a crash reads them from the journal and the log.
+    with loopback.client(5.0) as client:
+        body = b'{"actor": "b\\ud800", "reason": "x\\ud800", "scope": "own"}'
+        assert client.post(f"{process.url}/kill", content=body).status_code == 200
+    process.kill()
+    process = world.start().ready()
+    assert process.metric("triplane_kill_switch_tripped") == 1
+    assert "tripped by b" in verb("status").out
+    world.replays()

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.replay.logs import HandLog
 from triplane.replay.orders import _Forgiven
+from triplane.replay.recording import Recording
 
 ACCOUNT = "DU1"
 
@@ -52,3 +53,25 @@ def test_the_last_input_of_a_plane_that_lives_is_forgiven_only_what_is_missing()
     assert not forgiven.is_lost(last, "order.events", {"account": ACCOUNT, "event_id": "1/3"})
     assert not forgiven.is_lost(last, "order.fills", fill("A"))
     assert forgiven.is_lost(last, "order.fills", fill("not written"))
+
+
+def test_what_came_while_the_log_was_read_may_lack_what_follows_from_it() -> None:
+    """A plane that runs writes an event first and its fills a moment later; several events may be under way."""
+    log = HandLog()
+    event(log, "1/1", "epoch", 1)
+    settled = event(log, "1/2", "order_status", 1)
+    fresh = [event(log, f"1/{number}", "order_status", 1) for number in (3, 4, 5)]
+    log.put("order.fills", **fill("A"))
+    forgiven = _Forgiven(Recording.of(log.records, settled=2))
+    assert not forgiven.is_lost(settled, "order.fills", fill("A"))
+    assert not forgiven.is_lost(settled, "order.fills", fill("lost"))
+    assert [forgiven.is_lost(each, "order.fills", fill(name)) for each, name in zip(fresh, "BCD", strict=True)] == [
+        True
+    ] * 3
+    # Without that only the last event is forgiven.
+    strict = _Forgiven(log.recording())
+    assert [strict.is_lost(each, "order.fills", fill(name)) for each, name in zip(fresh, "BCD", strict=True)] == [
+        False,
+        False,
+        True,
+    ]

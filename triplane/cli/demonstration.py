@@ -283,7 +283,7 @@ class Demonstration:
         )  # fmt: skip
 
     def _killed(self) -> str:
-        from order_plane.kill.switch import file_of, read_file
+        from order_plane.kill.files import file_of, read_file
 
         found = read_file(file_of(self.settings))
         return (

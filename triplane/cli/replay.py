@@ -9,6 +9,9 @@ import typer
 
 from triplane.cli import context
 
+SETTLE_S = 2.0
+"""Wall seconds within which a running plane has written what follows from an event that is on the log."""
+
 
 def replay(
     verify: bool = typer.Option(False, "--verify", help="Compare every output with the log, byte by byte."),
@@ -32,7 +35,7 @@ def replay(
     calendar_cache.install()
     started = time.perf_counter()
     console = Console(stderr=True)
-    found = recording.read(context.connected_settings())
+    found = recording.read(context.connected_settings(), settle_s=SETTLE_S)
     total = sum(found.counts().values())
     loaded = time.perf_counter() - started
     columns = (

@@ -246,7 +246,7 @@ class ControlService:
             return web.json_response({"error": "the control daemon is starting; try again"}, status=503)
         try:
             body = await request.json()
-        except ValueError:
+        except (ValueError, LookupError, RecursionError):  # no JSON, an unknown charset, brackets without end
             return web.json_response(
                 {"error": "the body is not JSON; send command, arguments, actor and reason"}, status=400
             )

@@ -26,8 +26,9 @@ class Divergence:
     replayed: str
 
     def __str__(self) -> str:
-        place = f"{self.topic}@{self.offset}" if self.offset >= 0 else self.topic
-        return f"first divergence: {place} field {self.field}: recorded {self.recorded}, replayed {self.replayed}"
+        place = f"{self.topic}@{self.offset}" if self.offset >= 0 else f"{self.topic} after its last record"
+        part = "whole record" if self.field == "*" else f"field {self.field}"
+        return f"first divergence: {place} {part}: recorded {self.recorded}, replayed {self.replayed}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 order.events holds the interleaving; intents, configuration, commands and market data are looked up by the offsets it names. A plane
 that was killed may have lost the last outputs of the input it was working on: those are forgiven where the next recorded input is a
-new epoch, or the log's end. Nothing else is.
+new epoch, or the log's end; and a plane that runs is writing what follows from the inputs that came while the log was read. Nothing
+else is.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class _FirstProduced:
 
 
 class _Forgiven:
-    """Which outputs a killed plane had no chance to write: those of the last input of an epoch that the log does not have.
+    """Which outputs a plane had no chance to write: those of an epoch's last input, and of what came while the log was read.
 
     The plane publishes what follows from an event once that is on the log, so where the event was lost, so was the rest, even if a later
     epoch wrote something else under the same identity. Ask in the order in which the engine produced.
@@ -98,15 +99,18 @@ class _Forgiven:
             name: {catalogue.load()[name].identify(r.value) for r in recording.records[name] if r.value is not None}
             for name in OUTPUTS
         }
-        events = [r.value for r in recording.records["order.events"] if r.value is not None]
-        inputs = [event for event in events if event["kind"] not in order_recording.DECIDED]
-        last = {before["event_id"] for before, after in itertools.pairwise(inputs) if after["kind"] == "epoch"}
-        self._last = last | {inputs[-1]["event_id"]}
+        events = [(r.offset, r.value) for r in recording.records["order.events"] if r.value is not None]
+        inputs = [(offset, event) for offset, event in events if event["kind"] not in order_recording.DECIDED]
+        last = {
+            before["event_id"] for (_, before), (_, after) in itertools.pairwise(inputs) if after["kind"] == "epoch"
+        }
+        fresh = {event["event_id"] for offset, event in inputs if offset >= recording.settled}
+        self._last = last | fresh | {inputs[-1][1]["event_id"]}
         self._cause, self._event_lost = "", False
         self.count = 0
 
     def is_lost(self, cause: Mapping[str, Any], topic: str, record: Mapping[str, Any]) -> bool:
-        """True for an output that is not on the log and whose input was the last one before a new epoch or the end."""
+        """True for an output that is not on the log and whose input was the last before a new epoch or the end, or not settled yet."""
         if cause["event_id"] != self._cause:
             self._cause, self._event_lost = cause["event_id"], False
         if self._cause not in self._last:

@@ -7,26 +7,33 @@ ingest times and trace ids stay outside it.
 from __future__ import annotations
 
 import hashlib
+import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from schemas import catalogue
-from triplane.runtime.kafka_in import FirstPerIdentity, LogRecord, TopicReader
+from triplane.runtime.kafka_in import FirstPerIdentity, LogRecord, TopicReader, partition_name
 from triplane.runtime.settings import Settings
+
+EVERYTHING: Final = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
     """Log records by logical topic, in log order per partition.
 
-    `raw` holds every record as it stands on the log; `records` the first per identity, decodable ones only.
+    `raw` holds every record as it stands on the log; `records` the first per identity, decodable ones only. What follows from
+    order.events before the offset `settled` is on the log, if it ever will be; what follows from later ones may still be written.
     """
 
     raw: Mapping[str, list[LogRecord]]
     records: Mapping[str, list[LogRecord]] = field(default_factory=dict)
+    settled: int = EVERYTHING
 
     @staticmethod
-    def of(log_records: Iterable[LogRecord]) -> Recording:
+    def of(log_records: Iterable[LogRecord], settled: int = EVERYTHING) -> Recording:
         """Group and de-duplicate; raises Nondeterminism when two records share an identity but not their bytes."""
         raw: dict[str, list[LogRecord]] = {name: [] for name in catalogue.load()}
         for record in log_records:
@@ -34,7 +41,7 @@ class Recording:
         for records in raw.values():
             records.sort(key=lambda record: (record.partition, record.offset))
         first = FirstPerIdentity()
-        return Recording(raw, {name: [r for r in records if first.accept(r)] for name, records in raw.items()})
+        return Recording(raw, {name: [r for r in records if first.accept(r)] for name, records in raw.items()}, settled)
 
     def digest(self, topic: str) -> str:
         """SHA-256 (hex) over the topic's bodies."""
@@ -60,10 +67,21 @@ def combined(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def read(settings: Settings, topics: Iterable[str] | None = None, timeout_s: float = 120.0) -> Recording:
-    """Read topics (all of the catalogue by default) from Kafka up to their present end."""
+def read(
+    settings: Settings, topics: Iterable[str] | None = None, timeout_s: float = 120.0, settle_s: float = 0.0
+) -> Recording:
+    """Read topics (all of the catalogue by default) from Kafka up to their present end.
+
+    `settle_s` is for a log that planes may be writing: the wall seconds within which they have written what follows from an event.
+    """
     reader = TopicReader(settings, list(topics if topics is not None else catalogue.load()))
     try:
-        return Recording.of(reader.read_to(reader.end_offsets(), timeout_s))
+        settled = EVERYTHING
+        if settle_s > 0.0:
+            settled = reader.end_offsets().get(partition_name("order.events", 0), EVERYTHING)
+            time.sleep(
+                settle_s
+            )  # the time itself is what makes the difference; the end taken after it is later than all of that
+        return Recording.of(reader.read_to(reader.end_offsets(), timeout_s), settled)
     finally:
         reader.close()
