@@ -6,7 +6,8 @@ a file that may be deleted at any time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from triplane.runtime.exit_codes import CONFIG, DaemonExit
 from triplane.runtime.kafka_in import TopicReader
 from triplane.runtime.settings import Settings
 from triplane.runtime.snapshots import SnapshotError
+from triplane.runtime.tasks import end_tasks
 
 EVENTS = "order.events"
 REFERENCED = ("control.config", "control.commands", "strategy.intents", "data.actions")
@@ -104,3 +106,20 @@ def _from_checkpoint(settings: Settings, engine: OrderEngine) -> tuple[dict[str,
     start = {f"{EVENTS}-0": int(meta["events"])}
     start |= {name: end for name, end in positions.items() if name.rpartition("-")[0] in REFERENCED}
     return start, positions, int(meta["epoch"])
+
+
+async def while_log_answers(settings: Settings, waiting: Coroutine[Any, Any, None]) -> None:
+    """Wait for `waiting`, however long it takes, unless Kafka turns out not to answer (LogUnavailable): no broker would help then."""
+    task = asyncio.ensure_future(waiting)
+    probe = asyncio.ensure_future(asyncio.to_thread(_ask_log, settings))
+    try:
+        done, _ = await asyncio.wait({task, probe}, return_when=asyncio.FIRST_COMPLETED)
+        if task not in done:
+            probe.result()
+        await task
+    finally:
+        await end_tasks([task, probe])
+
+
+def _ask_log(settings: Settings) -> None:
+    TopicReader(settings, ["order.events"], "end").close()

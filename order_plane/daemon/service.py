@@ -99,9 +99,10 @@ class OrderService:
             self._latch.look()
             begin(self._kill.watch_file(), "kill file")
             begin(self._tell_metrics(), "metrics")
-            await self._link.connect_first(
+            connecting = self._link.connect_first(
                 stop, lambda problem: self._daemon.ready(False, f"connecting to the broker: {problem}")
             )
+            await recovery.while_log_answers(self._settings, connecting)
             if stop.is_set():
                 return
             self._stops.reach("connected")

@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.replay.logs import HandLog
 from triplane.cli.live_state import LiveState
 from triplane.cli.live_view import BLOCKS, render, sparkline
-from triplane.domain.timestamps import NEW_YORK, at
+from triplane.domain.timestamps import DAY, NEW_YORK, at
 
 T = at(date(2018, 2, 5), time(15, 30), NEW_YORK)
 
@@ -126,12 +126,14 @@ def test_a_session_is_told_once_it_is_over_with_its_own_decision() -> None:
     account(log, 1_000_000.0)
     for seq, (session, regime, gross) in enumerate((("2018-02-02", "Calm", 1.46), ("2018-02-05", "Storm", 0.45)), 7):
         if seq == 8:  # topics are read in any order
+            # Before the next decision the account moves on, and that is the next day's.
+            account(log, 1_000_000.0 - 500.0, event_time=T)
             log.put("strategy.regime", seq=seq, state=regime)
         log.put("strategy.barriers", seq=seq, kind="decision", session=session)
         log.put("strategy.regime", seq=seq, state=regime)
         log.put("strategy.targets", seq=seq, account="DU1", gross=gross, outcome="SOLVED")
         log.put("order.events", event_id=str(seq), kind="placing")
-        account(log, 1_000_000.0 - seq)
+        account(log, 1_000_000.0 - seq, event_time=T - (3 * DAY if seq == 7 else 0))
     state = folded(log)
     assert [str(line) for line in state.told] == [
         "2018-02-02  Calm    gross 1.46  orders 1  fills 0  PnL -7 (simulated)"
@@ -168,7 +170,7 @@ def test_what_is_shown(log: HandLog) -> None:
     text = shown(folded(log), data="ready", order="restarting")
     for words in (
         "SIMULATED", "Mon 2018-02-05 15:30:01", "session 3/21", "● order restarting", "Storm", "drawdown", "0.50",
-        "XOM", "-30.0%", "+20.0%", "990,000 USD", "-10,000", "1 / 2", "-120 KO @ 46.50", "+5 KO", "gates open / closed", "4.0 bp + 0.80", "quarantined 1", "one", "two",
+        "XOM", "-30.0%", "+20.0%", "990,000 USD", "-10,000", "1 / 2", "-120 KO @ 46.50", "+5 KO", "gates 1 closed", "4.0 bp + 0.80", "quarantined 1", "one", "two",
     ):  # fmt: skip
         assert words in " ".join(text.split()), (words, text)
     weights = [line for line in text.splitlines() if "→" in line and "%" in line]

@@ -350,3 +350,16 @@ def test_paper_run_passes_arguments_and_signals_on(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_closed_output_is_no_error(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *LINE, "kill", "status"],
+        cwd=tmp_path, env=environment(TRIPLANE_STATE_DIR=str(tmp_path / "state")), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    ran = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *LINE, "status"],
+        cwd=tmp_path, env=environment(TRIPLANE_STATE_DIR=str(tmp_path / "state")), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (1, "")

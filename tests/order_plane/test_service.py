@@ -223,7 +223,10 @@ def test_the_wrong_account_ends_with_78(world: OrderWorld) -> None:
 
 
 # -- bad weather -----------------------------------------------------------------------------------------------------------------
-def test_no_kafka_is_one_sentence_and_69(world: OrderWorld) -> None:
+@pytest.mark.parametrize("gateway", [True, False])
+def test_no_kafka_is_one_sentence_and_69(world: OrderWorld, gateway: bool) -> None:
+    if not gateway:  # a broker that is away is waited for, but not where it would be no help
+        world.gateway.stop()
     process = OrderProcess(world.settings.model_copy(update={"bootstrap": "127.0.0.1:1"}))
     assert process.wait(40) == UNAVAILABLE
     assert "does not answer" in process.words().splitlines()[-1]

@@ -101,12 +101,16 @@ def test_serves_health_and_metrics_and_winds_down(tmp_path, number):
     url = wait_http(tmp_path, process)
     assert eventually_ready(url).json() == {"ready": True, "reason": ""}
     assert loopback.get(url + "/healthz", 5.0).status_code == 200
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 5) as raw:
+        raw.sendall(b"GET / HTTP/9.9\r\n\r\n")
+        assert b" 400 " in raw.recv(200)
     metrics = loopback.get(url + "/metrics", 5.0).text
     assert "triplane_probe 3.0" in metrics
     assert "triplane_disk_free_bytes" in metrics
     process.send_signal(number)
     out, err = process.communicate(timeout=10)
     assert process.returncode == 0, err
+    assert "Traceback" not in err
     assert "wound down" in out
 
 

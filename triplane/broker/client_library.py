@@ -7,6 +7,7 @@ rest of Triplane imports the client's classes from here and from nowhere else.
 from __future__ import annotations
 
 import asyncio
+import logging
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -50,6 +51,8 @@ def _load(name: str) -> Any:
 
 
 LIBRARY: str = _choose()
+# What it says of a connection that fails is said by us, in a sentence with the remedy, where people look.
+logging.getLogger(f"{LIBRARY}.client").setLevel(logging.CRITICAL)
 _module: Any = _load(LIBRARY)
 _wrapper: Any = import_module(f"{LIBRARY}.wrapper")
 _decoder: Any = import_module(f"{LIBRARY}.decoder")

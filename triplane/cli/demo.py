@@ -215,6 +215,7 @@ def report(outcome: Outcome, json_: bool) -> None:
         (
             "decided",
             counts(summary.decisions)
+            + (f"; without an intent {counts(summary.without_intent)}" if summary.without_intent else "")
             + (f"; later {counts(summary.later_decisions)}" if summary.later_decisions else ""),
         ),
         (

@@ -90,7 +90,7 @@ class LiveState:
         self.barrier = value
         if value["kind"] == "decision":
             self.close_session()
-            self._open = SessionLine(value["session"], value["seq"])
+            self._open = SessionLine(value["session"], value["seq"], pnl=self.pnl)
             self._describe(self.regime, self.targets)  # topics are read in any order
 
     def _describe(self, regime: dict[str, Any], targets: dict[str, Any]) -> None:
@@ -100,9 +100,9 @@ class LiveState:
             self._open.gross = targets["gross"]
 
     def close_session(self) -> None:
-        """The session of the last decision is over: what happened until now is what is told of it."""
+        """The session of the last decision is over: its orders and fills, and the PnL of its own day, are what is told of it."""
         if self._open is not None:
-            self._open.orders, self._open.fills, self._open.pnl = self.orders, self.fills, self.pnl
+            self._open.orders, self._open.fills = self.orders, self.fills
             self.told.append(self._open)
         self._open = None
 
@@ -122,6 +122,12 @@ class LiveState:
             if not self.first_nav:
                 self.first_nav = value["nav"]
             self.nav_path.append(value["nav"])
+            # The next session's account comes before its decision, and is not this one's.
+            if (
+                self._open is not None
+                and to_datetime(value["event_time"], NEW_YORK).date().isoformat() <= self._open.session
+            ):
+                self._open.pnl = self.pnl
 
     def _order_costs(self, value: dict[str, Any]) -> None:
         self.costs = value

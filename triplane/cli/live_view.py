@@ -55,7 +55,7 @@ def _flow(state: LiveState) -> RenderableType:
         ("trades", f"{counts['data.trades']:,}"),
         ("facts / macro", f"{counts['data.facts']:,} / {counts['data.macro']:,}"),
         ("quarantined", f"{sum(state.quarantined.values()):,}"),
-        ("gates open / closed", f"{len(state.gates) - len(state.closed_gates())} / {len(state.closed_gates())}"),
+        ("gates", f"{len(state.closed_gates())} closed" if state.closed_gates() else "all open"),
         *(("closed", f"{gate['gate']} {gate['scope']}: {gate['code']}") for gate in state.closed_gates()[:2]),
         ("barriers", f"{state.barriers['warmup']:,} + {state.barriers['decision']:,}"),
     ]

@@ -6,6 +6,7 @@ Each verb is a module of its own. The modules import nothing heavy at the top, s
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 
@@ -73,6 +74,9 @@ def options(
 
 def main() -> None:
     """Entry point: runs a verb; every error becomes one sentence on stderr and an exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     # --debug is welcome anywhere on the line, as people add it after the error.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1

@@ -202,6 +202,8 @@ def status(json_: bool = context.JSON) -> None:
                 "problem": problem,
             }
         )
+        if not running:
+            raise typer.Exit(1)
         return
     if running:
         context.print_table(

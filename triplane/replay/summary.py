@@ -36,6 +36,8 @@ class Summary:
     holds: dict[str, int]
     decisions: dict[str, int]
     """Intents by the code of the first decision on them."""
+    without_intent: dict[str, int]
+    """Decisions on names that no intent asked for, by code."""
     later_decisions: dict[str, int]
     """Later decisions, on child orders and on the wait for one, by code; OK left out."""
     orders: int
@@ -123,8 +125,13 @@ def unaccounted_intents(recording: Recording) -> list[str]:
     return missing
 
 
-def decision_codes(recording: Recording) -> tuple[Counter[str], Counter[str]]:
-    """Codes of the first decision on each intent, and of all later ones that are not OK."""
+def decision_codes(recording: Recording) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Codes of the first decision on each intent, of those on names without one, and of all later ones that are not OK."""
+    intended = {
+        f"{intents['account']}/{intents['seq']}/{symbol}"
+        for intents in values(recording.records["strategy.intents"])
+        for symbol in intents["symbols"]
+    }
     first: dict[str, str] = {}
     later = Counter[str]()
     for decision in values(recording.records["order.decisions"]):
@@ -133,7 +140,11 @@ def decision_codes(recording: Recording) -> tuple[Counter[str], Counter[str]]:
             first[decision["intent_id"]] = code
         elif code != "OK":
             later[code] += 1
-    return Counter(first.values()), later
+    return (
+        Counter(code for name, code in first.items() if name in intended),
+        Counter(code for name, code in first.items() if name not in intended),
+        later,
+    )
 
 
 def barriers_without_outcome(recording: Recording) -> list[int]:
@@ -156,7 +167,7 @@ def summarise(recording: Recording) -> Summary:
     """The summary of a recording."""
     barriers = values(recording.records["strategy.barriers"])
     decisions = [b for b in barriers if b["kind"] == "decision"]
-    first, later = decision_codes(recording)
+    first, beside, later = decision_codes(recording)
     decided = {b["session"] for b in decisions if b["session"]}
     intents = values(recording.records["strategy.intents"])
     events = values(recording.records["order.events"])
@@ -183,6 +194,7 @@ def summarise(recording: Recording) -> Summary:
         intents=sum(len(i["symbols"]) for i in intents),
         holds=dict(sorted(Counter(i["outcome"] for i in intents if i["outcome"] != "SOLVED").items())),
         decisions=dict(sorted(first.items())),
+        without_intent=dict(sorted(beside.items())),
         later_decisions=dict(sorted(later.items())),
         orders=sum(event["kind"] == "placing" for event in events),
         fills=len(executions),

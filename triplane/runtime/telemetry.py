@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 
@@ -32,11 +33,19 @@ class _NeverFails:
             self._stream.flush()
 
 
+class _NotARequest(logging.Filter):
+    """What is no HTTP is answered with 400; a traceback of it would only help whoever sends it to fill the disk."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def configure_logging(level: str) -> None:
     """Log to stderr: coloured lines on a terminal, JSON elsewhere. Library loggers go the same way, from WARNING up."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(name)s %(levelname)s %(message)s", force=True
     )
+    logging.getLogger("aiohttp.server").addFilter(_NotARequest())
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
