@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
-import psutil
 from filelock import FileLock, Timeout
 
 from order_plane.kill.files import file_of, hold, identity, one_at_a_time, plain, read_file, rearm_file_of, write_file
@@ -23,6 +22,7 @@ from triplane.broker import orders
 from triplane.broker.session import BrokerError, BrokerSession, ClientIdInUse
 from triplane.domain.ids import parse_order_ref
 from triplane.runtime import loopback
+from triplane.runtime.process_identity import is_alive, start_time
 from triplane.runtime.settings import Settings
 
 Scope = Literal["account", "own"]
@@ -46,16 +46,15 @@ class KillReport:
 def order_process(settings: Settings) -> tuple[str, int] | None:
     """(HTTP address, pid) of the living order process of this state directory, or None.
 
-    When a process began is told in wall time, which moves when the clock is set: then the lock that it holds says that it lives.
+    Whoever holds the writer's lock lives, whatever is known of its start.
     """
     try:
         document = json.loads((settings.state_dir / "run" / "order.json").read_text(encoding="utf-8"))
-        process = psutil.Process(int(document["pid"]))
-        same = abs(process.create_time() - document["started"]) < 1.0 or not lock_is_free(settings)
-        alive = process.status() != psutil.STATUS_ZOMBIE and same
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        address, pid, started = str(document["http"]), int(document["pid"]), float(document["started"])
+        alive = is_alive(pid, started) or (start_time(pid) is not None and not lock_is_free(settings))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return (str(document["http"]), int(document["pid"])) if alive else None
+    return (address, pid) if alive else None
 
 
 def lock_is_free(settings: Settings) -> bool:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.cli.command import Ran, triplane, variables_of
 from tests.order_plane.world import OrderWorld
 from tests.waiting import eventually
 from triplane.runtime import loopback
+from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
 
 
@@ -77,7 +77,7 @@ def test_a_state_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path
 def living(state: Path) -> None:
     """A run file that names this very process as the order process, at an address where nobody listens."""
     (state / "run").mkdir(parents=True)
-    document = {"pid": os.getpid(), "started": psutil.Process().create_time(), "http": "http://127.0.0.1:9"}
+    document = {"pid": os.getpid(), "started": start_time(), "http": "http://127.0.0.1:9"}
     (state / "run" / "order.json").write_text(json.dumps(document))
 
 

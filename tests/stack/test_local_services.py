@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
 from triplane.stack import docker, java, registration, topics
 from triplane.stack.errors import StackError
 from triplane.stack.local_services import LocalServices, in_thread, unless
-from triplane.stack.process import start_time
 from triplane.stack.registry import Registry
 from triplane.stack.supervisor import Supervisor
 

@@ -19,9 +19,10 @@ import pytest
 
 from tests.stack import programs
 from tests.waiting import settles
+from triplane.runtime.process_identity import is_alive, start_time
 from triplane.stack import state_file, supervisor
 from triplane.stack.errors import StackError
-from triplane.stack.process import Child, is_alive, start_time
+from triplane.stack.process import Child
 from triplane.stack.specs import Event, ProcessSpec, ProcessStatus
 from triplane.stack.supervision_metrics import SupervisionServer
 from triplane.stack.supervisor import Supervisor

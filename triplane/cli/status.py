@@ -23,7 +23,7 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
     import httpx
 
     from triplane.runtime import loopback
-    from triplane.stack.process import is_alive
+    from triplane.runtime.process_identity import is_alive
 
     found = []
     run = settings.state_dir / "run"
@@ -52,8 +52,8 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
 
 def services(settings: Settings, running: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the supervisor keeps beside the daemons (Kafka, the registry, the simulated market): name, pid, state and why not."""
+    from triplane.runtime.process_identity import is_alive
     from triplane.stack import state_file
-    from triplane.stack.process import is_alive
 
     snapshot = state_file.read(settings.state_dir)
     if snapshot is None:
@@ -232,6 +232,8 @@ def status(json_: bool = context.JSON) -> None:
         for reason in reasons[symbol]:
             print(f"{symbol} held: {reason}" if symbol else f"everything held: {reason}")
     waiting = [f"{d['daemon']}: {d['reason'] or d['state']}" for d in running if d["state"] != "ready"]
+    if reasons and waiting:
+        print(f"that was decided before; now {'; '.join(waiting)}")
     if (barrier or account) and not reasons:
         print("nothing is held" if not waiting else f"nothing is held by a decision; {'; '.join(waiting)}")
     if not running:

@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import psutil
 import structlog
 from aiohttp import web
 from filelock import FileLock, Timeout
@@ -26,6 +25,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from triplane.runtime import calendar_cache, exit_codes, garbage
 from triplane.runtime.event_loop import EventLoop
 from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings, from_environment
 from triplane.runtime.tasks import end_tasks
 from triplane.runtime.telemetry import Metrics, configure_logging
@@ -88,7 +88,7 @@ class Daemon:
         self.http_url = f"http://{host}:{bound}"
         run = self.settings.state_dir / "run"
         run.mkdir(parents=True, exist_ok=True)
-        document = {"pid": os.getpid(), "started": psutil.Process().create_time(), "http": self.http_url}
+        document = {"pid": os.getpid(), "started": start_time(), "http": self.http_url}
         temporary = run / f"{self.name}.{os.getpid()}.tmp"
         temporary.write_text(json.dumps(document), encoding="utf-8")
         temporary.replace(run / f"{self.name}.json")

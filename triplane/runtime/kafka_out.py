@@ -26,6 +26,19 @@ INGEST_TIME = "ingest_time"
 CAUSE_INGEST_TIME = "cause_ingest_time"
 
 
+_CLOCK = frozenset({KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD})
+
+
+def _cause(error: KafkaError) -> str:
+    # A topic refuses what is stamped more than an hour ahead of its broker (message.timestamp.after.max.ms).
+    hint = (
+        "; is this machine's clock right? Kafka refuses what is stamped far ahead of its own"
+        if error.code() in _CLOCK
+        else ""
+    )
+    return f"{error.str()}{hint}"
+
+
 class DeliveryError(RuntimeError):
     """Kafka did not acknowledge a record; it may or may not be on the log."""
 
@@ -121,11 +134,11 @@ class TopicWriter:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                self._failed.append(f"{physical}: {error.str()}")
+                self._failed.append(f"{physical}: {_cause(error)}")
             if future is None:
                 return
             if error is not None:
-                future.set_exception(DeliveryError(f"{physical}: not acknowledged: {error.str()}"))
+                future.set_exception(DeliveryError(f"{physical}: not acknowledged: {_cause(error)}"))
             else:
                 future.set_result(message.offset())
 

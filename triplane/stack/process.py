@@ -12,30 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
+from triplane.runtime.process_identity import start_time
 from triplane.stack.errors import StackError
 
 TETHER = Path(__file__).with_name("tether.py")
 GRACE_S = 10.0
 """Wall seconds between SIGTERM and SIGKILL (reference/streaming.md, section 6)."""
-
-
-def start_time(pid: int) -> float | None:
-    """When a process started, seconds since the epoch, or None when it is gone. With the pid it names a process for ever."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return float(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
-
-
-def is_alive(pid: int, started: float) -> bool:
-    """Whether the process that had `pid` and began at `started` still runs. Clock steps move start times by less than 2 s."""
-    now = start_time(pid)
-    return now is not None and abs(now - started) < 2.0
 
 
 class Child:

@@ -19,8 +19,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from triplane.runtime.process_identity import is_alive, start_time
 from triplane.stack.errors import StackError
-from triplane.stack.process import is_alive, start_time
 from triplane.stack.specs import ProcessStatus
 
 NAME = "supervisor.json"

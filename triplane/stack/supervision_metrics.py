@@ -11,9 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from triplane.runtime.process_identity import start_time
 from triplane.stack import ports
 from triplane.stack.errors import StackError
-from triplane.stack.process import start_time
 from triplane.stack.supervisor import Supervisor
 
 
