@@ -15,7 +15,6 @@ from triplane.domain import calendars
 from triplane.domain.timestamps import NEW_YORK, at, from_datetime
 
 OPENS, CLOSES = time(6, 0), time(22, 0)
-CALENDAR = "XNYS"
 
 
 class Acceptance(NamedTuple):
@@ -43,7 +42,9 @@ def read_acceptance(text: str) -> Acceptance:
 
 def open_after(day: date) -> int:
     """The next session's open after a date, ns UTC; for dates before the calendar, the first session's."""
-    return calendars.session_open(CALENDAR, calendars.next_session(CALENDAR, max(day, calendars.FIRST_DAY)))
+    return calendars.session_open(
+        calendars.MARKET_CALENDAR, calendars.next_session(calendars.MARKET_CALENDAR, max(day, calendars.FIRST_DAY))
+    )
 
 
 def filing_available(filed: date, acceptance: str) -> int:

@@ -27,7 +27,6 @@ from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
 
 NAME = "ibkr"
-CALENDAR = "XNYS"
 
 HEARTBEAT_S = 1.0
 # While the paper gateway's clock runs fast or is held, a second of wall time can be a whole session.
@@ -152,8 +151,8 @@ class IbkrSource:
         have = context.published.daily_sessions(NAME, context.settings.group)
         return [
             day
-            for day in calendars.sessions(CALENDAR, max(first, calendars.FIRST_DAY), today)
-            if day.isoformat() not in have and since <= calendars.session_close(CALENDAR, day) <= now
+            for day in calendars.sessions(calendars.MARKET_CALENDAR, max(first, calendars.FIRST_DAY), today)
+            if day.isoformat() not in have and since <= calendars.session_close(calendars.MARKET_CALENDAR, day) <= now
         ]
 
     async def _load_days(self, *, history: bool) -> None:
@@ -162,7 +161,7 @@ class IbkrSource:
         if not missing:
             await self._context.turn(Stage.MARKET)
             return
-        span = len(calendars.sessions(CALENDAR, missing[0], to_datetime(now).date()))
+        span = len(calendars.sessions(calendars.MARKET_CALENDAR, missing[0], to_datetime(now).date()))
         days = (to_datetime(now).date() - missing[0]).days
         duration = f"{span + 1} D" if span < 250 else f"{-(-(days - 7) // 365)} Y"
         rows = await self._requests.bars(self._live_session, "1 day", duration)
@@ -174,7 +173,7 @@ class IbkrSource:
             self._context.log.info("loading history", source=NAME, sessions=len(places), names=len(names))
         for count, place in enumerate(places, 1):
             day = wanted[starts[place]]
-            close = calendars.session_close(CALENDAR, day)
+            close = calendars.session_close(calendars.MARKET_CALENDAR, day)
             self._hand_in("1d", day, close, close, names, values[place], trades[place], history)
             if history and (count % 252 == 0 or count == len(places)):
                 self._context.log.info("history", source=NAME, session=day.isoformat(), done=count, of=len(places))
@@ -274,9 +273,12 @@ class IbkrSource:
         missing = self._missing_sessions(now, self._connected_at)
         if not missing:
             day = to_datetime(now, NEW_YORK).date()
-            if not calendars.is_session(CALENDAR, day) or calendars.session_close(CALENDAR, day) <= now:
-                day = calendars.next_session(CALENDAR, day)
-            self._closed = (now, calendars.session_close(CALENDAR, day))
+            if (
+                not calendars.is_session(calendars.MARKET_CALENDAR, day)
+                or calendars.session_close(calendars.MARKET_CALENDAR, day) <= now
+            ):
+                day = calendars.next_session(calendars.MARKET_CALENDAR, day)
+            self._closed = (now, calendars.session_close(calendars.MARKET_CALENDAR, day))
             return False
         wall = time.monotonic()
         if wall - self._asked < DAYS_AGAIN_S and missing[-1] == self._asked_for:
@@ -321,7 +323,7 @@ class IbkrSource:
     async def _load_minutes(self, day: date, until: int) -> None:
         """The running session's one-minute bars up to `until` (ns UTC)."""
         rows = await self._requests.bars(self._live_session, "1 min", "1 D")
-        opens = calendars.session_open(CALENDAR, day)
+        opens = calendars.session_open(calendars.MARKET_CALENDAR, day)
         starts, names, values, trades = pivot(rows)
         step = INTERVAL_NS["1m"]
         for place, start in enumerate(starts):
@@ -351,7 +353,7 @@ class IbkrSource:
             gap, self._newest = start - self._newest, end
             self._context.tell_time(end)
             if self._minutes_due or gap > MINUTE:
-                day = calendars.session_of(CALENDAR, start)
+                day = calendars.session_of(calendars.MARKET_CALENDAR, start)
                 if day is not None:
                     self._minutes_due = ""
                     self._start("minutes", self._load_minutes(day, start))

@@ -10,7 +10,6 @@ from order_plane.codes import Code
 from triplane.domain import calendars
 from triplane.runtime.telemetry import Metrics
 
-MARKET = "XNYS"
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 12.0)
 TOPICS = ("strategy.intents", "data.quotes", "data.bars", "data.actions", "control.config", "control.commands")
 
@@ -70,7 +69,7 @@ class OrderMetrics:
             self.nav.set(record["nav"])  # NaN while it is not known: the last value would look like the present one
             self.drawdown.set(record["drawdown"])
             known = math.isfinite(record["nav"])
-            self.nav_known.set(known or calendars.session_of(MARKET, record["event_time"]) is None)
+            self.nav_known.set(known or calendars.session_of(calendars.MARKET_CALENDAR, record["event_time"]) is None)
 
     def alerted(self, code: str) -> None:
         """Count an alert."""

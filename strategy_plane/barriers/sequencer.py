@@ -29,7 +29,6 @@ from triplane.domain import calendars
 from triplane.domain.targets import StrategyTargets
 from triplane.domain.timestamps import SECOND
 
-MARKET_CALENDAR: Final = "XNYS"
 BARS: Final = "data.bars"
 CONFIG: Final = "control.config"
 # Whose available_time tells market time. Facts and macro vintages do not: they are loaded in bulk, past and future alike.
@@ -257,7 +256,7 @@ class LateWatch:
 
 def _session_of(ns: int) -> str:
     """Session in whose hours `ns` lies, YYYY-MM-DD, or an empty string between sessions."""
-    day = calendars.session_of(MARKET_CALENDAR, ns)
+    day = calendars.session_of(calendars.MARKET_CALENDAR, ns)
     return day.isoformat() if day is not None else ""
 
 
@@ -265,6 +264,6 @@ def _session_of(ns: int) -> str:
 def _decision_time(session: str, rebalance: str) -> int:
     """Decision time of a session, ns UTC; 0 when the text names no session, so that it never becomes a candidate."""
     try:
-        return calendars.decision_time(MARKET_CALENDAR, date.fromisoformat(session), rebalance)
+        return calendars.decision_time(calendars.MARKET_CALENDAR, date.fromisoformat(session), rebalance)
     except ValueError:
         return 0

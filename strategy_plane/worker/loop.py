@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from schemas import catalogue
 from strategy_plane import quarantine
 from strategy_plane.barriers.cut import Assembler, CutError
-from strategy_plane.barriers.sequencer import MARKET_CALENDAR, Due, SequenceError, Sequencer
+from strategy_plane.barriers.sequencer import Due, SequenceError, Sequencer
 from strategy_plane.machine import Engine, StrategyMachine
 from strategy_plane.outputs import Output
 from strategy_plane.risk import regime
@@ -131,7 +131,7 @@ class Worker:
     async def _start(self) -> None:
         settings = self._settings
         # The calendar's first answer takes more than a second, which the first decision must not pay.
-        calendar = asyncio.ensure_future(asyncio.to_thread(calendars.table, MARKET_CALENDAR))
+        calendar = asyncio.ensure_future(asyncio.to_thread(calendars.table, calendars.MARKET_CALENDAR))
         partitions = await asyncio.to_thread(partitions_of, settings, self._inputs)
         recovered: Recovered = await asyncio.to_thread(load, settings)
         self._position = recovered.position

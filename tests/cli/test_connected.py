@@ -106,7 +106,7 @@ def test_an_empty_log_is_explained_and_replayed(folder: Folder) -> None:
     assert ran.code == 1
     status = folder.run("status", "--json")
     assert status.json["problem"] == ""
-    assert status.json["blocked"] == {}
+    assert status.json["blocked"] == []
 
 
 def test_topics_and_kafka_status(folder: Folder) -> None:

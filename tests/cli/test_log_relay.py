@@ -1,11 +1,12 @@
-"""What the control daemon's log says to people, on another terminal."""
+"""What the daemons' logs say to people, on another terminal."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
-from triplane.cli.log_relay import LogRelay, sentence
+from triplane.cli.log_relay import LogRelay, relayed, sentence
 
 
 def test_people_get_sentences_and_accepted_changes_only() -> None:
@@ -16,6 +17,29 @@ def test_people_get_sentences_and_accepted_changes_only() -> None:
     assert sentence(json.dumps(taken)) == "configuration abababababab is in force: strategy.VOL_TARGET: 0.1 -> 0.06"
     assert sentence(json.dumps(taken | {"changes": []})) == ""
     assert sentence(json.dumps({"event": "ready"})) == ""
+
+
+def test_people_get_what_the_order_plane_alerts_them_to() -> None:
+    alert = {"event": "alert", "code": "KILL_REQUESTED", "detail": "ops asked for it: drill", "symbol": ""}
+    assert sentence(json.dumps(alert)) == "KILL_REQUESTED: ops asked for it: drill"
+    assert sentence(json.dumps(alert | {"code": "UNEXPLAINED", "symbol": "KO"})).startswith("UNEXPLAINED KO: ")
+
+
+async def test_every_sentence_begins_with_its_daemon(tmp_path: Path) -> None:
+    told: list[str] = []
+    both = asyncio.Event()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if len(told) == 2:
+            both.set()
+
+    async with relayed(tmp_path, tell):
+        (tmp_path / "order.log").write_text('{"event": "alert", "code": "KILLED", "detail": "why"}\n')
+        (tmp_path / "control.log").write_text("targets.yaml line 1\n")
+        async with asyncio.timeout(10):
+            await both.wait()
+    assert sorted(told) == ["control: targets.yaml line 1", "order: KILLED: why"]
 
 
 def test_only_what_is_new_is_told_whole_lines_only_also_after_a_rotation(tmp_path: Path) -> None:

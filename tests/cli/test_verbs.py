@@ -103,6 +103,7 @@ def test_help(verb: tuple[str, ...]) -> None:
         (("demo", "--speed", "fast"), "should be a valid number"),
         (("replay",), "--verify"),
         (("explain",), "Missing argument"),
+        (("assets", "add", "AAPL", "--type", "FOO"), "--type FOO is not one of STK, FUT, CASH, CRYPTO"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -220,6 +221,14 @@ def test_up_names_every_problem_of_the_files_before_it_starts_anything(folder: P
     assert "VOL_TARGET = 7" in ran.err
     assert "BOX_LIM = -1" in ran.err
     assert not (folder / ".triplane").exists()
+
+
+def test_a_state_directory_that_cannot_be_made_is_one_sentence(folder: Path) -> None:
+    place = folder / "targets.yaml" / "state"
+    ran = triplane("up", cwd=folder, variables={"TRIPLANE_STATE_DIR": str(place)})
+    assert ran.code == 1
+    assert ran.sentence.startswith(f"triplane: {place}: Not a directory; ")
+    assert "TRIPLANE_STATE_DIR" in ran.sentence
 
 
 def test_config_check(folder: Path) -> None:

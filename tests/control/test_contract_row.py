@@ -9,7 +9,7 @@ import pytest
 
 from tests.control.contents import ASSETS
 from triplane.control.contract_row import ContractRowError, assets_row_from_contract_details, with_row
-from triplane.domain.assets import AssetsError, Universe
+from triplane.domain.assets import Universe
 
 try:
     import ib_insync as client
@@ -56,7 +56,7 @@ def test_an_equity_becomes_a_row_that_can_be_added():
     added = with_row(ASSETS, asset)
     assert added.startswith(ASSETS)
     assert Universe.parse(added).assets[-1] == asset
-    with pytest.raises(AssetsError, match=r"symbol = 'BRK\.B': already on line 26"):
+    with pytest.raises(ContractRowError, match=r"BRK\.B is already on line 26 of assets\.csv; nothing was changed"):
         with_row(added, asset)
 
 

@@ -108,7 +108,9 @@ def test_status_and_doctor_find_every_daemon_ready(kept: Demo) -> None:
     assert found["account"]["reconciled"] is True
     # What this release does not trade is named, not ignored.
     for symbol in ("SPY", "MES", "EUR.USD", "BTC.USD"):
-        assert any("CLASS_NOT_TRADED" in reason for reason in found["blocked"][symbol]), found["blocked"]
+        assert any(hold["symbol"] == symbol and "CLASS_NOT_TRADED" in hold["reason"] for hold in found["blocked"]), (
+            found["blocked"]
+        )
     findings = kept.verb("doctor", "--json").json
     assert [f for f in findings if f["state"] == "problem"] == []
     assert {f["what"] for f in findings if f["found"].startswith("ready on")} == set(PLANES)

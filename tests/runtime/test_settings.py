@@ -23,6 +23,8 @@ from triplane.runtime.settings import Settings, from_environment, page
         ("TRIPLANE_ORDER_CLIENT_ID", "0"),
         ("TRIPLANE_LOG_LEVEL", "LOUD"),
         ("TRIPLANE_KAFKA_OPTIONS", "not json"),
+        ("TRIPLANE_KAFKA_OPTIONS", '{"security.protocol": "nothing"}'),
+        ("TRIPLANE_KAFKA_OPTIONS", '{"no.such.property": "1"}'),
     ],
 )
 def test_a_bad_variable_is_one_sentence(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
@@ -34,6 +36,20 @@ def test_a_bad_variable_is_one_sentence(monkeypatch: pytest.MonkeyPatch, variabl
     assert "correct" in said
     assert "\n" not in said
     assert caught.value.code == exit_codes.CONFIG
+
+
+def test_a_refused_option_does_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPLANE_KAFKA_OPTIONS", '{"sasl.password": "open sesame", "security.protocol": "nothing"}')
+    with pytest.raises(
+        DaemonExit, match=r"TRIPLANE_KAFKA_OPTIONS: Kafka's client refuses it: .*security\.protocol"
+    ) as caught:
+        from_environment()
+    assert "sesame" not in str(caught.value)
+
+
+def test_options_of_a_client_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPLANE_KAFKA_OPTIONS", '{"client.id": "mine"}')
+    assert from_environment().kafka_options == {"client.id": "mine"}
 
 
 def test_two_connections_with_one_client_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.waiting import settles
-from triplane.stack import java, kafka, local
+from triplane.stack import java, kafka, local, ports
 from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.kafka import LocalKafka
 from triplane.stack.ports import HOST, free_ports, is_free
@@ -237,3 +239,19 @@ def test_a_free_port_stays_free_whatever_connects_meanwhile() -> None:
     range_file = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first = int(range_file.read_text().split()[0]) if range_file.exists() else 49_152
     assert max(found) < first
+
+
+def test_ports_chosen_at_the_same_time_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port is bound seconds after it was chosen: whoever chooses meanwhile gets others, also from another process."""
+    monkeypatch.setenv("TRIPLANE_CACHE", str(tmp_path))
+    monkeypatch.setattr(ports, "LISTENERS", range(30_000, 30_040))
+    program = "from triplane.stack import ports; ports.LISTENERS = range(30_000, 30_040); print(*ports.free_ports(4))"
+    others = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    found = [port for _ in range(3) for port in ports.free_ports(4)]
+    found += [int(port) for each in others for port in each.communicate(timeout=60)[0].split()]
+    assert len(found) == len(set(found)) == 24
+    # What is long past, or stands there in nobody's hand, is no reason to refuse.
+    (tmp_path / "ports.json").write_text(json.dumps(dict.fromkeys(range(30000, 30040), 0.0)))
+    assert len(ports.free_ports(4)) == 4
+    (tmp_path / "ports.json").write_text("{")
+    assert len(ports.free_ports(4)) == 4

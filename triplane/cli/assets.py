@@ -46,9 +46,13 @@ def add(
     from triplane.broker.session import BrokerSession
     from triplane.control.contract_row import assets_row_from_contract_details, with_row
     from triplane.control.document import replace_text
+    from triplane.domain.assets import SEC_TYPES
 
     if not symbol.strip():
         raise context.CommandError("SYMBOL is empty; name the broker's symbol", 2)
+    sec_type = sec_type.upper()
+    if sec_type not in SEC_TYPES.values():
+        raise context.CommandError(f"--type {sec_type} is not one of {', '.join(dict.fromkeys(SEC_TYPES.values()))}", 2)
     settings = context.settings()
     if not settings.gateway_port:
         raise context.CommandError(

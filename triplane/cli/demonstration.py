@@ -7,6 +7,7 @@ is the market between the real closes, and so every price path, fill, cost and P
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import shutil
 import time
@@ -20,7 +21,7 @@ import httpx
 from triplane.cli import context
 from triplane.cli.demo_outcome import ConfigEdit, Outcome
 from triplane.cli.log_follower import LogFollower
-from triplane.cli.log_relay import LogRelay
+from triplane.cli.log_relay import relayed
 from triplane.domain import calendars
 from triplane.replay import gateway_journal, recording
 from triplane.replay.recording import Recording
@@ -60,7 +61,7 @@ class Demonstration:
         self._sources = (targets, assets)
         self._say = say
         self._services = LocalServices(directory, say)
-        self._relaying: asyncio.Future[None] | None = None
+        self._relaying = contextlib.AsyncExitStack()
         self.supervisor: Supervisor | None = None
         self.follower: LogFollower | None = None
         self.installation: Installation | None = None
@@ -97,8 +98,7 @@ class Demonstration:
         self.follower.start()
         self.seconds["kafka"] = time.perf_counter() - started
         self._say("starting the paper gateway, the provider server, control and the three planes")
-        relay = LogRelay(self.directory / "logs" / "control.log", lambda line: self._say(f"control: {line}"))
-        self._relaying = asyncio.ensure_future(relay.run())
+        await self._relaying.enter_async_context(relayed(self.directory / "logs", self._say))
         await self.supervisor.start(self.installation.specs())
         await self._warm()
         self.seconds["ready"] = time.perf_counter() - started
@@ -122,7 +122,9 @@ class Demonstration:
                 )
             if time.monotonic() - said > 5:
                 said = time.monotonic()
-                self._say(f"warming up: {state.barriers['warmup']} of {state.history or 'so far unknown'} sessions")
+                self._say(
+                    f"warming up: {state.barriers['warmup']} of {state.history or 'so far unknown'} sessions loaded so far"
+                )
             await asyncio.sleep(0.05)  # the view's frame rate; the condition is on the log
         self._say(f"warm: {state.barriers['warmup']} sessions of history folded")
 
@@ -302,7 +304,7 @@ class Demonstration:
         for _ in range(self.market.sessions):
             if day.isoformat() not in decided:
                 missed.append(day.isoformat())
-            day = calendars.next_session("XNYS", day)
+            day = calendars.next_session(calendars.MARKET_CALENDAR, day)
         return missed
 
     def _truth(self) -> dict[str, float]:
@@ -353,8 +355,7 @@ class Demonstration:
 
     async def down(self) -> None:
         """Stop every process that was started, and only those; never raises."""
-        if self._relaying is not None:
-            self._relaying.cancel()
+        await self._relaying.aclose()
         if self.follower is not None:
             self.follower.stop()
         if self.supervisor is not None:

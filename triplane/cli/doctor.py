@@ -24,7 +24,7 @@ HELD_REMEDIES = {
     "CLOCK_UNKNOWN": "name a time server that answers: TRIPLANE_NTP_SERVER",
     "NAV_UNKNOWN": "wait for quotes, or put the row of the named position back into assets.csv",
     "HOLD_WARMING": "wait: `triplane status` counts the bars that are still missing",
-    "KILL_SWITCH": "`triplane kill status` says why; `triplane kill rearm` lifts it",
+    "KILL_SWITCH": "`triplane kill status` says why; `triplane kill rearm --actor NAME --reason WHY` lifts it",
     "NAV_JUMP": "compare positions and marks with the broker, then `triplane order release '*' --reason ...`",
     "NONDETERMINISM": "find who wrote the same identity twice, then `triplane order release '*' --reason ...`",
     "FOREIGN_HALT": "close or set FOREIGN_POSITIONS for what Triplane did not open, then `triplane order release '*' --reason ...`",
@@ -195,7 +195,10 @@ def _daemons(settings: Settings) -> Iterator[Finding]:
             )
     if (settings.state_dir / "KILL").exists():
         yield Finding(
-            "warning", "kill switch", "tripped", "`triplane kill status` says why; `triplane kill rearm` lifts it"
+            "warning",
+            "kill switch",
+            "tripped",
+            "`triplane kill status` says why; `triplane kill rearm --actor NAME --reason WHY` lifts it",
         )
 
 
@@ -254,13 +257,14 @@ def _trading(settings: Settings) -> Iterator[Finding]:
     if not settings.bootstrap:
         return
     try:
-        _, account, reasons = found_on_log(settings)
+        _, account, held = found_on_log(settings)
     except LogUnavailable:
         return  # said of Kafka itself
-    for reason in reasons.get("", []):
+    everything = [hold.reason for hold in held if not hold.symbol]
+    for reason in everything:
         remedy = next((words for code, words in HELD_REMEDIES.items() if code in reason), "see `triplane status`")
         yield Finding("warning", "trading", f"everything is held: {reason}", remedy)
-    if account and not reasons.get(""):
+    if account and not everything:
         yield Finding("ok", "trading", "nothing holds the whole account")
 
 

@@ -1,17 +1,21 @@
-"""What the control daemon says to people, repeated on the terminal of whoever supervises it.
+"""What daemons say to people, repeated on the terminal of whoever supervises them.
 
 An edit of targets.yaml is answered where it is watched: a refusal with its file, line, parameter, value and range, an acceptance with
-the hash and what changed. The daemon's log has both; its structured lines stay there.
+the hash and what changed. So is what the order plane alerts a person to: a kill, a name that is held. The daemons' logs have both;
+their other structured lines stay there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 EVERY_S = 0.2
+TOLD = ("control", "order")
+"""The daemons that speak to people."""
 
 
 def sentence(line: str) -> str:
@@ -24,6 +28,9 @@ def sentence(line: str) -> str:
         return line.rstrip()
     if entry.get("event") == "config published" and entry.get("changes"):
         return f"configuration {entry['hash'][:12]} is in force: {'; '.join(entry['changes'])}"
+    if entry.get("event") == "alert":
+        about = f" {entry['symbol']}" if entry.get("symbol") else ""
+        return f"{entry.get('code')}{about}: {entry.get('detail')}"
     return ""
 
 
@@ -57,3 +64,17 @@ class LogRelay:
         while True:
             self.look()
             await asyncio.sleep(EVERY_S)
+
+
+@contextlib.asynccontextmanager
+async def relayed(logs: Path, tell: Callable[[str], None]) -> AsyncIterator[None]:
+    """Tell, inside the block, what the daemons in `logs` say to people; each sentence begins with its daemon's name."""
+    looking = [
+        asyncio.ensure_future(LogRelay(logs / f"{name}.log", lambda line, name=name: tell(f"{name}: {line}")).run())  # type: ignore[misc]
+        for name in TOLD
+    ]
+    try:
+        yield
+    finally:
+        for each in looking:
+            each.cancel()

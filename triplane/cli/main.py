@@ -108,6 +108,8 @@ def _sentence(error: Exception, message: str) -> str:
         message = message.strip()
         where = getattr(getattr(error, "ctx", None), "command_path", "triplane")
         return f"triplane: {message.rstrip('.')}; `{where} --help` says what it takes" if message else ""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"triplane: {error.filename}: {error.strerror}; mend that path, or name another state directory with TRIPLANE_STATE_DIR"
     return f"triplane: {message or type(error).__name__}"
 
 

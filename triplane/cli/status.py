@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from triplane.cli import context
+from triplane.cli.holds import Hold, holds, when
 
 if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
 
 
-EVERYTHING = "*"
-"""What a hold of the whole account names in order.account."""
+DECISIONS = 500
+"""How far back the order plane's decisions are looked at: several of each name of a universe of a hundred."""
 
 
 def daemons(settings: Settings) -> list[dict[str, Any]]:
@@ -102,46 +105,7 @@ def latest(settings: Settings, topic: str, count: int = 1) -> list[dict[str, Any
         reader.close()
 
 
-def blocked(
-    intents: dict[str, Any], targets: dict[str, Any], account: dict[str, Any], gates: list[dict[str, Any]]
-) -> dict[str, list[str]]:
-    """What blocks each symbol, by symbol; the whole account's holds under the empty symbol. Inputs may be empty."""
-    reasons: dict[str, list[str]] = {}
-
-    def add(symbol: str, reason: str) -> None:
-        if reason not in reasons.setdefault(symbol, []):
-            reasons[symbol].append(reason)
-
-    if intents and intents["outcome"] != "SOLVED":
-        add("", f"{intents['outcome']}: {targets.get('detail', '')}".rstrip(": "))
-    for entry in targets.get("held", []):
-        symbol, _, reason = entry.partition(":")
-        add(symbol, reason)
-    for symbol, code in zip(intents.get("held", []), intents.get("held_codes", []), strict=False):
-        if not any(reason.startswith(code) for reason in reasons.get(symbol, [])):
-            add(symbol, code)
-    for entry in account.get("held", []):
-        symbol, _, code = entry.partition(":")
-        add("" if symbol == EVERYTHING else symbol, code)
-    for symbol in account.get("excluded", []):
-        add(symbol, "FOREIGN_POSITION")
-    if account and not math.isfinite(account["nav"]):
-        unmarked = ", ".join(account["unmarked"])
-        why = f"{unmarked} has had no quote since the order plane started, or lost its row of assets.csv"
-        add("", f"NAV_UNKNOWN: {why if unmarked else 'the broker has not told the cash yet'}")
-    if account and not account["reconciled"]:
-        add("", "NOT_RECONCILED: no order leaves before a reconciliation has passed")
-    if account.get("kill_level", "none") not in ("", "none"):
-        add("", f"KILL_SWITCH {account['kill_level']}: {account['kill_reason']}; `triplane kill rearm` lifts it")
-    for gate in gates:
-        add(
-            gate["scope"] if gate["scope"] not in ("", "all") else "",
-            f"gate {gate['gate']} of {gate['source']} closed since {_when(gate['event_time'])}: {gate['code']} {gate['detail']}".strip(),
-        )
-    return reasons
-
-
-def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
+def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], list[Hold]]:
     """The newest barrier and account record (empty where there is none), and what blocks each symbol. Raises LogUnavailable."""
     from triplane.runtime.kafka_in import read_all
 
@@ -153,16 +117,28 @@ def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], di
         if record.value is not None:
             gates[(record.value["gate"], record.value["source"], record.value["scope"])] = record.value
     closed = [gate for gate in gates.values() if not gate["open"]]
-    account = newest("order.account")
-    held = blocked(newest("strategy.intents"), newest("strategy.targets"), account, closed)
-    return newest("strategy.barriers"), account, held
+    account, barrier = newest("order.account"), newest("strategy.barriers")
+    found = holds(
+        newest("strategy.intents"),
+        newest("strategy.targets"),
+        account,
+        closed,
+        latest(settings, "order.decisions", DECISIONS),
+        lambda: next_decision(barrier, newest("control.config")),
+    )
+    return barrier, account, found
 
 
-def _when(time: int) -> str:
-    """A market time (ns UTC) for people."""
-    from triplane.domain.timestamps import NEW_YORK, to_datetime
+def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
+    """When the session after the barrier's decides (ns UTC), by the configuration in force; 0 when that is not known."""
+    from triplane.domain import calendars
 
-    return f"{to_datetime(time, NEW_YORK):%Y-%m-%d %H:%M} New York"
+    try:
+        clock = json.loads(config["values"])["strategy"]["REBALANCE"]
+        following = calendars.next_session(calendars.MARKET_CALENDAR, date.fromisoformat(barrier["session"]))
+        return calendars.decision_time(calendars.MARKET_CALENDAR, following, clock)
+    except (KeyError, ValueError):
+        return 0
 
 
 def _because(reason: str) -> str:
@@ -177,13 +153,14 @@ def status(json_: bool = context.JSON) -> None:
     running = daemons(settings)
     beside = services(settings, running)
     refused = refused_edit(running)
+    lives = any(each["state"] != "stopped" for each in running)
     problem = ""
     barrier: dict[str, Any] = {}
     account: dict[str, Any] = {}
-    reasons: dict[str, list[str]] = {}
+    held: list[Hold] = []
     if settings.bootstrap:
         try:
-            barrier, account, reasons = found_on_log(settings)
+            barrier, account, held = found_on_log(settings)
         except LogUnavailable as error:
             problem = str(error)
     elif any(each["service"] == "kafka" and each["state"] != "stopped" for each in beside):
@@ -197,12 +174,12 @@ def status(json_: bool = context.JSON) -> None:
                 "services": beside,
                 "barrier": barrier,
                 "account": account,
-                "blocked": reasons,
+                "blocked": [asdict(hold) for hold in held],
                 "refused_edit": refused,
                 "problem": problem,
             }
         )
-        if not running:
+        if not lives:
             raise typer.Exit(1)
         return
     if running:
@@ -218,7 +195,7 @@ def status(json_: bool = context.JSON) -> None:
     for sentence in refused:
         print(f"edit refused, nothing changed: {sentence}")
     if barrier:
-        print(f"last barrier: {barrier['seq']} ({barrier['kind']}) for {_when(barrier['t'])}")
+        print(f"last barrier: {barrier['seq']} ({barrier['kind']}) for {when(barrier['t'])}")
     if account:
         simulated = " (simulated)" if account["simulated"] else ""
         known = math.isfinite(account["nav"])
@@ -228,14 +205,13 @@ def status(json_: bool = context.JSON) -> None:
             else "not known"
         )
         print(f"account {account['account']}: NAV {nav}{simulated}")
-    for symbol in sorted(reasons):
-        for reason in reasons[symbol]:
-            print(f"{symbol} held: {reason}" if symbol else f"everything held: {reason}")
+    for hold in held:
+        print(hold)
     waiting = [f"{d['daemon']}: {d['reason'] or d['state']}" for d in running if d["state"] != "ready"]
-    if reasons and waiting:
+    if held and waiting:
         print(f"that was decided before; now {'; '.join(waiting)}")
-    if (barrier or account) and not reasons:
+    if (barrier or account) and not held:
         print("nothing is held" if not waiting else f"nothing is held by a decision; {'; '.join(waiting)}")
-    if not running:
+    if not lives:
         print("no daemon runs here; `triplane up` starts them")
         raise typer.Exit(1)

@@ -43,7 +43,7 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     import os
 
     from order_plane.daemon import modes
-    from triplane.cli.log_relay import LogRelay
+    from triplane.cli.log_relay import relayed
     from triplane.runtime.settings import from_environment
     from triplane.stack.installation import Installation, PaperMarket, start_market
     from triplane.stack.local_services import LocalServices, unless
@@ -103,15 +103,16 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
                     print(f"{process.name}: still not ready: {reason}", flush=True)
                 told[process.name] = reason
 
-    relay = LogRelay(settings.state_dir / "logs" / "control.log", lambda line: print(f"control: {line}", flush=True))
-    async with Supervisor([], settings.state_dir, events=tell) as supervisor, SupervisionServer(supervisor):
-        relaying = asyncio.ensure_future(relay.run())
+    async with (
+        Supervisor([], settings.state_dir, events=tell) as supervisor,
+        SupervisionServer(supervisor),
+        relayed(settings.state_dir / "logs", lambda line: print(line, flush=True)),
+    ):
         waiting = asyncio.ensure_future(tell_waiting(supervisor))
         try:
             if await unless(stop, start(supervisor)):
                 await supervisor.run(stop)
         finally:
-            relaying.cancel()
             waiting.cancel()
             _forget(settings.state_dir)
 

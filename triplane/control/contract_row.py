@@ -105,6 +105,10 @@ def with_row(text: str, asset: Asset, name: str = "assets.csv") -> str:
             raise ContractRowError(
                 f"{name} has no column {column}, which {asset.symbol} needs; add the column to the header and every row"
             )
+    place = columns.index("symbol") if "symbol" in columns else len(columns)
+    for row in lines:
+        if asset.symbol in map(str.strip, row[place : place + 1]):
+            raise ContractRowError(f"{asset.symbol} is already on line {lines.line_num} of {name}; nothing was changed")
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow([cell(getattr(asset, column)) for column in columns])
     added = text + ("" if text.endswith("\n") else "\n") + out.getvalue()

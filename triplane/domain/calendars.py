@@ -23,6 +23,8 @@ from triplane.domain.timestamps import DAY, at
 
 FIRST_DAY: Final = date(1990, 1, 1)
 LAST_DAY: Final = date(2035, 12, 31)
+MARKET_CALENDAR: Final = "XNYS"
+"""Whose sessions decide: one decision a session of the New York Stock Exchange."""
 CALENDAR_VERSION: Final[str] = version("exchange_calendars")
 TZDATA_VERSION: Final[str] = version("tzdata")
 

@@ -28,7 +28,12 @@ class Divergence:
     def __str__(self) -> str:
         place = f"{self.topic}@{self.offset}" if self.offset >= 0 else f"{self.topic} after its last record"
         part = "whole record" if self.field == "*" else f"field {self.field}"
-        return f"first divergence: {place} {part}: recorded {self.recorded}, replayed {self.replayed}"
+        hint = (
+            "; a plane that was ended by force writes what is missing at its next start: start it, then replay again"
+            if self.offset < 0
+            else ""
+        )
+        return f"first divergence: {place} {part}: recorded {self.recorded}, replayed {self.replayed}{hint}"
 
 
 @dataclass(frozen=True, slots=True)

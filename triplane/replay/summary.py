@@ -159,7 +159,7 @@ def barriers_without_outcome(recording: Recording) -> list[int]:
 
 def missed_sessions(decided: set[str], first: str, last: str) -> tuple[str, ...]:
     """Sessions of the US exchanges from `first` to `last`, both included (YYYY-MM-DD), without a decision."""
-    found = calendars.sessions("XNYS", date.fromisoformat(first), date.fromisoformat(last))
+    found = calendars.sessions(calendars.MARKET_CALENDAR, date.fromisoformat(first), date.fromisoformat(last))
     return tuple(day.isoformat() for day in found if day.isoformat() not in decided)
 
 

@@ -92,6 +92,20 @@ class Settings(BaseSettings):
     def _any_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
+    @field_validator("kafka_options")
+    @classmethod
+    def _options_of_a_client(cls, value: dict[str, str]) -> dict[str, str]:
+        if value:  # tried here, where the variable is known, and not in each of the clients
+            from confluent_kafka import KafkaException
+            from confluent_kafka.admin import AdminClient
+
+            try:
+                AdminClient({**value, "log_level": 0})
+            except (KafkaException, TypeError, ValueError) as error:
+                cause = error.args[0].str() if isinstance(error, KafkaException) else error
+                raise ValueError(f"Kafka's client refuses it: {cause}") from None
+        return value
+
     @model_validator(mode="after")
     def _distinct_client_ids(self) -> Self:
         # A gateway gives an id to one connection: the second daemon would be refused for ever (error 326).
@@ -156,6 +170,8 @@ def _sentence(problem: Any) -> str:
         return f"{problem['msg'].removeprefix('Value error, ')}; correct the TRIPLANE_ variables in the environment or in .env"
     field = str(problem["loc"][0])
     variable = field if field.isupper() else variable_of(field)
+    if problem["type"] == "value_error":  # our own words; the value may hold a password
+        return f"{variable}: {problem['msg'].removeprefix('Value error, ')}; correct it in the environment or in .env"
     message = problem["msg"].removeprefix("Input should ").partition(", unable")[0].replace("'", "")
     return f"{variable} is {problem['input']!r}, but it must {message}; correct it in the environment or in .env"
 

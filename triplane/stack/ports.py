@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import socket
+import time
+from collections.abc import Iterator
 
+from filelock import FileLock
+
+from triplane.runtime.settings import cache_root
 from triplane.stack.errors import StackError
 
 HOST = "127.0.0.1"
@@ -13,6 +20,10 @@ HOST = "127.0.0.1"
 # it was chosen can be someone's connection when its listener binds it seconds later.
 LISTENERS = range(20_000, 32_768)
 ATTEMPTS = 1_000
+# A port is bound seconds after it is chosen, and is free again while its process is restarted: what another start chose within
+# this time is left to it.
+LEFT_ALONE_S = 3_600.0
+LOCK_TIMEOUT_S = 10.0
 
 
 def is_free(port: int, host: str = HOST) -> bool:
@@ -27,16 +38,37 @@ def is_free(port: int, host: str = HOST) -> bool:
 
 
 def free_ports(count: int, host: str = HOST) -> list[int]:
-    """Distinct ports that were free a moment ago; nothing takes them by chance before they are bound."""
+    """Distinct ports that were free a moment ago; no connection and no other call of this user's takes them before they are bound."""
     ports: set[int] = set()
     attempts = random.SystemRandom().sample(LISTENERS, min(ATTEMPTS, len(LISTENERS)))
-    while len(ports) < count:
-        if not attempts:
-            raise StackError(f"no free port found between {LISTENERS[0]} and {LISTENERS[-1]}; stop what listens there")
-        port = attempts.pop()
-        if is_free(port, host):
-            ports.add(port)
+    with _chosen_lately() as chosen:
+        while len(ports) < count:
+            if not attempts:
+                raise StackError(
+                    f"no free port found between {LISTENERS[0]} and {LISTENERS[-1]}; stop what listens there"
+                )
+            port = attempts.pop()
+            if port not in chosen and is_free(port, host):
+                ports.add(port)
+                chosen[port] = time.time()
     return list(ports)
+
+
+@contextlib.contextmanager
+def _chosen_lately() -> Iterator[dict[int, float]]:
+    """Ports that this user's processes chose lately, to be added to. Where the cache cannot be written there are none."""
+    memory = cache_root() / "ports.json"
+    with contextlib.ExitStack() as held:
+        chosen: dict[int, float] = {}
+        with contextlib.suppress(OSError, ValueError):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(f"{memory}.lock", timeout=LOCK_TIMEOUT_S))
+            found = json.loads(memory.read_text(encoding="utf-8"))
+            now = time.time()
+            chosen = {int(port): at for port, at in found.items() if abs(now - float(at)) < LEFT_ALONE_S}
+        yield chosen
+        with contextlib.suppress(OSError):
+            memory.write_text(json.dumps(chosen), encoding="utf-8")
 
 
 def require_free(port: int, what: str, remedy: str, host: str = HOST) -> int:

@@ -31,7 +31,6 @@ from typing import Final, Literal
 
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, SECOND
-from triplane.paper.market.history import CALENDAR
 from triplane.paper.market.path import STEP
 
 STREAM_BEFORE: Final = 10 * MINUTE
@@ -110,7 +109,7 @@ class MarketClock:
         self._session_pause = session_pause
         self.index = -1  # session under way or, while closed, the last one
         self.in_session = False
-        self.now = calendars.session_open(CALENDAR, self.days[0]) - 30 * MINUTE
+        self.now = calendars.session_open(calendars.MARKET_CALENDAR, self.days[0]) - 30 * MINUTE
         self.phase: Phase = "held"
         self.current_speed = 0.0
         self._running = asyncio.Event()
@@ -202,7 +201,7 @@ class MarketClock:
         async with self._lock:
             while self.now < target and not self.finished:
                 if not self.in_session:
-                    following = calendars.session_open(CALENDAR, self.days[self.index + 1])
+                    following = calendars.session_open(calendars.MARKET_CALENDAR, self.days[self.index + 1])
                     if following > target:
                         break
                     await self._next_session()
@@ -233,14 +232,14 @@ class MarketClock:
 
     def _next_leg(self) -> Leg:
         day = self.days[self.index]
-        decision = calendars.decision_time(CALENDAR, day, self.pace.rebalance)
+        decision = calendars.decision_time(calendars.MARKET_CALENDAR, day, self.pace.rebalance)
         return self.pace.leg(self.now, self._opens(), self._closes(), decision, self._open_orders())
 
     def _floor(self, ns: int) -> int:
         return self._opens() + (ns - self._opens()) // STEP * STEP
 
     def _opens(self) -> int:
-        return calendars.session_open(CALENDAR, self.days[self.index])
+        return calendars.session_open(calendars.MARKET_CALENDAR, self.days[self.index])
 
     def _closes(self) -> int:
-        return calendars.session_close(CALENDAR, self.days[self.index])
+        return calendars.session_close(calendars.MARKET_CALENDAR, self.days[self.index])

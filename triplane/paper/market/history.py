@@ -16,7 +16,6 @@ from triplane.domain.timestamps import NEW_YORK, SECOND, at, from_datetime, to_d
 from triplane.paper.market.path import STEP, STEPS_PER_MINUTE, Bars, Session, Steps, aggregate, refine, simulate_session
 from triplane.paper.market.prices import Closes
 
-CALENDAR: Final = "XNYS"
 BAR_SIZES: Final = ("1 day", "1 min", "5 secs")
 V = TypeVar("V")
 _KEPT_SESSIONS: Final = 4
@@ -63,7 +62,10 @@ class History:
         row = self.closes.row(day)
         found = self._sessions.get(row)
         if found is None:
-            opens, closes = calendars.session_open(CALENDAR, day), calendars.session_close(CALENDAR, day)
+            opens, closes = (
+                calendars.session_open(calendars.MARKET_CALENDAR, day),
+                calendars.session_close(calendars.MARKET_CALENDAR, day),
+            )
             found = simulate_session(self.closes, row, opens, closes, self.seed)
             _keep(self._sessions, row, found)
         return found
@@ -110,7 +112,10 @@ class History:
         return rows
 
     def _session_rows(self, day: date, name: int, size: str, first: int, stop: int) -> list[Row]:
-        opens, closes = calendars.session_open(CALENDAR, day), calendars.session_close(CALENDAR, day)
+        opens, closes = (
+            calendars.session_open(calendars.MARKET_CALENDAR, day),
+            calendars.session_close(calendars.MARKET_CALENDAR, day),
+        )
         if size == "1 day":
             bars = self.daily(day) if stop >= closes else self.partial_day(day, stop)
             return _rows(bars, name, day, 0, len(bars.volume))
@@ -132,7 +137,7 @@ class History:
 
     def earliest(self) -> int:
         """Start of the first session with data, ns UTC."""
-        return calendars.session_open(CALENDAR, self.closes.day(1))
+        return calendars.session_open(calendars.MARKET_CALENDAR, self.closes.day(1))
 
 
 def parse_end(text: str) -> int:
@@ -172,7 +177,11 @@ def _span(duration: str, size: str, stop: int) -> tuple[int, list[date]]:
             days=days - 1 if days else -1
         )
     start = max(start, calendars.FIRST_DAY)
-    found = [day for day in calendars.sessions(CALENDAR, start, local) if calendars.session_open(CALENDAR, day) < stop]
+    found = [
+        day
+        for day in calendars.sessions(calendars.MARKET_CALENDAR, start, local)
+        if calendars.session_open(calendars.MARKET_CALENDAR, day) < stop
+    ]
     if unit == "D":
         found = found[-number:]
     if size == "5 secs" and len(found) > _MAX_5S_SESSIONS:

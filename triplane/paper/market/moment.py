@@ -9,7 +9,7 @@ from typing import Final
 
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, to_datetime
-from triplane.paper.market.history import CALENDAR, History
+from triplane.paper.market.history import History
 from triplane.paper.market.liquidity import TrueCost
 from triplane.paper.market.matching import Impact, MatchingEngine, Quote, Trade, Traded
 from triplane.paper.market.path import STEP, Session, Steps
@@ -66,10 +66,10 @@ class Market:
         """Close of the open session, or of the next one while closed, ns UTC."""
         if self.session is not None:
             return self.session.close_ns
-        day = calendars.session_of(CALENDAR, self.now)
-        if day is None or self.now >= calendars.session_close(CALENDAR, day):
-            day = calendars.next_session(CALENDAR, _local_day(self.now))
-        return calendars.session_close(CALENDAR, day)
+        day = calendars.session_of(calendars.MARKET_CALENDAR, self.now)
+        if day is None or self.now >= calendars.session_close(calendars.MARKET_CALENDAR, day):
+            day = calendars.next_session(calendars.MARKET_CALENDAR, _local_day(self.now))
+        return calendars.session_close(calendars.MARKET_CALENDAR, day)
 
     def mark(self, symbol: str) -> float:
         """Mid of the moment; between sessions the last real close."""
@@ -190,10 +190,10 @@ class Market:
         closes = self.history.closes
         if self.session is not None:
             return closes.row(self.session.day) - 1
-        day = calendars.session_of(CALENDAR, self.now)
-        if day is not None and self.now >= calendars.session_close(CALENDAR, day):
+        day = calendars.session_of(calendars.MARKET_CALENDAR, self.now)
+        if day is not None and self.now >= calendars.session_close(calendars.MARKET_CALENDAR, day):
             return closes.row(day)
-        return closes.row(calendars.previous_session(CALENDAR, _local_day(self.now)))
+        return closes.row(calendars.previous_session(calendars.MARKET_CALENDAR, _local_day(self.now)))
 
 
 def _local_day(ns: int) -> date:

@@ -15,7 +15,7 @@ from triplane.paper.desk.journal import JOURNAL_NAME, Journal, JournalError
 from triplane.paper.desk.order_checks import Terms
 from triplane.paper.desk.orders import Desk
 from triplane.paper.market.clock import MarketClock, Pace
-from triplane.paper.market.history import CALENDAR, History
+from triplane.paper.market.history import History
 from triplane.paper.market.liquidity import TrueCost, true_cost
 from triplane.paper.market.matching import MatchingEngine
 from triplane.paper.market.moment import Market
@@ -84,7 +84,7 @@ class Core:
     def _traders_away(self) -> bool:
         """Whether a client has executions of the session that nobody has told it."""
         day = self.clock.day
-        opened = calendars.session_open(CALENDAR, day) if day else 0
+        opened = calendars.session_open(calendars.MARKET_CALENDAR, day) if day else 0
         for execution in reversed(self.desk.executions):
             if execution.ns < opened:
                 break
@@ -264,9 +264,11 @@ class Core:
         if clocks:
             day = date.fromisoformat(clocks[-1]["session"])
             index = self.clock.days.index(day)
-            opens = calendars.session_open(CALENDAR, day)
+            opens = calendars.session_open(calendars.MARKET_CALENDAR, day)
             # A kill between two lines: the orders' own times count as time reached too, on the grid of steps.
-            now = min(opens + -(-(reached - opens) // STEP) * STEP, calendars.session_close(CALENDAR, day))
+            now = min(
+                opens + -(-(reached - opens) // STEP) * STEP, calendars.session_close(calendars.MARKET_CALENDAR, day)
+            )
             self.clock.resume_at(index, now)
             self.market.now = now
             if self.clock.in_session:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from triplane.domain import calendars
-from triplane.paper.market.history import CALENDAR
 from triplane.paper.market.liquidity import IMPACT_Y
 
 DESCRIPTION: Final = """\
@@ -55,7 +54,7 @@ class Options:
     def days(self) -> list[date]:
         """The sessions to simulate, in order."""
         found = calendars.sessions(
-            CALENDAR,
+            calendars.MARKET_CALENDAR,
             self.start,
             min(date.fromordinal(self.start.toordinal() + 2 * self.sessions + 20), calendars.LAST_DAY),
         )

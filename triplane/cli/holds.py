@@ -1,0 +1,145 @@
+"""What blocks each symbol: which plane holds it, why, and for how long still, from the newest records of the log."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from triplane.domain.timestamps import NEW_YORK, to_datetime
+
+EVERYTHING = "*"
+"""What a hold of the whole account names in order.account."""
+
+REARM = "`triplane kill rearm --actor NAME --reason WHY` lifts it"
+
+NEVER_SENT = frozenset({"AT_TARGET", "BELOW_MIN_ORDER", "SUPERSEDED", "EXPIRED"})
+"""Refusals of an intent that hold nothing back: there is nothing to trade, or a newer intent speaks for the name."""
+
+FOR_GOOD = frozenset({"CLASS_NOT_TRADED", "CURRENCY_NOT_TRADED"})
+"""What no waiting changes."""
+
+_BARS = re.compile(r"(\d+)/(\d+) bars")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One reason why a symbol, or everything (an empty symbol), is not traded. `until` says what ends it, for people."""
+
+    plane: str
+    symbol: str
+    reason: str
+    until: str = ""
+
+    def __str__(self) -> str:
+        who = f"{self.symbol} held" if self.symbol else "everything held"
+        return f"{who}: {self.reason} [{self.plane} plane{', ' if self.until else ''}{self.until}]"
+
+
+def when(time: int) -> str:
+    """A market time (ns UTC) for people."""
+    return f"{to_datetime(time, NEW_YORK):%Y-%m-%d %H:%M} New York"
+
+
+def holds(
+    intents: Mapping[str, Any],
+    targets: Mapping[str, Any],
+    account: Mapping[str, Any],
+    gates: Sequence[Mapping[str, Any]],
+    decisions: Sequence[Mapping[str, Any]] = (),
+    next_decision: Callable[[], int] = lambda: 0,
+) -> list[Hold]:
+    """What blocks each symbol; the whole account's holds come first. Inputs may be empty.
+
+    `decisions` are records of order.decisions in their order; `next_decision` tells when the strategy decides again (ns UTC, 0
+    when nobody knows) and is asked only when something waits for it.
+    """
+    found = [*_strategy(intents, targets, next_decision), *_order(account)]
+    told = {(hold.symbol, hold.reason.partition(" ")[0].rstrip(":")) for hold in found}
+    found += [hold for hold in _working(intents, account, decisions) if not _said(hold, told)]
+    found += [_gate(gate) for gate in gates]
+    unique = dict.fromkeys(found)
+    return sorted(unique, key=lambda hold: hold.symbol)
+
+
+def _said(hold: Hold, told: set[tuple[str, str]]) -> bool:
+    """The order plane repeats what the strategy held back, and what holds the whole account for every name of a slice."""
+    code = hold.reason.partition(":")[0]
+    return (hold.symbol, code) in told or code in ("KILLED", "ACCOUNT_HELD", "SYMBOL_HELD")
+
+
+def _strategy(intents: Mapping[str, Any], targets: Mapping[str, Any], next_decision: Callable[[], int]) -> list[Hold]:
+    found: list[Hold] = []
+    if intents and intents["outcome"] != "SOLVED":
+        reason = f"{intents['outcome']}: {targets.get('detail', '')}".rstrip(": ")
+        found.append(Hold("strategy", "", reason, _until_decided(reason, next_decision)))
+    named = {}
+    for entry in targets.get("held", []):
+        symbol, _, reason = entry.partition(":")
+        named[symbol] = reason
+    for symbol, code in zip(intents.get("held", []), intents.get("held_codes", []), strict=False):
+        if not named.get(symbol, "").startswith(code):
+            named[symbol] = code
+    for symbol, reason in named.items():
+        found.append(Hold("strategy", symbol, reason, _until_decided(reason, next_decision)))
+    return found
+
+
+def _until_decided(reason: str, next_decision: Callable[[], int]) -> str:
+    code = reason.partition(" ")[0].rstrip(":")
+    if code in FOR_GOOD:
+        return "until a later release"
+    if code == "HOLD_KILLED":
+        return REARM
+    bars = _BARS.search(reason)
+    if bars:
+        more = int(bars[2]) - int(bars[1])
+        return f"{more} more session{'s' if more != 1 else ''}"
+    time = next_decision()
+    return f"at least until it decides again at {when(time)}" if time else "at least until it decides again"
+
+
+def _order(account: Mapping[str, Any]) -> list[Hold]:
+    found: list[Hold] = []
+
+    def add(symbol: str, reason: str, until: str) -> None:
+        found.append(Hold("order", symbol, reason, until))
+
+    for entry in account.get("held", []):
+        symbol, _, code = entry.partition(":")
+        add("" if symbol == EVERYTHING else symbol, code, f"until `triplane order release '{symbol}' --reason WHY`")
+    for symbol in account.get("excluded", []):
+        add(symbol, "FOREIGN_POSITION", "until that position is closed where it was opened")
+    if account and not math.isfinite(account["nav"]):
+        unmarked = ", ".join(account["unmarked"])
+        why = f"{unmarked} has had no quote since the order plane started, or lost its row of assets.csv"
+        told = f"NAV_UNKNOWN: {why if unmarked else 'the broker has not told the cash yet'}"
+        add("", told, "until its next quote" if unmarked else "until the broker tells it")
+    if account and not account["reconciled"]:
+        add("", "NOT_RECONCILED: no order leaves before a reconciliation has passed", "tried again every minute")
+    if account.get("kill_level", "none") not in ("", "none"):
+        add("", f"KILL_SWITCH {account['kill_level']}: {account['kill_reason']}", REARM)
+    return found
+
+
+def _working(
+    intents: Mapping[str, Any], account: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]
+) -> list[Hold]:
+    """What the order plane last refused of each name, while the newest intents are still in force."""
+    if not intents or not account or account["event_time"] > intents["valid_until"]:
+        return []
+    last = {each["symbol"]: each for each in decisions if each["seq"] == intents["seq"]}
+    return [
+        Hold("order", symbol, f"{each['code']}: {each['detail']}", "tried again while its intent is in force")
+        for symbol, each in last.items()
+        if symbol and not each["allowed"] and each["code"] not in NEVER_SENT
+    ]
+
+
+def _gate(gate: Mapping[str, Any]) -> Hold:
+    """A closed gate; it opens by itself with the first data that passes."""
+    scope = gate["scope"] if gate["scope"] not in ("", "all") else ""
+    closed = f"gate {gate['gate']} of {gate['source']} closed since {when(gate['event_time'])}"
+    return Hold("data", scope, f"{closed}: {gate['code']} {gate['detail']}".strip(), "until its source is good again")
