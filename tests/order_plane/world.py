@@ -253,6 +253,12 @@ class OrderWorld:
         )  # fmt: skip
         return self.seq
 
+    def positions(self) -> dict[str, float]:
+        """Positions other than none that the newest account record tells."""
+        account = self.records("order.account")[-1]
+        held = zip(account["symbols"], account["position"], strict=True)
+        return {symbol: units for symbol, units in held if units}
+
     def open_market(self) -> None:
         """Slices of the last two minutes, so that volume was observed and quotes are fresh."""
         for back in (120, 60, 30, 5, 0):

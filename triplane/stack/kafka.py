@@ -21,7 +21,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from triplane.stack import java, ports
+from triplane.stack import class_archive, java, ports
 from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.process import Child
 
@@ -182,11 +182,13 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
     broker_port, controller_port = _chosen_ports(directory, port)
     config = directory / "server.properties"
     config.write_text(server_properties(data_dir, broker_port, controller_port), encoding="ascii")
-    base = (program, "-cp", f"{jars}{os.sep}*", f"-Dlog4j2.configurationFile={java.DEPLOY / 'kafka' / 'log4j2.xml'}")
+    class_path = f"{jars}{os.sep}*"
+    base = (program, "-cp", class_path, f"-Dlog4j2.configurationFile={java.DEPLOY / 'kafka' / 'log4j2.xml'}")
     log_path = directory / "kafka.log"
     if not (data_dir / "meta.properties").exists():
         done = subprocess.run(
-            [*base, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--ignore-formatted",
+            [*base, *class_archive.options(program, "kafka", class_path, may_write=False),
+             "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--ignore-formatted",
              f"--cluster-id={_cluster_id(data_dir)}", "--config", str(config)],  # an id may begin with a dash
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
@@ -195,7 +197,8 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
             raise StackError(
                 f"Kafka cannot format {data_dir}: {lines[-1] if lines else done.returncode}; empty that directory"
             )
-    heap = (
+    tuning = (
+        *class_archive.options(program, "kafka", class_path),
         f"-Xmx{HEAP_MB}m",
         f"-Xms{HEAP_MB // 2}m",
         # A local node lives for minutes or serves one user: the optimising compiler costs two cores more than it gives back. Measured:
@@ -205,7 +208,7 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
         "-XX:MaxGCPauseMillis=20",
         "-XX:+ExitOnOutOfMemoryError",
     )
-    argv = (base[0], *heap, "-Djava.awt.headless=true", *base[1:], "kafka.Kafka", str(config))
+    argv = (base[0], *tuning, "-Djava.awt.headless=true", *base[1:], "kafka.Kafka", str(config))
     return KafkaLaunch(argv, {}, f"{ports.HOST}:{broker_port}", log_path)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from triplane.runtime import loopback
-from triplane.stack import java, ports, topics
+from triplane.stack import class_archive, java, ports, topics
 from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.kafka import NO_JAVA
 from triplane.stack.process import Child
@@ -70,9 +70,10 @@ def prepare(directory: Path, bootstrap: str, port: int = 0, suffix: str = "") ->
         port = ports.free_ports(1)[0]
     snapshots = directory.resolve() / "snapshots"
     snapshots.mkdir(parents=True, exist_ok=True)
+    jar = str(home / f"apicurio-registry-app-{VERSION}-runner.jar")
     argv = (
-        program, f"-Xmx{HEAP_MB}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
-        "-jar", str(home / f"apicurio-registry-app-{VERSION}-runner.jar"),
+        program, *class_archive.options(program, "apicurio", jar), f"-Xmx{HEAP_MB}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
+        "-jar", jar,
     )  # fmt: skip
     env = environment(bootstrap, ports.HOST, port, str(snapshots), suffix)
     return RegistryLaunch(argv, env, f"http://{ports.HOST}:{port}")
