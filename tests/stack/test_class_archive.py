@@ -43,20 +43,21 @@ def random_id(program: str, options: tuple[str, ...], class_path: str) -> str:
 @pytest.mark.integration
 def test_a_run_writes_what_the_next_ones_load(program: str, class_path: str, tmp_path: Path) -> None:
     """One run writes, meanwhile others start without; then the classes come from the archive and no longer from the jars."""
-    assert class_archive.options(program, NAME, class_path, may_write=False) == ()
-    writing = class_archive.options(program, NAME, class_path)
+    assert class_archive.options(program, NAME, class_path, 1, may_write=False) == ()
+    writing = class_archive.options(program, NAME, class_path, 1)
     assert "ArchiveClassesAtExit" in writing[0]
-    assert class_archive.options(program, NAME, class_path) == ()
+    assert class_archive.options(program, NAME, class_path, 1) == ()
     before = random_id(program, writing, class_path)
     assert "kafka.tools.StorageTool source: file:" in before
-    sharing = class_archive.options(program, NAME, class_path, may_write=False)
+    assert class_archive.options(program, NAME, class_path, 1000) == ()  # too small to be all that is needed
+    sharing = class_archive.options(program, NAME, class_path, 1, may_write=False)
     assert "SharedArchiveFile" in sharing[0]
-    assert class_archive.options(program, NAME, class_path) == sharing
+    assert class_archive.options(program, NAME, class_path, 1) == sharing
     after = random_id(program, sharing, class_path)
     assert "kafka.tools.StorageTool source: shared objects file (top)" in after
     assert after.count("source: file:") < before.count("source: file:") / 10
     # Another Java or other jars have another archive; one that does not fit is passed over.
-    assert class_archive.options(program, NAME, class_path + os.pathsep + str(tmp_path), may_write=False) == ()
+    assert class_archive.options(program, NAME, class_path + os.pathsep + str(tmp_path), 1, may_write=False) == ()
     assert "kafka.tools.StorageTool" in random_id(program, sharing, f"{tmp_path}{os.pathsep}{class_path}")
 
 
@@ -64,22 +65,22 @@ def test_a_run_writes_what_the_next_ones_load(program: str, class_path: str, tmp
 def test_a_damaged_archive_is_not_used(program: str, class_path: str) -> None:
     """Half a draft, of a run that was killed as it wrote, is not taken; an archive that was cut short is thrown away."""
     cache = Path(os.environ["TRIPLANE_CACHE"])
-    random_id(program, class_archive.options(program, NAME, class_path), class_path)
+    random_id(program, class_archive.options(program, NAME, class_path, 1), class_path)
     (draft,) = cache.glob("*.draft")
     whole = draft.read_bytes()
     draft.write_bytes(whole[: len(whole) // 2])
-    assert class_archive.options(program, NAME, class_path) == ()
+    assert class_archive.options(program, NAME, class_path, 1) == ()
     draft.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
-    assert class_archive.options(program, NAME, class_path) == ()
+    assert class_archive.options(program, NAME, class_path, 1) == ()
     os.utime(draft, (0, 0))
-    assert "ArchiveClassesAtExit" in class_archive.options(program, NAME, class_path)[0]
+    assert "ArchiveClassesAtExit" in class_archive.options(program, NAME, class_path, 1)[0]
     assert not draft.exists()
     (draft,) = cache.glob("*.draft")
     draft.write_bytes(whole)
-    assert "SharedArchiveFile" in class_archive.options(program, NAME, class_path)[0]
+    assert "SharedArchiveFile" in class_archive.options(program, NAME, class_path, 1)[0]
     (archive,) = cache.glob("*.jsa")
     archive.write_bytes(whole[:1000])
-    assert "ArchiveClassesAtExit" in class_archive.options(program, NAME, class_path)[0]
+    assert "ArchiveClassesAtExit" in class_archive.options(program, NAME, class_path, 1)[0]
     assert not archive.exists()
 
 
@@ -87,5 +88,5 @@ def test_without_a_cache_java_starts_as_ever(tmp_path: Path, monkeypatch: pytest
     """A cache that cannot be made, and a Java that is not there, give no options and no error."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TRIPLANE_CACHE", str(tmp_path / "file" / "cache"))
-    assert class_archive.options(os.devnull, NAME, "x.jar") == ()
-    assert class_archive.options(str(tmp_path / "no-java"), NAME, "x.jar") == ()
+    assert class_archive.options(os.devnull, NAME, "x.jar", 1) == ()
+    assert class_archive.options(str(tmp_path / "no-java"), NAME, "x.jar", 1) == ()

@@ -23,11 +23,11 @@ TRAINING_S = 600.0
 """Wall seconds after which a run that was to write an archive is taken for one that was killed."""
 
 
-def options(program: str, name: str, class_path: str, may_write: bool = True) -> tuple[str, ...]:
+def options(program: str, name: str, class_path: str, whole_mb: int, may_write: bool = True) -> tuple[str, ...]:
     """JVM options that make this start fast, or that let this run write, at its end, what makes the next one fast.
 
-    An archive belongs to one Java and one `class_path` (of a jar: its path); Java passes over one that does not fit. Nothing is
-    returned where the cache cannot be written, while another run is to write the archive, and instead of letting this run write it
+    An archive belongs to one Java and one `class_path` (of a jar: its path); Java passes over one that does not fit. One of less
+    than `whole_mb` was written by a run that ended before it had loaded what it needs, and is not taken. Nothing is returned where the cache cannot be written, while another run is to write the archive, and instead of letting this run write it
     where it may not: a short one that does not use all the classes.
     """
     try:
@@ -36,7 +36,7 @@ def options(program: str, name: str, class_path: str, may_write: bool = True) ->
         stem = cache_root() / f"{name}-classes-{hashlib.sha256(of.encode()).hexdigest()[:12]}"
         stem.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{stem}.lock", timeout=LOCK_TIMEOUT_S):
-            archive = _whole(stem) or _adopted(program, class_path, stem)
+            archive = _whole(stem) or _adopted(program, class_path, stem, whole_mb * 1_000_000)
             if archive:
                 return f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr"
             if not may_write or any(_age_s(draft) < TRAINING_S for draft in stem.parent.glob(f"{stem.name}.*.draft")):
@@ -57,11 +57,11 @@ def _whole(stem: Path) -> Path | None:
     return None
 
 
-def _adopted(program: str, class_path: str, stem: Path) -> Path | None:
+def _adopted(program: str, class_path: str, stem: Path, least: int) -> Path | None:
     """The archive from a finished draft. Java writes one at the end of a run, and may have been killed meanwhile."""
     for draft in stem.parent.glob(f"{stem.name}.*.draft"):
         size = draft.stat().st_size
-        if size and _fits(program, class_path, draft):
+        if size >= least and _fits(program, class_path, draft):
             return draft.rename(stem.with_name(f"{stem.name}.{size}.jsa"))
         if _age_s(draft) > TRAINING_S:
             draft.unlink(missing_ok=True)

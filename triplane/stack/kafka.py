@@ -26,6 +26,7 @@ from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.process import Child
 
 HEAP_MB = 512
+CLASSES_MB = 40
 READY_TIMEOUT_S = 90.0
 MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 PORT_ATTEMPTS = 3
@@ -187,7 +188,7 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
     log_path = directory / "kafka.log"
     if not (data_dir / "meta.properties").exists():
         done = subprocess.run(
-            [*base, *class_archive.options(program, "kafka", class_path, may_write=False),
+            [*base, *class_archive.options(program, "kafka", class_path, CLASSES_MB, may_write=False),
              "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--ignore-formatted",
              f"--cluster-id={_cluster_id(data_dir)}", "--config", str(config)],  # an id may begin with a dash
             capture_output=True, text=True, check=False, timeout=60,
@@ -198,7 +199,7 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
                 f"Kafka cannot format {data_dir}: {lines[-1] if lines else done.returncode}; empty that directory"
             )
     tuning = (
-        *class_archive.options(program, "kafka", class_path),
+        *class_archive.options(program, "kafka", class_path, CLASSES_MB),
         f"-Xmx{HEAP_MB}m",
         f"-Xms{HEAP_MB // 2}m",
         # A local node lives for minutes or serves one user: the optimising compiler costs two cores more than it gives back. Measured:

@@ -27,6 +27,7 @@ from triplane.stack.process import Child
 
 VERSION = "3.0.9"
 HEAP_MB = 256
+CLASSES_MB = 60
 READY_TIMEOUT_S = 120.0
 LEVEL = "FULL_TRANSITIVE"
 
@@ -72,7 +73,7 @@ def prepare(directory: Path, bootstrap: str, port: int = 0, suffix: str = "") ->
     snapshots.mkdir(parents=True, exist_ok=True)
     jar = str(home / f"apicurio-registry-app-{VERSION}-runner.jar")
     argv = (
-        program, *class_archive.options(program, "apicurio", jar), f"-Xmx{HEAP_MB}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
+        program, *class_archive.options(program, "apicurio", jar, CLASSES_MB), f"-Xmx{HEAP_MB}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
         "-jar", jar,
     )  # fmt: skip
     env = environment(bootstrap, ports.HOST, port, str(snapshots), suffix)
