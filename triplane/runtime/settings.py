@@ -149,7 +149,7 @@ def page() -> str:
             meaning += " `KAFKA_BOOTSTRAP_SERVERS` names the same."
         lines.append(f"| `{variable_of(name)}` | {f'`{shown}`' if shown else ''} | {meaning} |")
     lines += [
-        "| `TRIPLANE_CACHE` | the user's cache folder | Where downloads are kept (Kafka, the registry). |",
+        "| `TRIPLANE_CACHE` | the user's cache folder | Where downloads are kept (Kafka, the registry), Java's class archives and the ports chosen lately. |",
         "",
     ]
     return "\n".join(lines)
