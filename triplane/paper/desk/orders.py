@@ -13,22 +13,21 @@ Scenario -> behaviour:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from triplane.domain.ids import parse_order_ref
 from triplane.paper.desk.account import CURRENCY, Account, order_commission
+from triplane.paper.desk.order import Ended, Event, Filled, Order, Refused, Shown, snapshot_of, working
 from triplane.paper.desk.order_checks import Refusal, Terms, check, check_price
 from triplane.paper.market.history import parse_end
-from triplane.paper.market.matching import MatchingEngine, Trade, WorkingOrder
-from triplane.paper.protocol.contracts import Contract, Contracts, ib_time, midnight_before
+from triplane.paper.market.matching import MatchingEngine, Trade
+from triplane.paper.protocol.contracts import Contract, Contracts, midnight_before
 from triplane.paper.protocol.decoding import query_of
 from triplane.paper.protocol.messages import Execution
 from triplane.paper.protocol.requests import Executions, PlaceOrder
 
 MAX_ACTIVE: Final = 20
-ACTIVE: Final = frozenset({"PreSubmitted", "Submitted"})
 
 
 class Venue(Protocol):
@@ -42,92 +41,6 @@ class Venue(Protocol):
 
     def day_close(self) -> int:
         """When a DAY order of now expires: this session's close, or the next one's while closed, ns UTC."""
-
-
-@dataclass(slots=True)
-class Order:
-    """An order as the broker keeps it."""
-
-    client_id: int
-    order_id: int
-    perm_id: int
-    contract: Contract
-    values: dict[str, str]
-    terms: Terms
-    status: str
-    filled: float = 0.0
-    notional: float = 0.0
-    last_price: float = 0.0
-    commission: float = 0.0
-    ended: int = 0
-
-    @property
-    def order_ref(self) -> str:
-        """The client's own key."""
-        return self.values["orderRef"]
-
-    @property
-    def active(self) -> bool:
-        """Whether it may still trade."""
-        return self.status in ACTIVE
-
-    @property
-    def average(self) -> float:
-        """Average fill price, 0 without fills."""
-        return self.notional / self.filled if self.filled else 0.0
-
-    def fields(self) -> dict[str, str]:
-        """Fields of openOrder by name."""
-        return {**self.values, "clientId": str(self.client_id), "permId": str(self.perm_id), "status": self.status}
-
-    def completed_fields(self) -> dict[str, str]:
-        """Fields of completedOrder by name."""
-        return {
-            **self.fields(),
-            "filledQuantity": f"{self.filled:g}",
-            "completedTime": ib_time(self.ended),
-            "completedStatus": "Filled Size: " + f"{self.filled:g}"
-            if self.status == "Filled"
-            else "Cancelled by Trader",
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """openOrder and orderStatus are due. `margins` is set for the answer to a what-if."""
-
-    order: Order
-    margins: Mapping[str, str] | None = None
-    acknowledges: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The order is over without being filled: orderStatus, then error 202."""
-
-    order: Order
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An error on an order id of a client."""
-
-    client_id: int
-    order_id: int
-    code: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A fill; the order shows its state after it."""
-
-    order: Order
-    execution: Execution
-
-
-Event = Shown | Ended | Refused | Filled
 
 
 @dataclass(slots=True)
@@ -266,7 +179,7 @@ class Desk:
     def resume(self, now: int) -> list[Event]:
         """After restoring: hand the orders that still work to the engine, where they may trade at once."""
         return [
-            event for order in self.active() for event in self.traded(self.engine.add(_working(order)), now)
+            event for order in self.active() for event in self.traded(self.engine.add(working(order)), now)
         ] + self.sweep(now)
 
     # --- inside ---------------------------------------------------------------------------------------------------------------
@@ -289,11 +202,11 @@ class Desk:
         order = Order(client_id, request.order_id, self.next_perm_id, contract, values, terms, status)
         self._register(order)
         # Shown before it trades: the clients find a commission's order by the permId that openOrder carried.
-        events: list[Event] = [Shown(replace_status(order), acknowledges=True)]
+        events: list[Event] = [Shown(snapshot_of(order), acknowledges=True)]
         if status == "PreSubmitted":
             text = "Order Message:\nWarning: Your order will not be placed at the exchange until the next session opens"
             events.append(Refused(client_id, request.order_id, 399, text))
-        return events + self._settle(lambda: self.engine.add(_working(order)), now)
+        return events + self._settle(lambda: self.engine.add(working(order)), now)
 
     def _modify(self, order: Order, request: PlaceOrder, contract: Contract, terms: Terms, now: int) -> list[Event]:
         same = (
@@ -311,7 +224,7 @@ class Desk:
         order.terms = terms
         if terms.quantity == order.filled:
             order.status, order.ended = "Filled", now
-        shown: list[Event] = [Shown(replace_status(order), acknowledges=True)]
+        shown: list[Event] = [Shown(snapshot_of(order), acknowledges=True)]
         trade = lambda: self.engine.modify(order.perm_id, terms.quantity, terms.limit, terms.immediate, terms.expires)  # noqa: E731
         return shown + self._settle(trade, now)
 
@@ -339,7 +252,7 @@ class Desk:
             added_liquidity=trade.added_liquidity,
         )  # fmt: skip
         self.executions.append(execution)
-        return Filled(replace_status(order), execution)
+        return Filled(snapshot_of(order), execution)
 
     def _apply(self, order: Order, side: int, quantity: float, price: float, commission: float, now: int) -> float:
         order.filled += quantity
@@ -399,22 +312,3 @@ class Desk:
         return Shown(
             Order(client_id, request.order_id, 0, contract, dict(request.values), terms, "PreSubmitted"), texts
         )
-
-
-def replace_status(order: Order) -> Order:
-    """A copy of an order as it is now; events keep the state of their moment."""
-    return replace(order, values=dict(order.values))
-
-
-def parent_of(order: Order) -> str:
-    """What impact is summed over: the intent that an orderRef names, else the order by itself."""
-    ref = parse_order_ref(order.order_ref)
-    return ref.intent_id if ref else str(order.perm_id)
-
-
-def _working(order: Order) -> WorkingOrder:
-    t = order.terms
-    return WorkingOrder(
-        order.perm_id, order.contract.symbol, t.side, t.quantity, t.limit, parent_of(order), t.expires, t.immediate, t.adaptive,
-        order.contract.asset.lot_size, order.filled,
-    )  # fmt: skip

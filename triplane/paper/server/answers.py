@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 from triplane.paper.desk.account import CURRENCY
-from triplane.paper.desk.orders import Refused
+from triplane.paper.desk.order import Refused
 from triplane.paper.market.history import RequestError
 from triplane.paper.protocol import messages as m
 from triplane.paper.protocol import requests as r

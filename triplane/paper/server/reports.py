@@ -15,7 +15,8 @@ from dataclasses import asdict
 
 from triplane.paper.desk.account import CURRENCY
 from triplane.paper.desk.journal import Journal
-from triplane.paper.desk.orders import Desk, Ended, Event, Filled, Order, Refused, Shown
+from triplane.paper.desk.order import Ended, Event, Filled, Order, Refused, Shown
+from triplane.paper.desk.orders import Desk
 from triplane.paper.protocol import messages as m
 from triplane.paper.protocol.messages import Execution
 from triplane.paper.protocol.order_fields import open_order
