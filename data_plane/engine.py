@@ -38,6 +38,7 @@ from data_plane.slices.assembly import STEP, BarAssembler, Ready
 from data_plane.slices.bars import BarSlices, punctuation
 from data_plane.slices.frame import Frame
 from data_plane.slices.ticks import TickSlices
+from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.domain.targets.data import DataTargets
 from triplane.domain.timestamps import SECOND
 
@@ -75,7 +76,7 @@ class DataEngine:
     """
 
     def __init__(
-        self, group: str, names: Sequence[str], targets: DataTargets, config_hash: str, calendar: str = "XNYS"
+        self, group: str, names: Sequence[str], targets: DataTargets, config_hash: str, calendar: str = MARKET_CALENDAR
     ) -> None:
         self.ledger = Ledger()
         self.published = PublishedIndex()

@@ -24,6 +24,7 @@ from data_plane.sources import registered
 from data_plane.sources.base import Context, Source, SourceSpec, Stage
 from triplane.domain import calendars
 from triplane.domain.assets import Asset
+from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
 from triplane.runtime.daemon import Daemon
@@ -58,7 +59,7 @@ def _calendar(assets: list[Asset], group: str) -> str:
             f"data: symbol group {group} mixes the calendars {', '.join(calendars)}; give each calendar a group of its own in assets.csv",
             CONFIG,
         )
-    return calendars[0] if calendars else "XNYS"
+    return calendars[0] if calendars else MARKET_CALENDAR
 
 
 def read_tails(settings: Settings) -> list[LogRecord]:

@@ -29,11 +29,10 @@ from order_plane.engine import OrderEngine
 from order_plane.kill import http as kill_http
 from order_plane.kill.files import plain
 from order_plane.kill.latch import KillLatch
-from order_plane.ledger.order_state import State
 from order_plane.messages import BrokerReport, ClockTick, KillRequest, LogInput, Start
 from order_plane.trading.admission import refusal
 from triplane.broker.reports import Report
-from triplane.domain.calendars import session_of
+from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime.clock import SteadyClock
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
@@ -396,19 +395,14 @@ class OrderService:
                 for topic, lag in self._feed.lag.items():
                     metrics.lag.labels(topic).set(lag)
             if self._dispatcher is not None:
-                engine = self._dispatcher.engine
-                orders = engine.s.book.all_live()
-                metrics.open_orders.set(len(orders))
-                metrics.unknown_orders.set(sum(1 for order in orders if order.state is State.UNKNOWN))
-                metrics.reconciled.set(engine.s.reconciling.passed)
-                metrics.drawdown_limit.set(engine.folded.targets.order.MAX_DD_KILL_SWITCH)
+                metrics.engine(self._dispatcher.engine)
             await asyncio.sleep(IDLE_TICK_S)
 
 
 def _load_calendars(engine: OrderEngine) -> None:
     """Build the exchange calendars, which takes a second or more, before the event loop has to answer anybody."""
     assets = engine.folded.universe.tradable if engine.folded.universe is not None else ()
-    for calendar in sorted({asset.calendar for asset in assets} | {"XNYS"}):
+    for calendar in sorted({asset.calendar for asset in assets} | {MARKET_CALENDAR}):
         session_of(calendar, 1_500_000_000_000_000_000)
 
 

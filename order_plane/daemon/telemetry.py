@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from order_plane.codes import Code
+from order_plane.engine import OrderEngine
+from order_plane.ledger.order_state import State
 from triplane.domain import calendars
 from triplane.runtime.telemetry import Metrics
 
@@ -60,6 +62,14 @@ class OrderMetrics:
             self.lag.labels(topic).set(0)
         for code in Code:  # Prometheus sees no increase in a series that begins with its first alert
             self.alerts.labels(str(code))
+
+    def engine(self, engine: OrderEngine) -> None:
+        """Show what the engine knows now."""
+        orders = engine.s.book.all_live()
+        self.open_orders.set(len(orders))
+        self.unknown_orders.set(sum(1 for order in orders if order.state is State.UNKNOWN))
+        self.reconciled.set(engine.s.reconciling.passed)
+        self.drawdown_limit.set(engine.folded.targets.order.MAX_DD_KILL_SWITCH)
 
     def appended(self, topic: str, record: Mapping[str, Any]) -> None:
         """Count what a record of ours means."""

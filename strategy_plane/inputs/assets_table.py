@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from strategy_plane.inputs.window import Array
 from triplane.domain.assets import Universe
+from triplane.domain.calendars import MARKET_CALENDAR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,5 +54,5 @@ class AssetsTable:
             con_ids=[asset.con_id for asset in assets],
             cost_profiles=[asset.cost_profile for asset in assets],
             currencies=[asset.currency for asset in assets],
-            calendar=traded[0].calendar if traded else "XNYS",
+            calendar=traded[0].calendar if traded else MARKET_CALENDAR,
         )

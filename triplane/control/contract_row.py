@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from triplane.domain.assets import COLUMNS, SEC_TYPES, Asset, Universe, cell
+from triplane.domain.calendars import MARKET_CALENDAR
 
 # IB classifies by an industry scheme of its own; GICS is what signals are neutralised within.
 _SECTORS: Final = {
@@ -142,7 +143,7 @@ def _calendar(details: Any, asset_class: str) -> str:
     if asset_class == "Future" and str(details.contract.exchange) in ("CME", "CBOT", "NYMEX", "COMEX"):
         return "CMES"
     if asset_class in ("Equity", "ETF") and zone in _US_ZONES:
-        return "XNYS"
+        return MARKET_CALENDAR
     raise ContractRowError(
         f"no session calendar is known for {details.contract.symbol} on {details.contract.exchange} ({zone or 'no time zone given'}); "
         "add its calendar to triplane/domain/calendars.py first"

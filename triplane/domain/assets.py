@@ -20,7 +20,7 @@ from stdnum import isin as isin_number
 from stdnum.exceptions import InvalidChecksum
 from stdnum.exceptions import ValidationError as NumberError
 
-from triplane.domain.calendars import CALENDARS
+from triplane.domain.calendars import CALENDARS, MARKET_CALENDAR
 from triplane.domain.problems import Problem, ProblemsError, allowed, nearest
 
 AssetClass = Literal["Equity", "ETF", "Future", "FX", "Crypto"]
@@ -59,7 +59,7 @@ class Asset(BaseModel):
         "", pattern=r"^$|^[0-9]{6}([0-9]{2})?$", description="last trading day of a future, YYYYMMDD or YYYYMM"
     )
     sector: str = Field("", max_length=60, description="GICS sector; required for equities")
-    calendar: str = Field("XNYS", description="session calendar, as exchange_calendars names it")
+    calendar: str = Field(MARKET_CALENDAR, description="session calendar, as exchange_calendars names it")
     cost_profile: CostProfile = Field(description="which learned costs apply")
     multiplier: float = Field(1.0, gt=0, le=1e6, description="units of the underlying per contract")
     risk_weight: float = Field(1.0, gt=0, le=10, description="factor on |weight| in gross and net limits")

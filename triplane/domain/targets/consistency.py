@@ -9,7 +9,7 @@ from datetime import date, time
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from triplane.domain.calendars import kind_of, regular_hours
+from triplane.domain.calendars import MARKET_CALENDAR, kind_of, regular_hours
 from triplane.domain.targets import Targets
 from triplane.domain.timestamps import MINUTE, SECOND, at
 
@@ -88,7 +88,7 @@ def value_of(targets: Targets, name: str) -> float | int | str | None:
     return value
 
 
-def conflicts(targets: Targets, calendars: Iterable[str] = ("XNYS",)) -> list[Conflict]:
+def conflicts(targets: Targets, calendars: Iterable[str] = (MARKET_CALENDAR,)) -> list[Conflict]:
     """Everything that two parameters, or a parameter and the session's hours, contradict each other in.
 
     `calendars` are those of the assets that are traded.
