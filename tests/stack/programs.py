@@ -40,6 +40,19 @@ time.sleep(600)
 """
 """Ignores SIGTERM and has a child that does too."""
 
+PARTNER = """
+import pathlib, signal, sys, time
+state, mine, other = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+def stop(*_):
+    (state / f"{mine}.stopping").touch()
+    while not (state / f"{other}.stopping").exists(): time.sleep(0.01)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+(state / f"{mine}.ready").touch()
+time.sleep(600)
+"""
+"""At SIGTERM it ends only once its partner has been asked to end too."""
+
 
 def python(name: str, code: str, *arguments: str, **more: object) -> ProcessSpec:
     """A process that runs a Python text."""

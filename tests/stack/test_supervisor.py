@@ -67,6 +67,36 @@ async def test_starts_in_order_and_stops_in_reverse(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+async def test_what_does_not_wait_for_one_another_is_stopped_at_the_same_time(tmp_path: Path) -> None:
+    """Each of two ends only after the other was asked to; what they both came after goes last."""
+    specs = [
+        programs.daemon(tmp_path, "control"),
+        *(
+            programs.python(
+                mine, programs.PARTNER, str(tmp_path), mine, other,
+                after=("control",), ready_check=partial(programs.exists, tmp_path / f"{mine}.ready"),
+            )
+            for mine, other in (("order", "data"), ("data", "order"))
+        ),
+    ]  # fmt: skip
+    seen: list[Event] = []
+    async with Supervisor(specs, tmp_path, events=seen.append) as it:
+        await it.start()
+    stopped = [(each.process, each.detail) for each in seen if each.state == "stopped"]
+    assert sorted(stopped[:2]) == [("data", ""), ("order", "")]
+    assert stopped[2] == ("control", "")
+
+
+async def test_a_process_gives_way_as_far_as_it_is_told(tmp_path: Path) -> None:
+    """`niceness` is the program's own, whatever starts it."""
+    specs = [programs.daemon(tmp_path, "registry", niceness=10), programs.daemon(tmp_path, "order")]
+    async with Supervisor(specs, tmp_path) as it:
+        await it.start()
+        nice = [psutil.Process(each.pid).nice() for each in it.status()]
+    here = psutil.Process().nice()
+    assert nice == [min(here + 10, 19), here]
+
+
 async def test_a_killed_process_is_restarted(tmp_path: Path) -> None:
     """SIGKILL: another incarnation becomes ready; the others are not touched; each change is an event."""
     seen: list[Event] = []

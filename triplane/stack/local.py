@@ -20,6 +20,8 @@ from triplane.stack.specs import ProcessSpec
 
 Choice = Literal["given", "docker", "jars"]
 GIVEN_TIMEOUT_S = 15.0
+REGISTRY_NICENESS = 10
+"""It starts for seconds beside the daemons, which do not wait for it."""
 
 
 def given_bootstrap(env: Mapping[str, str] | None = None) -> str:
@@ -107,6 +109,7 @@ def prepare(
                 ready_check=lambda: _registry_reason(url),
                 ready_timeout_s=registry.READY_TIMEOUT_S,
                 background=True,
+                niceness=REGISTRY_NICENESS,
             ),
         )
     job = ProcessSpec(

@@ -31,8 +31,9 @@ class Child:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         tether: str = "auto",
+        niceness: int = 0,
     ) -> None:
-        """Start `argv`; its output is appended to `log_path`. `env` replaces the environment.
+        """Start `argv`; its output is appended to `log_path`. `env` replaces the environment. `niceness` as for nice(1), 0 to 19.
 
         `tether` is how it dies with this process: `kernel` (Linux, and only while the calling thread lives), `pipe`, or
         `auto`: the kernel from the main thread on Linux, else the pipe.
@@ -47,7 +48,7 @@ class Child:
         try:
             with open(log_path, "ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), str(read_end), *argv],
+                    [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), str(read_end), str(niceness), *argv],
                     stdin=subprocess.PIPE,  # never written: its end tells a container that nobody is left
                     stdout=log,
                     stderr=subprocess.STDOUT,

@@ -37,6 +37,8 @@ class ProcessSpec:
     """Runs to its end once: its success is exit code 0."""
     background: bool = False
     """`Supervisor.start` does not wait for it."""
+    niceness: int = 0
+    """How much it gives way to others on the processor, 0 to 19 (nice(1))."""
     vital: bool = False
     """Giving it up ends the supervisor's run with its sentence."""
 

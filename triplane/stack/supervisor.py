@@ -46,9 +46,10 @@ LOG_LIMIT_BYTES = 50 * 1024 * 1024
 class _Process:
     """One supervised process and what is known of it."""
 
-    def __init__(self, spec: ProcessSpec, log: Path) -> None:
+    def __init__(self, spec: ProcessSpec, log: Path, wave: int) -> None:
         self.spec = spec
         self.log = log
+        self.wave = wave
         self.child: Child | None = None
         self.state: State = "waiting"
         self.detail = ""
@@ -118,10 +119,11 @@ class Supervisor:
         Raises StackError, one sentence, as soon as one cannot become ready; what was started then still runs: call `stop`.
         """
         added = []
+        first = 1 + max((each.wave for each in self._processes.values()), default=-1)
         for spec in self._first if specs is None else specs:
             if spec.name in self._processes:
                 raise StackError(f"a process named {spec.name} is already supervised; give each its own name")
-            process = _Process(spec, self.state_dir / "logs" / f"{spec.name}.log")
+            process = _Process(spec, self.state_dir / "logs" / f"{spec.name}.log", first)
             self._processes[spec.name] = process
             added.append(process)
         for process in added:
@@ -130,6 +132,9 @@ class Supervisor:
                 raise StackError(
                     f"{process.spec.name} waits for {unknown[0]}, which nobody starts; correct its `after`"
                 )
+        for _ in added:  # a chain is at most as long as there are processes
+            for process in added:
+                process.wave = max([process.wave, *(self._processes[name].wave + 1 for name in process.spec.after)])
         for process in added:
             process.task = asyncio.create_task(self._look_after(process), name=f"supervise {process.spec.name}")
         waits = [asyncio.ensure_future(self._await_ready(each)) for each in added if not each.spec.background]
@@ -174,15 +179,18 @@ class Supervisor:
         return None
 
     async def stop(self) -> None:
-        """Stop everything in reverse order of start and give the state directory back. Safe to call twice and from anywhere."""
+        """Stop everything in reverse order of start and give the state directory back. Safe to call twice and from anywhere.
+
+        What does not wait for one another (`after`, or an earlier call of `start`) is stopped at the same time.
+        """
         self._stopping = True
         processes = list(self._processes.values())
         for process in processes:
             if process.task is not None:
                 process.task.cancel()
         await asyncio.gather(*(each.task for each in processes if each.task is not None), return_exceptions=True)
-        for process in reversed(processes):
-            await self._stop_one(process)
+        for wave in sorted({process.wave for process in processes}, reverse=True):
+            await asyncio.gather(*(self._stop_one(process) for process in processes if process.wave == wave))
         if self._http is not None:
             await self._http.aclose()
         if self._lock is not None:
@@ -261,7 +269,8 @@ class Supervisor:
                 process.log.replace(process.log.with_suffix(".log.1"))
         process.child, process.unstarted = None, ""
         spec = process.spec
-        process.child = Child(spec.name, list(spec.argv), process.log, env={**os.environ, **spec.env})
+        environment = {**os.environ, **spec.env}
+        process.child = Child(spec.name, list(spec.argv), process.log, env=environment, niceness=spec.niceness)
         self._change(process, "starting")
 
     async def _watch(self, process: _Process) -> int:

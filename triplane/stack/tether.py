@@ -1,6 +1,6 @@
 """Run a program so that it dies with the process that started it.
 
-Called by path, with nothing but the standard library: `python -I -S tether.py PARENT_PID FD PROGRAM [ARG...]`.
+Called by path, with nothing but the standard library: `python -I -S tether.py PARENT_PID FD NICENESS PROGRAM [ARG...]`.
 
 FD = -1, Linux: the kernel kills the program when the thread that started it ends (PR_SET_PDEATHSIG), and this script is
 replaced by the program, so the pid stays the same. FD >= 0, anywhere: this script stays, reads the pipe FD and kills the
@@ -61,7 +61,9 @@ def accompany(fd: int, argv: list[str]) -> int:
 
 def main() -> None:
     """Entry: see the module's text for the arguments."""
-    parent, fd, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    parent, fd, niceness, argv = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+    if niceness:
+        os.nice(niceness)
     if fd < 0:
         become(parent, argv)
     sys.exit(accompany(fd, argv))
