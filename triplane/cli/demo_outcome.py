@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from triplane.replay.summary import Summary
-from triplane.replay.verification import Verdict
+if TYPE_CHECKING:
+    from triplane.replay.summary import Summary
+    from triplane.replay.verification import Verdict
 
 LATE_SHARE = 0.25
 """Orders that leave later than this share of a parent's life make a summary that says so."""

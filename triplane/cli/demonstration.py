@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import re
 import shutil
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -23,10 +24,7 @@ from triplane.cli.demo_outcome import ConfigEdit, Outcome
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
 from triplane.domain import calendars
-from triplane.replay import gateway_journal, recording
-from triplane.replay.recording import Recording
-from triplane.replay.summary import summarise
-from triplane.replay.verification import verify
+from triplane.replay import gateway_journal
 from triplane.runtime import loopback
 from triplane.runtime.configuration import load_files
 from triplane.runtime.settings import Settings
@@ -36,6 +34,9 @@ from triplane.stack.local import given_bootstrap
 from triplane.stack.local_services import LocalServices
 from triplane.stack.specs import Event
 from triplane.stack.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from triplane.replay.recording import Recording
 
 DEFAULT_DIRECTORY = Path(".triplane/demo")
 MARKER = "demonstration"
@@ -84,7 +85,12 @@ class Demonstration:
         self.supervisor = Supervisor([], self.directory, events=self._on_event)
         await self.supervisor.__aenter__()  # refused while another run has the directory, which is emptied next
         self._prepare()
-        bootstrap = await self._services.start(self.supervisor, registry)
+        # The replay's engines take more than a second to import; while Kafka starts this process has nothing else to do.
+        engines = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, "triplane.replay.verification"))
+        try:
+            bootstrap = await self._services.start(self.supervisor, registry)
+        finally:
+            await engines
         self.installation = Installation(
             self.directory,
             bootstrap,
@@ -270,15 +276,19 @@ class Demonstration:
         """Read the log whole, sum it up, compare it with the gateway's journal, and replay it."""
         started = time.perf_counter()
         received = await self._received()
-        found = await asyncio.to_thread(recording.read, self.settings)
-        problems = list(summarise(found).problems)
+        from triplane.replay.summary import summarise
+        from triplane.replay.verification import verify
+
+        assert self.follower is not None
+        found = await asyncio.to_thread(self.follower.recording)
+        summary = summarise(found)
+        problems = list(summary.problems)
         journal = gateway_journal.read(self.directory / "gateway" / "gateway-journal.jsonl")
         problems += gateway_journal.disagreements(found, journal)
         self._complete_edit(found)
         problems += self._edit_problems(found)
         verdict = await asyncio.to_thread(verify, found, progress)
         self.seconds["replay"] = time.perf_counter() - started
-        summary = summarise(found)
         return Outcome(
             summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
             self.market.speed, self._parent_life_s, self._restarts(), self._killed(),

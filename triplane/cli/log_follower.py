@@ -1,6 +1,6 @@
 """Reads every topic in a thread and folds it into a LiveState; the view and the script look at that.
 
-Only the first record per identity counts: a plane that was killed writes some again.
+Only the first record per identity counts: a plane that was killed writes some again. All are kept, for the recording at the end.
 """
 
 from __future__ import annotations
@@ -9,24 +9,27 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
 
 from schemas import catalogue
 from triplane.cli.live_state import LiveState
+from triplane.replay.recording import Recording
 from triplane.runtime.kafka_in import FirstPerIdentity, LogRecord, LogUnavailable, Nondeterminism, TopicReader
 from triplane.runtime.settings import Settings
+
+GATHER_MS = 100
+"""Wall milliseconds: the view is drawn some times a second."""
 
 
 class LogFollower:
     """A reader thread over all topics of the catalogue, from the beginning."""
 
-    def __init__(self, settings: Settings, on_record: Callable[[LogRecord], None] | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.state = LiveState()
         self.error = ""
         self._settings = settings
-        self._on_record = on_record
+        self._records: list[LogRecord] = []
         self._stop = threading.Event()
-        self._lock = threading.Lock()
+        self._moved = threading.Condition()
         self._position: dict[str, int] = {}
         self._thread = threading.Thread(target=self._follow, name="log-follower", daemon=True)
 
@@ -39,25 +42,53 @@ class LogFollower:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         try:
-            reader = TopicReader(self._settings, list(catalogue.load()))
-        except LogUnavailable as error:
-            self.error = str(error)
-            return
-        first = FirstPerIdentity()
-        try:
-            while not self._stop.is_set():
-                for record in reader.poll(0.2, 2000):
-                    if record.value is not None and not first.accept(record):
-                        continue
-                    with self._lock:
-                        self.state.take(record)
-                    if self._on_record is not None:
-                        self._on_record(record)
-                self._position = reader.position()
+            self._read()
         except (LogUnavailable, Nondeterminism) as error:
             self.error = str(error)
         finally:
+            with self._moved:
+                self._moved.notify_all()
+
+    def _read(self) -> None:
+        reader = TopicReader(self._settings, list(catalogue.load()), gather_ms=GATHER_MS)
+        first = FirstPerIdentity()
+        try:
+            while not self._stop.is_set():
+                found = reader.poll(0.2, 2000)
+                for record in found:
+                    if record.value is None or first.accept(record):
+                        self.state.take(record)
+                with self._moved:
+                    self._records += found
+                    self._position = reader.position()
+                    self._moved.notify_all()
+        finally:
             reader.close()
+
+    def recording(self, timeout_s: float = 120.0) -> Recording:
+        """Everything on the log up to its present end, as this follower read it.
+
+        Raises LogUnavailable when it has stopped or does not get there in `timeout_s` wall seconds, Nondeterminism like Recording.of.
+        """
+        reader = TopicReader(self._settings, list(catalogue.load()))
+        try:
+            ends = reader.end_offsets()
+        finally:
+            reader.close()
+
+        def there() -> bool:
+            return all(self._position.get(name, 0) >= end for name, end in ends.items())
+
+        with self._moved:
+            self._moved.wait_for(lambda: there() or bool(self.error) or not self._thread.is_alive(), timeout_s)
+            if not there():
+                ended = "" if self._thread.is_alive() else "the log is no longer followed; start the run again"
+                raise LogUnavailable(
+                    self.error or ended or f"reading to the end of the log took longer than {timeout_s:g} s"
+                )
+            return Recording.of(
+                [record for record in self._records if record.offset < ends.get(record.partition_name, 0)]
+            )
 
     def stop(self) -> None:
         """Stop reading and wait for the thread."""

@@ -41,6 +41,9 @@ _LEADER_MOVED = (
 )
 
 
+GATHERED_BYTES = 1_000_000
+
+
 def _ask_for_leaders(client: Consumer | AdminClient) -> None:
     """Let a client look up who leads its topics now; a broker that is still away says so at the next question."""
     time.sleep(0.05)
@@ -126,7 +129,12 @@ class TopicReader:
         catalogue_: Catalogue | None = None,
         codec_: Codec | None = None,
         timeout_s: float = 10.0,
+        gather_ms: int = 0,
     ) -> None:
+        """`gather_ms`: how long, in wall milliseconds, the broker may collect records before it answers; 0 for at once.
+
+        A reader in no hurry that lets it costs the broker ten answers a second instead of one for each record written.
+        """
         self._settings = settings
         self._catalogue = catalogue_ or catalogue.load()
         self._codec = codec_ or codec.load()
@@ -144,6 +152,7 @@ class TopicReader:
                 "fetch.error.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1000,
                 "log_level": LOG_LEVEL,
+                **({"fetch.min.bytes": GATHERED_BYTES, "fetch.wait.max.ms": gather_ms} if gather_ms else {}),
                 **settings.kafka_options,
             }
         )
@@ -241,11 +250,18 @@ class TopicReader:
         """
         first = self._consumer.poll(timeout_s)
         if first is None:
+            self._pass_markers()
             return []
         messages = [first]
         if max_records > 1:
             messages += self._consumer.consume(max_records - 1, timeout=0)
         return [record for message in messages if (record := self._record(message)) is not None]
+
+    def _pass_markers(self) -> None:
+        """Transaction markers and compacted records leave offsets that are never delivered."""
+        for partition in self._consumer.position(self._consumer.assignment()):
+            name = partition_name(self._logical[partition.topic], partition.partition)
+            self._position[name] = max(self._position[name], partition.offset)
 
     def _record(self, message: Message) -> LogRecord | None:
         error = message.error()
@@ -281,13 +297,7 @@ class TopicReader:
         records: list[LogRecord] = []
         deadline = time.monotonic() + timeout_s
         while any(self._position[name] < end for name, end in ends.items() if name in self._position):
-            batch = self.poll(0.2, 5000)
-            records += batch
-            if not batch:
-                # Transaction markers and compacted records leave offsets that are never delivered.
-                for partition in self._consumer.position(self._consumer.assignment()):
-                    name = partition_name(self._logical[partition.topic], partition.partition)
-                    self._position[name] = max(self._position[name], partition.offset)
+            records += self.poll(0.2, 5000)
             if time.monotonic() > deadline:
                 raise LogUnavailable(f"reading to the end of the log took longer than {timeout_s:g} s")
         return [record for record in records if record.offset < ends.get(record.partition_name, record.offset + 1)]
