@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
 import time
@@ -52,6 +53,8 @@ from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, DeliveryError
 from triplane.runtime.tasks import end_tasks
 
 MODELS_PARTITION = "strategy.models-0"
+FITTING = "hmmlearn.hmm"
+"""It takes more than a second to import, which the history's first fit would wait for; while the log is opened nothing does."""
 
 # Whatever waits for Kafka has so many wall seconds after the daemon was asked to stop, and as many for each of the four steps of
 # leaving: together below a supervisor's 10 s, so that a Kafka that stands still cannot keep the worker.
@@ -132,6 +135,7 @@ class Worker:
         settings = self._settings
         # The calendar's first answer takes more than a second, which the first decision must not pay.
         calendar = asyncio.ensure_future(asyncio.to_thread(calendars.table, calendars.MARKET_CALENDAR))
+        self._fitting = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, FITTING))
         partitions = await asyncio.to_thread(partitions_of, settings, self._inputs)
         recovered: Recovered = await asyncio.to_thread(load, settings)
         self._position = recovered.position

@@ -62,7 +62,7 @@ class Pace:
 
     speed: float = 300.0
     approach_speed: float = 1500.0
-    idle_speed: float = 100_000.0
+    idle_speed: float = 200_000.0
     decision_speed: float = 30.0
     rebalance: str = "15:30"
 

@@ -46,7 +46,7 @@ class Options:
     rebalance: str = "15:30"
     speed: float = 300.0
     approach_speed: float = 1500.0
-    idle_speed: float = 100_000.0
+    idle_speed: float = 200_000.0
     session_pause: float = 0.05
     impact_y: float = IMPACT_Y
     master_client_id: int | None = None
