@@ -56,7 +56,7 @@ def _calendar(assets: list[Asset], group: str) -> str:
     calendars = sorted({asset.calendar for asset in assets})
     if len(calendars) > 1:
         raise DaemonExit(
-            f"data: symbol group {group} mixes the calendars {', '.join(calendars)}; give each calendar a group of its own in assets.csv",
+            f"symbol group {group} mixes the calendars {', '.join(calendars)}; give each calendar a group of its own in assets.csv",
             CONFIG,
         )
     return calendars[0] if calendars else MARKET_CALENDAR
@@ -106,7 +106,7 @@ class DataService:
             )
             config = await self._follower.first(daemon.stop)
         except LogUnavailable as error:
-            raise DaemonExit(f"data: {error}", UNAVAILABLE) from error
+            raise DaemonExit(f"{error}", UNAVAILABLE) from error
         if config is None:
             return
         self.config = config
@@ -125,7 +125,7 @@ class DataService:
         try:
             await self._remember()
         except LogUnavailable as error:
-            raise DaemonExit(f"data: {error}", UNAVAILABLE) from error
+            raise DaemonExit(f"{error}", UNAVAILABLE) from error
         self.outlet = self._open_outlet(self._settings.state_dir / "data-spool.bin", config)
         running = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._follower.follow(self._taken))]
         if self._settings.mode != "paper":
@@ -172,7 +172,7 @@ class DataService:
             spool = Spool(path, int(config.targets.data.SPOOL_MAX_MB * MEGABYTE))
         except OSError as error:
             raise DaemonExit(
-                f"data: the spool {path} cannot be opened ({error.strerror}); make it a file that this user may write, or move it away"
+                f"the spool {path} cannot be opened ({error.strerror}); make it a file that this user may write, or move it away"
             ) from error
         for output in spool.contents():
             # Left by the last run: it counts as received by this one, and must not be published a second time.
@@ -226,7 +226,7 @@ class DataService:
             tasks[name] = asyncio.create_task(source.backfill(), name=f"backfill {name}")
         if not any(stages[name] is Stage.MARKET for name in sources):
             raise DaemonExit(
-                "data: no source of market data can run: " + "; ".join(text for text in self._blocked.values() if text)
+                "no source of market data can run: " + "; ".join(text for text in self._blocked.values() if text)
             )
         try:
             for stage in Stage:

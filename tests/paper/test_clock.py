@@ -30,8 +30,8 @@ def leg(clock: str, *, orders: bool = False, pace: Pace | None = None, day: date
 @pytest.mark.parametrize(
     ("clock", "orders", "expected"),
     [
-        ("09:30", False, ("09:46:40", 100_000.0, "idle")),
-        ("15:10", False, ("15:20:00", 100_000.0, "idle")),
+        ("09:30", False, ("10:03:20", 200_000.0, "idle")),
+        ("15:10", False, ("15:20:00", 200_000.0, "idle")),
         ("15:20", False, ("15:20:05", 1500.0, "approach")),
         ("15:28:55", False, ("15:29:00", 1500.0, "approach")),
         ("15:29", False, ("15:29:05", 300.0, "slow")),
@@ -40,8 +40,8 @@ def leg(clock: str, *, orders: bool = False, pace: Pace | None = None, day: date
         ("15:30:05", False, ("15:30:10", 300.0, "slow")),
         ("15:29:55", False, ("15:30:00", 30.0, "slow")),
         ("15:35:55", False, ("15:36:00", 300.0, "slow")),
-        ("15:36", False, ("15:52:40", 100_000.0, "idle")),
-        ("15:50", False, ("16:00:00", 100_000.0, "idle")),
+        ("15:36", False, ("16:00:00", 200_000.0, "idle")),
+        ("15:50", False, ("16:00:00", 200_000.0, "idle")),
         ("15:36", True, ("15:36:05", 300.0, "slow")),
         ("10:00", True, ("10:00:05", 300.0, "slow")),
         ("15:59:58", True, ("16:00:00", 300.0, "slow")),
@@ -56,7 +56,7 @@ def test_pace_on_an_early_close_and_off_the_grid() -> None:
     assert leg("12:20", day=early) == ("12:20:05", 1500.0, "approach")
     assert leg("12:30:05", day=early) == ("12:30:10", 300.0, "slow")
     odd = Pace(rebalance="15:31")
-    assert leg("15:10", pace=odd) == ("15:21:00", 100_000.0, "idle")
+    assert leg("15:10", pace=odd) == ("15:21:00", 200_000.0, "idle")
 
 
 def test_real_time_streams_all_day() -> None:
