@@ -122,7 +122,7 @@ class LogFeed:
                 self._on_loop(partial(self._deliver, records))
                 if time.monotonic() - looked > LAG_EVERY_S:
                     looked = time.monotonic()
-                    self._look(reader)
+                    self.lag = reader.lag()
                 with self._room:
                     self._room.wait_for(lambda: self._ahead <= MOST_AHEAD or self._closed.is_set())
             else:
@@ -131,16 +131,6 @@ class LogFeed:
 
     def _reached(self, reader: TopicReader, ends: Mapping[str, int]) -> bool:
         return all(max(position, 0) >= ends.get(name, 0) for name, position in reader.position().items())
-
-    def _look(self, reader: TopicReader) -> None:
-        try:
-            ends = reader.end_offsets()
-        except LogUnavailable:
-            return  # only a measure; reading itself waits for the broker
-        lag = dict.fromkeys(self._topics, 0)
-        for name, position in reader.position().items():
-            lag[name.rpartition("-")[0]] += max(ends.get(name, position) - max(position, 0), 0)
-        self.lag = lag
 
     def _on_loop(self, call: Callable[[], None]) -> None:
         try:

@@ -93,6 +93,20 @@ def test_a_reader_resumes_where_it_is_told(settings, writer):
     late.close()
 
 
+def test_lag_is_what_is_not_read_yet(settings, writer):
+    reader = TopicReader(settings, ["data.bars", "data.quotes"])
+    assert reader.lag() == {"data.bars": 0, "data.quotes": 0}
+    for n in range(10):
+        writer.send("data.bars", bars(n))
+    writer.flush(10)
+    read = len(reader.poll(10, 4))
+    assert read
+    settles(lambda: reader.lag() == {"data.bars": 10 - read, "data.quotes": 0}, what="the end of what was written")
+    reader.read_to({"data.bars-0": 10}, 10)
+    assert reader.lag() == {"data.bars": 0, "data.quotes": 0}
+    reader.close()
+
+
 def test_a_position_that_is_gone_is_an_error_and_not_a_jump(settings, writer):
     writer.send("data.bars", bars(0))
     writer.flush(10)

@@ -243,6 +243,18 @@ class TopicReader:
                     raise LogUnavailable(f"Kafka did not tell the ends of its topics: {error.args[0].str()}") from None
                 _ask_for_leaders(self._admin)
 
+    def lag(self) -> dict[str, int]:
+        """Records by topic between our position and the end that the broker named with its last records.
+
+        A measure for the midst of reading: the broker is not asked, which took up to three seconds beside trading planes.
+        """
+        lag = dict.fromkeys(self._logical.values(), 0)
+        for partition in self._consumer.assignment():
+            topic = self._logical[partition.topic]
+            _, end = self._consumer.get_watermark_offsets(partition, cached=True)
+            lag[topic] += max(end - max(self._position[partition_name(topic, partition.partition)], 0), 0)
+        return lag
+
     def poll(self, timeout_s: float, max_records: int = 500) -> list[LogRecord]:
         """Records that have arrived, at once when there are some, an empty list after `timeout_s` otherwise.
 
