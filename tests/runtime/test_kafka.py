@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from confluent_kafka import Producer
 
 from schemas import codec
+from tests.waiting import settles
 from triplane.runtime.kafka_in import FirstPerIdentity, LogUnavailable, Nondeterminism, TopicReader, read_all
 from triplane.runtime.kafka_out import DeliveryError, OwnershipError, TopicWriter
 
@@ -91,6 +94,18 @@ def test_a_reader_resumes_where_it_is_told(settings, writer):
     writer.send("data.bars", bars(99))
     assert [r.offset for r in late.poll(10)] == [10]
     late.close()
+
+
+def test_the_end_is_told_at_once_by_a_new_client(settings):
+    """Without an acquaintance first, one of twenty waited for librdkafka's retry after 3 s (TopicReader._acquainted)."""
+    took = []
+    for _ in range(40):
+        reader = TopicReader(settings, ["data.bars", "data.quotes"])
+        began = time.monotonic()
+        reader.end_offsets()
+        took.append(time.monotonic() - began)
+        reader.close()
+    assert max(took) < 2.5
 
 
 def test_lag_is_what_is_not_read_yet(settings, writer):

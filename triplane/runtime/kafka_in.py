@@ -223,9 +223,7 @@ class TopicReader:
         The question goes over a connection of its own: on the consumer's it would wait behind a fetch, half a second a partition.
         """
         if self._admin is None:
-            self._admin = AdminClient(
-                {"bootstrap.servers": self._settings.bootstrap, "log_level": LOG_LEVEL, **self._settings.kafka_options}
-            )
+            self._admin = self._acquainted()
         partitions = self._consumer.assignment()
         asked = {TopicPartition(each.topic, each.partition): OffsetSpec.latest() for each in partitions}
         deadline = time.monotonic() + self._timeout_s
@@ -242,6 +240,21 @@ class TopicReader:
                 if error.args[0].code() not in _LEADER_MOVED or time.monotonic() > deadline:
                     raise LogUnavailable(f"Kafka did not tell the ends of its topics: {error.args[0].str()}") from None
                 _ask_for_leaders(self._admin)
+
+    def _acquainted(self) -> AdminClient:
+        """A client for questions that knows the brokers already.
+
+        librdkafka 2.16 asks the bootstrap address who leads the partitions, and lets go of that connection when it learns which broker
+        it was: in one of twenty new clients the question was lost with it, and asked again after three seconds.
+        """
+        admin = AdminClient(
+            {"bootstrap.servers": self._settings.bootstrap, "log_level": LOG_LEVEL, **self._settings.kafka_options}
+        )
+        try:
+            admin.list_topics(next(iter(self._logical)), timeout=self._timeout_s)
+        except KafkaException as error:
+            raise LogUnavailable(f"Kafka did not tell its brokers: {error.args[0].str()}") from None
+        return admin
 
     def lag(self) -> dict[str, int]:
         """Records by topic between our position and the end that the broker named with its last records.
