@@ -106,7 +106,7 @@ class DataService:
             )
             config = await self._follower.first(daemon.stop)
         except LogUnavailable as error:
-            raise DaemonExit(f"{error}", UNAVAILABLE) from error
+            raise DaemonExit(str(error), UNAVAILABLE) from error
         if config is None:
             return
         self.config = config
@@ -125,7 +125,7 @@ class DataService:
         try:
             await self._remember()
         except LogUnavailable as error:
-            raise DaemonExit(f"{error}", UNAVAILABLE) from error
+            raise DaemonExit(str(error), UNAVAILABLE) from error
         self.outlet = self._open_outlet(self._settings.state_dir / "data-spool.bin", config)
         running = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._follower.follow(self._taken))]
         if self._settings.mode != "paper":

@@ -95,7 +95,7 @@ class IbkrSource:
                 self._closed = (0, 0)
                 await self._requests.resolve(session, context.assets())
             except (ClientIdInUse, WrongAccount) as error:
-                raise DaemonExit(f"{error}") from error
+                raise DaemonExit(str(error)) from error
             except (BrokerUnavailable, RequestFailed) as error:
                 context.blocked(NAME, str(error))
                 self._session = None

@@ -135,6 +135,7 @@ class Worker:
         settings = self._settings
         # The calendar's first answer takes more than a second, which the first decision must not pay.
         calendar = asyncio.ensure_future(asyncio.to_thread(calendars.table, calendars.MARKET_CALENDAR))
+        # Held so that it is not collected, never awaited: a fit imports it itself, and waits for this import if it is under way.
         self._fitting = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, FITTING))
         partitions = await asyncio.to_thread(partitions_of, settings, self._inputs)
         recovered: Recovered = await asyncio.to_thread(load, settings)

@@ -41,17 +41,16 @@ time.sleep(600)
 """Ignores SIGTERM and has a child that does too."""
 
 PARTNER = """
-import pathlib, signal, sys, time
-state, mine, other = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+import pathlib, signal, sys
+state, name, mode = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 def stop(*_):
-    (state / f"{mine}.stopping").touch()
-    while not (state / f"{other}.stopping").exists(): time.sleep(0.01)
+    open(state / "rendezvous", mode).close()
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
-(state / f"{mine}.ready").touch()
-time.sleep(600)
+(state / f"{name}.ready").touch()
+while True: signal.pause()
 """
-"""At SIGTERM it ends only once its partner has been asked to end too."""
+"""At SIGTERM it opens the FIFO `rendezvous`, to read ("r") or to write ("w"), which lasts until its partner does the other."""
 
 
 def python(name: str, code: str, *arguments: str, **more: object) -> ProcessSpec:

@@ -69,14 +69,15 @@ async def test_starts_in_order_and_stops_in_reverse(tmp_path: Path) -> None:
 
 async def test_what_does_not_wait_for_one_another_is_stopped_at_the_same_time(tmp_path: Path) -> None:
     """Each of two ends only after the other was asked to; what they both came after goes last."""
+    os.mkfifo(tmp_path / "rendezvous")
     specs = [
         programs.daemon(tmp_path, "control"),
         *(
             programs.python(
-                mine, programs.PARTNER, str(tmp_path), mine, other,
-                after=("control",), ready_check=partial(programs.exists, tmp_path / f"{mine}.ready"),
+                name, programs.PARTNER, str(tmp_path), name, mode,
+                after=("control",), ready_check=partial(programs.exists, tmp_path / f"{name}.ready"),
             )
-            for mine, other in (("order", "data"), ("data", "order"))
+            for name, mode in (("order", "r"), ("data", "w"))
         ),
     ]  # fmt: skip
     seen: list[Event] = []
@@ -85,6 +86,18 @@ async def test_what_does_not_wait_for_one_another_is_stopped_at_the_same_time(tm
     stopped = [(each.process, each.detail) for each in seen if each.state == "stopped"]
     assert sorted(stopped[:2]) == [("data", ""), ("order", "")]
     assert stopped[2] == ("control", "")
+
+
+async def test_processes_that_wait_for_one_another_are_refused(tmp_path: Path) -> None:
+    """Neither would ever start; one sentence names them, and nothing runs."""
+    specs = [
+        programs.daemon(tmp_path, "order", after=("data",)),
+        programs.daemon(tmp_path, "data", after=("order",)),
+    ]
+    async with Supervisor(specs, tmp_path) as it:
+        with pytest.raises(StackError, match=r"(order, data|data, order).*wait for one another"):
+            await it.start()
+        assert it.status() == []
 
 
 async def test_a_process_gives_way_as_far_as_it_is_told(tmp_path: Path) -> None:

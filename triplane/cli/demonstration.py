@@ -273,14 +273,15 @@ class Demonstration:
     # Judge -------------------------------------------------------------------------------------------------------------
 
     async def judge(self, progress: Callable[[str, int, int], None] | None = None) -> Outcome:
-        """Read the log whole, sum it up, compare it with the gateway's journal, and replay it."""
-        started = time.perf_counter()
-        received = await self._received()
+        """Take the whole log, sum it up, compare it with the gateway's journal, and replay it."""
         from triplane.replay.summary import summarise
         from triplane.replay.verification import verify
 
+        started = time.perf_counter()
+        received = await self._received()
         assert self.follower is not None
         found = await asyncio.to_thread(self.follower.recording)
+        self.follower.stop()  # with --keep the planes write on, for hours perhaps, and nobody looks at its state any more
         summary = summarise(found)
         problems = list(summary.problems)
         journal = gateway_journal.read(self.directory / "gateway" / "gateway-journal.jsonl")

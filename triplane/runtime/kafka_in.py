@@ -42,6 +42,7 @@ _LEADER_MOVED = (
 
 
 GATHERED_BYTES = 1_000_000
+"""With `gather_ms` the broker answers earlier once it has so much."""
 
 
 def _ask_for_leaders(client: Consumer | AdminClient) -> None:
@@ -259,7 +260,7 @@ class TopicReader:
     def lag(self) -> dict[str, int]:
         """Records by topic between our position and the end that the broker named with its last records.
 
-        A measure for the midst of reading: the broker is not asked, which took up to three seconds beside trading planes.
+        A measure for the midst of reading: the broker is not asked, so nothing waits for its answer.
         """
         lag = dict.fromkeys(self._logical.values(), 0)
         for partition in self._consumer.assignment():

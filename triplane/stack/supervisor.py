@@ -18,7 +18,8 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import httpx
@@ -46,10 +47,9 @@ LOG_LIMIT_BYTES = 50 * 1024 * 1024
 class _Process:
     """One supervised process and what is known of it."""
 
-    def __init__(self, spec: ProcessSpec, log: Path, wave: int) -> None:
+    def __init__(self, spec: ProcessSpec, log: Path) -> None:
         self.spec = spec
         self.log = log
-        self.wave = wave
         self.child: Child | None = None
         self.state: State = "waiting"
         self.detail = ""
@@ -98,6 +98,7 @@ class Supervisor:
         self._grace = grace
         self._backoff = backoff
         self._processes: dict[str, _Process] = {}
+        self._rests_on: dict[str, set[str]] = {}
         self._lock: FileLock | None = None
         self._stopping = False
         self._unsaved = False
@@ -119,11 +120,11 @@ class Supervisor:
         Raises StackError, one sentence, as soon as one cannot become ready; what was started then still runs: call `stop`.
         """
         added = []
-        first = 1 + max((each.wave for each in self._processes.values()), default=-1)
+        earlier = set(self._processes)
         for spec in self._first if specs is None else specs:
             if spec.name in self._processes:
                 raise StackError(f"a process named {spec.name} is already supervised; give each its own name")
-            process = _Process(spec, self.state_dir / "logs" / f"{spec.name}.log", first)
+            process = _Process(spec, self.state_dir / "logs" / f"{spec.name}.log")
             self._processes[spec.name] = process
             added.append(process)
         for process in added:
@@ -132,9 +133,13 @@ class Supervisor:
                 raise StackError(
                     f"{process.spec.name} waits for {unknown[0]}, which nobody starts; correct its `after`"
                 )
-        for _ in added:  # a chain is at most as long as there are processes
-            for process in added:
-                process.wave = max([process.wave, *(self._processes[name].wave + 1 for name in process.spec.after)])
+            self._rests_on[process.spec.name] = earlier.union(process.spec.after)
+        try:
+            TopologicalSorter(self._rests_on).prepare()
+        except CycleError as error:
+            for process in added:  # none of them runs, and stopping must not look for their turn
+                del self._processes[process.spec.name], self._rests_on[process.spec.name]
+            raise StackError(f"{', '.join(error.args[1][1:])} wait for one another; correct their `after`") from None
         for process in added:
             process.task = asyncio.create_task(self._look_after(process), name=f"supervise {process.spec.name}")
         waits = [asyncio.ensure_future(self._await_ready(each)) for each in added if not each.spec.background]
@@ -189,14 +194,27 @@ class Supervisor:
             if process.task is not None:
                 process.task.cancel()
         await asyncio.gather(*(each.task for each in processes if each.task is not None), return_exceptions=True)
-        for wave in sorted({process.wave for process in processes}, reverse=True):
-            await asyncio.gather(*(self._stop_one(process) for process in processes if process.wave == wave))
+        for names in self._waves():
+            await asyncio.gather(*(self._stop_one(self._processes[name]) for name in names))
         if self._http is not None:
             await self._http.aclose()
         if self._lock is not None:
             state_file.remove(self.state_dir)
             self._lock.release()
             self._lock = None
+
+    def _waves(self) -> Iterator[tuple[str, ...]]:
+        """Names in the order of stopping: at each turn those on which nothing rests that still runs."""
+        above: dict[str, set[str]] = {name: set() for name in self._processes}
+        for name, below in self._rests_on.items():
+            for each in below:
+                above[each].add(name)
+        order = TopologicalSorter(above)
+        order.prepare()
+        while order.is_active():
+            names = order.get_ready()
+            yield names
+            order.done(*names)
 
     def kill(self) -> None:
         """SIGKILL everything at once, for the second Ctrl-C."""
