@@ -14,9 +14,10 @@ from typing import Any
 
 from order_plane.engine import OrderEngine
 from order_plane.recording import RecordingError, current, fold_log
+from schemas import codec
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
-from triplane.runtime.kafka_in import TopicReader
+from triplane.runtime.kafka_in import LogRecord, TopicReader
 from triplane.runtime.settings import Settings
 from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks
@@ -38,6 +39,8 @@ class Recovered:
     """Identities of the events read: an output of an earlier run is published only if its event is among them."""
     state: dict[str, Any]
     """The engine's state as folded, for the checkpoint."""
+    unreadable: tuple[LogRecord, ...]
+    """Records of order.events that no build has written: they say nothing of our orders."""
 
 
 def checkpoint_path(settings: Settings) -> Path:
@@ -55,17 +58,20 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     finally:
         reader.close()
     events: list[Mapping[str, Any]] = []
+    unreadable: list[LogRecord] = []
     referenced: dict[tuple[str, int, int], dict[str, Any]] = {}
     for record in records:
         if record.value is not None and record.topic != EVENTS:
             referenced[record.topic, record.partition, record.offset] = record.value
         elif record.topic == EVENTS:
             if record.value is None:
-                raise DaemonExit(
-                    f"{record.partition_name}@{record.offset} cannot be decoded ({record.error}); restore schemas/registry.lock.json",
-                    CONFIG,
-                )
-            if record.value["account"] == engine.account:
+                if record.error.endswith(codec.NOT_IN_LOCK):  # another build may well have written it: an order of ours
+                    raise DaemonExit(
+                        f"{record.partition_name}@{record.offset} cannot be decoded ({record.error}); restore schemas/registry.lock.json",
+                        CONFIG,
+                    )
+                unreadable.append(record)
+            elif record.value["account"] == engine.account:
                 events.append(record.value)
     # Events of an epoch that ended before the checkpoint are late words of a replaced writer.
     events = [event for event in events if event["epoch"] >= epoch]
@@ -78,7 +84,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
             positions[name] = max(positions.get(name, 0), end)
     # What a replaced writer said too late is on the log and never happened, and neither did what follows from it.
     recorded = frozenset(event["event_id"] for event in current(events))
-    return Recovered(highest, positions, max(offset, 0), recorded, engine.state())
+    return Recovered(highest, positions, max(offset, 0), recorded, engine.state(), tuple(unreadable))
 
 
 def checkpoint(settings: Settings, recovered: Recovered) -> None:

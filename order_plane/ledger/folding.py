@@ -121,6 +121,12 @@ class Fold(ReportFold, DecisionFold):
         return []
 
     def _take_config(self, record: Event, offset: int) -> list[Note]:
+        known = self.state.config
+        if known is not None and record["seq"] <= known.record["seq"]:
+            if record["seq"] < known.record["seq"] or record["hash"] == known.record["hash"]:
+                return []  # an earlier version, or this one written again
+            text = f"The configuration at offset {offset} was not taken: version {record['seq']} is the one at offset {known.offset}."
+            return [Note(Code.NO_CONFIG, text, alert=True)]
         try:
             self._set_config(from_record(record, offset))
         except ConfigError as error:

@@ -16,18 +16,16 @@ Rules (reference: streaming, section 1):
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
-
 from triplane.domain import calendars
 from triplane.domain.targets import StrategyTargets
 from triplane.domain.timestamps import SECOND
+from triplane.runtime.configuration import ConfigError, from_record
 
 BARS: Final = "data.bars"
 CONFIG: Final = "control.config"
@@ -72,6 +70,7 @@ class Sequencer:
         self._gating = tuple(sorted(gating))
         self._rules: Rules | None = None
         self._config_offset = -1
+        self._config_seq = -1
         self._history: list[tuple[int, str]] = []  # heap of (barrier time, session) of bulk-loaded slices
         self._live: set[str] = set()  # sessions that are observed live
         self._history_seen = dict.fromkeys(self._gating, 0)
@@ -135,14 +134,14 @@ class Sequencer:
         return session if seen_before < t <= min(self._live_seen.values()) else ""
 
     def _take_config(self, offset: int, record: Mapping[str, Any]) -> None:
-        if offset <= self._config_offset:
-            return
+        if offset <= self._config_offset or record["seq"] <= self._config_seq:
+            return  # the first record of a version is the version
         try:
-            targets = StrategyTargets.model_validate(json.loads(str(record["values"])).get("strategy", {}))
-        except (ValueError, AttributeError, ValidationError):
-            return  # a configuration that does not parse changes nothing; the one before stays in force
-        self._rules = Rules.of(targets)
-        self._config_offset = offset
+            config = from_record(record, offset)
+        except ConfigError:
+            return  # one that nobody can read changes nothing; the one before stays in force
+        self._rules = Rules.of(config.targets.strategy)
+        self._config_offset, self._config_seq = offset, config.seq
 
     def adopt(self, barrier: Mapping[str, Any], sha: str) -> bool:
         """Take a barrier read back from the log. True when it is the next one; False for a repeat of a seq already taken.

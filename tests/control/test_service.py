@@ -18,7 +18,7 @@ import pytest
 
 from tests.control.contents import ASSETS, TARGETS, with_value
 from triplane.control.document import replace_text
-from triplane.runtime.configuration import from_record, parse, to_record
+from triplane.runtime.configuration import from_record, hash_of, parse, to_record
 from triplane.runtime.kafka_in import LogRecord, read_all
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
@@ -252,6 +252,22 @@ for number in range(20):
     os.replace(path + ".new", path)
     time.sleep(random.random() * 0.1)
 """
+
+
+def test_a_version_that_nobody_can_read_is_passed_over_by_the_next_edit(control: Control, settings: Settings):
+    """It was written behind the daemon's back under the next number; the planes pass it over, and the edit gets a number of its own."""
+    control.start()
+    first = control.versions()[0]
+    parts = (first["values"], "null", first["calendar_version"], first["tzdata_version"])
+    odd = first | {"seq": 2, "prev_hash": first["hash"], "assets": "null", "hash": hash_of(*parts), "changes": []}
+    writer = TopicWriter(settings, "control")
+    writer.send("control.config", odd).result(10)
+    writer.close()
+    replace_text(control.targets, with_value("VOL_TARGET", "0.3"))
+    eventually(lambda: control.status_seq() == 3, "the version after it")
+    assert from_record(control.versions()[-1]).targets.strategy.VOL_TARGET == 0.3
+    assert control.process is not None
+    assert control.process.poll() is None
 
 
 def test_a_second_daemon_is_refused_and_so_is_a_second_writer(control: Control, settings: Settings, tmp_path: Path):

@@ -12,7 +12,9 @@ from order_plane.ledger.order_state import State
 from order_plane.messages import Alert, Append, CancelOrder, ClockTick, Place, Start
 from tests.order_plane.desk import ACCOUNT, Desk, asset, plain_text, universe
 from triplane.domain.assets import Universe
+from triplane.domain.targets import Targets
 from triplane.domain.timestamps import SECOND, at
+from triplane.runtime import configuration
 
 
 def test_an_intent_becomes_orders_fills_and_a_learned_cost():
@@ -353,3 +355,22 @@ def test_a_run_under_a_wrong_clock_does_not_stop_the_ages_of_the_next():
     desk.intents(2, {"BAC": 2000.0})
     assert Code.QUOTE_STALE in desk.codes()
     assert not desk.broker.orders
+
+
+def test_the_first_record_of_a_version_is_the_version() -> None:
+    """Written again it changes nothing; with other values it is told, and the limits stay."""
+    desk = Desk().open()
+    limits = desk.engine.folded.targets
+    made = configuration.make(Targets.model_validate({"order": {"POV_CAP": 0.01}}), desk.assets)
+    other = configuration.to_record(made, None, actor="foreign", event_time=desk.wall) | {"seq": desk.config_seq}
+    same = configuration.to_record(
+        configuration.make(desk.settings, desk.assets), None, actor="tester", event_time=desk.wall
+    )
+    desk.alerts.clear()
+    desk.record("control.config", same | {"seq": desk.config_seq})
+    assert desk.alerts == []
+    desk.record("control.config", other)
+    assert [alert.code for alert in desk.alerts] == [Code.NO_CONFIG]
+    assert desk.engine.folded.targets == limits
+    desk.record("control.config", other | {"seq": desk.config_seq + 1})
+    assert desk.engine.folded.targets.order.POV_CAP == 0.01

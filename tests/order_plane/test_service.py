@@ -309,3 +309,31 @@ def threading_pause(seconds: float) -> None:
     """Let wall time pass: the subject of the test is a process that does not run meanwhile."""
     deadline = time.monotonic() + seconds
     eventually(lambda: time.monotonic() > deadline, seconds + 5)
+
+
+def test_what_nobody_wrote_on_our_own_log_is_passed_over_at_the_next_start(world: OrderWorld) -> None:
+    """Bytes of another format say nothing of our orders. A schema that this build does not know may be one of them: that ends the start."""
+    world.open_market()
+    world.start().ready()
+    world.intents(KO=100)
+    world.until_event("parent_closed")
+    producer = world.writers["data"]._producer
+    for raw in (b"garbage", b"", b"\x00"):
+        producer.produce(world.settings.topic("order.events"), value=raw, key=b"x")
+    producer.flush(10)
+    assert world.orders is not None
+    world.orders.kill()
+    process = world.start().ready()
+    assert process.metric('triplane_order_alerts_total{code="UNDECODABLE"}') == 3
+    world.advance(0.1)
+    world.intents(KO=300)
+    world.until_event("parent_closed", 2)
+    assert world.fills_equal_the_brokers() == 2
+    assert world.gateway.status()["positions"] == {"KO": 300.0}
+    world.replays()
+    producer.produce(world.settings.topic("order.events"), value=b"\x00\xff\xff\xff\xffnew", key=b"x")
+    producer.flush(10)
+    world.orders.kill()
+    process = world.start()
+    assert process.wait() == CONFIG
+    assert "restore schemas/registry.lock.json" in process.words()

@@ -345,6 +345,15 @@ def test_a_record_that_was_altered_or_comes_from_another_release_is_refused():
         from_record(rehashed(values=record["values"].replace('"VOL_TARGET"', '"GONE":1,"VOL_TARGET"')))
     with pytest.raises(ConfigError, match="written by another release"):
         from_record(rehashed(assets="[1"))
+    for assets in ("null", "1", "{}", "[]", "[null]", "[" * 100_000):  # each with a hash that fits
+        odd = rehashed(assets=assets)
+        with pytest.raises(ConfigError, match="written by another release"):
+            from_record(odd)
+        # The version after it says what it adds; it is read where the odd one is not.
+        after = to_record(parse(DEFAULTS, ASSETS), odd, actor="ana", event_time=6)
+        assert all(change.startswith("assets") for change in after["changes"])
+        assert from_record(after).seq == 2
+    assert configuration.changes(rehashed(values="[" * 100_000), record)
     older = json.loads(record["values"])
     del older["strategy"]["VOL_TARGET"]
     assert from_record(rehashed(values=canonical_json(older))).targets == Targets()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -11,6 +12,7 @@ from strategy_plane.barriers.sequencer import Due, LateWatch, SequenceError, Seq
 from strategy_plane.machine import barrier_sha
 from tests.recordings import LogBuilder, Market, Message, targets
 from triplane.domain import calendars
+from triplane.domain.targets import Targets
 from triplane.domain.timestamps import MINUTE, SECOND
 
 BARS = "data.bars-0"
@@ -58,6 +60,20 @@ def test_nothing_is_due_before_a_configuration(market: Market) -> None:
     assert rig.sequencer.due() is None
     rig.see(market.config())
     assert rig.sequencer.due() is not None
+
+
+def test_the_first_readable_record_of_a_version_is_the_version(market: Market) -> None:
+    """Another record of a version, and one that nobody can read, leave the configuration that barriers name."""
+    first, second = market.config(), market.config(Targets.model_validate({"strategy": {"REBALANCE": "12:00"}}))
+    rig = Rig().see(first)
+    rules, offset = rig.sequencer.rules, rig.sequencer.config_offset
+    rig.see(replace(second, record=second.record | {"seq": first.record["seq"]}))
+    rig.see(replace(second, record=second.record | {"assets": "null"}))
+    assert (rig.sequencer.rules, rig.sequencer.config_offset) == (rules, offset)
+    rig.see(second)
+    assert rig.sequencer.rules is not None
+    assert rig.sequencer.rules.rebalance == "12:00"
+    assert rig.sequencer.config_offset == offset + 3
 
 
 def test_a_batch_of_history_gives_each_session_its_own_warmup_barrier_in_order(market: Market) -> None:

@@ -23,6 +23,7 @@ from triplane.control.commands import COMMANDS, Refused
 from triplane.control.engine import Accepted, Contents, ControlEngine, Rejected, Unchanged
 from triplane.control.local_only import local_only
 from triplane.domain.problems import Problem
+from triplane.runtime.configuration import ConfigError, from_record
 from triplane.runtime.daemon import Daemon, say
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
@@ -139,6 +140,17 @@ class ControlService:
         )
         say(f"{sentences}\nNothing changed: configuration {in_force} stays in force.")
 
+    def _passed_over(self) -> bool:
+        """Whether the last version on the log is one that nobody can read."""
+        assert self._engine.last is not None
+        try:
+            from_record(self._engine.last, self._engine.offset)
+        except ConfigError as error:
+            self._daemon.log.error("record passed over", record=f"{CONFIG}@{self._engine.offset}", problem=str(error))
+            self._undecodable.inc()
+            return True
+        return False
+
     async def _publish(self, verdict: Accepted) -> bool:
         """Send, await, read back. False when Kafka did not acknowledge; the log has then been read to its end."""
         assert self._writer is not None
@@ -151,6 +163,8 @@ class ControlService:
             return False
         await self._read_log(offset + 1)
         if self._engine.offset != offset:
+            if self._passed_over():
+                return False  # the planes pass over it, too; the version that comes next is ours
             raise DaemonExit(
                 f"another control daemon wrote version {record['seq']} of {CONFIG}; stop it: one installation has one writer"
             )

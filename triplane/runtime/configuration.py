@@ -205,8 +205,11 @@ def from_record(record: Mapping[str, Any], offset: int = -1) -> Config:
         )
     try:
         targets = Targets.model_validate_json(record["values"], strict=True)
-        universe = Universe.from_canonical(json.loads(record["assets"]))
-    except (ValidationError, ValueError) as error:
+        rows = json.loads(record["assets"])
+        if not isinstance(rows, list) or not rows:
+            raise ValueError("assets: is no list of rows")
+        universe = Universe.from_canonical(rows)
+    except (ValidationError, ValueError, RecursionError) as error:
         detail = (
             "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             if isinstance(error, ValidationError)
@@ -227,14 +230,14 @@ def from_record(record: Mapping[str, Any], offset: int = -1) -> Config:
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two ConfigVersion records, one sentence each; none exactly when their hashes are equal.
 
-    `strategy.VOL_TARGET: 0.1 -> 0.07`, `assets.XOM: removed`. Reads the records' JSON, so versions of any release compare.
+    `strategy.VOL_TARGET: 0.1 -> 0.07`, `assets.XOM: removed`. Reads the records' JSON, so versions of any release compare; what
+    from_record would refuse counts as empty.
     """
-    before, after = json.loads(old["values"]), json.loads(new["values"])
+    before, after = _groups(old["values"]), _groups(new["values"])
     found: list[str] = []
     for group in sorted(before.keys() | after.keys()):
         found += _differences(group, before.get(group, {}), after.get(group, {}))
-    was = {row["symbol"]: row for row in json.loads(old["assets"])}
-    now = {row["symbol"]: row for row in json.loads(new["assets"])}
+    was, now = _rows(old["assets"]), _rows(new["assets"])
     for symbol in sorted(was.keys() | now.keys()):
         if symbol not in now:
             found.append(f"assets.{symbol}: removed")
@@ -248,6 +251,24 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if old[key] != new[key]:
             found.append(f"{key}: {old[key]} -> {new[key]}")
     return found
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _groups(text: str) -> dict[str, Mapping[str, Any]]:
+    groups = _parsed(text)
+    return {name: each for name, each in groups.items() if isinstance(each, dict)} if isinstance(groups, dict) else {}
+
+
+def _rows(text: str) -> dict[str, Mapping[str, Any]]:
+    rows = _parsed(text)
+    known = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return {row["symbol"]: row for row in known if isinstance(row.get("symbol"), str)}
 
 
 def _differences(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
