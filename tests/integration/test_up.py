@@ -84,6 +84,12 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         targets.write_text(re.sub(r"(VOL_TARGET:) [0-9.]+", r"\1 0.07", good))
         eventually(lambda: "is in force: strategy.VOL_TARGET: 0.1 -> 0.07" in said.read_text(), 20, "the new version")
 
+        # A market that ends by itself says so, where it was started and whoever asks.
+        end = "the simulated market has ended after 3 session(s)"
+        eventually(lambda: end in said.read_text(), 60, "the market's end")
+        assert end in verb("status").out
+        assert verb("status", "--json").json["market_ended"].startswith(end)
+
         stopped = verb("down", "--json")
         assert stopped.code == 0, stopped
         assert {*PLANES, "gateway", "providers", "kafka"} <= set(stopped.json["stopped"])

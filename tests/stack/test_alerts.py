@@ -107,6 +107,8 @@ def test_names_agree_with_the_page_and_with_the_code() -> None:
     for name in sorted(used):
         assert f"| `{name}` |" in page, f"{name} is not in docs/metrics.md"
         assert f'"{name.removesuffix("_total")}"' in code, f"no daemon serves {name}"
+    listed = re.findall(r"^\| `(triplane_\w+)`", page.split("## Alerts")[0], re.MULTILINE)
+    assert sorted(listed) == sorted(used), "the page's first table is of the metrics that alerts use"
     for name in NAMES:
         assert f"| `{name}` |" in page, f"alert {name} is not in docs/metrics.md"
     for name in re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE):

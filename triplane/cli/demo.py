@@ -144,7 +144,7 @@ async def _run(
                 print(f"{name:16} {address}", file=people)
             print(
                 "running until Ctrl-C, though the simulated market has ended: look around with `triplane status`, `triplane explain AAPL`, "
-                "`triplane replay --verify`; `triplane up` has a market that goes on",
+                "`triplane replay --verify`; `triplane up` has a market of 250 sessions",
                 file=people,
                 flush=True,
             )

@@ -141,6 +141,16 @@ def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
         return 0
 
 
+def _market_end() -> str:
+    """That the simulated market of this installation has ended, in a sentence; else an empty text."""
+    import asyncio
+
+    from triplane.stack.installation import market_end
+
+    url = context.environment().get("TRIPLANE_GATEWAY_HTTP", "")
+    return asyncio.run(market_end(url)) if url else ""
+
+
 def _because(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
@@ -154,6 +164,7 @@ def status(json_: bool = context.JSON) -> None:
     beside = services(settings, running)
     refused = refused_edit(running)
     lives = any(each["state"] != "stopped" for each in running)
+    ended = _market_end() if lives else ""
     problem = ""
     barrier: dict[str, Any] = {}
     account: dict[str, Any] = {}
@@ -176,6 +187,7 @@ def status(json_: bool = context.JSON) -> None:
                 "account": account,
                 "blocked": [asdict(hold) for hold in held],
                 "refused_edit": refused,
+                "market_ended": ended,
                 "problem": problem,
             }
         )
@@ -192,6 +204,8 @@ def status(json_: bool = context.JSON) -> None:
         print("beside them: " + ", ".join(f"{s['service']} {s['state']}{_because(s['reason'])}" for s in beside))
     if problem:
         print(problem)
+    if ended:
+        print(ended)
     for sentence in refused:
         print(f"edit refused, nothing changed: {sentence}")
     if barrier:

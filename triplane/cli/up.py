@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SIMULATED_START = "2018-01-22"
 WAITING_TOLD_S = 5.0
 """Wall time between two looks at who is not ready yet."""
+END_ASKED_S = 2.0
+"""Wall seconds between two questions whether the simulated market has ended."""
 
 
 def up(
@@ -45,7 +47,8 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     from order_plane.daemon import modes
     from triplane.cli.log_relay import relayed
     from triplane.runtime.settings import from_environment
-    from triplane.stack.installation import Installation, PaperMarket, start_market
+    from triplane.runtime.tasks import end_tasks
+    from triplane.stack.installation import Installation, PaperMarket, market_end, start_market
     from triplane.stack.local_services import LocalServices, unless
     from triplane.stack.supervision_metrics import SupervisionServer
     from triplane.stack.supervisor import Supervisor
@@ -103,17 +106,26 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
                     print(f"{process.name}: still not ready: {reason}", flush=True)
                 told[process.name] = reason
 
+    async def tell_end(market: PaperMarket) -> None:
+        """A market that ends by itself looks like one that stands still."""
+        url = f"http://127.0.0.1:{market.http_port}"
+        while not (ended := await market_end(url)):  # noqa: ASYNC110  its clock is another process's
+            await asyncio.sleep(END_ASKED_S)
+        print(ended, flush=True)
+
     async with (
         Supervisor([], settings.state_dir, events=tell) as supervisor,
         SupervisionServer(supervisor),
         relayed(settings.state_dir / "logs", lambda line: print(line, flush=True)),
     ):
-        waiting = asyncio.ensure_future(tell_waiting(supervisor))
+        telling = [asyncio.create_task(tell_waiting(supervisor))]
+        if market is not None:
+            telling.append(asyncio.create_task(tell_end(market)))
         try:
             if await unless(stop, start(supervisor)):
                 await supervisor.run(stop)
         finally:
-            waiting.cancel()
+            await end_tasks(telling)
             _forget(settings.state_dir)
 
 

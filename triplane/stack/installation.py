@@ -59,6 +59,22 @@ async def start_market(market: PaperMarket) -> None:
         ) from None
 
 
+async def market_end(url: str) -> str:
+    """A sentence when the simulated market behind the paper gateway at `url` has ended, else nothing: also when it does not answer."""
+    try:
+        async with loopback.async_client(2.0) as client:
+            told = (await client.get(f"{url}/status")).json()
+        if not told["finished"]:
+            return ""
+        done = told["sessions_done"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return ""
+    return (
+        f"the simulated market has ended after {done} session(s): no decision is due any more; "
+        "`triplane down` and `triplane up` go on with the session after it"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """Where one installation's things are. `market` is None where a real gateway is used."""
