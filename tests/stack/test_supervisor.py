@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -262,6 +264,20 @@ async def test_not_ready_in_time_says_what_it_waits_for(tmp_path: Path) -> None:
     async with Supervisor([programs.daemon(tmp_path, "data", ready_timeout_s=1.0)], tmp_path) as it:
         with pytest.raises(StackError, match=r"data is not ready after 1 s \(waiting for bars\); its log is"):
             await it.start()
+
+
+async def test_who_gets_on_is_waited_for(tmp_path: Path) -> None:
+    """Three times the patience, with another reason at each look: history that is being folded is no failure."""
+    patience, looks = 0.5, itertools.count()
+    end = time.monotonic() + 3 * patience
+    spec = programs.python(
+        "strategy", "import signal; signal.pause()", ready_timeout_s=patience,
+        ready_check=lambda: f"{next(looks)} sessions folded" if time.monotonic() < end else "",
+    )  # fmt: skip
+    async with Supervisor([spec], tmp_path) as it:
+        await it.start()
+        assert time.monotonic() >= end
+        assert it.status()[0].state == "ready"
 
 
 async def test_a_stopped_process_is_not_killed_and_comes_back(tmp_path: Path) -> None:

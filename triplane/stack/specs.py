@@ -29,7 +29,7 @@ class ProcessSpec:
     ready_check: Callable[[], str] | None = None
     """Called in a thread."""
     ready_timeout_s: float = 60.0
-    """Wall seconds from start to ready before `Supervisor.start` gives up."""
+    """Wall seconds for which it may be unready for one and the same reason before `Supervisor.start` gives up."""
     restart: bool = True
     after: Sequence[str] = ()
     """Names of processes that must be ready before this one starts."""

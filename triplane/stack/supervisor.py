@@ -329,9 +329,13 @@ class Supervisor:
         ready = asyncio.ensure_future(process.was_ready.wait())
         failed = asyncio.ensure_future(process.failed.wait())
         try:
-            await asyncio.wait(
-                {ready, failed}, timeout=process.spec.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            while True:
+                said = process.detail
+                done, _ = await asyncio.wait(
+                    {ready, failed}, timeout=process.spec.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done or process.detail == said:  # with another reason than before it gets on
+                    break
         finally:
             ready.cancel()
             failed.cancel()
