@@ -256,7 +256,8 @@ class DataEngine:
         fault = schema.bars_fault(bars)
         if fault is not None:
             return self._bad_slice(bars, fault)
-        if self.published.has_bars(bars.source, self._frame.group, bars.interval, bars.event_time):
+        ends = (bars.event_time, bars.available_time)
+        if self.published.has_bars(bars.source, self._frame.group, bars.interval, *ends):
             self.ledger.deduplicated[bars.source] += len(bars.symbols)
             return []
         if not self._frame.row.keys() >= set(bars.symbols):

@@ -82,6 +82,11 @@ class Bars:
     trades: Ints
     history: bool = False
 
+    @property
+    def of_joined(self) -> bool:
+        """History of names that joined later: the slice of all others for this session is on the topic already."""
+        return self.history and self.available_time > self.event_time
+
 
 class Fact(NamedTuple):
     """One reported value. `concept` is taxonomy:Concept; `start` is 0 for an instant; times are ns UTC."""

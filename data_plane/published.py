@@ -19,7 +19,8 @@ class PublishedIndex:
     """Identities on data.bars, facts, macro and quarantine."""
 
     def __init__(self) -> None:
-        self._daily: dict[tuple[str, str], dict[int, str]] = {}
+        self._daily: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
+        self._daily_names: dict[tuple[str, str], dict[str, int]] = {}
         self._latest: dict[Identity, int] = {}
         self._ids: dict[str, set[str]] = {topic: set() for topic in _ID_FIELDS}
 
@@ -27,9 +28,10 @@ class PublishedIndex:
         """Note a record that is, or is about to be, on a topic."""
         if topic == "data.bars":
             if record["interval"] == "1d":
-                self._daily.setdefault((record["source"], record["group"]), {})[record["event_time"]] = record[
-                    "session"
-                ]
+                key, end = (record["source"], record["group"]), record["event_time"]
+                self._daily.setdefault(key, {})[end, record["available_time"]] = record["session"]
+                newest = self._daily_names.setdefault(key, {})
+                newest.update((name, end) for name in record["symbols"] if newest.get(name, 0) < end)
             else:
                 self._raise((topic, record["source"], record["group"], record["interval"]), record["event_time"])
         elif topic in self._ids:
@@ -38,17 +40,18 @@ class PublishedIndex:
     def forget(self, topic: str, record: Mapping[str, Any]) -> None:
         """A record did not reach its topic after all: what is kept one by one may then be loaded again."""
         if topic == "data.bars" and record["interval"] == "1d":
-            self._daily.get((record["source"], record["group"]), {}).pop(record["event_time"], None)
+            slices = self._daily.get((record["source"], record["group"]), {})
+            slices.pop((record["event_time"], record["available_time"]), None)
         elif topic in self._ids:
             self._ids[topic].discard(record[_ID_FIELDS[topic]])
 
     def _raise(self, key: Identity, time: int) -> None:
         self._latest[key] = max(self._latest.get(key, 0), time)
 
-    def has_bars(self, source: str, group: str, interval: str, event_time: int) -> bool:
-        """Whether a slice of this interval and end is there; for intraday, also when a later one is."""
+    def has_bars(self, source: str, group: str, interval: str, event_time: int, available_time: int) -> bool:
+        """Whether a slice of this interval, end and availability is there; for intraday, also when a later one is."""
         if interval == "1d":
-            return event_time in self._daily.get((source, group), {})
+            return (event_time, available_time) in self._daily.get((source, group), {})
         return event_time <= self.latest_bars(source, group, interval)
 
     def has_id(self, topic: str, identity: str) -> bool:
@@ -62,3 +65,11 @@ class PublishedIndex:
     def daily_sessions(self, source: str, group: str) -> set[str]:
         """Sessions (YYYY-MM-DD) whose daily slice is there."""
         return set(self._daily.get((source, group), {}).values())
+
+    def newest_availability(self, source: str, group: str) -> int:
+        """Latest availability of a daily slice, ns UTC; 0 when there is none."""
+        return max((available for _, available in self._daily.get((source, group), {})), default=0)
+
+    def newest_daily(self, source: str, group: str) -> dict[str, int]:
+        """End of each name's newest daily bar, ns UTC; a name without one is not in it."""
+        return dict(self._daily_names.get((source, group), {}))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ from strategy_plane.signals.information_coefficient import InformationCoefficien
 from strategy_plane.signals.orthogonalisation import SignalMoments, orthogonalise
 from triplane.domain import calendars
 from triplane.domain.assets import Universe
-from triplane.domain.targets import StrategyTargets, Targets
+from triplane.domain.targets import Targets
 
 __all__ = ["FitJob", "StrategyEngine"]
 
@@ -182,15 +181,24 @@ class StrategyEngine:
                     self._facts.split(symbol, time, ratio)
         self._inbox = []
         self._quotes.settle()
+        joined = self._panel.fill()
+        if joined:
+            self._rebuild(joined)
+
+    def _rebuild(self, columns: list[int]) -> None:
+        """Give names whose history came late the moments that they would have had, had it come in time."""
+        targets, table, returns = self._targets.strategy, self._table, self._panel.returns.all()
+        self._moments.rebuild(columns, returns, targets.VOL_HALF_LIFE, targets.CORR_HALF_LIFE)
+        model = MarketModel(len(table.symbols))
+        for row in returns:
+            model.update(row, table.members, table.sectors, targets)
+        self._market.adopt(columns, model)
 
     def _advance(self, session: str, t: int) -> Signals:
         """Close one session: every recursion takes its row once."""
         targets, table = self._targets.strategy, self._table
         returns = self._panel.advance(session)
-        market = self._market.update(
-            returns, table.members, table.sectors, min_names=targets.SECTOR_MIN_NAMES, min_obs=targets.COV_MIN_OBS,
-            beta_half_life=targets.CORR_HALF_LIFE, vol_half_life=targets.VOL_HALF_LIFE,
-        )  # fmt: skip
+        market = self._market.update(returns, table.members, table.sectors, targets)
         self._moments.update(returns, targets.VOL_HALF_LIFE, targets.CORR_HALF_LIFE)
         self._regime.update(market, targets.HMM_HYSTERESIS)
         computed = self._compute(t)
@@ -333,23 +341,13 @@ class StrategyEngine:
             gates=gates,
             quote_codes=self._quotes.codes(int(barrier["t"]), targets.data.QUOTE_FRESHNESS_S),
             idle=self._panel.idle,
-            bars_behind=self._bars_behind(barrier["session"]),
+            bars_behind=self._panel.behind(barrier["session"], table.calendar),
             warm=blocking.warming(self._panel.age, self._moments.count, targets.strategy),
             adv=adv,
             costs=costs,
             spoke=np.isfinite(view.alpha),
         )
         return [blocks[column] for column in names]
-
-    def _bars_behind(self, session: str) -> int:
-        """Sessions between the panel's newest row and the session before the barrier's."""
-        if not session or not self._panel.sessions:
-            return 0
-        newest = date.fromisoformat(self._panel.sessions[-1])
-        last = date.fromisoformat(session) - timedelta(days=1)
-        if newest >= last:
-            return 0
-        return len(calendars.sessions(self._table.calendar, newest + timedelta(days=1), last))
 
     # State -------------------------------------------------------------------------------------------------------------
 
@@ -398,8 +396,3 @@ class StrategyEngine:
         self._offset = int(state["offset"])
         if self._offset >= 0:
             self._apply(self._configs[self._offset])
-
-
-def bars_needed(targets: StrategyTargets) -> int:
-    """Daily bars that a name needs before it is traded: how much history a first start has to load."""
-    return max(targets.MOM_LOOKBACK, targets.POS_LOOKBACK, targets.REV_LOOKBACK + 1, targets.COV_MIN_OBS + 1)

@@ -91,6 +91,7 @@ class DataService:
         self._blocked: dict[str, str] = {}
         self._turns = {stage: asyncio.Event() for stage in Stage}
         self._follower: ConfigFollower | None = None
+        self._contexts: list[Context] = []
         self.config: Config
         self.engine: DataEngine
         self.outlet: Outlet
@@ -194,7 +195,8 @@ class DataService:
             if missing:
                 self._source_state(spec.name, False, missing)
             else:
-                sources[spec.name] = spec.create(self._context())
+                self._contexts.append(self._context())
+                sources[spec.name] = spec.create(self._contexts[-1])
         return sources
 
     def _context(self) -> Context:
@@ -337,7 +339,10 @@ class DataService:
         self._daemon.log.info("configuration", hash=config.hash, seq=config.seq, before=self.config.hash)
         self.config = config
         self._spool.max_bytes = int(config.targets.data.SPOOL_MAX_MB * MEGABYTE)
+        joined = {asset.symbol for asset in assets} - set(self.engine.names)
         self._emit(self.engine.configure([asset.symbol for asset in assets], config.targets.data, config.hash))
+        for context in self._contexts if joined else ():
+            context.names_joined.set()
 
     # -- clock -----------------------------------------------------------------------------------------------------------------
     async def _watch_clock(self) -> None:

@@ -124,7 +124,8 @@ def judge_with_memory(
     `within` limits the move from a bar of the same session, `across` from an earlier one; `fallback` (n,) is a close to compare
     with where the memory has none of this session (the last daily close), NaN where there is none either.
     """
-    known = memory.close[rows]
+    # History that is loaded again begins long before the last good close: there is nothing to compare its first bar with.
+    known = np.where(memory.session[rows] > session, np.nan, memory.close[rows])
     same = memory.session[rows] == session
     reference = np.where(same | np.isnan(fallback), known, fallback)
     limit = np.where(same, within, across)

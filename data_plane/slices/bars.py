@@ -80,7 +80,7 @@ class BarSlices:
                 outputs += self._take_out(bars, place, prices.CODES[codes[place]])
             symbols = [symbols[place] for place in np.flatnonzero(good).tolist()]
             values, trades = values[good], trades[good]
-        present = set(symbols)
+        present, expected = set(symbols), bars.symbols if bars.of_joined else frame.names
         outputs += frame.good_names(state.PRICE_SANITY, source, present, time)
         record = {
             "event_time": bars.event_time,
@@ -92,9 +92,7 @@ class BarSlices:
             "history": bars.history,
             "symbols": symbols,
             **bar_columns(values, trades),
-            "missing": []
-            if len(symbols) == len(frame.names)
-            else [name for name in frame.names if name not in present],
+            "missing": [] if len(symbols) == len(expected) else [name for name in expected if name not in present],
             "config_hash": frame.config_hash,
         }
         outputs.append(Output("data.bars", record, source, len(symbols)))

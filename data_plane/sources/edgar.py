@@ -167,8 +167,9 @@ class EdgarSource:
         await self._round()
 
     async def follow(self) -> None:
-        """Look for new filings every EDGAR_POLL_S wall seconds."""
-        while not await self._context.pause(self._context.targets.EDGAR_POLL_S):
+        """Look for new filings every EDGAR_POLL_S wall seconds, and at once when names join."""
+        while not await self._context.pause(self._context.targets.EDGAR_POLL_S, or_names_joined=True):
+            self._context.names_joined.clear()
             await self._round()
 
     async def _round(self) -> None:

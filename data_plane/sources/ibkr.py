@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import date, timedelta
 from typing import Any
 
-import numpy as np
-
 from data_plane.gates.clock import ClockSample
-from data_plane.observations import INTERVAL_NS, Bars, QuoteTick, RealtimeBar, TradeTick
+from data_plane.observations import QuoteTick, RealtimeBar, TradeTick
 from data_plane.slices.assembly import STEP
 from data_plane.sources.base import Context, SourceSpec, Stage
-from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
+from data_plane.sources.ibkr_history import CHUNK, IbkrHistory
+from data_plane.sources.ibkr_requests import Requests
 from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
 from triplane.broker.session import BrokerSession, BrokerUnavailable, ClientIdInUse, RequestFailed, WrongAccount
 from triplane.domain import calendars
-from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, to_datetime
+from triplane.domain.timestamps import MINUTE, SECOND
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
@@ -37,10 +35,6 @@ OTHER_TIME_S = 600.0
 RESUBSCRIBE_AFTER = 4.0
 RESUBSCRIBE_EVERY_S = 30.0
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.5, 10.0
-# A daily bar that the broker does not have yet is asked for again after so many wall seconds.
-DAYS_AGAIN_S = 5.0
-# Slices handed in between two looks at the event loop.
-CHUNK = 20
 
 
 class IbkrSource:
@@ -50,7 +44,8 @@ class IbkrSource:
         self._context = context
         self._session: BrokerSession | None = None
         self._feed: MarketFeed | None = None
-        self._requests = Requests(context, NAME)
+        self._requests = Requests(context, NAME, lambda: self._live_session)
+        self._history = IbkrHistory(context, NAME, self._requests)
         self._speed = Speed()
         self._newest = 0
         """End of the latest five-second bar, ns UTC."""
@@ -59,11 +54,6 @@ class IbkrSource:
         """Names whose contracts were asked for on this connection: one that the broker does not know is not asked for each second."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        self._connected_at = 0
-        """Market time of the latest connect."""
-        self._closed = (0, 0)
-        """From when to when (ns UTC) no session closes that has not been looked at."""
-        self._asked, self._asked_for = 0.0, date.min
 
     # -- connection ------------------------------------------------------------------------------------------------------------
     async def close(self) -> None:
@@ -90,9 +80,9 @@ class IbkrSource:
                     settings.gateway_host, settings.gateway_port, settings.data_client_id, settings.account
                 )
                 self._session = session
-                self._connected_at = await self._time()
-                self._refuse_other_time(self._connected_at)
-                self._closed = (0, 0)
+                now = await self._time()
+                self._refuse_other_time(now)
+                self._history.connected(now)
                 await self._requests.resolve(session, context.assets())
             except (ClientIdInUse, WrongAccount) as error:
                 raise DaemonExit(str(error)) from error
@@ -134,78 +124,11 @@ class IbkrSource:
         """Daily bars of BACKFILL_YEARS that the topic lacks, oldest session first, as history."""
         while await self._connect():
             try:
-                await self._load_days(history=True)
+                await self._history.load()
                 return
             except (BrokerUnavailable, ConnectionError) as error:
                 self._context.log.warning("connection lost while loading history", source=NAME, reason=str(error))
                 await self._leave()
-
-    def _missing_sessions(self, now: int, since: int = 0) -> list[date]:
-        """Sessions closed between `since` and `now`, within BACKFILL_YEARS, without a daily slice on the topic."""
-        context = self._context
-        today = to_datetime(now).date()
-        # A duration of whole years reaches back to the day after the same date; the first days are not worth another request.
-        first = today - timedelta(days=int(365 * context.targets.BACKFILL_YEARS) - 4)
-        if since:
-            first = max(first, to_datetime(since).date())
-        have = context.published.daily_sessions(NAME, context.settings.group)
-        return [
-            day
-            for day in calendars.sessions(calendars.MARKET_CALENDAR, max(first, calendars.FIRST_DAY), today)
-            if day.isoformat() not in have and since <= calendars.session_close(calendars.MARKET_CALENDAR, day) <= now
-        ]
-
-    async def _load_days(self, *, history: bool) -> None:
-        now = self._context.clock.now()
-        missing = self._missing_sessions(now, 0 if history else self._connected_at)
-        if not missing:
-            await self._context.turn(Stage.MARKET)
-            return
-        span = len(calendars.sessions(calendars.MARKET_CALENDAR, missing[0], to_datetime(now).date()))
-        days = (to_datetime(now).date() - missing[0]).days
-        duration = f"{span + 1} D" if span < 250 else f"{-(-(days - 7) // 365)} Y"
-        rows = await self._requests.bars(self._live_session, "1 day", duration)
-        await self._context.turn(Stage.MARKET)
-        wanted = {int(np.datetime64(day, "ns").astype(np.int64)): day for day in missing}
-        starts, names, values, trades = pivot(rows)
-        places = [place for place, start in enumerate(starts) if start in wanted]
-        if history:
-            self._context.log.info("loading history", source=NAME, sessions=len(places), names=len(names))
-        for count, place in enumerate(places, 1):
-            day = wanted[starts[place]]
-            close = calendars.session_close(calendars.MARKET_CALENDAR, day)
-            self._hand_in("1d", day, close, close, names, values[place], trades[place], history)
-            if history and (count % 252 == 0 or count == len(places)):
-                self._context.log.info("history", source=NAME, session=day.isoformat(), done=count, of=len(places))
-            if count % CHUNK == 0:
-                await asyncio.sleep(0)
-
-    def _hand_in(
-        self,
-        interval: str,
-        day: date,
-        event_time: int,
-        available_time: int,
-        names: tuple[str, ...],
-        values: Any,
-        trades: Any,
-        history: bool,
-    ) -> None:
-        present = trades != ABSENT
-        symbols = names if present.all() else tuple(name for name, there in zip(names, present, strict=True) if there)
-        self._context.take(
-            Bars(
-                NAME,
-                interval,
-                day.isoformat(),
-                event_time,
-                available_time,
-                symbols,
-                values[present],
-                trades[present],
-                history,
-            )
-        )
 
     # -- live ------------------------------------------------------------------------------------------------------------------
     async def follow(self) -> None:
@@ -215,7 +138,7 @@ class IbkrSource:
                 if self._session is None:
                     if not await self._connect():
                         return
-                    await self._load_days(history=True)
+                    await self._history.load()
                 await self._stream()
             except (BrokerUnavailable, RequestFailed, ConnectionError) as error:
                 if not self._context.stop.is_set():
@@ -256,35 +179,14 @@ class IbkrSource:
                 context.blocked(NAME, "")
                 self._minutes_due = "resubscribed"
                 resubscribed = time.monotonic()
-            if self._days_due(context.clock.now()):
-                self._start("days", self._load_days(history=False))
+            if self._history.days_due(context.clock.now()):
+                self._start("days", self._history.load_closed())
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
             fast = context.settings.mode == "paper" and not self._speed.real
             if await context.pause(FAST_HEARTBEAT_S if fast else HEARTBEAT_S):
                 return
-
-    def _days_due(self, now: int) -> bool:
-        """Whether a session has closed on this connection and lacks its daily slice, and it is time to ask (again)."""
-        opens, closes = self._closed
-        if opens <= now < closes:
-            return False
-        missing = self._missing_sessions(now, self._connected_at)
-        if not missing:
-            day = to_datetime(now, NEW_YORK).date()
-            if (
-                not calendars.is_session(calendars.MARKET_CALENDAR, day)
-                or calendars.session_close(calendars.MARKET_CALENDAR, day) <= now
-            ):
-                day = calendars.next_session(calendars.MARKET_CALENDAR, day)
-            self._closed = (now, calendars.session_close(calendars.MARKET_CALENDAR, day))
-            return False
-        wall = time.monotonic()
-        if wall - self._asked < DAYS_AGAIN_S and missing[-1] == self._asked_for:
-            return False
-        self._asked, self._asked_for = wall, missing[-1]
-        return True
 
     async def _follow_universe(self) -> None:
         """Subscribe what the universe has and drop what it has no more."""
@@ -294,9 +196,14 @@ class IbkrSource:
         if set(wanted) & self._requests.contracts.keys() == set(self._feed.symbols) and self._asked_contracts == wanted:
             return
         self._asked_contracts = wanted
-        for symbol in set(self._feed.symbols) - set(wanted):
+        listening = set(self._feed.symbols)
+        for symbol in listening - set(wanted):
             self._feed.unsubscribe(symbol)
         await self._requests.resolve(self._live_session, assets)
+        new = set(self._requests.names()) - listening
+        if listening and new:  # on a new connection, what history lacks has been loaded before
+            self._history.joined(new)
+            self._start(f"history of {', '.join(sorted(new))}", self._history.load_names(self._newest))
         for number, symbol in enumerate(self._requests.names(), 1):
             self._feed.subscribe(symbol, self._requests.contracts[symbol])
             if number % CHUNK == 0:
@@ -319,18 +226,6 @@ class IbkrSource:
                 self._failure = done.exception()
 
         task.add_done_callback(ended)
-
-    async def _load_minutes(self, day: date, until: int) -> None:
-        """The running session's one-minute bars up to `until` (ns UTC)."""
-        rows = await self._requests.bars(self._live_session, "1 min", "1 D")
-        opens = calendars.session_open(calendars.MARKET_CALENDAR, day)
-        starts, names, values, trades = pivot(rows)
-        step = INTERVAL_NS["1m"]
-        for place, start in enumerate(starts):
-            if opens <= start and start + step <= until:
-                self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
-            if place % CHUNK == 0:
-                await asyncio.sleep(0)
 
     # -- callbacks -------------------------------------------------------------------------------------------------------------
     def _handler(self) -> BarHandler:
@@ -356,7 +251,7 @@ class IbkrSource:
                 day = calendars.session_of(calendars.MARKET_CALENDAR, start)
                 if day is not None:
                     self._minutes_due = ""
-                    self._start("minutes", self._load_minutes(day, start))
+                    self._start("minutes", self._history.load_minutes(day, start))
         self._context.take(RealtimeBar(NAME, symbol, start, open_, high, low, close, volume, wap, trades))
 
     def _on_quote(

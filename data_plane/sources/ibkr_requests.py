@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,11 @@ ABSENT = -2
 class Requests:
     """Contracts that were resolved, kept over reconnects, and requests that are under way."""
 
-    def __init__(self, context: Context, source: str) -> None:
+    def __init__(self, context: Context, source: str, live: Callable[[], BrokerSession]) -> None:
         self._context = context
         self._source = source
+        self._live = live
+        """The session of the moment; raises BrokerUnavailable when there is none."""
         self._pacing = Pacing()
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         self.contracts: dict[str, Any] = {}
@@ -61,9 +63,12 @@ class Requests:
         """Symbols of the universe that have a contract, in its order."""
         return [asset.symbol for asset in self._context.assets() if asset.symbol in self.contracts]
 
-    async def bars(self, session: BrokerSession, bar_size: str, duration: str) -> dict[str, HistoricalBars]:
+    async def bars(
+        self, bar_size: str, duration: str, only: Collection[str] | None = None
+    ) -> dict[str, HistoricalBars]:
         """Bars of each name; a name whose request the broker refuses is left out and said. Raises BrokerUnavailable."""
-        names = self.names()
+        session = self._live()
+        names = [name for name in self.names() if only is None or name in only]
         found = await asyncio.gather(*(self._bars(session, name, bar_size, duration) for name in names))
         return {name: bars for name, bars in zip(names, found, strict=True) if bars is not None and len(bars.starts)}
 

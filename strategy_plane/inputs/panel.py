@@ -7,13 +7,14 @@ the session when trading resumes. Nothing is filled forward and no name is dropp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strategy_plane.inputs.window import Array, RowWindow
+from triplane.domain import calendars
 from triplane.domain.timestamps import DAY
 
 ADV_SESSIONS = 21
@@ -47,24 +48,28 @@ class PricePanel:
         self.idle: NDArray[np.int64] = np.zeros(n, dtype=np.int64)  # sessions since the last bar
         self.late = 0  # bars that came after their session was closed, and were not used
         self._pending: dict[str, tuple[Array, Array]] = {}
+        self._backfill: dict[str, tuple[Array, Array]] = {}  # empty between steps
         self._splits: list[tuple[str, int, float]] = []
 
     def offer(self, record: Mapping[str, Any]) -> list[tuple[str, int, float]]:
         """Take a daily BarSlice; returns the splits (symbol, time, ratio) that it settles.
 
         The first value per session and name wins. A split waits for the name's next daily bar. When that bar was loaded as history,
-        the provider adjusted the older ones as well; when it came live, the older ones are adjusted here.
+        the provider adjusted the older ones as well; when it came live, the older ones are adjusted here. History of sessions that
+        are closed waits for `fill`.
         """
         session, symbols = record["session"], record["symbols"]
         if not symbols or not session:
             return []
-        if self.sessions and session <= self.sessions[-1]:
+        closed = bool(self.sessions) and session <= self.sessions[-1]
+        if closed and not record["history"]:
             self.late += len(symbols)
             return []
-        if session not in self._pending:
+        waiting = self._backfill if closed else self._pending
+        if session not in waiting:
             n = len(self.symbols)
-            self._pending[session] = (np.full(n, np.nan), np.full(n, np.nan))
-        closes, volumes = self._pending[session]
+            waiting[session] = (np.full(n, np.nan), np.full(n, np.nan))
+        closes, volumes = waiting[session]
         if symbols == self.symbols:
             columns: Any = slice(None)
             rows: Any = slice(None)
@@ -95,6 +100,38 @@ class PricePanel:
                 self.last_close[column] /= ratio
         return settled
 
+    def fill(self) -> list[int]:
+        """Put history that came for closed sessions where a name has no bar; returns the columns that changed, ascending.
+
+        So a name that joins late has the same past as one that was always there. What is known already stays.
+        """
+        if not self._backfill:
+            return []
+        close, volume, returns = self.close.all(), self.volume.all(), self.returns.all()
+        row_of = {session: row for row, session in enumerate(self.sessions)}
+        changed = np.zeros(len(self.symbols), dtype=bool)
+        for session, (closes, volumes) in sorted(self._backfill.items()):
+            row = row_of.get(session)
+            if row is None:
+                self.late += int(np.isfinite(closes).sum())
+                continue
+            new = np.isfinite(closes) & ~np.isfinite(close[row])
+            self.late += int(np.isfinite(closes).sum() - new.sum())
+            close[row] = np.where(new, closes, close[row])
+            volume[row] = np.where(np.isfinite(volume[row]), volume[row], volumes)
+            changed |= new
+        self._backfill = {}
+        columns = np.flatnonzero(changed)
+        count = len(close)
+        for column in columns.tolist():
+            values = close[:, column]
+            seen = np.flatnonzero(np.isfinite(values))
+            returns[:, column] = np.nan
+            returns[seen[1:], column] = values[seen[1:]] / values[seen[:-1]] - 1.0
+            self.last_close[column] = values[seen[-1]]
+            self.age[column], self.idle[column] = count - seen[0], count - 1 - seen[-1]
+        return columns.tolist()
+
     def pending(self) -> list[str]:
         """Sessions that wait for `advance`, oldest first."""
         return sorted(self._pending)
@@ -114,6 +151,16 @@ class PricePanel:
         self.returns.append(returns)
         self.session_time.append(np.array([float(session_midnight(session))]))
         return returns
+
+    def behind(self, session: str, calendar: str) -> int:
+        """Sessions between the newest row and the one before `session`; 0 when either is not known."""
+        if not session or not self.sessions:
+            return 0
+        newest = date.fromisoformat(self.sessions[-1])
+        last = date.fromisoformat(session) - timedelta(days=1)
+        if newest >= last:
+            return 0
+        return len(calendars.sessions(calendar, newest + timedelta(days=1), last))
 
     def adv(self) -> Array:
         """Median daily volume of the newest 21 completed sessions, units (N); NaN below 11 sessions or when it is zero."""

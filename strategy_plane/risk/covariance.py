@@ -61,6 +61,28 @@ class EwmaMoments:
         self._pair = decay * self._pair + pair
         self._pair2 = decay**2 * self._pair2 + pair
 
+    def rebuild(self, columns: Sequence[int], returns: Array, vol_half_life: float, corr_half_life: float) -> None:
+        """Sums of these names anew from `returns` (T x N, oldest first), as if each row had been an update."""
+        seen = np.isfinite(returns)
+        flags, r = seen.astype(np.float64), np.where(seen, returns, 0.0)
+        ages = np.arange(len(returns) - 1, -1, -1.0)
+        weights = 0.5 ** (ages / vol_half_life)
+        self._square[columns] = weights @ r[:, columns] ** 2
+        self._weight[columns] = weights @ flags[:, columns]
+        self.count[columns] = seen[:, columns].sum(axis=0)
+        weights = 0.5 ** (ages / corr_half_life)[:, None]
+        mine, mine_seen = r[:, columns], flags[:, columns]
+        for name, left, right in (
+            ("_cross", weights * mine, r),
+            ("_pair", weights * mine_seen, flags),
+            ("_pair2", weights**2 * mine_seen, flags),
+        ):
+            block = left.T @ right
+            getattr(self, name)[columns, :] = block
+            getattr(self, name)[:, columns] = block.T
+        self._own[columns, :] = (weights * mine**2).T @ flags
+        self._own[:, columns] = (weights * r**2).T @ mine_seen
+
     def volatility(self) -> Array:
         """Daily volatility (N); NaN before the first return."""
         with np.errstate(divide="ignore", invalid="ignore"):

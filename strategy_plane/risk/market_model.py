@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from strategy_plane.inputs.panel import move
 from strategy_plane.inputs.window import Array, RowWindow
+from triplane.domain.targets import StrategyTargets
 
 RESIDUALS_KEPT = 128
 BETA_OWN = 2.0 / 3.0
@@ -68,11 +69,7 @@ class MarketModel:
         returns: Array,
         members: NDArray[np.bool_],
         sectors: NDArray[np.int64],
-        *,
-        min_names: int,
-        min_obs: int,
-        beta_half_life: float,
-        vol_half_life: float,
+        targets: StrategyTargets,
     ) -> float:
         """Take one session's returns (N): residuals with the betas known before it, then the betas. Returns the market's return."""
         market = market_return(returns, members)
@@ -80,17 +77,25 @@ class MarketModel:
             self.residuals.append(np.full(len(returns), np.nan))
             return market
         seen = members & np.isfinite(returns)
-        excess = np.where(seen, returns - self.beta(min_obs) * market, 0.0)
-        residual = excess - sector_means(excess, sectors, seen, min_names)
+        excess = np.where(seen, returns - self.beta(targets.COV_MIN_OBS) * market, 0.0)
+        residual = excess - sector_means(excess, sectors, seen, targets.SECTOR_MIN_NAMES)
         self.residuals.append(np.where(seen, residual, np.nan))
-        decay = 0.5 ** (1.0 / vol_half_life)
+        decay = 0.5 ** (1.0 / targets.VOL_HALF_LIFE)
         self._specific = decay * self._specific + np.where(seen, residual**2, 0.0)
         self._weight = decay * self._weight + seen
-        decay = 0.5 ** (1.0 / beta_half_life)
+        decay = 0.5 ** (1.0 / targets.CORR_HALF_LIFE)
         self._cross = decay * self._cross + np.where(seen, returns * market, 0.0)
         self._square = decay * self._square + np.where(seen, market**2, 0.0)
         self._count = self._count + seen
         return market
+
+    def adopt(self, columns: Sequence[int], other: MarketModel) -> None:
+        """Take these names' sums and residuals from another model of the same names, whose last row is of the same session."""
+        for name in ("_cross", "_square", "_count", "_specific", "_weight"):
+            getattr(self, name)[columns] = getattr(other, name)[columns]
+        mine, theirs = self.residuals.all(), other.residuals.all()
+        both = min(len(mine), len(theirs))
+        mine[len(mine) - both :, columns] = theirs[len(theirs) - both :, columns]
 
     def reindex(self, source: Sequence[int]) -> None:
         """Reorder names as PricePanel.reindex did."""

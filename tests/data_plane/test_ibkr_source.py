@@ -190,7 +190,7 @@ async def test_a_silent_and_a_delayed_name_are_recognised(
     assert dict(zip(quotes["symbols"], quotes["status"], strict=True))["XOM"] == "live"
 
 
-async def test_a_name_whose_history_is_refused_is_missing_and_the_others_are_not(gateway: GatewayProcess) -> None:
+async def test_a_name_whose_history_is_refused_is_asked_for_again_on_its_own(gateway: GatewayProcess) -> None:
     bench = rig(gateway)
     source = IbkrSource(bench.context)
     await asyncio.to_thread(
@@ -198,9 +198,34 @@ async def test_a_name_whose_history_is_refused_is_missing_and_the_others_are_not
     )
     await source.backfill()
     await source.close()
-    missing = {name for record in bench.slices("1d") for name in record["missing"]}
+    days = bench.slices("1d")
+    whole, alone = days[: len(days) // 2], days[len(days) // 2 :]
+    assert {len(record["symbols"]) for record in whole} == {19}
+    missing = {name for record in whole for name in record["missing"]}
+    assert {name for record in alone for name in record["symbols"]} == missing
     assert len(missing) == 1
-    assert all(len(record["symbols"]) == 19 for record in bench.slices("1d"))
+    assert [record["session"] for record in alone] == [record["session"] for record in whole]
+
+
+async def test_a_name_that_the_topic_lacks_is_loaded_at_the_next_start(gateway: GatewayProcess) -> None:
+    bench = rig(gateway)
+    assets = bench.context.assets
+    bench.context.assets = lambda: assets()[:-1]  # type: ignore[method-assign]
+    source = IbkrSource(bench.context)
+    await source.backfill()
+    await source.close()
+    whole = bench.slices("1d")
+    bench.context.assets = assets  # type: ignore[method-assign]
+    for count in (2, 2):  # once; the start after it finds nothing to load
+        source = IbkrSource(bench.context)
+        await source.backfill()
+        await source.close()
+        assert len(bench.slices("1d")) == count * len(whole)
+    alone = bench.slices("1d")[len(whole) :]
+    assert {tuple(record["symbols"]) for record in alone} == {(assets()[-1].symbol,)}
+    assert {record["available_time"] for record in alone} == {day_close(whole[-1]["session"]) + 1}
+    assert all(record["history"] and not record["missing"] for record in alone)
+    assert_conserved(bench.engine)
 
 
 async def test_nobody_there_is_waited_for(gateway: GatewayProcess) -> None:
@@ -236,6 +261,23 @@ async def test_the_universe_is_followed(running: tuple[Rig, IbkrSource], gateway
     await until(lambda: source._feed is not None and len(source._feed.symbols) == 5)
     bench.context.assets = assets  # type: ignore[method-assign]
     await until(lambda: source._feed is not None and sorted(source._feed.symbols) == sorted(all_names))
+    # Who reads the topic has dropped them meanwhile, so their history comes once more, known from now on and not before.
+    history = [record["session"] for record in bench.slices("1d") if record["available_time"] == record["event_time"]]
+    newest = bench.slices("5s")[-1]["event_time"]
+    put_back = {asset.symbol for asset in assets()[5:]}
+    times = []
+    for count in (2, 3):  # and again while market time stands still
+        await until(lambda count=count: len(bench.slices("1d")) == count * len(history))
+        late = bench.slices("1d")[-len(history) :]
+        assert [record["session"] for record in late] == history
+        assert {name for record in late for name in record["symbols"]} == put_back
+        assert not any(record["missing"] for record in late)
+        times.append({record["available_time"] for record in late})
+        bench.context.assets = lambda: assets()[:5]  # type: ignore[method-assign]
+        await until(lambda: source._feed is not None and len(source._feed.symbols) == 5)
+        bench.context.assets = assets  # type: ignore[method-assign]
+        await until(lambda: source._feed is not None and len(source._feed.symbols) == len(all_names))
+    assert times == [{newest}, {newest + 1}]
 
 
 # -- without a gateway ---------------------------------------------------------------------------------------------------------

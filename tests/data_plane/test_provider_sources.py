@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -302,3 +303,22 @@ async def test_older_pages_are_fetched_when_the_history_reaches_into_them(answer
     assert isinstance(filing, Filing)
     assert filing.acceptance == "2016-10-26T16:42:16.000Z"
     assert answers.requests == 4
+
+
+async def test_a_name_that_joins_gets_its_filings_at_once(providers: ProvidersProcess) -> None:
+    """Without waiting for EDGAR_POLL_S, which is an hour: until then the name could not be neutralised for size."""
+    bench = Bench(settings(providers.url), config(), day_open())
+    assets = bench.context.assets
+    bench.context.assets = lambda: [asset for asset in assets() if asset.symbol != "KO"]  # type: ignore[method-assign]
+    source = EdgarSource(bench.context)
+    await source.backfill()
+    following = asyncio.create_task(source.follow())
+    assert "KO" not in {filing.symbol for filing in bench.taken if isinstance(filing, Filing)}
+    bench.context.assets = assets  # type: ignore[method-assign]
+    bench.context.names_joined.set()
+    async with asyncio.timeout(10.0):
+        while "KO" not in {filing.symbol for filing in bench.taken if isinstance(filing, Filing)}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    bench.context.stop.set()
+    await asyncio.wait_for(following, 5.0)
+    await source.close()

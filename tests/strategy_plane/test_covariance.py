@@ -144,3 +144,20 @@ def test_on_real_members_of_the_index(shared_data):
     result = estimate(moments, np.arange(60), 1e-4)
     assert np.linalg.eigvalsh(result.correlation)[0] > 0
     assert 0.0 < result.intensity < 0.2
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(1, 120), st.integers(2, 7), st.floats(0, 0.4))
+@settings(max_examples=40, deadline=None)
+def test_rebuilt_columns_equal_streamed_ones(seed, rows, n, holes):
+    """A name whose history came late has the moments of one that was always there; the others' own are not touched."""
+    returns = random_returns(seed, rows, n, holes)
+    joined = sorted(np.random.default_rng(seed).choice(n, size=max(1, n // 2), replace=False).tolist())
+    without = returns.copy()
+    without[:, joined] = np.nan
+    there, late = streamed(returns), streamed(without)
+    kept = late.state()
+    late.rebuild(joined, returns, 20.0, 60.0)
+    for name, value in there.state().items():
+        np.testing.assert_allclose(late.state()[name], value, rtol=1e-9, atol=1e-15, err_msg=name)
+    others = [i for i in range(n) if i not in joined]
+    np.testing.assert_array_equal(late.state()["cross"][np.ix_(others, others)], kept["cross"][np.ix_(others, others)])

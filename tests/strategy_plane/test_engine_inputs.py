@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from strategy_plane.engine import bars_needed
 from tests.strategy_plane.short_run import HOLDS_AT, SHORT, N, decide, outcome, ready, world_of
 from tests.strategy_plane.world import (
     ACCOUNT,
@@ -16,8 +15,7 @@ from tests.strategy_plane.world import (
     universe_of,
     xnys,
 )
-from triplane.domain.targets import StrategyTargets, Targets
-from triplane.domain.timestamps import DAY, SECOND
+from triplane.domain.timestamps import DAY, MINUTE, SECOND
 
 # EDGAR and FRED --------------------------------------------------------------------------------------------------------
 
@@ -125,11 +123,6 @@ def test_an_empty_universe_of_tradable_names_holds():
     assert outcome(decide(world, row=25)) == "HOLD_NOTHING_TRADABLE"
 
 
-def test_bars_needed():
-    assert bars_needed(StrategyTargets()) == 252
-    assert bars_needed(Targets.model_validate(SHORT).strategy) == 60
-
-
 # Regime and brakes -----------------------------------------------------------------------------------------------------
 
 
@@ -205,3 +198,29 @@ def test_a_split_is_settled_by_the_next_live_bar():
     qa, qb = (np.array(o["strategy.intents"]["target_qty"]) for o in (a, b))
     assert np.abs(qb[4] - 4 * qa[4]) <= 4
     np.testing.assert_allclose(np.delete(qb, 4), np.delete(qa, 4), atol=1)
+
+
+def test_a_name_that_joins_late_is_as_warm_as_its_fellows_once_its_history_is_loaded():
+    """A row of assets.csv removed and put back, or a new one: the barrier after its history came trades it, with the same scores."""
+    closes = random_closes(140, N, 5)
+    names = universe_of(N)
+    always = World(closes, xnys("2016-01-04", 140), names, targets=SHORT)
+    joining = World(closes, xnys("2016-01-04", 140), names, targets=SHORT)
+    joining.configure(SHORT, names[:-1])
+    for world in (always, joining):
+        world.warmup(range(120))
+    joining.configure(SHORT, names)
+    blocked = decide(joining, row=120)["strategy.intents"]
+    assert blocked["held"] == [names[-1].symbol]
+    assert blocked["held_codes"] == ["WARMING"]
+    decide(always, row=120)
+    now = joining.close_time(120) - MINUTE
+    for row in range(120):
+        joining.fold("data.bars", {**joining.bars(row, columns=[N - 1]), "available_time": now})
+    for world in (always, joining):
+        world.live_close(120)
+    there, joined = decide(always, row=121), decide(joining, row=121)
+    assert joined["strategy.intents"]["held"] == there["strategy.intents"]["held"] == []
+    for field in ("raw", "specific_vol"):
+        expected, found = (np.array(outputs["strategy.signals"][field])[..., N - 1 :: N] for outputs in (there, joined))
+        np.testing.assert_allclose(found, expected, rtol=0.02 if field == "specific_vol" else 1e-9, err_msg=field)

@@ -15,6 +15,7 @@ from strategy_plane.signals import cross_section as signals
 from strategy_plane.signals import factors
 from tests.strategy_plane import naive
 from tests.strategy_plane.world import World, universe_of, xnys
+from triplane.domain.targets import StrategyTargets
 
 SECTORS = np.array([0, 0, 1, 1, 2, -1])
 N = len(SECTORS)
@@ -28,6 +29,12 @@ def random_panel(seed, rows, holes):
         if rng.random() < 0.4:
             closes[: rng.integers(0, rows), i] = np.nan
     return closes
+
+
+def market_targets(min_names, min_obs, corr, vol):
+    return StrategyTargets().model_copy(
+        update={"SECTOR_MIN_NAMES": min_names, "COV_MIN_OBS": min_obs, "CORR_HALF_LIFE": corr, "VOL_HALF_LIFE": vol}
+    )
 
 
 class Stream:
@@ -48,9 +55,7 @@ class Stream:
             }
             self.panel.offer({**record, "history": True})
             returns = self.panel.advance(session)
-            self.market.update(
-                returns, members, SECTORS, min_names=min_names, min_obs=min_obs, beta_half_life=corr, vol_half_life=vol
-            )
+            self.market.update(returns, members, SECTORS, market_targets(min_names, min_obs, corr, vol))
             self.moments.update(returns, vol, corr)
 
 
@@ -120,8 +125,8 @@ def test_an_alone_name_keeps_a_residual():
 def test_no_market_return_no_residual():
     model = MarketModel(2)
     members = np.ones(2, dtype=bool)
-    options: dict[str, Any] = {"min_names": 2, "min_obs": 5, "beta_half_life": 10.0, "vol_half_life": 10.0}
-    assert np.isnan(model.update(np.full(2, np.nan), members, np.array([0, 0]), **options))
+    targets = market_targets(2, 5, 10.0, 10.0)
+    assert np.isnan(model.update(np.full(2, np.nan), members, np.array([0, 0]), targets))
     assert np.isnan(model.residuals.all()).all()
     assert np.isnan(model.specific_volatility()).all()
 

@@ -101,7 +101,8 @@ def test_a_bar_of_a_closed_session_is_counted_and_changes_nothing():
     panel.offer(slice_of(day(1), [1.0] * 4))
     panel.advance(day(1))
     panel.offer(slice_of(day(1), [2.0] * 4))
-    panel.offer(slice_of(day(0), [2.0] * 4))
+    panel.offer(slice_of(day(0), [2.0] * 4, history=False))
+    assert panel.fill() == []
     assert panel.pending() == []
     assert panel.late == 8
     assert panel.last_close.tolist() == [1.0] * 4
@@ -195,3 +196,42 @@ def test_state_continues_exactly():
 def test_move_square_and_midnight():
     assert move_square(np.array([[1.0, 2.0], [3.0, 4.0]]), [1, -1]).tolist() == [[4.0, 0.0], [0.0, 0.0]]
     assert session_midnight("1970-01-03") == 2 * DAY
+
+
+@given(panels(), st.integers(0, 59))
+@settings(max_examples=60, deadline=None)
+def test_history_that_comes_late_gives_the_panel_of_one_that_came_in_time(closes, joins):
+    """The last name's bars before session `joins` are loaded after that session closed without it."""
+    n = closes.shape[1]
+    whole, late = PricePanel(SYMBOLS[:n]), PricePanel(SYMBOLS[:n])
+    for t, row in enumerate(closes):
+        whole.offer(slice_of(day(t), row))
+        # Every session has a slice of some name, else it never becomes a row: a placeholder that has no price does.
+        late.offer(slice_of(day(t), [*row[:-1], row[-1] if t > joins else np.nan]))
+        for panel in (whole, late):
+            if day(t) not in panel.pending():
+                panel._pending[day(t)] = (np.full(n, np.nan), np.full(n, np.nan))
+            panel.advance(day(t))
+        if t == joins:
+            for past in range(t + 1):
+                late.offer(slice_of(day(past), [np.nan] * (n - 1) + [closes[past, -1]]))
+            good = bool((closes[: t + 1, -1] > 0).any())
+            assert late.fill() == ([n - 1] if good else [])
+            assert late.fill() == []
+    expected, found = whole.state(), late.state()
+    for name in ("close", "returns", "volume", "last_close", "age", "idle"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-12, atol=0, err_msg=name)
+    assert found["late"] == expected["late"] == 0
+
+
+def test_late_history_changes_no_bar_that_is_known_and_is_counted_where_there_is_no_row():
+    panel = PricePanel(SYMBOLS[:2])
+    for t in (1, 2):
+        panel.offer(slice_of(day(t), [10.0 + t, 20.0 + t], symbols=SYMBOLS[:2]))
+        panel.advance(day(t))
+    panel.offer(slice_of(day(1), [99.0, 99.0], symbols=SYMBOLS[:2]))
+    panel.offer(slice_of(day(0), [98.0, 98.0], symbols=SYMBOLS[:2]))
+    panel.offer(slice_of(day(1), [97.0, 97.0], symbols=SYMBOLS[:2], history=False))
+    assert panel.fill() == []
+    assert panel.close.all().tolist() == [[11.0, 21.0], [12.0, 22.0]]
+    assert panel.late == 6

@@ -1,0 +1,208 @@
+"""Interactive Brokers' historical bars: what the topic lacks at a start, each session that closes, and names that come later.
+
+A daily slice holds all names of a session and carries its close as availability. A name that joins the universe while its fellows
+have their history gets slices of its own for the same sessions. They are stamped with the market time at which they were asked for,
+since no decision before it knew them, so that they neither repeat an identity nor enter a cut that was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Set as AbstractSet
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from data_plane.observations import INTERVAL_NS, Bars
+from data_plane.sources.base import Context, Stage
+from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
+from triplane.domain import calendars
+from triplane.domain.timestamps import NEW_YORK, to_datetime
+
+# A daily bar that the broker does not have yet is asked for again after so many wall seconds.
+DAYS_AGAIN_S = 5.0
+# Slices handed in between two looks at the event loop.
+CHUNK = 20
+
+
+class IbkrHistory:
+    """Daily and one-minute bars of one connection at a time, handed in as slices."""
+
+    def __init__(self, context: Context, source: str, requests: Requests) -> None:
+        self._context = context
+        self._source = source
+        self._requests = requests
+        self._joined: set[str] = set()
+        self._connected_at = 0
+        """Market time of the latest connect."""
+        self._closed = (0, 0)
+        """From when to when (ns UTC) no session closes that has not been looked at."""
+        self._asked, self._asked_for = 0.0, date.min
+
+    def connected(self, now: int) -> None:
+        """A connection begins at a market time."""
+        self._connected_at, self._closed = now, (0, 0)
+
+    # -- daily bars ------------------------------------------------------------------------------------------------------------
+    async def load(self) -> None:
+        """Everything of BACKFILL_YEARS that the topic lacks: sessions of all names, then what single names lack."""
+        await self._load_days(history=True)
+        await self.load_names(0)
+
+    async def load_closed(self) -> None:
+        """Sessions that closed on this connection."""
+        await self._load_days(history=False)
+
+    def joined(self, names: AbstractSet[str]) -> None:
+        """Names have come into the universe: their history is loaded whole, whatever the topic has, for who read it dropped it."""
+        self._joined |= names
+
+    async def load_names(self, now: int) -> None:
+        """Daily bars of names that joined, or whose newest is older than their fellows', for the sessions that the topic has.
+
+        `now`: market time of the stream (ns UTC), 0 before it begins. A name that did not join and has no bar after its newest
+        on the topic is left out: it did not trade.
+        """
+        context, group = self._context, self._context.settings.group
+        have = context.published.newest_daily(self._source, group)
+        newest = max(have.values(), default=0)
+        joined = self._joined & set(self._requests.names())
+        wanted = joined | {name for name in self._requests.names() if have.get(name, 0) < newest}
+        sessions = map(date.fromisoformat, context.published.daily_sessions(self._source, group))
+        days = {_midnight(day): day for day in sessions}
+        if not wanted or not days:
+            return
+        rows = await self._requests.bars("1 day", self._duration(min(days.values())), wanted)
+        rows = {
+            name: bars
+            for name, bars in rows.items()
+            if name in joined or any(start in days and start > have.get(name, 0) for start in bars.starts.tolist())
+        }
+        starts, found, values, trades = pivot(rows)
+        places = [place for place, start in enumerate(starts) if start in days]
+        if places:
+            names = ", ".join(found)
+            context.log.info("loading history", source=self._source, sessions=len(places), names=names)
+            # Beyond what is on the topic: at night, when market time stands still, two names may join one after the other.
+            newest = context.published.newest_availability(self._source, group)
+            available = max(now, self._close(days[starts[places[-1]]]), newest + 1)
+            for count, place in enumerate(places, 1):
+                day = days[starts[place]]
+                self._hand_in("1d", day, self._close(day), available, found, values[place], trades[place], True)
+                if count % CHUNK == 0:
+                    await asyncio.sleep(0)
+        self._joined -= joined
+
+    def _missing_sessions(self, now: int, since: int = 0) -> list[date]:
+        """Sessions closed between `since` and `now`, within BACKFILL_YEARS, without a daily slice on the topic."""
+        context = self._context
+        today = to_datetime(now).date()
+        # A duration of whole years reaches back to the day after the same date; the first days are not worth another request.
+        first = today - timedelta(days=int(365 * context.targets.BACKFILL_YEARS) - 4)
+        if since:
+            first = max(first, to_datetime(since).date())
+        have = context.published.daily_sessions(self._source, context.settings.group)
+        return [
+            day
+            for day in calendars.sessions(calendars.MARKET_CALENDAR, max(first, calendars.FIRST_DAY), today)
+            if day.isoformat() not in have and since <= self._close(day) <= now
+        ]
+
+    async def _load_days(self, *, history: bool) -> None:
+        now = self._context.clock.now()
+        missing = self._missing_sessions(now, 0 if history else self._connected_at)
+        if not missing:
+            await self._context.turn(Stage.MARKET)
+            return
+        rows = await self._requests.bars("1 day", self._duration(missing[0]))
+        await self._context.turn(Stage.MARKET)
+        wanted = {_midnight(day): day for day in missing}
+        starts, names, values, trades = pivot(rows)
+        places = [place for place, start in enumerate(starts) if start in wanted]
+        if history:
+            self._context.log.info("loading history", source=self._source, sessions=len(places), names=len(names))
+        for count, place in enumerate(places, 1):
+            day = wanted[starts[place]]
+            close = self._close(day)
+            self._hand_in("1d", day, close, close, names, values[place], trades[place], history)
+            if history and (count % 252 == 0 or count == len(places)):
+                self._context.log.info(
+                    "history", source=self._source, session=day.isoformat(), done=count, of=len(places)
+                )
+            if count % CHUNK == 0:
+                await asyncio.sleep(0)
+
+    def _duration(self, first: date) -> str:
+        """IB's duration that reaches from market time back to `first`."""
+        today = to_datetime(self._context.clock.now()).date()
+        span = len(calendars.sessions(calendars.MARKET_CALENDAR, first, today))
+        return f"{span + 1} D" if span < 250 else f"{-(-((today - first).days - 7) // 365)} Y"
+
+    def days_due(self, now: int) -> bool:
+        """Whether a session has closed on this connection and lacks its daily slice, and it is time to ask (again)."""
+        opens, closes = self._closed
+        if opens <= now < closes:
+            return False
+        missing = self._missing_sessions(now, self._connected_at)
+        if not missing:
+            day = to_datetime(now, NEW_YORK).date()
+            if not calendars.is_session(calendars.MARKET_CALENDAR, day) or self._close(day) <= now:
+                day = calendars.next_session(calendars.MARKET_CALENDAR, day)
+            self._closed = (now, self._close(day))
+            return False
+        wall = time.monotonic()
+        if wall - self._asked < DAYS_AGAIN_S and missing[-1] == self._asked_for:
+            return False
+        self._asked, self._asked_for = wall, missing[-1]
+        return True
+
+    @staticmethod
+    def _close(day: date) -> int:
+        return calendars.session_close(calendars.MARKET_CALENDAR, day)
+
+    # -- one-minute bars -------------------------------------------------------------------------------------------------------
+    async def load_minutes(self, day: date, until: int) -> None:
+        """The running session's one-minute bars up to `until` (ns UTC)."""
+        rows = await self._requests.bars("1 min", "1 D")
+        opens = calendars.session_open(calendars.MARKET_CALENDAR, day)
+        starts, names, values, trades = pivot(rows)
+        step = INTERVAL_NS["1m"]
+        for place, start in enumerate(starts):
+            if opens <= start and start + step <= until:
+                self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
+            if place % CHUNK == 0:
+                await asyncio.sleep(0)
+
+    def _hand_in(
+        self,
+        interval: str,
+        day: date,
+        event_time: int,
+        available_time: int,
+        names: tuple[str, ...],
+        values: Any,
+        trades: Any,
+        history: bool,
+    ) -> None:
+        present = trades != ABSENT
+        symbols = names if present.all() else tuple(name for name, there in zip(names, present, strict=True) if there)
+        self._context.take(
+            Bars(
+                self._source,
+                interval,
+                day.isoformat(),
+                event_time,
+                available_time,
+                symbols,
+                values[present],
+                trades[present],
+                history,
+            )
+        )
+
+
+def _midnight(day: date) -> int:
+    """Start of a daily bar as the broker stamps it, ns UTC."""
+    return int(np.datetime64(day, "ns").astype(np.int64))
