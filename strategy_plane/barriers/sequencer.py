@@ -78,7 +78,7 @@ class Sequencer:
         self._clock = 0
         self._history_clock = 0
         self.in_history = False
-        """Whether the last bars read were bulk-loaded."""
+        """Whether the last bars read were bulk-loaded, of a session that waits for its barrier."""
         self.seq = 0
         self.sha = ""
         self.t = 0
@@ -112,7 +112,7 @@ class Sequencer:
         available = int(record["available_time"])
         name = f"{topic}-{partition}"
         if topic == BARS:
-            self.in_history = bool(record["history"])
+            self.in_history = bool(record["history"]) and str(record["session"]) > self.session
         if topic == BARS and record["history"]:
             self._history_clock = max(self._history_clock, available)
             if name in self._history_seen:

@@ -267,7 +267,8 @@ async def test_the_universe_is_followed(running: tuple[Rig, IbkrSource], gateway
     put_back = {asset.symbol for asset in assets()[5:]}
     times = []
     for count in (2, 3):  # and again while market time stands still
-        await until(lambda count=count: len(bench.slices("1d")) == count * len(history))
+        whole = count * len(history)
+        await until(lambda whole=whole: len(bench.slices("1d")) == whole)  # type: ignore[misc]
         late = bench.slices("1d")[-len(history) :]
         assert [record["session"] for record in late] == history
         assert {name for record in late for name in record["symbols"]} == put_back

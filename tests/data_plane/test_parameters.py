@@ -124,7 +124,7 @@ def gate_reopen(targets: DataTargets) -> object:
 def backfill_years(targets: DataTargets) -> object:
     bench = Bench(Settings(), config(**targets.model_dump()), day_close())
     source = ibkr.IbkrSource(bench.context)
-    return source._missing_sessions(day_close())[0]
+    return source._history._missing_sessions(day_close())[0]
 
 
 def historical_requests(targets: DataTargets) -> object:
@@ -153,7 +153,7 @@ def backoff(targets: DataTargets) -> object:
 async def _first_pause(source: edgar.EdgarSource | fred.FredSource, bench: Bench) -> float:
     waits: list[float] = []
 
-    async def pause(seconds: float) -> bool:
+    async def pause(seconds: float, **_: object) -> bool:
         waits.append(seconds)
         return True
 
@@ -264,7 +264,7 @@ def test_a_wait_of_the_pacing_rules_ends() -> None:
 
 def test_history_reaches_back_as_far_as_asked() -> None:
     bench = Bench(Settings(), config(BACKFILL_YEARS=3.0), day_close())
-    missing = ibkr.IbkrSource(bench.context)._missing_sessions(day_close())
+    missing = ibkr.IbkrSource(bench.context)._history._missing_sessions(day_close())
     assert missing[0] <= date(2015, 1, 27)
     assert missing[-1] == date(2018, 1, 19)
     assert engine().names == NAMES

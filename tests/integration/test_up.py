@@ -47,7 +47,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         return triplane(*arguments, cwd=folder, timeout=60, variables={"TRIPLANE_STATE_DIR": str(state)})
 
     variables = {MARK: mark, "TRIPLANE_STATE_DIR": str(state)}
-    with running(folder, said, variables, "--sessions", "3") as process:
+    with running(folder, said, variables, "--sessions", "12") as process:
 
         def is_up() -> bool:
             assert process.poll() is None, said.read_text()
@@ -84,8 +84,18 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         targets.write_text(re.sub(r"(VOL_TARGET:) [0-9.]+", r"\1 0.07", good))
         eventually(lambda: "is in force: strategy.VOL_TARGET: 0.1 -> 0.07" in said.read_text(), 20, "the new version")
 
+        # A row that is taken out and put back has its history again, not a year of warming up before it.
+        assets = folder / "assets.csv"
+        rows = assets.read_text()
+        assets.write_text("".join(row for row in rows.splitlines(keepends=True) if not row.startswith("KO,")))
+        eventually(lambda: "KO held" not in (out := verb("status").out) and "AAPL held" in out, 30, "KO is gone")
+        assets.write_text(rows)
+        warm = r"KO held: WARMING.*momentum (\d+)/252 bars"
+        again = eventually(lambda: re.search(warm, verb("status").out), 30, "KO is back")
+        assert int(again.group(1)) >= int(bars.group(1))
+
         # A market that ends by itself says so, where it was started and whoever asks.
-        end = "the simulated market has ended after 3 session(s)"
+        end = "the simulated market has ended after 12 session(s)"
         eventually(lambda: end in said.read_text(), 60, "the market's end")
         assert end in verb("status").out
         assert verb("status", "--json").json["market_ended"].startswith(end)
