@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
 from triplane.runtime.telemetry import Metrics
 
 LATENCY_BUCKETS = (0.002, 0.004, 0.006, 0.008, 0.010, 0.012, 0.015, 0.020, 0.025, 0.035, 0.050, 0.1, 0.25, 1.0, 5.0)
@@ -57,4 +61,13 @@ class WorkerMetrics:
         self.nondeterminism = metrics.gauge(
             "triplane_nondeterminism", "1 when equal identities had different bytes: the plane holds"
         )
+        self.signal_names = metrics.gauge(
+            "triplane_signal_names", "Names that a signal had a score for at the last barrier", ("signal",)
+        )
         self.fits = metrics.counter("triplane_strategy_fits", "Regime models fitted")
+
+    def signals(self, record: Mapping[str, Any]) -> None:
+        """Take a SignalSlice."""
+        silent = Counter(entry.partition(":")[0] for entry in record["abstained"])
+        for name in record["signals"]:
+            self.signal_names.labels(name).set(len(record["symbols"]) - silent[name])

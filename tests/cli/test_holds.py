@@ -6,7 +6,7 @@ from datetime import date, time
 from typing import Any
 
 from tests.replay.logs import HandLog
-from triplane.cli.holds import Hold, holds
+from triplane.cli.holds import Hold, abstentions, holds
 from triplane.cli.status import next_decision
 from triplane.domain.timestamps import at
 
@@ -153,3 +153,15 @@ def test_closed_gates_block_their_scope() -> None:
         "KO": ["gate price of ibkr closed since 2018-02-05 15:30 New York: JUMP"],
     }
     assert {hold.plane for hold in found} == {"data"}
+
+
+def test_a_signal_that_has_no_score_says_for_whom_and_why() -> None:
+    slice_ = record(
+        "strategy.signals", symbols=["AAPL", "KO"], signals=["MOM", "POS"],
+        abstained=["MOM:KO:FACTS_STALE", "POS:AAPL:TBILL_STALE", "POS:KO:TBILL_STALE", "REV:KO:WARMING"],
+    )  # fmt: skip
+    assert abstentions(slice_) == [
+        "MOM abstains for KO: FACTS_STALE",
+        "POS abstains for all 2 names: TBILL_STALE",
+    ]
+    assert abstentions({}) == []

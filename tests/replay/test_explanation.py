@@ -23,6 +23,7 @@ def decided(seq: int = 7, **intents: Any) -> HandLog:
     log.put(
         "strategy.signals", seq=seq, symbols=["KO", "XOM"], signals=["momentum", "reversal"], raw=[0.1, 0.2, 0.3, 0.4],
         scores=[1.0, 2.0, 3.0, 4.0], ic=[0.02, 0.03], weights=[0.4, 0.6], alpha=[0.001, -0.002],
+        abstained=["reversal:XOM:FACTS_STALE", "reversal:XO:DEGENERATE"],
     )  # fmt: skip
     log.put("strategy.regime", seq=seq, state="Calm")
     log.put(
@@ -45,8 +46,8 @@ def test_each_number_is_the_names_own() -> None:
     found = of(decided())
     assert found.factors == {"beta": 2.0, "size": 4.0}
     assert found.signals == [
-        {"signal": "momentum", "raw": 0.2, "score": 2.0, "ic": 0.02, "weight": 0.4},
-        {"signal": "reversal", "raw": 0.4, "score": 4.0, "ic": 0.03, "weight": 0.6},
+        {"signal": "momentum", "raw": 0.2, "score": 2.0, "ic": 0.02, "weight": 0.4, "abstains": ""},
+        {"signal": "reversal", "raw": 0.4, "score": 4.0, "ic": 0.03, "weight": 0.6, "abstains": "FACTS_STALE"},
     ]
     assert found.alpha == -0.002
     assert (found.target["current"], found.target["target"], found.target["cost"]) == (0.1, -0.3, 2e-4)

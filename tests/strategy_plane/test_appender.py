@@ -45,6 +45,21 @@ def output(seq: int) -> Output:
     return Output("strategy.signals", record)
 
 
+def test_each_signal_tells_how_many_names_it_speaks_of() -> None:
+    registry = Metrics()
+    WorkerMetrics(registry).signals(
+        {
+            "signals": ["MOM", "POS"],
+            "symbols": ["A", "B"],
+            "abstained": ["MOM:A:SPARSE", "POS:A:TBILL_STALE", "POS:B:TBILL_STALE"],
+        }
+    )
+    told = {
+        name: registry.registry.get_sample_value("triplane_signal_names", {"signal": name}) for name in ("MOM", "POS")
+    }
+    assert told == {"MOM": 1.0, "POS": 0.0}
+
+
 async def test_a_failure_is_raised_again_until_the_end() -> None:
     outlet = Outlet()
     appender = Appender(outlet, Written(), {}, WorkerMetrics(Metrics()))

@@ -257,7 +257,7 @@ def _trading(settings: Settings) -> Iterator[Finding]:
     if not settings.bootstrap:
         return
     try:
-        _, account, held = found_on_log(settings)
+        _, account, held, _ = found_on_log(settings)
     except LogUnavailable:
         return  # said of Kafka itself
     everything = [hold.reason for hold in held if not hold.symbol]

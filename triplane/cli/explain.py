@@ -42,8 +42,9 @@ def explain(
         print(f"barrier {found.seq}: {found.barrier['kind']} at {when}; missing {missing}")
     rows: list[tuple[Any, ...]]
     if found.signals:
-        rows = [(s["signal"], s["raw"], s["score"], s["ic"], s["weight"]) for s in found.signals]
-        context.print_table(f"Signals (alpha {found.alpha:+.5f})", ("signal", "raw", "score", "ic", "weight"), rows)
+        rows = [(s["signal"], s["raw"], s["score"], s["ic"], s["weight"], s["abstains"]) for s in found.signals]
+        columns = ("signal", "raw", "score", "ic", "weight", "abstains")
+        context.print_table(f"Signals (alpha {found.alpha:+.5f})", columns, rows)
     if found.factors:
         context.print_table("Exposures", ("factor", "exposure"), list(found.factors.items()))
     if found.regime:

@@ -138,6 +138,23 @@ def _working(
     ]
 
 
+def abstentions(signals: Mapping[str, Any]) -> list[str]:
+    """Why a signal has no score for a name, by signal and code: `POS abstains for all 20 names: TBILL_STALE`. `signals` may be empty.
+
+    A name that warms up is held, and told as such.
+    """
+    names: dict[tuple[str, str], list[str]] = {}
+    for entry in signals.get("abstained", []):
+        signal, symbol, code = entry.split(":", 2)
+        if code != "WARMING":
+            names.setdefault((signal, code), []).append(symbol)
+    whole = len(signals.get("symbols", []))
+    return [
+        f"{signal} abstains for {f'all {whole} names' if len(found) == whole else ', '.join(found)}: {code}"
+        for (signal, code), found in names.items()
+    ]
+
+
 def _gate(gate: Mapping[str, Any]) -> Hold:
     """A closed gate; it opens by itself with the first data that passes."""
     scope = gate["scope"] if gate["scope"] not in ("", "all") else ""

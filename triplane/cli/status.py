@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from triplane.cli import context
-from triplane.cli.holds import Hold, holds, when
+from triplane.cli.holds import Hold, abstentions, holds, when
 
 if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
@@ -105,8 +105,11 @@ def latest(settings: Settings, topic: str, count: int = 1) -> list[dict[str, Any
         reader.close()
 
 
-def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], list[Hold]]:
-    """The newest barrier and account record (empty where there is none), and what blocks each symbol. Raises LogUnavailable."""
+def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], list[Hold], list[str]]:
+    """The newest barrier and account record (empty where there is none), what blocks each symbol, and which signals abstain.
+
+    Raises LogUnavailable.
+    """
     from triplane.runtime.kafka_in import read_all
 
     def newest(topic: str) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], li
         latest(settings, "order.decisions", DECISIONS),
         lambda: next_decision(barrier, newest("control.config")),
     )
-    return barrier, account, found
+    return barrier, account, found, abstentions(newest("strategy.signals"))
 
 
 def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
@@ -169,9 +172,10 @@ def status(json_: bool = context.JSON) -> None:
     barrier: dict[str, Any] = {}
     account: dict[str, Any] = {}
     held: list[Hold] = []
+    silent: list[str] = []
     if settings.bootstrap:
         try:
-            barrier, account, held = found_on_log(settings)
+            barrier, account, held, silent = found_on_log(settings)
         except LogUnavailable as error:
             problem = str(error)
     elif any(each["service"] == "kafka" and each["state"] != "stopped" for each in beside):
@@ -186,6 +190,7 @@ def status(json_: bool = context.JSON) -> None:
                 "barrier": barrier,
                 "account": account,
                 "blocked": [asdict(hold) for hold in held],
+                "abstaining": silent,
                 "refused_edit": refused,
                 "market_ended": ended,
                 "problem": problem,
@@ -219,8 +224,8 @@ def status(json_: bool = context.JSON) -> None:
             else "not known"
         )
         print(f"account {account['account']}: NAV {nav}{simulated}")
-    for hold in held:
-        print(hold)
+    for line in (*held, *silent):
+        print(line)
     waiting = [f"{d['daemon']}: {d['reason'] or d['state']}" for d in running if d["state"] != "ready"]
     if held and waiting:
         print(f"that was decided before; now {'; '.join(waiting)}")

@@ -72,6 +72,12 @@ def _element(slice_: dict[str, Any], symbol: str, names: tuple[str, ...]) -> dic
     return {name: slice_[name][index] for name in names if len(slice_[name]) > index}
 
 
+def _abstains(signals: dict[str, Any], signal: str, symbol: str) -> str:
+    """Code of why a signal has no score for a symbol; empty when it has one."""
+    prefix = f"{signal}:{symbol}:"
+    return next((str(e.removeprefix(prefix)) for e in signals.get("abstained", []) if e.startswith(prefix)), "")
+
+
 def _held(slice_: dict[str, Any], targets: dict[str, Any], symbol: str) -> str:
     for entry in targets.get("held", []):
         if entry.startswith(f"{symbol}:"):
@@ -130,7 +136,14 @@ def explain(recording: Recording, what: str) -> Explanation:
         barrier=_at(values(recording.records["strategy.barriers"]), seq),
         factors=_cell(_at(values(recording.records["strategy.factors"]), seq), symbol, "exposures", "factors"),
         signals=[
-            {"signal": key, "raw": raw[key], "score": scores[key], "ic": ics[key], "weight": weights[key]}
+            {
+                "signal": key,
+                "raw": raw[key],
+                "score": scores[key],
+                "ic": ics[key],
+                "weight": weights[key],
+                "abstains": _abstains(signals, key, symbol),
+            }
             for key in scores
         ],
         alpha=float(_element(signals, symbol, ("alpha",)).get("alpha", float("nan"))),
