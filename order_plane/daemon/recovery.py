@@ -15,6 +15,7 @@ from typing import Any
 from order_plane.engine import OrderEngine
 from order_plane.recording import RecordingError, current, fold_log
 from schemas import codec
+from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, TopicReader
@@ -129,3 +130,10 @@ async def while_log_answers(settings: Settings, waiting: Coroutine[Any, Any, Non
 
 def _ask_log(settings: Settings) -> None:
     TopicReader(settings, ["order.events"], "end").close()
+
+
+def load_calendars(engine: OrderEngine) -> None:
+    """Build the exchange calendars, which takes a second or more, before the event loop has to answer anybody."""
+    assets = engine.folded.universe.tradable if engine.folded.universe is not None else ()
+    for calendar in sorted({asset.calendar for asset in assets} | {MARKET_CALENDAR}):
+        session_of(calendar, 1_500_000_000_000_000_000)

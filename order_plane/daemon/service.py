@@ -32,7 +32,6 @@ from order_plane.kill.latch import KillLatch
 from order_plane.messages import BrokerReport, ClockTick, KillRequest, LogInput, Start
 from order_plane.trading.admission import refusal
 from triplane.broker.reports import Report
-from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime.clock import SteadyClock
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
@@ -144,7 +143,7 @@ class OrderService:
         settings = self._settings
         engine = OrderEngine(settings.account, settings.mode)
         recovered = await asyncio.to_thread(recovery.recover, settings, engine)
-        await asyncio.to_thread(_load_calendars, engine)
+        await asyncio.to_thread(recovery.load_calendars, engine)
         assert self._journal is not None
         writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_TIMEOUT_S)
         self._publisher = Publisher(writer, self._progress, self._journal.done)
@@ -295,9 +294,7 @@ class OrderService:
         That it was passed over is on the log: a later start must not take what was refused and told of.
         """
         assert self._publisher is not None
-        self._daemon.log.error(
-            "record refused", topic=record.topic, offset=record.offset, code=str(code), problem=detail
-        )
+        self._daemon.log.error("record refused", topic=record.topic, offset=record.offset, code=code, problem=detail)
         self._metrics.alerted(code)
         self._publisher.append(quarantine.TOPIC, quarantine.record_of(record, code, detail))
         passed = {"kind": "passed_over", "reason": str(code), "cut": {record.partition_name: record.offset + 1}}
@@ -389,25 +386,10 @@ class OrderService:
     async def _tell_metrics(self) -> None:
         metrics = self._metrics
         while True:
-            metrics.connected.set(self._link.session.is_connected)
-            metrics.round_trip.set(self._link.round_trip)
-            if self._journal is not None:
-                metrics.journalled.set(self._journal.pending)
-            if self._publisher is not None:
-                metrics.unacknowledged.set(self._publisher.pending)
-            if self._feed is not None:
-                for topic, lag in self._feed.lag.items():
-                    metrics.lag.labels(topic).set(lag)
+            metrics.observe(self._link, self._journal, self._publisher, self._feed)
             if self._dispatcher is not None:
                 metrics.engine(self._dispatcher.engine)
             await asyncio.sleep(IDLE_TICK_S)
-
-
-def _load_calendars(engine: OrderEngine) -> None:
-    """Build the exchange calendars, which takes a second or more, before the event loop has to answer anybody."""
-    assets = engine.folded.universe.tradable if engine.folded.universe is not None else ()
-    for calendar in sorted({asset.calendar for asset in assets} | {MARKET_CALENDAR}):
-        session_of(calendar, 1_500_000_000_000_000_000)
 
 
 async def main(daemon: Daemon, stops: StopPoints) -> None:

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from order_plane.codes import Code
+from order_plane.daemon.broker_link import BrokerLink
+from order_plane.daemon.journal import Journal
+from order_plane.daemon.log_feed import LogFeed
+from order_plane.daemon.publisher import Publisher
 from order_plane.engine import OrderEngine
 from order_plane.ledger.order_state import State
 from triplane.domain import calendars
@@ -62,6 +66,19 @@ class OrderMetrics:
             self.lag.labels(topic).set(0)
         for code in Code:  # Prometheus sees no increase in a series that begins with its first alert
             self.alerts.labels(str(code))
+
+    def observe(
+        self, link: BrokerLink, journal: Journal | None, publisher: Publisher | None, feed: LogFeed | None
+    ) -> None:
+        """Show how the ways out and in stand now; None for what has not been opened yet."""
+        self.connected.set(link.session.is_connected)
+        self.round_trip.set(link.round_trip)
+        if journal is not None:
+            self.journalled.set(journal.pending)
+        if publisher is not None:
+            self.unacknowledged.set(publisher.pending)
+        for topic, lag in feed.lag.items() if feed is not None else ():
+            self.lag.labels(topic).set(lag)
 
     def engine(self, engine: OrderEngine) -> None:
         """Show what the engine knows now."""

@@ -17,7 +17,6 @@ import contextlib
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -31,6 +30,7 @@ from triplane.stack import readiness, state_file
 from triplane.stack.errors import StackError
 from triplane.stack.process import GRACE_S, Child
 from triplane.stack.specs import Event, ProcessSpec, ProcessStatus, State
+from triplane.stack.supervised_process import SupervisedProcess
 
 __all__ = ["Event", "ProcessSpec", "ProcessStatus", "Supervisor"]
 
@@ -42,39 +42,6 @@ POLL_S = 0.05
 READY_POLL_S = 1.0
 FULL_BYTES = 1024 * 1024
 LOG_LIMIT_BYTES = 50 * 1024 * 1024
-
-
-class _Process:
-    """One supervised process and what is known of it."""
-
-    def __init__(self, spec: ProcessSpec, log: Path) -> None:
-        self.spec = spec
-        self.log = log
-        self.child: Child | None = None
-        self.state: State = "waiting"
-        self.detail = ""
-        self.since = time.time()
-        self.restarts = 0
-        self.unstarted = ""  # why the last start failed before there was a process
-        self.recent: deque[float] = deque()
-        self.was_ready = asyncio.Event()
-        self.failed = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-
-    def status(self) -> ProcessStatus:
-        """As the state file shows it."""
-        alive = self.child is not None and self.child.poll() is None
-        child = self.child if alive else None
-        return ProcessStatus(
-            self.spec.name,
-            self.state,
-            self.detail,
-            child.pid if child else 0,
-            child.started if child else 0.0,
-            self.restarts,
-            self.since,
-            str(self.log),
-        )
 
 
 class Supervisor:
@@ -97,7 +64,7 @@ class Supervisor:
         self._events = events
         self._grace = grace
         self._backoff = backoff
-        self._processes: dict[str, _Process] = {}
+        self._processes: dict[str, SupervisedProcess] = {}
         self._rests_on: dict[str, set[str]] = {}
         self._lock: FileLock | None = None
         self._stopping = False
@@ -124,7 +91,7 @@ class Supervisor:
         for spec in self._first if specs is None else specs:
             if spec.name in self._processes:
                 raise StackError(f"a process named {spec.name} is already supervised; give each its own name")
-            process = _Process(spec, self.state_dir / "logs" / f"{spec.name}.log")
+            process = SupervisedProcess(spec, self.state_dir / "logs" / f"{spec.name}.log")
             self._processes[spec.name] = process
             added.append(process)
         for process in added:
@@ -169,7 +136,7 @@ class Supervisor:
                 )
             await asyncio.sleep(POLL_S)
 
-    async def _busy(self) -> tuple[_Process, str] | None:
+    async def _busy(self) -> tuple[SupervisedProcess, str] | None:
         """The first process that is not ready, and why."""
         assert self._http is not None
         for process in self._processes.values():
@@ -248,7 +215,7 @@ class Supervisor:
 
     # -- one process ---------------------------------------------------------------------------------------------------
 
-    async def _look_after(self, process: _Process) -> None:
+    async def _look_after(self, process: SupervisedProcess) -> None:
         for name in process.spec.after:
             await self._processes[name].was_ready.wait()
         while True:
@@ -281,7 +248,7 @@ class Supervisor:
             process.recent.append(time.monotonic())
             process.restarts += 1
 
-    def _launch(self, process: _Process) -> None:
+    def _launch(self, process: SupervisedProcess) -> None:
         with contextlib.suppress(FileNotFoundError):
             if process.log.stat().st_size > LOG_LIMIT_BYTES:
                 process.log.replace(process.log.with_suffix(".log.1"))
@@ -291,7 +258,7 @@ class Supervisor:
         process.child = Child(spec.name, list(spec.argv), process.log, env=environment, niceness=spec.niceness)
         self._change(process, "starting")
 
-    async def _watch(self, process: _Process) -> int:
+    async def _watch(self, process: SupervisedProcess) -> int:
         """Follow one incarnation until it ends; returns its exit code."""
         child = process.child
         assert child is not None
@@ -314,7 +281,7 @@ class Supervisor:
                 next_question = time.monotonic() + (READY_POLL_S if settled else 2 * POLL_S)
             await asyncio.sleep(POLL_S)
 
-    def _note_readiness(self, process: _Process, reason: str) -> None:
+    def _note_readiness(self, process: SupervisedProcess, reason: str) -> None:
         if not reason:
             process.was_ready.set()
             self._change(process, "ready")
@@ -323,7 +290,7 @@ class Supervisor:
         else:
             process.detail = reason
 
-    async def _await_ready(self, process: _Process) -> None:
+    async def _await_ready(self, process: SupervisedProcess) -> None:
         for name in process.spec.after:
             await self._await_ready(self._processes[name])
         ready = asyncio.ensure_future(process.was_ready.wait())
@@ -348,7 +315,7 @@ class Supervisor:
             f"{process.spec.name} is not ready after {process.spec.ready_timeout_s:.0f} s{why}; its log is {process.log}"
         )
 
-    async def _stop_one(self, process: _Process) -> None:
+    async def _stop_one(self, process: SupervisedProcess) -> None:
         child = process.child
         if child is None or process.state in ("done", "exited", "given up"):
             return
@@ -364,7 +331,7 @@ class Supervisor:
 
     # -- words and state -----------------------------------------------------------------------------------------------
 
-    def _ending(self, process: _Process, code: int) -> str:
+    def _ending(self, process: SupervisedProcess, code: int) -> str:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         last = process.child.last_words() if process.child else ""
         said = f": {last[:400]}" if last and code > 0 else ""
@@ -376,10 +343,10 @@ class Supervisor:
                 return f"; the disk of {self.state_dir} is full: free space there"
         return ""
 
-    def _give_up(self, process: _Process, reason: str) -> None:
+    def _give_up(self, process: SupervisedProcess, reason: str) -> None:
         self._end(process, "given up", reason)
 
-    def _end(self, process: _Process, state: State, reason: str) -> None:
+    def _end(self, process: SupervisedProcess, state: State, reason: str) -> None:
         sentence = f"{reason} (log: {process.log})"
         self._change(process, state, sentence)
         if process.spec.vital and self.failure is None:
@@ -387,7 +354,7 @@ class Supervisor:
             self.failed.set()
         process.failed.set()
 
-    def _change(self, process: _Process, state: State, detail: str = "") -> None:
+    def _change(self, process: SupervisedProcess, state: State, detail: str = "") -> None:
         if (process.state, process.detail) == (state, detail):
             return
         changed = process.state != state

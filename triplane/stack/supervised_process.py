@@ -1,0 +1,44 @@
+"""One supervised process and what is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from pathlib import Path
+
+from triplane.stack.process import Child
+from triplane.stack.specs import ProcessSpec, ProcessStatus, State
+
+
+class SupervisedProcess:
+    """Its spec, the child that runs, and the history that decides on restarts. The supervisor changes it."""
+
+    def __init__(self, spec: ProcessSpec, log: Path) -> None:
+        self.spec = spec
+        self.log = log
+        self.child: Child | None = None
+        self.state: State = "waiting"
+        self.detail = ""
+        self.since = time.time()
+        self.restarts = 0
+        self.unstarted = ""  # why the last start failed before there was a process
+        self.recent: deque[float] = deque()
+        self.was_ready = asyncio.Event()
+        self.failed = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def status(self) -> ProcessStatus:
+        """As the state file shows it."""
+        alive = self.child is not None and self.child.poll() is None
+        child = self.child if alive else None
+        return ProcessStatus(
+            self.spec.name,
+            self.state,
+            self.detail,
+            child.pid if child else 0,
+            child.started if child else 0.0,
+            self.restarts,
+            self.since,
+            str(self.log),
+        )
