@@ -339,10 +339,11 @@ class DataService:
         self._daemon.log.info("configuration", hash=config.hash, seq=config.seq, before=self.config.hash)
         self.config = config
         self._spool.max_bytes = int(config.targets.data.SPOOL_MAX_MB * MEGABYTE)
-        joined = {asset.symbol for asset in assets} - set(self.engine.names)
+        more = {asset.symbol for asset in assets} - set(self.engine.names)
+        more |= set(config.targets.data.FRED_SERIES.split(",")) - set(self.engine.targets.FRED_SERIES.split(","))
         self._emit(self.engine.configure([asset.symbol for asset in assets], config.targets.data, config.hash))
-        for context in self._contexts if joined else ():
-            context.names_joined.set()
+        for context in self._contexts if more else ():
+            context.more_wanted.set()
 
     # -- clock -----------------------------------------------------------------------------------------------------------------
     async def _watch_clock(self) -> None:

@@ -62,8 +62,8 @@ class Context:
     """(source, why it is not ready; empty when it is): shown on /readyz."""
     log: structlog.stdlib.BoundLogger
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    names_joined: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by the service when a version of the configuration brings names; cleared by the source that has seen to them."""
+    more_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the service when a version of the configuration brings names or series; cleared by the source that sees to them."""
 
     @property
     def targets(self) -> DataTargets:
@@ -78,9 +78,9 @@ class Context:
         """Hand in something unreadable, for quarantine."""
         self.take(Malformed(source, topic, symbol, code, detail, raw, self.clock.now()))
 
-    async def pause(self, seconds: float, *, or_names_joined: bool = False) -> bool:
-        """Wait wall seconds, or until the daemon stops (or names join, when that is asked for); True when it is to stop."""
-        events = (self.stop, self.names_joined) if or_names_joined else (self.stop,)
+    async def pause(self, seconds: float, *, or_more_wanted: bool = False) -> bool:
+        """Wait wall seconds, or until the daemon stops (or more is wanted, when that is asked for); True when it is to stop."""
+        events = (self.stop, self.more_wanted) if or_more_wanted else (self.stop,)
         waits = [asyncio.ensure_future(event.wait()) for event in events]
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -168,8 +168,8 @@ class EdgarSource:
 
     async def follow(self) -> None:
         """Look for new filings every EDGAR_POLL_S wall seconds, and at once when names join."""
-        while not await self._context.pause(self._context.targets.EDGAR_POLL_S, or_names_joined=True):
-            self._context.names_joined.clear()
+        while not await self._context.pause(self._context.targets.EDGAR_POLL_S, or_more_wanted=True):
+            self._context.more_wanted.clear()
             await self._round()
 
     async def _round(self) -> None:

@@ -110,8 +110,9 @@ class FredSource:
         await self._round()
 
     async def follow(self) -> None:
-        """Look for new vintages every FRED_POLL_S wall seconds."""
-        while not await self._context.pause(self._context.targets.FRED_POLL_S):
+        """Look for new vintages every FRED_POLL_S wall seconds, and at once when FRED_SERIES changes."""
+        while not await self._context.pause(self._context.targets.FRED_POLL_S, or_more_wanted=True):
+            self._context.more_wanted.clear()
             await self._round()
 
     async def _round(self) -> None:

@@ -315,9 +315,25 @@ async def test_a_name_that_joins_gets_its_filings_at_once(providers: ProvidersPr
     following = asyncio.create_task(source.follow())
     assert "KO" not in {filing.symbol for filing in bench.taken if isinstance(filing, Filing)}
     bench.context.assets = assets  # type: ignore[method-assign]
-    bench.context.names_joined.set()
+    bench.context.more_wanted.set()
     async with asyncio.timeout(10.0):
         while "KO" not in {filing.symbol for filing in bench.taken if isinstance(filing, Filing)}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    bench.context.stop.set()
+    await asyncio.wait_for(following, 5.0)
+    await source.close()
+
+
+async def test_a_series_that_is_asked_for_later_comes_at_once(providers: ProvidersProcess) -> None:
+    bench = Bench(settings(providers.url), config(FRED_SERIES="GS10"), day_open())
+    source = FredSource(bench.context)
+    await source.backfill()
+    following = asyncio.create_task(source.follow())
+    assert not any(isinstance(vintage, Vintage) for vintage in bench.taken)
+    bench.config = config(FRED_SERIES="DTB3")
+    bench.context.more_wanted.set()
+    async with asyncio.timeout(10.0):
+        while not any(isinstance(vintage, Vintage) for vintage in bench.taken):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     bench.context.stop.set()
     await asyncio.wait_for(following, 5.0)
