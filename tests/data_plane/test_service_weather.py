@@ -69,13 +69,14 @@ def test_an_edited_configuration_is_on_the_next_slice(
     settings: Settings, tmp_path: Path, providers: ProvidersProcess
 ) -> None:
     gateway = GatewayProcess(tmp_path / "gateway", "--hold")
-    first = config(BACKFILL_YEARS=0.2)
+    first = config(BACKFILL_YEARS=0.2, FRED_SERIES="GS10")
     record = publish_config(settings, first)
     process = data_process(settings, gateway, providers)
     try:
         settles(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
         gateway.advance(to="2018-01-19T15:22")
         settles(lambda: by_interval(log(settings))["5s", False] >= 24)
+        assert not log(settings)["data.macro"]
         second = config(BACKFILL_YEARS=0.2, SPREAD_MAX=1e-5)
         publish_config(settings, second, 2, record)
         assert to_record(second, record, actor="t", event_time=1)["hash"] == second.hash
@@ -97,6 +98,7 @@ def test_an_edited_configuration_is_on_the_next_slice(
         settles(taken, 30, "a slice under the new configuration")
         bars = [r.value for r in log(settings)["data.bars"] if r.value and r.value["interval"] == "5s"]
         assert bars[0]["config_hash"] == first.hash
+        settles(lambda: log(settings)["data.macro"], 10, "a series that is new in it, without waiting for FRED_POLL_S")
         settles(lambda: any(r.value and r.value["code"] == "SPREAD_WIDE" for r in log(settings)["data.quarantine"]))
     finally:
         code, errors = process.stop()
