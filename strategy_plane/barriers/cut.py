@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -55,8 +55,7 @@ class Record(Protocol):
     def body(self) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Visible:
+class Visible(NamedTuple):
     """A record that a barrier sees. `late`: it was available before an earlier barrier's time."""
 
     topic: str
@@ -201,10 +200,10 @@ class Assembler:
         skipped = set(barrier["skipped"])
         visible: list[_Pending] = []
         for name, part in self._partitions.items():
-            self._admit(part, int(cut.get(name, part.cut)), skipped, int(barrier["seq"]), visible)
+            self._admit(part, int(cut.get(name, part.cut)), t, skipped, int(barrier["seq"]), visible)
         while self._pending and self._pending[0][0] < t:
             visible.append(heapq.heappop(self._pending))
-        visible.sort(key=lambda item: item[:4])
+        visible.sort()  # offsets are unique within their partition: the values are never compared
         self._t = t
         self._forget()
         self.late += sum(item[5] for item in visible)
@@ -213,27 +212,35 @@ class Assembler:
             for _, rank, number, offset, value, late in visible
         ]
 
-    def _admit(self, part: _Partition, end: int, skipped: set[str], seq: int, visible: list[_Pending]) -> None:
-        """Move what lies below `end` from the inbox to the pending records; configurations are visible at once."""
+    def _admit(
+        self, part: _Partition, end: int, t: int, skipped: set[str], seq: int, visible: list[_Pending]
+    ) -> None:
+        """Move what lies below `end` out of the inbox: to what is visible at `t`, as configurations always are, or to what is pending.
+
+        A decision waits for this, with hundreds of records: it does per record what has to be done and no more.
+        """
         if end < part.cut:
             raise CutError(
                 f"barrier {seq}: cut of {part.name} runs back from {part.cut} to {end}; the barrier log is damaged"
             )
         part.cut = end
-        while part.inbox and part.inbox[0].offset < end:
-            entry = part.inbox.popleft()
-            if f"{part.name}@{entry.offset}" in skipped:
+        inbox, firsts, rank, number, before = part.inbox, part.first, part.rank, part.number, self._t
+        at_once = part.topic == CONFIG
+        while inbox and inbox[0].offset < end:
+            entry = inbox.popleft()
+            if skipped and f"{part.name}@{entry.offset}" in skipped:
                 continue
             if entry.value is None:
                 raise CutError(
                     f"barrier {seq} counts {part.name}@{entry.offset} as readable and it cannot be decoded here; "
                     "bring this worker to the release of the one that wrote the barrier"
                 )
-            if entry.fast and entry.available < self._t - HORIZON:
+            available, offset = entry.available, entry.offset
+            if entry.fast and available < before - HORIZON:
                 self.expired += 1
                 continue
-            first = part.first.setdefault(entry.identity, (entry.offset, entry.body))
-            if first[0] != entry.offset:
+            first = firsts.setdefault(entry.identity, (offset, entry.body))
+            if first[0] != offset:
                 if first[1] != entry.body:
                     raise CutError(
                         f"{part.name}@{entry.offset} repeats the identity of offset {first[0]} with other bytes and barrier {seq} "
@@ -242,12 +249,13 @@ class Assembler:
                 self.duplicates += 1
                 continue
             if entry.fast:
-                part.fast.append((entry.available, entry.identity))
-            item = (entry.available, part.rank, part.number, entry.offset, entry.value, entry.available < self._t)
-            if part.topic == CONFIG:
-                visible.append((*item[:5], False))
+                part.fast.append((available, entry.identity))
+            if at_once:
+                visible.append((available, rank, number, offset, entry.value, False))
+            elif available < t:
+                visible.append((available, rank, number, offset, entry.value, available < before))
             else:
-                heapq.heappush(self._pending, item)
+                heapq.heappush(self._pending, (available, rank, number, offset, entry.value, available < before))
 
     def _forget(self) -> None:
         limit = self._t - HORIZON
