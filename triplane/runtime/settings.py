@@ -122,6 +122,23 @@ class Settings(BaseSettings):
         return self.topic_prefix + logical
 
 
+class _StateDirectory(BaseSettings):
+    """The state directory alone, so that no other variable's mistake hides it from a kill."""
+
+    model_config = SettingsConfigDict(env_prefix="TRIPLANE_", env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    state_dir: Path | None = None
+
+
+def named_state_dir() -> Path | None:
+    """What TRIPLANE_STATE_DIR says, in the environment or in `.env`; None when neither names one. An `.env` that cannot be read names none."""
+    try:
+        return _StateDirectory().state_dir
+    except (OSError, ValueError):
+        given = os.environ.get("TRIPLANE_STATE_DIR")
+        return Path(given) if given else None
+
+
 def variable_of(name: str) -> str:
     """Environment variable of a field."""
     return f"TRIPLANE_{name.upper()}"
