@@ -88,14 +88,19 @@ def kill_settings(undone: str) -> list[Settings]:
 
 def environment(directory: Path | None = None) -> dict[str, str]:
     """TRIPLANE_* variables of the running installation, overridden by the caller's own."""
-    path = (directory or state_dir()) / ENVIRONMENT_FILE
-    try:
-        saved = _saved(path) if path.is_file() else {}
-    except ValueError:
-        raise CommandError(f"{path} is damaged; delete it, or start again with `triplane up`") from None
+    saved = saved_environment(directory or state_dir())
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         saved.pop("TRIPLANE_BOOTSTRAP", None)
     return {**saved, **{name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}}
+
+
+def saved_environment(directory: Path) -> dict[str, str]:
+    """TRIPLANE_* variables that the installation in a state directory left; none where there is no file."""
+    path = directory / ENVIRONMENT_FILE
+    try:
+        return _saved(path) if path.is_file() else {}
+    except ValueError:
+        raise CommandError(f"{path} is damaged; delete it, or start again with `triplane up`") from None
 
 
 def _saved(path: Path) -> dict[str, str]:
