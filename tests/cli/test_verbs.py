@@ -151,7 +151,7 @@ def test_status_and_down_of_nothing(tmp_path: Path) -> None:
 
 def test_a_damaged_environment_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / ".triplane").mkdir()
-    (tmp_path / ".triplane" / "environment.json").write_text('{"TRIPLANE_BOOT')
+    (tmp_path / ".triplane" / "environment.json").write_text('{"TRIPLANE_BOOTSTRAP')
     ran = triplane("status", cwd=tmp_path)
     assert ran.code == 1
     assert "environment.json is damaged" in ran.sentence
@@ -333,8 +333,7 @@ def test_doctor_tells_a_stopped_kafka_of_its_own_from_a_foreign_one(
     assert "start it with `triplane up`" in remedy
     assert "KAFKA_BOOTSTRAP_SERVERS" in kafka("127.0.0.1:10")[1]
     # One whose supervisor lives is started again without anybody's help.
-    document = {"pid": os.getpid(), "started": start_time(), "processes": []}
-    (state / "supervisor.json").write_text(json.dumps(document))
+    (state / "supervisor.json").write_text(json.dumps({"pid": os.getpid(), "started": start_time(), "processes": []}))
     found, remedy = kafka()
     assert found == "this folder's own does not answer at 127.0.0.1:9"
     assert remedy.startswith(f"wait: the supervisor (pid {os.getpid()})")

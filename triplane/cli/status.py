@@ -141,14 +141,13 @@ def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
         return 0
 
 
-def _market_end() -> str:
+def _market_end(settings: Settings) -> str:
     """That the simulated market of this installation has ended, in a sentence; else an empty text."""
     import asyncio
 
     from triplane.stack.installation import market_end
 
-    url = context.environment().get("TRIPLANE_GATEWAY_HTTP", "")
-    return asyncio.run(market_end(url)) if url else ""
+    return asyncio.run(market_end(settings.gateway_http)) if settings.gateway_http else ""
 
 
 def _because(reason: str) -> str:
@@ -164,7 +163,7 @@ def status(json_: bool = context.JSON) -> None:
     beside = services(settings, running)
     refused = refused_edit(running)
     lives = any(each["state"] != "stopped" for each in running)
-    ended = _market_end() if lives else ""
+    ended = _market_end(settings) if lives else ""
     problem = ""
     barrier: dict[str, Any] = {}
     account: dict[str, Any] = {}
