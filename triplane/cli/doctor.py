@@ -300,14 +300,14 @@ def _trading(settings: Settings) -> Iterator[Finding]:
     if not settings.bootstrap:
         return
     try:
-        _, account, held = found_on_log(settings)
+        told = found_on_log(settings)
     except LogUnavailable:
         return  # said of Kafka itself
-    everything = [hold.reason for hold in held if not hold.symbol]
+    everything = [hold.reason for hold in told.held if not hold.symbol]
     for reason in everything:
         remedy = next((words for code, words in HELD_REMEDIES.items() if code in reason), "see `triplane status`")
         yield Finding("warning", "trading", f"everything is held: {reason}", remedy)
-    if account and not everything:
+    if told.account and not everything:
         yield Finding("ok", "trading", "nothing holds the whole account")
 
 
