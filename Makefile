@@ -66,6 +66,7 @@ bench: $(VENV)/.ready ## latency and throughput beside raw limits measured in th
 
 docs: $(VENV)/.ready ## regenerate the generated pages and targets.yaml
 	@$(BIN)/python -m triplane.control.document
+	@$(BIN)/python -m triplane.runtime.settings >docs/environment.md
 
 lock: $(VENV)/.ready ## pin every dependency, with hashes, for both broker clients
 	@for client in ib-insync ib-async; do \

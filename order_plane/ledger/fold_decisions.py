@@ -226,7 +226,8 @@ class DecisionFold(FoldBase):
         r.passed = True
         r.suspects = dict(zip(event["symbols"], event["quantities"], strict=True))
         r.cash_suspect = values.get("cash_suspect", math.nan)
-        s.book.foreign_traded = {}
+        untold = event["labels"].get("foreign", "").split()
+        s.book.foreign_traded = {name: units for name, units in s.book.foreign_traded.items() if name in untold}
         s.account.base_currency = event["labels"].get("base_currency", "") or s.account.base_currency
         if "available_funds" in values:
             s.account.available_funds = values["available_funds"]

@@ -44,6 +44,8 @@ class Findings:
     foreign: dict[str, float] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     suspects: dict[str, float] = field(default_factory=dict)
+    untold: list[str] = field(default_factory=list)
+    """Names that somebody else traded and that were not compared: what was told of them once explains a later snapshot."""
     cash: float = math.nan
     cash_suspect: float = math.nan
     again: bool = False
@@ -119,6 +121,8 @@ def _positions(
         ours = book.position(symbol)
         broker = theirs.get(symbol, 0.0) - book.excluded.get(symbol, 0.0)
         gap = broker - ours
+        if symbol in touched and book.foreign_traded.get(symbol):
+            findings.untold.append(symbol)
         if abs(gap) <= DUST:
             continue
         if symbol in touched:

@@ -156,7 +156,8 @@ class Supervision(Emission):
             symbols=sorted(found.suspects),
             quantities=[found.suspects[name] for name in sorted(found.suspects)],
             values=values,
-            labels={"base_currency": event["labels"].get("base_currency", "")},
+            labels={"base_currency": event["labels"].get("base_currency", "")}
+            | ({"foreign": " ".join(found.untold)} if found.untold else {}),
         )
         if found.again:
             s.reconciling.want("again", later)

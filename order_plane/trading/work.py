@@ -151,7 +151,7 @@ class Work(Supervision):
         """The account as levels may judge it; None while one mark is late.
 
         A name that stays silent must not disarm the levels while all others move: after LATE_NS its last mark stands in for the
-        next one, and a person is told. A name without any mark leaves NAV unknown, which holds and never trips.
+        next one, and a person is told, once for each mark. A name without any mark leaves NAV unknown, which holds and never trips.
         """
         s, market = self.s, self.s.market
         now = s.market_time
@@ -170,11 +170,14 @@ class Work(Supervision):
         kept = value(s, universe, now, MARK_KEPT_S)
         if not kept.fresh:
             return None
-        if market.late_told != began:
-            market.late_told = began
-            names = ", ".join(valuation.missing)
+        silent = {name: market.marks[name].time for name in valuation.missing}
+        told_before = market.kept_told
+        news = [name for name, time in silent.items() if told_before.get(name) != time]
+        if news:
+            market.kept_told = told_before | silent
             self._alert(
-                Code.MARK_KEPT, f"{names} had no mark for {LATE_NS / SECOND:.0f} s; levels are judged with the last."
+                Code.MARK_KEPT,
+                f"{', '.join(news)} had no mark for {LATE_NS / SECOND:.0f} s; levels are judged with the last.",
             )
         return kept
 

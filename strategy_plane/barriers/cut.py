@@ -212,9 +212,7 @@ class Assembler:
             for _, rank, number, offset, value, late in visible
         ]
 
-    def _admit(
-        self, part: _Partition, end: int, t: int, skipped: set[str], seq: int, visible: list[_Pending]
-    ) -> None:
+    def _admit(self, part: _Partition, end: int, t: int, skipped: set[str], seq: int, visible: list[_Pending]) -> None:
         """Move what lies below `end` out of the inbox: to what is visible at `t`, as configurations always are, or to what is pending.
 
         A decision waits for this, with hundreds of records: it does per record what has to be done and no more.

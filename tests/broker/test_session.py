@@ -155,7 +155,7 @@ async def test_a_connection_cut_during_a_time_request_is_called_an_ended_connect
     await session.close()
 
 
-async def test_notices_move_the_link_state(gateway: GatewayProcess) -> None:
+async def test_notices_move_the_link_state(gateway: GatewayProcess, caplog: pytest.LogCaptureFixture) -> None:
     session, recorder = await connected(gateway)
     heard: list[int] = []
     session.errors.append(lambda _, code, __: heard.append(code))
@@ -167,6 +167,9 @@ async def test_notices_move_the_link_state(gateway: GatewayProcess) -> None:
     # What the gateway says of its data farms after a connect may still come in between.
     assert [code for code in heard if code not in (2104, 2106, 2158)] == [1100, 1102, 2110, 1101]
     assert all(report["order_id"] == 0 for report in recorder.of("error"))
+    # Each is an event that the planes handle: the client's log keeps its words, and calls none an error of the program.
+    words = [record for record in caplog.records if record.name == f"{LIBRARY}.wrapper" and "1100" in record.message]
+    assert [(record.levelname, "notice" in record.message) for record in words] == [("WARNING", True)]
     await session.close()
 
 

@@ -85,6 +85,7 @@ async def test_a_connection_that_ends_meanwhile_gives_no_snapshot(gateway: Gatew
     taken = await pending
     assert not taken.complete
     assert "ended" in taken.problems[0]
+    assert len(set(taken.problems)) == len(taken.problems), "one cause is told once"
     # And without a connection there is none either.
     assert not (await snapshot.take(session)).complete
 

@@ -122,7 +122,7 @@ def test_kafka_away_and_back(tmp_path: Path, counts: Callable[[int, int], int]) 
         publish(settings, market.session(second))
         worker.wait_seq(7, 60)
         publish(settings, market.session(third))
-        eventually(worker.stopped, 30, "the last barrier is written")
+        eventually(worker.stopped, 60, "the last barrier is written")
         assert worker.log_path.stat().st_size < 200_000, "an outage does not flood the log"
         group = os.getpgid(kafka.child.pid)
         os.killpg(group, signal.SIGSTOP)
@@ -133,8 +133,10 @@ def test_kafka_away_and_back(tmp_path: Path, counts: Callable[[int, int], int]) 
             assert time.monotonic() - began < 10, "a supervisor would have killed it"
         finally:
             os.killpg(group, signal.SIGCONT)
+        # A whole start, at a Kafka that stood still a moment ago: 4 s alone, 20 s beside six busy processes on two cores. It has the
+        # bound of the other starts here; what must be quick is the end above.
         worker = StrategyProcess(settings)
-        worker.wait_seq(8, 30)
+        worker.wait_seq(8)
         assert worker.terminate() == 0, worker.tail()
         log = strategy_log(settings)
         assert repeats(log) == 0

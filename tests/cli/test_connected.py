@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
+from schemas import codec
 from tests.cli.command import ROOT, Ran, triplane, variables_of
-from tests.recordings import Market, publish, targets
+from tests.recordings import Market, Message, publish, targets
 from triplane.runtime.settings import Settings
 from triplane.stack.topics import delete_topics
 
@@ -80,6 +82,16 @@ def test_history_diff_and_check_of_published_versions(folder: Folder) -> None:
     assert "0.06" in change
     assert folder.run("config", "diff", "1", "1").out == "versions 1 and 1 say the same\n"
     assert folder.run("config", "diff", versions[0]["hash"][:16], "3", "--json").json["old"] == 1
+    # What nobody can read is shown as such, and what is in force stays in force.
+    foreign = codec.defaults("ConfigVersion") | {"seq": 4, "hash": "f" * 64, "actor": "elsewhere"}
+    publish(folder.settings, [Message("control.config", foreign)])
+    assert [bool(version["unreadable"]) for version in folder.run("config", "history", "--json").json] == [
+        *(False, False, False),
+        True,
+    ]
+    (line,) = [line for line in folder.run("config", "history").out.splitlines() if "elsewhere" in line]
+    assert "not in force" in line
+    assert "unreadable: does not fit the values" in line
     # The files against what is in force.
     checked = folder.run("config", "check", "--json").json
     assert checked["ok"] is True
@@ -107,6 +119,15 @@ def test_an_empty_log_is_explained_and_replayed(folder: Folder) -> None:
     status = folder.run("status", "--json")
     assert status.json["problem"] == ""
     assert status.json["blocked"] == []
+    # An empty key comes from no producer of ours.
+    writer = Producer({"bootstrap.servers": folder.settings.bootstrap})
+    blank = codec.load().encode("GateState", codec.defaults("GateState"))
+    writer.produce(folder.settings.topic("data.gates"), key=b"", value=blank)
+    assert writer.flush(10) == 0
+    status = folder.run("status", "--json").json
+    assert status["blocked"] == []
+    assert "data.gates-0@0 names no gate" in status["passed_over"][0]
+    assert "names no gate" in folder.run("status").out
 
 
 def test_topics_and_kafka_status(folder: Folder) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import date, time
 from typing import Any
 
+from schemas import codec
 from tests.replay.logs import HandLog
-from triplane.cli.holds import Hold, abstentions, holds
+from triplane.cli.holds import Hold, abstentions, closed_gates, holds
 from triplane.cli.status import next_decision
 from triplane.domain.timestamps import at
 
@@ -165,3 +167,20 @@ def test_a_signal_that_has_no_score_says_for_whom_and_why() -> None:
         "POS abstains for all 2 names: TBILL_STALE",
     ]
     assert abstentions({}) == []
+
+
+def test_a_gate_record_that_names_no_gate_is_passed_over_and_told() -> None:
+    """The strategy plane holds nothing for it either: `everything held: gate  of  closed since 1969` was no hold."""
+    log = HandLog()
+    blank = dataclasses.replace(log.put("data.gates"), value=codec.defaults("GateState"))
+    shut = log.put("data.gates", gate="freshness", source="ibkr", code="STALE")
+    again = log.put("data.gates", gate="price", source="ibkr", open=True)
+    clock = log.put("data.gates", gate="clock", code="CLOCK")  # holds everything, whoever's clock it is
+    closed, passed_over = closed_gates([blank, shut, again, clock, log.put_malformed("data.gates")])
+    assert closed == [shut.value, clock.value]
+    (sentence,) = passed_over
+    assert sentence.startswith("data.gates-0@0 names no gate of a source")
+    assert reasons(holds({}, {}, {}, closed))[""] == [
+        "gate freshness of ibkr closed: STALE",
+        "gate clock closed: CLOCK",
+    ]

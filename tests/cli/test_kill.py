@@ -102,10 +102,57 @@ def test_with_two_living_installations_both_are_stopped(tmp_path: Path) -> None:
 
 
 def test_without_a_gateway_a_trip_says_that_nobody_was_asked_to_cancel(tmp_path: Path) -> None:
+    (tmp_path / ".triplane").mkdir()
     ran = triplane("kill", "trip", "--reason", "r", cwd=tmp_path)
     assert ran.code == 0, ran
     assert "no gateway is known here" in ran.out
     assert ":0" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "undone"),
+    [
+        (("trip", "--reason", "r"), "nothing was tripped"),
+        (("rearm", "--reason", "r", "--actor", "ada"), "nothing was re-armed"),
+        (("status",), "no kill switch is known"),
+    ],
+    ids=["trip", "rearm", "status"],
+)
+def test_where_no_installation_is_nothing_is_claimed(arguments: tuple[str, ...], undone: str, tmp_path: Path) -> None:
+    ran = triplane("kill", *arguments, cwd=tmp_path)
+    assert ran.code == 1
+    assert ran.sentence.startswith(f"triplane: {undone}: no installation is here")
+    assert "set TRIPLANE_STATE_DIR" in ran.sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mark", ["targets.yaml", "assets.csv", ".triplane"])
+def test_one_mark_of_an_installation_is_enough_to_trip(mark: str, tmp_path: Path) -> None:
+    """Everything may be down and half of it gone: the file is the last resort."""
+    (tmp_path / mark).mkdir() if mark == ".triplane" else (tmp_path / mark).touch()
+    ran = triplane("kill", "trip", "--reason", "r", cwd=tmp_path)
+    assert ran.code == 0, ran
+    assert (tmp_path / ".triplane" / "KILL").exists()
+
+
+def test_a_state_directory_named_in_the_env_file_is_the_one_that_is_stopped(tmp_path: Path) -> None:
+    """The daemons read `.env`, and a kill file beside theirs would stop nobody."""
+    state = tmp_path / "elsewhere"
+    living(state)
+    (tmp_path / ".env").write_text(f"TRIPLANE_STATE_DIR={state}\n")
+    ran = triplane("kill", "trip", "--reason", "r", cwd=tmp_path)
+    assert ran.code == 0, ran
+    assert (state / "KILL").exists()
+    assert f"(pid {os.getpid()}) does not answer" in ran.out
+    assert not (tmp_path / ".triplane").exists()
+
+
+def test_an_env_file_that_cannot_be_read_keeps_nobody_from_stopping(tmp_path: Path) -> None:
+    (tmp_path / ".triplane").mkdir()
+    (tmp_path / ".env").write_bytes(b"TRIPLANE_STATE_DIR=M\xfcller\n")
+    ran = triplane("kill", "trip", "--reason", "r", cwd=tmp_path)
+    assert ran.code == 0, ran
+    assert (tmp_path / ".triplane" / "KILL").exists()
 
 
 @pytest.mark.parametrize(

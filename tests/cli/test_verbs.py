@@ -17,7 +17,10 @@ from typer.testing import CliRunner
 
 from tests.cli.command import LINE, ROOT, environment, triplane
 from tests.waiting import eventually
+from triplane.cli import doctor
 from triplane.cli.main import app
+from triplane.runtime.process_identity import start_time
+from triplane.runtime.settings import Settings
 
 VERBS = {
     (): ("demo", "up", "status", "doctor", "replay", "explain", "config", "assets", "kill", "kafka", "topics"),
@@ -148,7 +151,7 @@ def test_status_and_down_of_nothing(tmp_path: Path) -> None:
 
 def test_a_damaged_environment_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / ".triplane").mkdir()
-    (tmp_path / ".triplane" / "environment.json").write_text('{"TRIPLANE_BOOT')
+    (tmp_path / ".triplane" / "environment.json").write_text('{"TRIPLANE_BOOTSTRAP')
     ran = triplane("status", cwd=tmp_path)
     assert ran.code == 1
     assert "environment.json is damaged" in ran.sentence
@@ -298,6 +301,42 @@ def test_doctor_names_each_problem_with_its_remedy(folder: Path) -> None:
     assert text.code == 1
     assert "VOL_TARGET" in text.out
     assert "Traceback" not in text.out + text.err
+
+
+def test_doctor_says_how_to_get_a_missing_file(tmp_path: Path) -> None:
+    ran = triplane("doctor", "--json", cwd=tmp_path)
+    assert ran.code == 1
+    remedies = {f["found"].partition(":")[0]: f["remedy"] for f in ran.json if f["what"] == "configuration"}
+    assert "`python -m triplane.control.document` write one" in remedies["targets.yaml"]
+    assert "copy it from the repository" in remedies["assets.csv"]
+
+
+def test_doctor_tells_a_stopped_kafka_of_its_own_from_a_foreign_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triplane.stack.topics.ANSWER_S", 0.2)
+    state = tmp_path / "state"
+
+    def kafka(bootstrap: str = "127.0.0.1:9") -> tuple[str, str]:
+        (found,) = doctor._kafka(Settings(bootstrap=bootstrap, state_dir=state))
+        assert found.state == "problem"
+        return found.found, found.remedy
+
+    found, remedy = kafka()
+    assert found == "127.0.0.1:9, which KAFKA_BOOTSTRAP_SERVERS names, does not answer"
+    assert "correct KAFKA_BOOTSTRAP_SERVERS" in remedy
+    # What `triplane up` leaves when it is killed: the address of a Kafka that died with it.
+    (state / "kafka").mkdir(parents=True)
+    (state / "environment.json").write_text('{"TRIPLANE_BOOTSTRAP": "127.0.0.1:9"}')
+    found, remedy = kafka()
+    assert found == "this folder's own is not running (it was at 127.0.0.1:9)"
+    assert "start it with `triplane up`" in remedy
+    assert "KAFKA_BOOTSTRAP_SERVERS" in kafka("127.0.0.1:10")[1]
+    # One whose supervisor lives is started again without anybody's help.
+    (state / "supervisor.json").write_text(json.dumps({"pid": os.getpid(), "started": start_time(), "processes": []}))
+    found, remedy = kafka()
+    assert found == "this folder's own does not answer at 127.0.0.1:9"
+    assert remedy.startswith(f"wait: the supervisor (pid {os.getpid()})")
 
 
 @pytest.mark.parametrize(

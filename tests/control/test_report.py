@@ -11,7 +11,7 @@ import pytest
 from tests.control.contents import ASSETS, ROOT, TARGETS, with_value
 from triplane.control import report
 from triplane.control.report import VersionError
-from triplane.runtime.configuration import parse, to_record
+from triplane.runtime.configuration import hash_of, parse, to_record
 
 
 def versions() -> list[dict[str, Any]]:
@@ -35,10 +35,10 @@ def test_a_good_file_alone_and_against_the_version_in_force(files: tuple[Path, P
     assert alone.ok
     assert alone.hash == first["hash"]
     assert "parameters and 24 assets, hash " + first["hash"][:12] in alone.summary
-    same = report.config_check(*files, in_force=first)
+    same = report.config_check(*files, against=first)
     assert same.changes == ()
     assert same.summary.endswith("version 1 in force says the same")
-    other = report.config_check(*files, in_force=second)
+    other = report.config_check(*files, against=second)
     assert other.changes == ("strategy.VOL_TARGET: 0.07 -> 0.1",)
     assert other.summary.endswith("1 change(s) against version 2")
     assert json.loads(json.dumps(other.as_json()))["ok"] is True
@@ -49,11 +49,11 @@ def test_a_row_that_goes_while_its_position_is_open_is_warned_of(files: tuple[Pa
     lines = ASSETS.splitlines(keepends=True)
     files[1].write_text("".join(line for line in lines if not line.startswith("AAPL,")), encoding="utf-8")
     held = {"AAPL": -12.0, "KO": 5.0, "XOM": 0.0, "GONE": 0.0}
-    check = report.config_check(*files, in_force=first, positions=held)
+    check = report.config_check(*files, against=first, positions=held)
     assert check.ok
     (warning,) = check.as_json()["warnings"]
     assert warning.startswith("assets.csv has no row for AAPL, and -12 are held")
-    assert report.config_check(*files, in_force=first).warnings == ()
+    assert report.config_check(*files, against=first).warnings == ()
 
 
 def test_a_bad_file(files: tuple[Path, Path]):
@@ -76,6 +76,26 @@ def test_history_keeps_the_first_record_of_a_sequence_number():
         (3, 3, "1970-01-01T00:00:03Z", first["hash"]),
     ]
     assert rows[1].changes == ("strategy.VOL_TARGET: 0.1 -> 0.07",)
+
+
+def test_what_no_plane_can_read_is_listed_as_unreadable_and_never_in_force():
+    first, second, third = versions()
+    altered = {**second, "values": first["values"]}
+    parts = (second["values"], "null", second["calendar_version"], second["tzdata_version"])
+    foreign = {**second, "seq": 9, "assets": "null", "hash": hash_of(*parts), "actor": "elsewhere"}
+    records = [(0, first), (1, altered), (2, second), (3, foreign), (4, third)]
+    rows = report.config_history(records)
+    assert [(row.seq, row.offset, row.unreadable[:19]) for row in rows] == [
+        (1, 0, ""), (2, 1, "does not fit the va"), (2, 2, ""), (9, 3, "was written by anot"), (3, 4, "")
+    ]  # fmt: skip
+    assert report.in_force(records[:4]) is second
+    assert report.in_force([(3, foreign)]) is None
+    listed = [record for _, record in records]
+    assert report.select(listed[:4], "latest") is second
+    assert report.select(listed, "2") is second
+    assert report.select(listed, "9") is foreign, "it can still be compared"
+    with pytest.raises(VersionError, match="no version yet that this release can read"):
+        report.select([foreign], "latest")
 
 
 def test_versions_are_named_by_number_hash_or_latest():

@@ -75,6 +75,27 @@ def test_a_silent_name_does_not_disarm_the_levels():
     assert told[0].detail.startswith("KO had no mark")
 
 
+def test_a_kept_mark_is_told_once_until_the_name_has_another():
+    desk = Desk(settings=targets()).open()
+    desk.intents(1, {"AAPL": 100.0, "KO": 100.0})
+    desk.fill_all(commission=0.0)
+    desk.pass_time(1)
+    n, place = len(desk.assets.symbols), desk.assets.symbols.index("KO")
+
+    def told_after_silence(last: int) -> int:
+        for _ in range(24):
+            seen = desk.now + 5 * SECOND
+            desk.pass_time(5, quote_time=[last if i == place else seen for i in range(n)])
+        return sum(alert.code == Code.MARK_KEPT for alert in desk.alerts)
+
+    silent = desk.now
+    assert told_after_silence(silent) == 1
+    desk.now += 90 * SECOND  # nothing at all was quoted for a while, after which the silence is counted anew
+    assert told_after_silence(silent) == 1
+    desk.pass_time(5)
+    assert told_after_silence(desk.now) == 2, "it was quoted, and is silent again with another mark"
+
+
 def test_after_hours_silence_is_no_silence():
     desk = holding()
     desk.now = session_close("XNYS", date(2018, 2, 5)) + 60 * SECOND

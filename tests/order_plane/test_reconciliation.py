@@ -198,6 +198,23 @@ def test_somebody_else_trades_in_the_account(policy, ours, outcome):
     assert [e["reason"] for e in desk.events("difference")] == [Code.FOREIGN_EXECUTION]
 
 
+def test_a_manual_trade_in_a_name_that_is_not_compared_explains_the_next_snapshot():
+    """The broker tells an execution anew each time, but it counts once: forgotten here, the position would be UNEXPLAINED."""
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 500.0})
+    desk.fill_all()
+    desk.auto = False
+    desk.broker.execute("AAPL", 1, 30.0, 160.0)  # by hand: only a snapshot tells it
+    desk.tick(61.0)
+    for report in desk.broker.snapshot(touched="AAPL"):
+        desk.report(report)
+    assert desk.events("difference") == []
+    compare(desk, 1)
+    assert [e["reason"] for e in desk.events("difference")] == [Code.FOREIGN_EXECUTION]
+    assert desk.engine.s.book.position("AAPL") == 530.0
+    assert desk.engine.s.book.foreign_traded == {}
+
+
 def test_a_split_explains_a_position():
     desk = Desk().open()
     desk.intents(1, {"AAPL": 500.0})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import codec
+from tests.replay.logs import HandLog
+from triplane.replay import strategy, verification
 from triplane.replay.comparison import compare_topic, difference
 from triplane.replay.recording import combined, digest
 from triplane.runtime.kafka_in import LogRecord
@@ -90,3 +93,42 @@ def test_digests_keep_borders_and_names():
     assert digest([b"ab", b"c"]) != digest([b"a", b"bc"])
     assert combined({"a": "1", "b": "2"}) == combined({"b": "2", "a": "1"})
     assert combined({"a": "1", "b": "2"}) != combined({"a": "2", "b": "1"})
+
+
+def barriers(log: HandLog, count: int) -> list[LogRecord]:
+    written, previous = [], ""
+    for seq in range(1, count + 1):
+        written.append(log.put("strategy.barriers", seq=seq, prev_sha=previous, kind="decision"))
+        previous = strategy.sha(written[-1].body)
+    return written
+
+
+@pytest.mark.parametrize("foreign", [{"seq": 9_000}, {"seq": 4, "prev_sha": "0" * 64}], ids=["seq", "prev_sha"])
+def test_a_record_that_follows_no_barrier_is_named_and_nobodys_determinism_is_blamed(foreign: dict):
+    log = HandLog()
+    log.put("order.account", account="DU1")
+    barriers(log, 3)
+    log.put("strategy.barriers", kind="decision", **foreign)
+    with pytest.raises(strategy.ReplayError) as caught:
+        verification.verify(log.recording())
+    said = str(caught.value)
+    assert said.startswith("strategy.barriers-0@3 does not belong to the chain of barriers")
+    assert f"its barrier {foreign['seq']} does not follow barrier 3" in said
+    assert "find who wrote it" in said
+
+
+def test_what_the_worker_passes_over_on_the_barrier_log_is_passed_over_and_told():
+    """A blank record in front, garbage, a repeat and a loser's barrier: none of them was ever stepped."""
+    log = HandLog()
+    log.put("strategy.barriers", kind="decision")
+    log.put_malformed("strategy.barriers")
+    taken = barriers(log, 2)
+    log.put("strategy.barriers", seq=2, kind="decision", session="2018-02-05")
+    found, passed_over = strategy.chain(log.recording())
+    assert found == taken
+    assert [sentence.partition(" ")[0] for sentence in passed_over] == [
+        "strategy.barriers-0@0",
+        "strategy.barriers-0@1",
+    ]
+    with pytest.raises(strategy.ReplayError, match="holds no barriers"):
+        strategy.chain(HandLog().recording())

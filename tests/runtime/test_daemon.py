@@ -16,7 +16,7 @@ import pytest
 from triplane.runtime import loopback
 
 SCRIPT = """
-import asyncio, contextlib, sys, time
+import asyncio, contextlib, logging, sys, time
 from triplane.runtime.daemon import Daemon, run
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
@@ -30,6 +30,9 @@ async def main(daemon: Daemon) -> None:
         raise DaemonExit("the gateway is in live mode; set TRIPLANE_MODE=live", 78)
     if "crash" in sys.argv:
         raise ValueError("a bug")
+    if "library" in sys.argv:
+        logging.getLogger("a.library").info("chatter")
+        logging.getLogger("a.library").warning("Error %d, reqId %d: lost", 1100, -1)
     if "full" in sys.argv:
         raise OSError(28, "No space left on device")
     if "linger" in sys.argv:  # as a client library does whose broker stands still
@@ -93,6 +96,18 @@ def test_nothing_that_a_library_waits_for_keeps_the_process(tmp_path, how, words
     assert "Traceback" not in err
     assert "was destroyed" not in err
     assert time.monotonic() - began < 8
+
+
+def test_what_a_library_logs_is_a_structured_line_like_ours(tmp_path):
+    """A raw line would be taken for a sentence to people, and told on the terminal of `up`."""
+    process = start(tmp_path, "library")
+    wait_http(tmp_path, process)
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    (line,) = [json.loads(text) for text in err.splitlines() if "a.library" in text]
+    assert line.pop("timestamp")
+    assert line == {"event": "Error 1100, reqId -1: lost", "level": "warning", "logger": "a.library"}
+    assert "chatter" not in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from triplane.runtime import exit_codes
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings, from_environment, page
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -70,10 +73,31 @@ def test_a_program_ends_with_that_sentence_and_78(program: list[str]) -> None:
 
 
 def test_the_page_of_variables_is_the_one_that_the_model_gives() -> None:
-    committed = Path(__file__).parents[2] / "docs" / "environment.md"
+    committed = ROOT / "docs" / "environment.md"
     assert committed.read_text(encoding="utf-8") == page(), (
         "run python -m triplane.runtime.settings > docs/environment.md"
     )
+
+
+def test_every_variable_that_anything_reads_is_on_the_page() -> None:
+    folders = (
+        "data_plane",
+        "strategy_plane",
+        "order_plane",
+        "schemas",
+        "triplane",
+        "tests",
+        "benchmarks",
+        "deploy",
+        ".ci",
+    )
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    texts = [path.read_bytes().decode("utf-8", "ignore") for path in files if "__pycache__" not in path.parts]
+    texts += [(ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "docker-compose.yml")]
+    named = {name for text in texts for name in re.findall(r"\bTRIPLANE_[A-Z_]*[A-Z]\b", text)}
+    assert "TRIPLANE_SEED" in named
+    page_ = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
+    assert named - set(re.findall(r"^\| `(\w+)` \|", page_, re.M)) == set()
 
 
 def test_every_variable_says_what_it_is() -> None:

@@ -181,7 +181,7 @@ def test_environment_is_the_supervisors(compose: Compose, installation: Installa
         for variable, value in wanted.items():
             if variable not in elsewhere and not re.search(r"_(DIR|PATH|URL|HOST|HTTP)$", variable):
                 assert environment[variable] == value, variable
-    fields = {f"TRIPLANE_{field.upper()}" for field in Settings.model_fields} | {"TRIPLANE_GATEWAY_HTTP"}
+    fields = {f"TRIPLANE_{field.upper()}" for field in Settings.model_fields}
     assert {name for name in compose.services["data"].environment if name.startswith("TRIPLANE_")} <= fields
 
 

@@ -50,9 +50,19 @@ def _load(name: str) -> Any:
     return import_module(name)
 
 
+class _BrokersWords(logging.Filter):
+    """What the broker answers is an event that the planes handle: kept in the log, but no error of this program."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        return True
+
+
 LIBRARY: str = _choose()
 # What it says of a connection that fails is said by us, in a sentence with the remedy, where people look.
 logging.getLogger(f"{LIBRARY}.client").setLevel(logging.CRITICAL)
+logging.getLogger(f"{LIBRARY}.wrapper").addFilter(_BrokersWords())
 _module: Any = _load(LIBRARY)
 _wrapper: Any = import_module(f"{LIBRARY}.wrapper")
 _decoder: Any = import_module(f"{LIBRARY}.decoder")

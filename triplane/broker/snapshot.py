@@ -20,7 +20,7 @@ class Snapshot:
     account: str
     complete: bool
     problems: tuple[str, ...]
-    """Why it is incomplete, one entry a question."""
+    """Why it is incomplete: each reason once, since a link that ends cuts every question short in the same words."""
     open_orders: tuple[Report, ...] = ()
     completed_orders: tuple[Report, ...] = ()
     executions: tuple[Report, ...] = ()
@@ -81,7 +81,7 @@ async def take(session: BrokerSession, timeout: float = 10.0) -> Snapshot:
         session.taps.remove(watch)
     if session.is_connected:
         client.cancelAccountUpdatesMulti(account_id)
-    problems = lost.copy()
+    problems = lost
     rows: list[list[Report]] = []
     for answer in answers:
         if isinstance(answer, BaseException):
@@ -100,7 +100,7 @@ async def take(session: BrokerSession, timeout: float = 10.0) -> Snapshot:
     return Snapshot(
         session.account,
         not problems,
-        tuple(problems),
+        tuple(dict.fromkeys(problems)),
         tuple(open_orders),
         tuple(completed),
         tuple(executions),

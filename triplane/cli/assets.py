@@ -75,9 +75,8 @@ def add(
     found = asyncio.run(ask())
     if len(found) != 1:
         which = f"{len(found)} contracts match" if found else "the broker knows no contract"
-        simulated = "TRIPLANE_GATEWAY_HTTP" in context.environment()
         remedy = "name --primary, --type, --exchange or --expiry"
-        if simulated and not found:
+        if settings.gateway_http and not found:
             remedy = "the simulated market knows only the rows that assets.csv had when it started; a real gateway knows the others"
         raise context.CommandError(f"{which} for {sec_type} {symbol.upper()} in {currency}: {remedy}")
     asset, notes = assets_row_from_contract_details(found[0])

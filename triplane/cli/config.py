@@ -42,12 +42,12 @@ def check(
     json_: bool = context.JSON,
 ) -> None:
     """Check targets.yaml and assets.csv; with a running installation, also what they would change. Exits 1 on a problem."""
-    from triplane.control.report import config_check
+    from triplane.control.report import config_check, in_force
 
     settings = context.settings()
     versions = _versions() if settings.bootstrap else []
     path = targets or settings.targets_path
-    found = config_check(path, settings.assets_path, versions[-1][1] if versions else None, _positions(settings))
+    found = config_check(path, settings.assets_path, in_force(versions), _positions(settings))
     if json_:
         context.print_json({"file": str(path), **found.as_json()})
     else:
@@ -84,12 +84,17 @@ def diff(
 
 @app.command("history")
 def history(json_: bool = context.JSON) -> None:
-    """Every version that was accepted."""
+    """Every version that was accepted, and what stands among them that no plane can read."""
     from triplane.control.report import config_history
 
     found = config_history(_versions())
     if json_:
         context.print_json([asdict(version) for version in found])
     else:
-        rows = [(v.seq, v.time, v.hash[:12], v.actor, "; ".join(v.changes)) for v in found]
+        rows = [
+            (v.seq, "not in force", v.hash[:12], v.actor, f"unreadable: {v.unreadable}")
+            if v.unreadable
+            else (v.seq, v.time, v.hash[:12], v.actor, "; ".join(v.changes))
+            for v in found
+        ]
         context.print_table("Configurations", ("version", "accepted", "hash", "actor", "changes"), rows)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_FILE = "environment.json"
 CANDIDATES = (Path(".triplane"), Path(".triplane/demo"))
+MARKS = (".triplane", "targets.yaml", "assets.csv")
+"""What shows that an installation lives in a folder, or could be started there."""
 
 
 class CommandError(RuntimeError):
@@ -36,30 +38,33 @@ JSON = typer.Option(False, "--json", help="Print JSON instead of a table.")
 
 def state_dir() -> Path:
     """State directory in force: TRIPLANE_STATE_DIR, else the newest of .triplane and .triplane/demo that has run something."""
-    given = os.environ.get("TRIPLANE_STATE_DIR")
-    if given:
-        return Path(given)
+    from triplane.runtime.settings import named_state_dir
+
+    named = named_state_dir()
+    if named is not None:
+        return named
     written = [path for path in CANDIDATES if (path / ENVIRONMENT_FILE).is_file()]
     return max(written, key=lambda path: (path / ENVIRONMENT_FILE).stat().st_mtime, default=CANDIDATES[0])
 
 
-def kill_settings() -> list[Settings]:
+def kill_settings(undone: str) -> list[Settings]:
     """Settings of every installation that a kill must reach: those whose order process lives, else the one in force.
 
-    A kill needs little more than the state directory, so what else is damaged or misspelt is told on stderr and left out.
+    A kill needs little more than the state directory, so what else is damaged or misspelt is told on stderr and left out. Raises
+    CommandError, which begins with `undone`, in a folder without an installation: a file written there would stop nobody.
     """
     from pydantic import ValidationError
 
     from order_plane.kill.switch import order_process
     from triplane.runtime.exit_codes import DaemonExit
-    from triplane.runtime.settings import Settings
+    from triplane.runtime.settings import Settings, named_state_dir
 
     def of(directory: Path) -> Settings:
         problem: Exception
         before = dict(os.environ)  # one installation's variables are not the next one's
         try:
             return settings(directory).model_copy(update={"state_dir": directory})
-        except (CommandError, DaemonExit, ValidationError, ValueError) as error:
+        except (CommandError, DaemonExit, ValidationError, ValueError, OSError) as error:
             problem = error
         finally:
             os.environ.clear()
@@ -67,22 +72,35 @@ def kill_settings() -> list[Settings]:
         print(f"{problem}; without that, only its KILL file and its order process can be reached", file=sys.stderr)
         return Settings.model_construct(state_dir=directory)
 
-    if os.environ.get("TRIPLANE_STATE_DIR"):
-        return [of(state_dir())]
-    living = [path for path in CANDIDATES if order_process(Settings.model_construct(state_dir=path)) is not None]
+    named = named_state_dir()
+    if named is not None and os.environ.get("TRIPLANE_STATE_DIR"):
+        return [of(named)]
+    # A link to a disk that is away counts: whatever tells of an installation is enough to try.
+    if named is None and not any(map(os.path.lexists, MARKS)):
+        raise CommandError(
+            f"{undone}: no installation is here, for this folder has none of {', '.join(MARKS)}; go to the folder where `triplane up` "
+            "or `triplane demo` was started, or set TRIPLANE_STATE_DIR to its state directory"
+        )
+    places = dict.fromkeys((*CANDIDATES, named or CANDIDATES[0]))
+    living = [path for path in places if order_process(Settings.model_construct(state_dir=path)) is not None]
     return [of(path) for path in living or [state_dir()]]
 
 
 def environment(directory: Path | None = None) -> dict[str, str]:
     """TRIPLANE_* variables of the running installation, overridden by the caller's own."""
-    path = (directory or state_dir()) / ENVIRONMENT_FILE
-    try:
-        saved = _saved(path) if path.is_file() else {}
-    except ValueError:
-        raise CommandError(f"{path} is damaged; delete it, or start again with `triplane up`") from None
+    saved = saved_environment(directory or state_dir())
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         saved.pop("TRIPLANE_BOOTSTRAP", None)
     return {**saved, **{name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}}
+
+
+def saved_environment(directory: Path) -> dict[str, str]:
+    """TRIPLANE_* variables that the installation in a state directory left; none where there is no file."""
+    path = directory / ENVIRONMENT_FILE
+    try:
+        return _saved(path) if path.is_file() else {}
+    except ValueError:
+        raise CommandError(f"{path} is damaged; delete it, or start again with `triplane up`") from None
 
 
 def _saved(path: Path) -> dict[str, str]:

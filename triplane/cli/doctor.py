@@ -16,6 +16,7 @@ import typer
 from triplane.cli import context
 
 if TYPE_CHECKING:
+    from triplane.domain.problems import Problem
     from triplane.runtime.settings import Settings
 
 State = Literal["ok", "warning", "problem"]
@@ -79,14 +80,24 @@ def _files(settings: Settings) -> Iterator[Finding]:
     try:
         config = load_files(settings.targets_path, settings.assets_path)
     except ProblemsError as error:
-        for line in str(error).splitlines():
-            yield Finding("problem", "configuration", line, "correct that line; nothing else changes until then")
+        for problem in error.problems:
+            yield Finding("problem", "configuration", str(problem), _edit_remedy(settings, problem))
     except OSError as error:
         yield Finding(
             "problem", "configuration", str(error), "run from the folder that holds targets.yaml and assets.csv"
         )
     else:
         yield Finding("ok", "configuration", f"{len(config.universe.assets)} assets, hash {config.hash[:12]}")
+
+
+def _edit_remedy(settings: Settings, problem: Problem) -> str:
+    if problem.line:
+        return "correct that line; nothing else changes until then"
+    if problem.file == settings.targets_path.name and not settings.targets_path.exists():
+        return "copy it from the repository, or let `python -m triplane.control.document` write one with the defaults"
+    if problem.file == settings.assets_path.name and not settings.assets_path.exists():
+        return "copy it from the repository; `triplane assets add SYMBOL` adds rows to it later"
+    return "correct that file; nothing else changes until then"
 
 
 def _schemas(_: Settings) -> Iterator[Finding]:
@@ -132,6 +143,10 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
         return
     try:
         brokers = broker_count(settings.bootstrap, settings.kafka_options)
+    except StackError:
+        yield _kafka_away(settings)
+        return
+    try:
         differences = diff(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
     except StackError as error:
         yield Finding("problem", "Kafka", settings.bootstrap, str(error))
@@ -152,6 +167,34 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             str(difference),
             "run `triplane topics create`, or alter the topic as the catalogue says",
         )
+
+
+def _kafka_away(settings: Settings) -> Finding:
+    """Whose Kafka it is that does not answer decides what helps: `triplane up` starts this folder's own, and nobody else's."""
+    from triplane.stack import state_file
+
+    own = (settings.state_dir / "kafka").is_dir()
+    if not own or context.saved_environment(settings.state_dir).get("TRIPLANE_BOOTSTRAP") != settings.bootstrap:
+        return Finding(
+            "problem",
+            "Kafka",
+            f"{settings.bootstrap}, which KAFKA_BOOTSTRAP_SERVERS names, does not answer",
+            "see that it runs and can be reached from here, correct KAFKA_BOOTSTRAP_SERVERS, or unset it: `triplane up` then starts one of this folder's own",
+        )
+    supervisor = state_file.read(settings.state_dir)
+    if supervisor is not None and supervisor.alive:
+        return Finding(
+            "problem",
+            "Kafka",
+            f"this folder's own does not answer at {settings.bootstrap}",
+            f"wait: the supervisor (pid {supervisor.pid}) starts it again when it has ended; its log is under {settings.state_dir / 'logs'}",
+        )
+    return Finding(
+        "problem",
+        "Kafka",
+        f"this folder's own is not running (it was at {settings.bootstrap})",
+        "start it with `triplane up`; its log of records is kept",
+    )
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -257,14 +300,14 @@ def _trading(settings: Settings) -> Iterator[Finding]:
     if not settings.bootstrap:
         return
     try:
-        _, account, held, _ = found_on_log(settings)
+        told = found_on_log(settings)
     except LogUnavailable:
         return  # said of Kafka itself
-    everything = [hold.reason for hold in held if not hold.symbol]
+    everything = [hold.reason for hold in told.held if not hold.symbol]
     for reason in everything:
         remedy = next((words for code, words in HELD_REMEDIES.items() if code in reason), "see `triplane status`")
         yield Finding("warning", "trading", f"everything is held: {reason}", remedy)
-    if account and not everything:
+    if told.account and not everything:
         yield Finding("ok", "trading", "nothing holds the whole account")
 
 

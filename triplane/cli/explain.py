@@ -23,7 +23,9 @@ TOPICS = (
 
 
 def explain(
-    what: str = typer.Argument(help="ACCOUNT/SEQ/SYMBOL, or a symbol for its latest decision."),
+    what: str = typer.Argument(
+        help="A symbol for its latest decision, ACCOUNT/SEQ/SYMBOL, or an order's ACCOUNT/SEQ/SYMBOL/CHILD/REV."
+    ),
     json_: bool = context.JSON,
 ) -> None:
     """Why a name was traded at a barrier, or why it was not."""

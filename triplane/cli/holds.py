@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from data_plane.gates.state import CLOCK
 from triplane.domain.timestamps import NEW_YORK, to_datetime
+
+if TYPE_CHECKING:
+    from triplane.runtime.kafka_in import LogRecord
 
 EVERYTHING = "*"
 """What a hold of the whole account names in order.account."""
@@ -62,6 +66,26 @@ def holds(
     found += [_gate(gate) for gate in gates]
     unique = dict.fromkeys(found)
     return sorted(unique, key=lambda hold: hold.symbol)
+
+
+def closed_gates(records: Iterable[LogRecord]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The gates that records of data.gates leave closed, and a sentence for each record that is passed over.
+
+    What names no gate, or no source where the strategy asks for one, closes nothing: the data plane did not write it.
+    """
+    gates: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    passed_over = []
+    for record in records:
+        value = record.value
+        if value is None:
+            continue
+        if value["gate"] and (value["source"] or value["gate"] == CLOCK):
+            gates[(value["gate"], value["source"], value["scope"])] = value
+        else:
+            passed_over.append(
+                f"{record.partition_name}@{record.offset} names no gate of a source, so it holds nothing and is passed over; find who wrote it"
+            )
+    return [gate for gate in gates.values() if not gate["open"]], passed_over
 
 
 def _said(hold: Hold, told: set[tuple[str, str]]) -> bool:
@@ -158,5 +182,7 @@ def abstentions(signals: Mapping[str, Any]) -> list[str]:
 def _gate(gate: Mapping[str, Any]) -> Hold:
     """A closed gate; it opens by itself with the first data that passes."""
     scope = gate["scope"] if gate["scope"] not in ("", "all") else ""
-    closed = f"gate {gate['gate']} of {gate['source']} closed since {when(gate['event_time'])}"
-    return Hold("data", scope, f"{closed}: {gate['code']} {gate['detail']}".strip(), "until its source is good again")
+    of = f" of {gate['source']}" if gate["source"] else ""
+    since = f" since {when(gate['event_time'])}" if gate["event_time"] > 0 else ""
+    why = f"{gate['code']} {gate['detail']}".strip() or "no reason is given"
+    return Hold("data", scope, f"gate {gate['gate']}{of} closed{since}: {why}", "until its source is good again")

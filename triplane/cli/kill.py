@@ -36,7 +36,7 @@ def trip(
     if scope not in ("account", "own"):
         raise context.CommandError("--scope is account or own; account is the default", 2)
     reports, failed = {}, []
-    found = context.kill_settings()
+    found = context.kill_settings("nothing was tripped")
     for settings in found:
         try:
             asked = kill_switch.trip(settings, actor or getpass.getuser(), reason, scope)  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ def rearm(
     """
     from order_plane.kill import switch as kill_switch
 
-    found = context.kill_settings()
+    found = context.kill_settings("nothing was re-armed")
     if len(found) > 1:
         listed = " or ".join(f"TRIPLANE_STATE_DIR={settings.state_dir}" for settings in found)
         raise context.CommandError(f"{len(found)} installations run here, and re-arming is for one: set {listed}", 2)
@@ -84,7 +84,8 @@ def status(json_: bool = context.JSON) -> None:
     """What is known of the kill switch: the file, the order process and its own word, for each installation that runs."""
     from order_plane.kill import switch as kill_switch
 
-    told = {str(each.state_dir): kill_switch.run(kill_switch.status(each)) for each in context.kill_settings()}
+    found_here = context.kill_settings("no kill switch is known")
+    told = {str(each.state_dir): kill_switch.run(kill_switch.status(each)) for each in found_here}
     if json_:
         listed = [{"state_dir": directory, **found} for directory, found in told.items()]
         context.print_json(listed[0] if len(listed) == 1 else listed)

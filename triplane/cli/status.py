@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from triplane.cli import context
-from triplane.cli.holds import Hold, abstentions, holds, when
+from triplane.cli.holds import Hold, abstentions, closed_gates, holds, when
 
 if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
@@ -105,21 +105,27 @@ def latest(settings: Settings, topic: str, count: int = 1) -> list[dict[str, Any
         reader.close()
 
 
-def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], list[Hold], list[str]]:
-    """The newest barrier and account record (empty where there is none), what blocks each symbol, and which signals abstain.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the log tells: the newest barrier and account record (empty where there is none), and what blocks each symbol."""
 
-    Raises LogUnavailable.
-    """
+    barrier: dict[str, Any] = field(default_factory=dict)
+    account: dict[str, Any] = field(default_factory=dict)
+    held: list[Hold] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+    """A sentence for each record that is none of its topic."""
+    abstaining: list[str] = field(default_factory=list)
+    """A sentence for each signal that has no score for some names."""
+
+
+def found_on_log(settings: Settings) -> Told:
+    """What the log tells of the planes at this moment. Raises LogUnavailable."""
     from triplane.runtime.kafka_in import read_all
 
     def newest(topic: str) -> dict[str, Any]:
         return next(iter(latest(settings, topic)), {})
 
-    gates: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for record in read_all(settings, ["data.gates"]):
-        if record.value is not None:
-            gates[(record.value["gate"], record.value["source"], record.value["scope"])] = record.value
-    closed = [gate for gate in gates.values() if not gate["open"]]
+    closed, passed_over = closed_gates(read_all(settings, ["data.gates"]))
     account, barrier = newest("order.account"), newest("strategy.barriers")
     found = holds(
         newest("strategy.intents"),
@@ -129,7 +135,7 @@ def found_on_log(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], li
         latest(settings, "order.decisions", DECISIONS),
         lambda: next_decision(barrier, newest("control.config")),
     )
-    return barrier, account, found, abstentions(newest("strategy.signals"))
+    return Told(barrier, account, found, passed_over, abstentions(newest("strategy.signals")))
 
 
 def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
@@ -144,14 +150,13 @@ def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
         return 0
 
 
-def _market_end() -> str:
+def _market_end(settings: Settings) -> str:
     """That the simulated market of this installation has ended, in a sentence; else an empty text."""
     import asyncio
 
     from triplane.stack.installation import market_end
 
-    url = context.environment().get("TRIPLANE_GATEWAY_HTTP", "")
-    return asyncio.run(market_end(url)) if url else ""
+    return asyncio.run(market_end(settings.gateway_http)) if settings.gateway_http else ""
 
 
 def _because(reason: str) -> str:
@@ -167,21 +172,19 @@ def status(json_: bool = context.JSON) -> None:
     beside = services(settings, running)
     refused = refused_edit(running)
     lives = any(each["state"] != "stopped" for each in running)
-    ended = _market_end() if lives else ""
+    ended = _market_end(settings) if lives else ""
     problem = ""
-    barrier: dict[str, Any] = {}
-    account: dict[str, Any] = {}
-    held: list[Hold] = []
-    silent: list[str] = []
+    told = Told()
     if settings.bootstrap:
         try:
-            barrier, account, held, silent = found_on_log(settings)
+            told = found_on_log(settings)
         except LogUnavailable as error:
             problem = str(error)
     elif any(each["service"] == "kafka" and each["state"] != "stopped" for each in beside):
         problem = "Kafka is starting; what is held is known once it answers"
     else:
         problem = "no Kafka is known here; `triplane up` starts one"
+    barrier, account, held = told.barrier, told.account, told.held
     if json_:
         context.print_json(
             {
@@ -190,7 +193,8 @@ def status(json_: bool = context.JSON) -> None:
                 "barrier": barrier,
                 "account": account,
                 "blocked": [asdict(hold) for hold in held],
-                "abstaining": silent,
+                "abstaining": told.abstaining,
+                "passed_over": told.passed_over,
                 "refused_edit": refused,
                 "market_ended": ended,
                 "problem": problem,
@@ -224,7 +228,7 @@ def status(json_: bool = context.JSON) -> None:
             else "not known"
         )
         print(f"account {account['account']}: NAV {nav}{simulated}")
-    for line in (*held, *silent):
+    for line in (*held, *told.abstaining, *told.passed_over):
         print(line)
     waiting = [f"{d['daemon']}: {d['reason'] or d['state']}" for d in running if d["state"] != "ready"]
     if held and waiting:

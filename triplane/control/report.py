@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 from triplane.domain.assets import Universe
 from triplane.domain.problems import Problem, ProblemsError
 from triplane.domain.timestamps import iso
-from triplane.runtime.configuration import Config, ConfigError, changes, load_files, to_record
+from triplane.runtime.configuration import Config, ConfigError, changes, from_record, load_files, to_record
+
+Record = Mapping[str, Any]
+"""A ConfigVersion record."""
 
 
 class VersionError(ValueError):
@@ -49,7 +52,7 @@ class Check:
 def config_check(
     targets: Path | str,
     assets: Path | str,
-    in_force: Mapping[str, Any] | None = None,
+    against: Record | None = None,
     positions: Mapping[str, float] | None = None,
 ) -> Check:
     """Check both files, and compare them with the ConfigVersion record in force and the positions where they are known."""
@@ -60,13 +63,13 @@ def config_check(
         return Check("", error.problems, (), f"{count} problem{'s' if count > 1 else ''}; nothing would change")
     parameters = sum(len(group) for group in config.targets.model_dump().values())
     summary = f"{parameters} parameters and {len(config.universe)} assets, hash {config.hash[:12]}"
-    if in_force is None:
+    if against is None:
         return Check(config.hash, (), (), summary)
-    differences = tuple(changes(in_force, as_record(config)))
+    differences = tuple(changes(against, as_record(config)))
     verdict = (
-        f"{len(differences)} change(s) against version {in_force['seq']}"
+        f"{len(differences)} change(s) against version {against['seq']}"
         if differences
-        else f"version {in_force['seq']} in force says the same"
+        else f"version {against['seq']} in force says the same"
     )
     orphaned = [
         f"assets.csv has no row for {symbol}, and {quantity:+,.0f} are held: NAV is then unknown and nothing trades until the row is back"
@@ -83,7 +86,7 @@ def as_record(config: Config) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One line of the history. `time` is when the control daemon accepted it, UTC."""
+    """One line of the history. `time` is when the control daemon accepted it, UTC; `unreadable` why no plane takes it, else empty."""
 
     seq: int
     offset: int
@@ -91,48 +94,73 @@ class Version:
     hash: str
     actor: str
     changes: tuple[str, ...]
+    unreadable: str = ""
 
 
-def config_history(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Version]:
-    """Versions from (offset, ConfigVersion record) in log order; the first record of a `seq` is the version."""
-    seen: set[int] = set()
-    found: list[Version] = []
+def judged(records: Iterable[tuple[int, Record]]) -> Iterator[tuple[int, Record, str]]:
+    """(offset, record, why it is none) of ConfigVersion records in log order, by the planes' rule.
+
+    The first readable record of a `seq` is the version; what repeats a number or goes back is left out, as the planes do.
+    """
+    last = 0
     for offset, record in records:
-        if record["seq"] not in seen:
-            seen.add(record["seq"])
-            found.append(
-                Version(
-                    record["seq"],
-                    offset,
-                    iso(record["event_time"]),
-                    record["hash"],
-                    record["actor"],
-                    tuple(record["changes"]),
-                )
-            )
-    return found
+        if record["seq"] > last:
+            try:
+                last = from_record(record, offset).seq
+            except ConfigError as error:
+                yield offset, record, error.problems[0].allowed
+            else:
+                yield offset, record, ""
 
 
-def select(records: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
-    """The ConfigVersion record named by a sequence number, by the beginning of its hash (from 4 characters), or `latest`."""
-    if not records:
-        raise VersionError("control.config holds no version yet; start the control daemon with `triplane control run`")
+def in_force(records: Iterable[tuple[int, Record]]) -> Record | None:
+    """The ConfigVersion record that the planes have taken last; None when there is none that they can read."""
+    return next((record for _, record, why in reversed(list(judged(records))) if not why), None)
+
+
+def config_history(records: Iterable[tuple[int, Record]]) -> list[Version]:
+    """Versions from (offset, ConfigVersion record) in log order, and what stands among them that no plane can read."""
+    return [
+        Version(
+            record["seq"],
+            offset,
+            iso(record["event_time"]),
+            record["hash"],
+            record["actor"],
+            tuple(record["changes"]),
+            unreadable,
+        )
+        for offset, record, unreadable in judged(records)
+    ]
+
+
+def select(records: Sequence[Record], wanted: str) -> Record:
+    """The ConfigVersion record named by a sequence number, by the beginning of its hash (from 4 characters), or `latest`.
+
+    What another release wrote can be named as well, but a version that is or was in force goes before it.
+    """
+    taken = [record for _, record, why in judged(enumerate(records)) if not why]
+    if not taken:
+        raise VersionError(
+            "control.config holds no version yet that this release can read; start the control daemon with `triplane control run`"
+        )
     if wanted == "latest":
-        return records[-1]
-    if wanted.isdigit():
-        matching = [record for record in records if record["seq"] == int(wanted)]
-        if matching:
-            return matching[0]
-    if len(wanted) >= 4:
-        matching = [record for record in records if record["hash"].startswith(wanted.lower())]
-        if len({record["hash"] for record in matching}) == 1:
-            return matching[-1]
+        return taken[-1]
+    for known in (taken, records):
+        if wanted.isdigit():
+            matching = [record for record in known if record["seq"] == int(wanted)]
+            if matching:
+                return matching[0]
+        if len(wanted) >= 4:
+            matching = [record for record in known if record["hash"].startswith(wanted.lower())]
+            if len({record["hash"] for record in matching}) == 1:
+                return matching[-1]
     raise VersionError(
-        f"no single version is called {wanted!r}; `triplane config history` lists them (1 to {records[-1]['seq']})"
+        f"no single version is called {wanted!r}; `triplane config history` lists them (1 to {taken[-1]['seq']})"
     )
 
 
-def config_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def config_diff(old: Record, new: Record) -> list[str]:
     """What differs between two ConfigVersion records, one sentence each."""
     return changes(old, new)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from triplane.domain.ids import intent_id
+from triplane.domain.ids import intent_id, parse_order_ref
 from triplane.replay.recording import Recording
 from triplane.replay.summary import values
 
@@ -89,18 +89,23 @@ def _held(slice_: dict[str, Any], targets: dict[str, Any], symbol: str) -> str:
 
 
 def explain(recording: Recording, what: str) -> Explanation:
-    """Explain an intent (`account/seq/symbol`) or a symbol at its latest decision barrier; raises ExplanationError."""
+    """Explain an intent (`account/seq/symbol`), an order's intent, or a symbol at its latest decision; raises ExplanationError."""
     if not what.strip():
-        raise ExplanationError("nothing was asked for; write ACCOUNT/SEQ/SYMBOL or just SYMBOL")
+        raise ExplanationError(
+            "nothing was asked for; write SYMBOL, ACCOUNT/SEQ/SYMBOL or ACCOUNT/SEQ/SYMBOL/CHILD/REV"
+        )
     intents = values(recording.records["strategy.intents"])
     if not intents:
         raise ExplanationError("no decision has been made yet: the log holds no intents")
     if "/" in what:
+        ref = parse_order_ref(what)  # as every list of orders shows it
         try:
-            _, number, symbol = what.split("/")[:3]
+            _, number, symbol = (ref.intent_id if ref else what).split("/")
             seq = int(number)
         except ValueError:
-            raise ExplanationError(f"{what!r} is not an intent id; write ACCOUNT/SEQ/SYMBOL or just SYMBOL") from None
+            raise ExplanationError(
+                f"{what!r} is no intent and no order; write SYMBOL, ACCOUNT/SEQ/SYMBOL or ACCOUNT/SEQ/SYMBOL/CHILD/REV"
+            ) from None
     else:
         symbol, seq = what.upper(), intents[-1]["seq"]
     slice_ = _at(intents, seq)

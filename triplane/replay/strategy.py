@@ -9,9 +9,11 @@ from typing import Any
 from schemas import catalogue
 from strategy_plane import quarantine
 from strategy_plane.barriers.cut import Assembler
+from strategy_plane.barriers.sequencer import SequenceError, Sequencer
 from strategy_plane.engine import StrategyEngine
-from triplane.replay.comparison import Divergence, TopicVerdict, compare_topic
+from triplane.replay.comparison import TopicVerdict, compare_topic
 from triplane.replay.recording import Recording, digest
+from triplane.runtime.kafka_in import LogRecord
 
 OUTPUTS = (
     "strategy.factors",
@@ -37,6 +39,33 @@ def account_of(recording: Recording) -> str:
     raise ReplayError("the recording holds no intents and no account: there is nothing to replay yet")
 
 
+def chain(recording: Recording) -> tuple[list[LogRecord], list[str]]:
+    """The barriers that the worker steps, by its own rule, and a sentence for each record that it passes over.
+
+    Raises ReplayError for a record that follows no barrier: the worker holds there, so nothing behind it is anybody's output.
+    """
+    worker, taken, passed_over = Sequencer(()), list[LogRecord](), []
+    for record in recording.raw["strategy.barriers"]:
+        place = f"{record.partition_name}@{record.offset}"
+        if record.value is None:
+            passed_over.append(f"{place} cannot be decoded and is passed over ({record.error})")
+            continue
+        seq, last = record.value["seq"], worker.seq
+        try:
+            if worker.adopt(record.value, sha(record.body)):
+                taken.append(record)
+            elif seq < 1:
+                passed_over.append(f"{place} is barrier {seq}, which no worker writes, and is passed over")
+        except SequenceError:
+            raise ReplayError(
+                f"{place} does not belong to the chain of barriers: its barrier {seq} does not follow barrier {last} before it, and the "
+                "strategy worker holds there as well; find who wrote it and restore the log without it"
+            ) from None
+    if not taken:
+        raise ReplayError("the recording holds no barriers: the Strategy Plane has not decided anything yet")
+    return taken, passed_over
+
+
 def rerun(
     recording: Recording, account: str, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, list[dict[str, Any]]]:
@@ -48,9 +77,7 @@ def rerun(
     for name in inputs:
         for record in recording.raw[name]:
             assembler.arrive(record)
-    barriers = recording.records["strategy.barriers"]
-    if not barriers:
-        raise ReplayError("the recording holds no barriers: the Strategy Plane has not decided anything yet")
+    barriers, _ = chain(recording)
     # A gap at a partition's end (a compacted or transactional offset) is no missing record.
     last = barriers[-1].value
     assert last is not None
@@ -83,23 +110,10 @@ def verify(
     recording: Recording, account: str, progress: Callable[[int, int], None] | None = None
 ) -> list[TopicVerdict]:
     """Replay and compare every strategy output; the barrier chain is checked too."""
-    verdicts = [_barrier_chain(recording)]
+    barriers, passed_over = chain(recording)
+    bodies = digest(barrier.body for barrier in barriers)
+    verdicts = [TopicVerdict("strategy.barriers", len(barriers), bodies, identical=True, notes=passed_over)]
     outputs = rerun(recording, account, progress)
     for name in OUTPUTS:
         verdicts.append(compare_topic(name, recording.records[name], outputs[name], tail=1))
     return verdicts
-
-
-def _barrier_chain(recording: Recording) -> TopicVerdict:
-    """Each barrier names the one before by its hash; a broken link is a divergence."""
-    previous, divergence = "", None
-    records = recording.records["strategy.barriers"]
-    for number, record in enumerate(records, start=1):
-        assert record.value is not None
-        if record.value["seq"] != number or record.value["prev_sha"] != previous:
-            divergence = Divergence("strategy.barriers", record.offset, "prev_sha", record.value["prev_sha"], previous)
-            break
-        previous = sha(record.body)
-    return TopicVerdict(
-        "strategy.barriers", len(records), digest(r.body for r in records), divergence is None, divergence=divergence
-    )

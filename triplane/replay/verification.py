@@ -61,7 +61,7 @@ def verify(recording: Recording, progress: Progress | None = None) -> Verdict:
 
     verdicts = strategy.verify(recording, account, report("strategy"))
     verdicts += orders.verify(recording, account, report("order"))
-    barrier = recording.records["strategy.barriers"][-1].value
+    barrier = strategy.chain(recording)[0][-1].value
     assert barrier is not None
     recorded = str(barrier["fingerprint"])
     return Verdict(verdicts, combined({v.topic: v.sha for v in verdicts}), recorded == numerics.fingerprint(), recorded)

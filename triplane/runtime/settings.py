@@ -25,6 +25,17 @@ def cache_root() -> Path:
     return Path(override) if override else user_cache_path("triplane", appauthor=False)
 
 
+TEST_VARIABLES = {
+    "TRIPLANE_FULL": "1: the counted suites with their full counts, as `make test-full` has them.",
+    "TRIPLANE_SEED": "Seed of the randomised tests, to repeat a failure that printed one.",
+    "TRIPLANE_GATEWAY_PYTHON": "The Python that runs the paper gateway of the broker tests, where it is not the tests' own.",
+    "TRIPLANE_TEST_STOP_AT": "Where the order process stops or kills itself: `order_plane/daemon/stop_points.py` has the places.",
+    "TRIPLANE_TEST_STRATEGY_STOP_AT": "Where the strategy worker stops itself: [barriers.md](barriers.md) has the steps.",
+    "TRIPLANE_TEST_MARK": "Marks the processes of one demonstration, so that its test finds them all.",
+}
+"""Variables that are no settings: without them every process runs the same statements."""
+
+
 class Settings(BaseSettings):
     """Read from TRIPLANE_* environment variables, an optional `.env`, and the command line's flags."""
 
@@ -61,6 +72,8 @@ class Settings(BaseSettings):
     """Where TWS, IB Gateway or the paper gateway listens."""
     gateway_port: Port = 0
     """7497 for TWS paper, 4002 for IB Gateway paper; 0: `triplane up` starts its simulated market."""
+    gateway_http: str = ""
+    """Base address of the simulated market's own HTTP, which tells when it has ended; empty: the gateway is a real one."""
     data_client_id: ClientId = 11
     """Client id of market data requests."""
     order_client_id: ClientId = 12
@@ -122,6 +135,23 @@ class Settings(BaseSettings):
         return self.topic_prefix + logical
 
 
+class _StateDirectory(BaseSettings):
+    """The state directory alone, so that no other variable's mistake hides it from a kill."""
+
+    model_config = SettingsConfigDict(env_prefix="TRIPLANE_", env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    state_dir: Path | None = None
+
+
+def named_state_dir() -> Path | None:
+    """What TRIPLANE_STATE_DIR says, in the environment or in `.env`; None when neither names one. An `.env` that cannot be read names none."""
+    try:
+        return _StateDirectory().state_dir
+    except (OSError, ValueError):
+        given = os.environ.get("TRIPLANE_STATE_DIR")
+        return Path(given) if given else None
+
+
 def variable_of(name: str) -> str:
     """Environment variable of a field."""
     return f"TRIPLANE_{name.upper()}"
@@ -150,6 +180,12 @@ def page() -> str:
         lines.append(f"| `{variable_of(name)}` | {f'`{shown}`' if shown else ''} | {meaning} |")
     lines += [
         "| `TRIPLANE_CACHE` | the user's cache folder | Where downloads are kept (Kafka, the registry), Java's class archives and the ports chosen lately. |",
+        "",
+        "Tests and drills alone read these:",
+        "",
+        "| variable | meaning |",
+        "|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in TEST_VARIABLES.items()),
         "",
     ]
     return "\n".join(lines)
