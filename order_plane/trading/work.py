@@ -171,10 +171,9 @@ class Work(Supervision):
         if not kept.fresh:
             return None
         silent = {name: market.marks[name].time for name in valuation.missing}
-        told_before = market.kept_told
-        news = [name for name, time in silent.items() if told_before.get(name) != time]
+        news = sorted(name for name, _ in silent.items() - market.kept_told.items())
         if news:
-            market.kept_told = told_before | silent
+            market.kept_told |= silent
             self._alert(
                 Code.MARK_KEPT,
                 f"{', '.join(news)} had no mark for {LATE_NS / SECOND:.0f} s; levels are judged with the last.",
