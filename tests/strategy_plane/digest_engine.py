@@ -30,7 +30,10 @@ class DigestEngine:
         common = {"event_time": t, "available_time": t, "seq": seq}
         outputs = [
             Output("strategy.factors", {**common, "factors": [self.digest.hex()]}),
-            Output("strategy.signals", {**common, "signals": [self.digest.hex()], "symbols": [str(self.folded)]}),
+            Output(
+                "strategy.signals",
+                {**common, "signals": [self.digest.hex()], "symbols": [str(self.folded)], "abstained": []},
+            ),
             Output("strategy.regime", {**common, "state": self.digest.hex()}),
         ]
         if barrier["kind"] == "decision":
