@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from tests.cli.command import LINE, ROOT, environment, triplane
 from tests.waiting import eventually
-from triplane.cli import doctor
+from triplane.cli import doctor, main
 from triplane.cli.main import app
 from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
@@ -411,3 +411,15 @@ def test_a_closed_output_is_no_error(tmp_path: Path) -> None:
         cwd=tmp_path, env=environment(TRIPLANE_STATE_DIR=str(tmp_path / "state")), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which is Linux's")
+def test_a_full_disk_is_one_sentence_with_its_remedy() -> None:
+    """A write that fails tells no path: it was `triplane: [Errno 28] No space left on device` and nothing else."""
+    with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("w") as full:
+        full.write("x")
+        full.flush()
+    assert main._sentence(caught.value, str(caught.value)) == (
+        "triplane: no space left where it writes; free space on that disk, or name another directory "
+        "(`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
+    )

@@ -235,7 +235,7 @@ def report(outcome: Outcome, json_: bool) -> None:
         ("data -> order", f"p50 {p50} ms, p95 {p95} ms, p99 {p99} ms over {summary.latencies} orders"),
         (
             "configuration",
-            f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by barrier {edit.barrier}",
+            f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by {f'barrier {edit.barrier}' if edit.barrier else 'no barrier'}",
         ),
         ("weights moved", ", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved)),
         ("restarts", ", ".join(f"{name} {count}" for name, count in outcome.restarts.items()) or "none"),

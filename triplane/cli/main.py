@@ -5,6 +5,7 @@ Each verb is a module of its own. The modules import nothing heavy at the top, s
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -108,6 +109,12 @@ def _sentence(error: Exception, message: str) -> str:
         message = message.strip()
         where = getattr(getattr(error, "ctx", None), "command_path", "triplane")
         return f"triplane: {message.rstrip('.')}; `{where} --help` says what it takes" if message else ""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f"for {error.filename}" if error.filename else "where it writes"
+        return (
+            f"triplane: no space left {where}; free space on that disk, or name another directory "
+            "(`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
+        )
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"triplane: {error.filename}: {error.strerror}; mend that path, or name another state directory with TRIPLANE_STATE_DIR"
     return f"triplane: {message or type(error).__name__}"
