@@ -416,9 +416,8 @@ def test_a_closed_output_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which is Linux's")
 def test_a_full_disk_is_one_sentence_with_its_remedy() -> None:
     """A write that fails tells no path: it was `triplane: [Errno 28] No space left on device` and nothing else."""
-    with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("w") as full:
-        full.write("x")
-        full.flush()
+    with pytest.raises(OSError, match="No space left") as caught:
+        Path("/dev/full").write_text("x")
     assert main._sentence(caught.value, str(caught.value)) == (
         "triplane: no space left where it writes; free space on that disk, or name another directory "
         "(`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
