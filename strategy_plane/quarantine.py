@@ -11,7 +11,9 @@ from strategy_plane.outputs import Output
 TOPIC: Final = "strategy.quarantine"
 UNDECODABLE: Final = "UNDECODABLE"
 REFUSED: Final = "REFUSED"
-REFUSED_DETAIL: Final = "repeats an identity with other bytes, or was stamped ahead of the clock"
+REFUSED_DETAIL: Final = (
+    "repeats an identity with other bytes, names an impossible session, or was stamped ahead of the clock"
+)
 """One code and one text for all that can be decoded: a stamp that was ahead then is not ahead any more at a restart or a replay, and the
 record has to be the same bytes."""
 

@@ -84,7 +84,7 @@ class Market:
     """Market time since when a held name's mark has been late, 0 while none is; `late_seen` when that was last so."""
     late_seen: int = 0
     kept_told: dict[str, int] = field(default_factory=dict)
-    """Time of the mark with which a silent name was last told to a person: the same mark is told once, however often it is kept."""
+    """Day (market time, days since 1970) on which a silent name was last told to a person: on a busy machine marks come late in rows."""
 
     def take_quotes(self, record: Mapping[str, Any], wall: int) -> None:
         """A QuoteSlice: quotes, and marks from good live mids."""

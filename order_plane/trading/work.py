@@ -22,7 +22,7 @@ from order_plane.trading.execution import Child, cancel_reason, closing_reason, 
 from order_plane.trading.intents import decide_slice, slice_code
 from order_plane.trading.supervision import Supervision
 from triplane.domain.assets import Universe
-from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
+from triplane.domain.timestamps import DAY, NEW_YORK, SECOND, to_datetime
 
 ACCOUNT_EVERY_NS = 100_000_000  # wall time between account records: a burst of fills is one record, not one each
 # Limits and sizing use the last mark of a name up to this age (a long weekend), since a halted name's last price is the best there is;
@@ -151,7 +151,7 @@ class Work(Supervision):
         """The account as levels may judge it; None while one mark is late.
 
         A name that stays silent must not disarm the levels while all others move: after LATE_NS its last mark stands in for the
-        next one, and a person is told, once for each mark. A name without any mark leaves NAV unknown, which holds and never trips.
+        next one, and a person is told, once a day for each name. A name without any mark leaves NAV unknown, which holds and never trips.
         """
         s, market = self.s, self.s.market
         now = s.market_time
@@ -170,7 +170,7 @@ class Work(Supervision):
         kept = value(s, universe, now, MARK_KEPT_S)
         if not kept.fresh:
             return None
-        silent = {name: market.marks[name].time for name in valuation.missing}
+        silent = dict.fromkeys(valuation.missing, now // DAY)
         news = sorted(name for name, _ in silent.items() - market.kept_told.items())
         if news:
             market.kept_told |= silent

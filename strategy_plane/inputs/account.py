@@ -27,10 +27,16 @@ class AccountBook:
             self.offset, self._record = offset, dict(record)
 
     def fold_costs(self, record: Mapping[str, Any]) -> None:
-        """Take a CostEstimate; those of other accounts are left out."""
-        if record["account"] == self._account:
-            rows = zip(record["profiles"], record["linear"], record["impact"], strict=True)
-            self._costs = {profile: (float(linear), float(impact)) for profile, linear, impact in rows}
+        """Take a CostEstimate; those of other accounts are left out.
+
+        What is no cost (not finite, or negative) leaves the estimate before it in force: names without one would not be traded, so
+        no fill would ever bring another.
+        """
+        if record["account"] != self._account:
+            return
+        for profile, linear, impact in zip(record["profiles"], record["linear"], record["impact"], strict=True):
+            if math.isfinite(linear) and math.isfinite(impact) and linear >= 0 and impact >= 0:
+                self._costs[profile] = (float(linear), float(impact))
 
     @property
     def known(self) -> bool:

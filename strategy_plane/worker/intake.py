@@ -9,7 +9,9 @@ import asyncio
 import hashlib
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any
 
 import structlog
@@ -20,11 +22,14 @@ from strategy_plane.machine import StrategyMachine, barrier_sha
 from strategy_plane.worker.recovery import BARRIER_PARTITION, BARRIERS
 from strategy_plane.worker.telemetry import WorkerMetrics
 from strategy_plane.worker.timing import DecisionTimes
-from triplane.domain.timestamps import AHEAD_MAX
+from triplane.domain.calendars import FIRST_DAY
+from triplane.domain.timestamps import AHEAD_MAX, to_datetime
 from triplane.runtime.kafka_in import LogRecord
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME
 
 AHEAD = "stamped ahead of this machine's clock; correct the clock that is wrong"
+SESSION = "names a session that cannot be"
+OF_SESSIONS = frozenset({"data.bars", "data.quotes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +82,15 @@ class Intake:
         if record.topic == BARRIERS:
             self._take_barrier(record)
             return
-        if record.value is not None and record.value["available_time"] > time.time_ns() + AHEAD_MAX:
-            # Market time never lies ahead of the wall clock, and one such stamp would make all that follows look late. What the
-            # barrier says of it (`skipped`) is what every other reader goes by.
-            record = replace(record, value=None, error=AHEAD)
+        refused = _refusal(record.topic, record.value) if record.value is not None else ""
+        if refused:
+            # What the barrier says of it (`skipped`) is what every other reader goes by.
+            record = replace(record, value=None, error=refused)
         if not self._machine.arrive(record) and record.topic != "control.config":
             return
         if record.value is None:
             self._metrics.undecodable.labels(record.topic).inc()
-            if record.error is not AHEAD:
+            if not refused:
                 self.bad[f"{record.partition_name}@{record.offset}"] = (record.error, record.raw)
             return
         completed = self._sequencer.observe(record.topic, record.partition, record.offset, record.value)
@@ -117,3 +122,22 @@ class Intake:
             self.adopted.append(barrier)
         else:
             self._metrics.barriers_void.inc()
+
+
+def _refusal(topic: str, record: Mapping[str, Any]) -> str:
+    """Why a record that can be decoded is not believed, or an empty text.
+
+    Market time never lies ahead of the wall clock, and one such stamp would make all that follows look late. A session that is no date
+    ends every reader of it, and one in the future would be the last to be decided.
+    """
+    if record["available_time"] > time.time_ns() + AHEAD_MAX:
+        return AHEAD
+    session = record["session"] if topic in OF_SESSIONS else ""
+    if not session:
+        return ""
+    try:
+        day = date.fromisoformat(session)
+        known = to_datetime(record["available_time"]).date()
+    except (ValueError, OverflowError, OSError):
+        return SESSION
+    return "" if FIRST_DAY <= day <= known + timedelta(days=1) and session == day.isoformat() else SESSION

@@ -112,7 +112,7 @@ class Watch:
             return folding
         if by:
             awaited = self._awaited()
-            return f"the barrier of {awaited.session if awaited else ''} is {by / 1e9:.0f} s late"
+            return f"the barrier{f' of {awaited.session}' if awaited else ''} is {by / 1e9:.0f} s late"
         return ""
 
     def _folding(self, behind: int) -> str:

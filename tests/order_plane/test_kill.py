@@ -75,7 +75,7 @@ def test_a_silent_name_does_not_disarm_the_levels():
     assert told[0].detail.startswith("KO had no mark")
 
 
-def test_a_kept_mark_is_told_once_until_the_name_has_another():
+def test_a_kept_mark_is_told_once_a_day():
     desk = Desk(settings=targets()).open()
     desk.intents(1, {"AAPL": 100.0, "KO": 100.0})
     desk.fill_all(commission=0.0)
@@ -93,7 +93,10 @@ def test_a_kept_mark_is_told_once_until_the_name_has_another():
     desk.now += 90 * SECOND  # nothing at all was quoted for a while, after which the silence is counted anew
     assert told_after_silence(silent) == 1
     desk.pass_time(5)
-    assert told_after_silence(desk.now) == 2, "it was quoted, and is silent again with another mark"
+    assert told_after_silence(desk.now) == 1, "on a busy machine marks come late in rows"
+    desk.now += 24 * 3600 * SECOND
+    desk.pass_time(5)
+    assert told_after_silence(desk.now) == 2
 
 
 def test_after_hours_silence_is_no_silence():

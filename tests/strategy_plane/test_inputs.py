@@ -1,5 +1,6 @@
 """Quotes, gates, account and costs as folded, and what they block."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,13 @@ def test_costs_are_the_profile_s_or_the_initial_ones():
     linear, impact = book.costs(["Standard", "ETF"], 5e-4, 1.0)
     assert (linear.tolist(), impact.tolist()) == ([2e-4, 5e-4], [0.7, 1.0])
     assert AccountBook.restored("DU1", book.state()).costs(["Standard"], 0, 0)[1].tolist() == [0.7]
+    for wrong in (
+        {"linear": [math.nan]},
+        {"impact": [-math.inf]},
+        {"linear": [-1e-4]},
+    ):  # no cost: the one before stands
+        book.fold_costs(estimate | {"linear": [3e-4], "impact": [0.9]} | wrong)
+        assert [values.tolist() for values in book.costs(["Standard"], 0, 0)] == [[2e-4], [0.7]]
 
 
 def test_warming_tells_the_wait_that_ends_last():

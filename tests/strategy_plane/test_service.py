@@ -258,12 +258,22 @@ async def test_records_that_faust_passes_over_are_read_directly(settings: Settin
     assert output_sha(log) == offline_sha(log)
 
 
-async def test_a_record_stamped_in_the_future_holds_one_barrier_and_no_more(settings: Settings, market: Market) -> None:
+@pytest.mark.parametrize("wrong", ["time", "9999-99-99", "2100-01-04", "1801-01-05"])
+async def test_a_record_that_cannot_be_believed_holds_one_barrier_and_no_more(
+    settings: Settings, market: Market, wrong: str
+) -> None:
+    """A stamp of the future, or a daily slice of a session that is no date, or one that would come after or before all others."""
     first, second = market.live_days[:2]
     await put(settings, *market.opening(), *market.history_slices(), *market.before_decision(first))
     quote = next(each for each in market.before_decision(first) if each.topic == "data.quotes")
     ahead = time.time_ns() + 3600 * 10**9
-    await put(settings, replace(quote, record=quote.record | {"event_time": ahead, "available_time": ahead}))
+    bad = replace(quote, record=quote.record | {"event_time": ahead, "available_time": ahead})
+    if wrong != "time":
+        daily = market.history_slices()[-1]
+        bad = replace(
+            daily, record=daily.record | {"session": wrong, "available_time": daily.record["available_time"] + 7}
+        )
+    await put(settings, bad)
     async with running(settings) as worker:
         await put(settings, market.gating(first), *market.after_decision(first))
         await worker.until("triplane_barrier_seq", 7)

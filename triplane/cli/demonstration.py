@@ -340,7 +340,14 @@ class Demonstration:
         if not self.edit.new_hash:
             return ["the edit of targets.yaml was not taken"]
         stamped = {r.value["config_hash"] for r in found.records["strategy.intents"] if r.value is not None}
-        return [] if self.edit.new_hash in stamped else ["no intent carries the edited configuration's hash"]
+        return (
+            []
+            if self.edit.new_hash in stamped
+            else [
+                "no intent carries the edited configuration's hash: the edit came after the market's last decision, for this process stood "
+                "still or the machine is too busy"
+            ]
+        )
 
     async def _received(self) -> dict[str, float]:
         """The data plane's own conservation counters, by outcome, summed over sources."""
