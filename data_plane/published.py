@@ -40,8 +40,12 @@ class PublishedIndex:
     def forget(self, topic: str, record: Mapping[str, Any]) -> None:
         """A record did not reach its topic after all: what is kept one by one may then be loaded again."""
         if topic == "data.bars" and record["interval"] == "1d":
-            slices = self._daily.get((record["source"], record["group"]), {})
-            slices.pop((record["event_time"], record["available_time"]), None)
+            key, end = (record["source"], record["group"]), record["event_time"]
+            self._daily.get(key, {}).pop((end, record["available_time"]), None)
+            newest = self._daily_names.get(key, {})
+            for name in record["symbols"]:
+                if newest.get(name) == end:  # its history is then asked for again, from the beginning
+                    del newest[name]
         elif topic in self._ids:
             self._ids[topic].discard(record[_ID_FIELDS[topic]])
 

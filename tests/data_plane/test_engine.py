@@ -9,6 +9,7 @@ import numpy as np
 
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import Fact, Filing, Malformed, TradeTick, Vintage
+from data_plane.published import PublishedIndex
 from schemas import catalogue
 from schemas.codec import encode_body
 from tests.data_plane.support import (
@@ -452,3 +453,24 @@ def test_gates_that_an_earlier_run_closed_stay_closed() -> None:
     restarted.remember("data.gates", changes)
     assert not restarted.gates.is_open("price_sanity", "ibkr", "AAA")
     assert ("price_sanity", "AAA", True, "") in gate_changes(run(restarted, full_step(2)))
+
+
+def test_a_daily_bar_that_never_reached_its_topic_is_asked_for_again() -> None:
+    """A spool that is full drops a joined name's newest slice: at the next start the name lacks its history, and is loaded."""
+    index = PublishedIndex()
+    whole = {
+        "source": "ibkr",
+        "group": "main",
+        "interval": "1d",
+        "session": "2018-01-18",
+        "event_time": 5,
+        "available_time": 5,
+    }
+    index.learn("data.bars", whole | {"symbols": ["AAA"]})
+    alone = whole | {"available_time": 9, "symbols": ["BBB"]}
+    index.learn("data.bars", alone)
+    assert index.newest_daily("ibkr", "main") == {"AAA": 5, "BBB": 5}
+    index.forget("data.bars", alone)
+    assert index.newest_daily("ibkr", "main") == {"AAA": 5}
+    assert index.has_bars("ibkr", "main", "1d", 5, 5)
+    assert not index.has_bars("ibkr", "main", "1d", 5, 9)
