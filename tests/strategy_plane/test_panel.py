@@ -206,7 +206,7 @@ def test_history_that_comes_late_gives_the_panel_of_one_that_came_in_time(closes
     whole, late = PricePanel(SYMBOLS[:n]), PricePanel(SYMBOLS[:n])
     for t, row in enumerate(closes):
         whole.offer(slice_of(day(t), row))
-        # Every session has a slice of some name, else it never becomes a row: a placeholder that has no price does.
+        # A session in which no other name traded has a row of NaN all the same, so that both panels have the same rows.
         late.offer(slice_of(day(t), [*row[:-1], row[-1] if t > joins else np.nan]))
         for panel in (whole, late):
             if day(t) not in panel.pending():
