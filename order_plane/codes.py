@@ -112,6 +112,11 @@ class Code(StrEnum):
     ORDERS_PER_MINUTE = "ORDERS_PER_MINUTE", "order", "Too many orders of the name within a minute."
     NOTIONAL_PER_MINUTE = "NOTIONAL_PER_MINUTE", "order", "Too much notional within a minute."
     VOLUME_WAIT = "VOLUME_WAIT", "order", "Observed volume does not allow a child of useful size yet."
+    UNANSWERED = (
+        "UNANSWERED",
+        "order",
+        "The broker has yet to answer several orders of the intent; no other is sent before.",
+    )
     MESSAGE_RATE = "MESSAGE_RATE", "order", "The message budget that is left is kept for cancels."
     NO_SHORT = "NO_SHORT", "order", "The worst case is short and the name may not be shorted."
     BOX = "BOX", "portfolio", "The name's worst case exceeds BOX_HARD."

@@ -27,6 +27,7 @@ from triplane.domain.targets import OrderTargets
 from triplane.domain.timestamps import SECOND
 
 # So many children that the broker got after their good-till time end a parent: one clock is wrong, and each try is as late.
+# Those whose answer is still to come count as well, or a plane that works off a standstill sends a dozen before the first answer.
 TOO_LATE_MAX = 3
 
 
@@ -41,6 +42,15 @@ class Child:
 def live_of(state: EngineState, parent: Parent) -> list[Order]:
     """The parent's orders that may still fill."""
     return [order for order in state.book.live_orders(parent.symbol) if order.intent_id == parent.intent_id]
+
+
+def _orders_of(state: EngineState, parent: Parent) -> list[Order]:
+    """All orders of the parent that the book still knows, live or not."""
+    return [state.book.orders[ref] for ref in parent.orders if ref in state.book.orders]
+
+
+def _too_late(orders: list[Order]) -> int:
+    return sum(order.too_late for order in orders)
 
 
 def side_of(state: EngineState, parent: Parent) -> int:
@@ -94,6 +104,10 @@ def next_child(
     whole = round_quantity(max(rest, 0.0), asset.lot_size)
     if whole < asset.min_order:
         return None
+    orders = _orders_of(state, parent)
+    silent = sum(order.state is State.PLACING for order in orders)
+    if silent and silent + _too_late(orders) >= TOO_LATE_MAX:
+        return Denial(Code.UNANSWERED, Code.UNANSWERED.meaning, {"rest": rest, "unanswered": float(silent)})
     price = price_of(touch(state, parent.symbol, side), side, asset, targets)
     quantity = whole
     if math.isfinite(price) and price > 0.0:
@@ -171,10 +185,10 @@ def closing_reason(
         return ""
     if state.market_time >= parent.deadline or (session_end == 0 and parent.orders) or asset is None:
         return Code.PARENT_EXPIRED
-    if any(state.book.orders[ref].state is State.REJECTED for ref in parent.orders if ref in state.book.orders):
+    orders = _orders_of(state, parent)
+    if any(order.state is State.REJECTED for order in orders):
         return Code.REJECTED  # what the broker refuses once, it refuses again; the next barrier decides
-    unseen = [ref for ref in parent.orders if (order := state.book.orders.get(ref)) is not None and order.too_late]
-    if len(unseen) >= TOO_LATE_MAX:
+    if _too_late(orders) >= TOO_LATE_MAX:
         return Code.TOO_LATE
     if state.book.live_orders(parent.symbol):
         return ""  # its own, or an older parent's on their way out: they may still change what is needed

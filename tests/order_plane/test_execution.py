@@ -68,8 +68,8 @@ def test_a_refused_child_ends_its_parent():
     assert len(desk.sent) == 1
 
 
-def refused_as_too_late(desk: Desk, text: str) -> Place:
-    place = desk.sent[-1]
+def refused_as_too_late(desk: Desk, text: str, place: Place | None = None) -> Place:
+    place = place or desk.sent[-1]
     order_id = place.fields["order_id"]
     desk.report({"kind": "error", "order_id": order_id, "client_id": 12, "code": 201, "text": text})
     return place
@@ -103,6 +103,26 @@ def test_orders_that_come_past_their_good_till_time_are_no_storm_of_refusals():
     assert [alert.code for alert in desk.alerts].count(Code.TOO_LATE) == 3
     assert desk.engine.s.kill.level == "none"
     assert len(desk.sent) == 3, "after the third the parent ends: every further try would be as late"
+    assert not desk.engine.s.parents
+
+
+def test_no_more_children_than_would_end_the_parent_wait_for_an_answer():
+    """A plane that works off a standstill sees minutes of volume before the first answer; each of its children comes too late."""
+    desk = Desk(settings=targets(REJECTS_KILL=2, MIN_CHILD_NOTIONAL=0.0)).open(volume=5_000.0)
+    desk.intents(1, {"KO": 10.0})
+    desk.fill_all()  # an order was acknowledged: the next ones need not travel alone
+    desk.auto = False
+    desk.intents(2, {"AAPL": 5000.0})
+    for _ in range(12):
+        desk.now += SECOND
+        desk.bars(5_000.0)
+        desk.quotes()
+    waiting = [place for place in desk.sent if place.fields["symbol"] == "AAPL"]
+    assert len(waiting) == 3
+    assert Code.UNANSWERED in desk.codes()
+    for place in waiting:
+        refused_as_too_late(desk, "The good till date has passed", place)
+    assert len([place for place in desk.sent if place.fields["symbol"] == "AAPL"]) == 3
     assert not desk.engine.s.parents
 
 
