@@ -14,6 +14,15 @@ from typing import Any
 KEEP_NS = 7_200_000_000_000  # volume is kept for two hours: the longest POV window plus the longest parent in practice
 
 
+PRICE_MAX = 1e9
+"""A higher price is a damaged record: ten thousand lots at it would be more money than there is."""
+
+
+def _price(value: float) -> float:
+    """The value, or NaN where it cannot be a price. Zero and below stay: they say that a side is missing."""
+    return value if abs(value) <= PRICE_MAX else math.nan
+
+
 @dataclass(slots=True)
 class Quote:
     """Last best bid and offer of a name; NaN when a side is missing."""
@@ -98,7 +107,7 @@ class Market:
             strict=True,
         )
         for symbol, bid, ask, time, status, halted in rows:
-            quote = Quote(bid, ask, time, wall, status, halted)
+            quote = Quote(_price(bid), _price(ask), time, wall, status, halted)
             self.quotes[symbol] = quote
             if quote.two_sided and status == "live" and bid <= ask:
                 self.marks[symbol] = Mark(quote.mid, time)
@@ -112,7 +121,7 @@ class Market:
                     self.volumes.setdefault(symbol, Volume()).add(time, units)
         else:
             for symbol, close in zip(record["symbols"], record["close"], strict=True):
-                if close > 0.0 and math.isfinite(close):
+                if _price(close) > 0.0:
                     self.marks[symbol] = Mark(close, record["event_time"])
 
     def volume(self, symbol: str) -> Volume:

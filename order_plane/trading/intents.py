@@ -18,7 +18,7 @@ from triplane.domain.assets import Universe
 from triplane.domain.ids import intent_id
 from triplane.domain.lots import round_quantity
 from triplane.domain.targets import OrderTargets
-from triplane.domain.timestamps import SECOND
+from triplane.domain.timestamps import SECOND, iso
 
 # Beyond these a finite number is a fault of its writer, and products of it are infinite: units, currency, daily volatility.
 ABSURD: Final = 1e12
@@ -57,8 +57,10 @@ def slice_code(state: EngineState, record: Mapping[str, Any], killed: bool) -> t
     if record["seq"] < state.last_seq:
         return Code.SUPERSEDED, f"Barrier {state.last_seq} was taken before barrier {record['seq']}."
     if record["valid_until"] < state.market_time:
-        late = (state.market_time - record["valid_until"]) / SECOND
-        return Code.EXPIRED, f"The intents were valid until {late:.1f} s ago."
+        return (
+            Code.EXPIRED,
+            f"The intents were valid until {iso(record['valid_until'])}, and it is {iso(state.market_time)}.",
+        )
     if killed:
         return Code.KILLED, f"The kill switch is tripped ({state.kill.reason})."
     if EVERYTHING in state.holds:

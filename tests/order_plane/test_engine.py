@@ -158,11 +158,24 @@ def test_absurd_numbers_are_decided_and_end_nothing(absurd):
     assert desk.codes()[-1] == Code.OK
 
 
+def test_a_quote_that_can_be_no_price_marks_nothing():
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 500.0})
+    desk.fill_all()
+    before = desk.engine.s.market.marks["AAPL"].price
+    desk.pass_time(5, mids={"AAPL": 1e300})
+    assert desk.engine.s.market.marks["AAPL"].price == before
+    assert desk.engine.s.kill.level == "none"
+    desk.intents(2, {"AAPL": 600.0})
+    assert desk.codes()[-1] == Code.QUOTE_MISSING
+
+
 def test_expired_held_and_hold_slices_are_decided():
     desk = Desk().open()
     desk.intents(1, {"AAPL": 500.0}, valid_until=desk.now - 1)
     assert desk.codes() == [Code.EXPIRED]
     assert [alert.code for alert in desk.alerts] == [Code.EXPIRED]
+    assert "valid until 2018-02-05T20:29:59Z, and it is 2018-02-05T20:30:00Z" in desk.alerts[0].detail
     desk.intents(2, {}, held=["GE", "KO"], held_codes=["WARMING", "DATA_STALE"])
     assert desk.codes()[1:] == ["WARMING", "DATA_STALE"]
     desk.intents(3, {}, outcome="HOLD_INFEASIBLE")
