@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -109,11 +110,21 @@ class Supervisor:
             raise StackError(f"{', '.join(error.args[1][1:])} wait for one another; correct their `after`") from None
         for process in added:
             process.task = asyncio.create_task(self._look_after(process), name=f"supervise {process.spec.name}")
-        waits = [asyncio.ensure_future(self._await_ready(each)) for each in added if not each.spec.background]
+        ready: asyncio.Future[Any] = asyncio.gather(
+            *(self._await_ready(each) for each in added if not each.spec.background)
+        )
+        # What waits for one of an earlier start that is given up would blame itself.
+        lost: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(self._fails(self._processes[name]))
+            for name in earlier
+            if not self._processes[name].spec.background
+        ]
         try:
-            await asyncio.gather(*waits)
+            done, _ = await asyncio.wait({ready, *lost}, return_when=asyncio.FIRST_COMPLETED)
+            for first in done:
+                first.result()
         finally:
-            for wait in waits:
+            for wait in (ready, *lost):
                 wait.cancel()
 
     async def settle(self, limit_s: float = 300.0) -> None:
@@ -269,6 +280,7 @@ class Supervisor:
             if code is not None:
                 return code
             if not process.spec.job and time.monotonic() >= next_question:
+                self._check_directory()
                 try:
                     reason = await readiness.ask(process.spec, child.pid, self.state_dir, self._http)
                 except Exception as error:  # whatever the question ran into, the process is looked after
@@ -314,6 +326,11 @@ class Supervisor:
         raise StackError(
             f"{process.spec.name} is not ready after {process.spec.ready_timeout_s:.0f} s{why}; its log is {process.log}"
         )
+
+    async def _fails(self, process: SupervisedProcess) -> None:
+        """Wait until a process is given up, and raise StackError with its sentence."""
+        await process.failed.wait()
+        raise StackError(process.detail)
 
     async def _stop_one(self, process: SupervisedProcess) -> None:
         child = process.child
@@ -365,6 +382,14 @@ class Supervisor:
         if self._events is not None:
             with contextlib.suppress(OSError, ValueError):  # nobody reads this terminal any more; supervision goes on
                 self._events(Event(time.time(), process.spec.name, state, detail))
+
+    def _check_directory(self) -> None:
+        """Without its state directory no process sees a kill file or keeps a snapshot, and nobody finds the processes: the run ends."""
+        if self.failure is None and not self._stopping and not self.state_dir.is_dir():
+            self.failure = StackError(
+                f"the state directory {self.state_dir} is gone, so everything is stopped; the log is kept: start again with `triplane up`"
+            )
+            self.failed.set()
 
     def _save(self) -> None:
         """Write the state file; a disk that does not take it is asked again at the next look at a process."""
