@@ -121,27 +121,49 @@ def test_what_is_folded(log: HandLog) -> None:
     assert [version["hash"] for version in state.configs] == ["aa"]
 
 
-def test_a_session_is_told_once_it_is_over_with_its_own_decision() -> None:
+def two_sessions() -> HandLog:
+    """Two sessions, each with its decision, one order, one fill and the account of its end, as they follow one another."""
     log = HandLog()
-    account(log, 1_000_000.0)
+    account(log, 1_000_000.0, event_time=T - 4 * DAY)
     for seq, (session, regime, gross) in enumerate((("2018-02-02", "Calm", 1.46), ("2018-02-05", "Storm", 0.45)), 7):
-        if seq == 8:  # topics are read in any order
-            # Before the next decision the account moves on, and that is the next day's.
-            account(log, 1_000_000.0 - 500.0, event_time=T)
-            log.put("strategy.regime", seq=seq, state=regime)
+        now = T - (3 * DAY if seq == 7 else 0)
+        if seq == 8:  # before the next decision the account moves on, and that is the next day's
+            account(log, 1_000_000.0 - 500.0, event_time=now)
+            log.put("order.events", event_id="marked", kind="marked", event_time=now)
         log.put("strategy.barriers", seq=seq, kind="decision", session=session)
         log.put("strategy.regime", seq=seq, state=regime)
         log.put("strategy.targets", seq=seq, account="DU1", gross=gross, outcome="SOLVED")
-        log.put("order.events", event_id=str(seq), kind="placing")
-        account(log, 1_000_000.0 - seq, event_time=T - (3 * DAY if seq == 7 else 0))
-    state = folded(log)
-    assert [str(line) for line in state.told] == [
-        "2018-02-02  Calm    gross 1.46  orders 1  fills 0  PnL -7 (simulated)"
-    ]
+        log.put("order.events", event_id=str(seq), kind="placing", event_time=now)
+        log.put("order.fills", fill_id=str(seq), kind="execution", symbol="KO", side=1, event_time=now)
+        account(log, 1_000_000.0 - seq, event_time=now)
+    return log
+
+
+FIRST_SESSION = "2018-02-02  Calm    gross 1.46  orders 1  fills 1  PnL -7 (simulated)"
+SECOND_SESSION = "2018-02-05  Storm   gross 0.45  orders 2  fills 2  PnL -8 (simulated)"
+
+
+def test_a_session_is_told_once_it_is_over_with_its_own_decision() -> None:
+    state = folded(two_sessions())
+    assert [str(line) for line in state.told] == [FIRST_SESSION]
     state.close_session()
     state.close_session()
-    assert [str(line) for line in state.told][1:] == [
-        "2018-02-05  Storm   gross 0.45  orders 2  fills 0  PnL -8 (simulated)"
+    assert [str(line) for line in state.told] == [FIRST_SESSION, SECOND_SESSION]
+
+
+@given(st.permutations(range(7)))
+def test_a_session_is_told_the_same_by_a_process_that_stood_still(order: list[int]) -> None:
+    """Such a process reads hours at once: one topic after the other, in any order of topics."""
+    log = two_sessions()
+    topics = list(dict.fromkeys(record.topic for record in log.records))
+    ranks = {topic: order[place] for place, topic in enumerate(topics)}
+    state = LiveState()
+    for record in sorted(log.records, key=lambda record: ranks[record.topic]):  # stable: within a topic as written
+        state.take(record)
+    state.close_session()
+    assert [(line.session, line.regime, line.gross, line.orders) for line in state.told] == [
+        ("2018-02-02", "Calm", 1.46, 1),
+        ("2018-02-05", "Storm", 0.45, 2),
     ]
 
 

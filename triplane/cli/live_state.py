@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from datetime import date, time, timedelta
 from typing import Any
 
-from triplane.domain.timestamps import NEW_YORK, to_datetime
+from triplane.domain.timestamps import NEW_YORK, at, to_datetime
 from triplane.runtime.kafka_in import LogRecord
 
 
@@ -16,17 +17,22 @@ class SessionLine:
 
     session: str
     seq: int
-    regime: str = ""
-    gross: float = 0.0
+    regime: str | None = None
+    gross: float | None = None
     orders: int = 0
     fills: int = 0
     pnl: float = 0.0
 
     def __str__(self) -> str:
         return (
-            f"{self.session}  {self.regime or '-':6}  gross {self.gross:.2f}"
+            f"{self.session}  {self.regime or '-':6}  gross {self.gross or 0.0:.2f}"
             f"  orders {self.orders}  fills {self.fills}  PnL {self.pnl:+,.0f} (simulated)"
         )
+
+    @property
+    def end(self) -> int:
+        """The midnight after it in New York (ns UTC): what happens before is its own or an earlier session's."""
+        return at(date.fromisoformat(self.session) + timedelta(days=1), time())
 
 
 @dataclass(slots=True)
@@ -56,7 +62,18 @@ class LiveState:
     denials: Counter[str] = field(default_factory=Counter)
     told: deque[SessionLine] = field(default_factory=deque)
     """Sessions that have passed and were not told yet, oldest first."""
-    _open: SessionLine | None = None
+    _decided: deque[SessionLine] = field(default_factory=deque)
+    """Sessions that are not told yet, oldest first."""
+    _order_time: int = 0
+    """Market time of the newest order event."""
+    _placed: list[int] = field(default_factory=list)
+    """Market time of each order; `_filled` of each fill."""
+    _filled: list[int] = field(default_factory=list)
+    _valued: list[tuple[int, float]] = field(default_factory=list)
+    """Market time and PnL of each account record."""
+    _regimes: dict[int, str] = field(default_factory=dict)
+    """Regime by barrier, and gross exposure: topics are read in any order, and hours at once by a process that stood still."""
+    _gross: dict[int, float] = field(default_factory=dict)
     nav_path: deque[float] = field(default_factory=lambda: deque(maxlen=400))
 
     def take(self, record: LogRecord) -> None:
@@ -89,30 +106,16 @@ class LiveState:
         self.barriers[value["kind"]] += 1
         self.barrier = value
         if value["kind"] == "decision":
-            self.close_session()
-            self._open = SessionLine(value["session"], value["seq"], pnl=self.pnl)
-            self._describe(self.regime, self.targets)  # topics are read in any order
-
-    def _describe(self, regime: dict[str, Any], targets: dict[str, Any]) -> None:
-        if self._open is not None and regime.get("seq") == self._open.seq:
-            self._open.regime = regime["state"]
-        if self._open is not None and targets.get("seq") == self._open.seq:
-            self._open.gross = targets["gross"]
-
-    def close_session(self) -> None:
-        """The session of the last decision is over: its orders and fills, and the PnL of its own day, are what is told of it."""
-        if self._open is not None:
-            self._open.orders, self._open.fills = self.orders, self.fills
-            self.told.append(self._open)
-        self._open = None
+            self._decided.append(SessionLine(value["session"], value["seq"]))
+            self._tell_finished()
 
     def _strategy_regime(self, value: dict[str, Any]) -> None:
         self.regime = value
-        self._describe(value, {})
+        self._regimes[value["seq"]] = value["state"]
 
     def _strategy_targets(self, value: dict[str, Any]) -> None:
         self.targets = value
-        self._describe({}, value)
+        self._gross[value["seq"]] = value["gross"]
         if value["outcome"] == "SOLVED":
             self.previous_solved, self.solved = self.solved, value
 
@@ -122,22 +125,44 @@ class LiveState:
             if not self.first_nav:
                 self.first_nav = value["nav"]
             self.nav_path.append(value["nav"])
-            # The next session's account comes before its decision, and is not this one's.
-            if (
-                self._open is not None
-                and to_datetime(value["event_time"], NEW_YORK).date().isoformat() <= self._open.session
-            ):
-                self._open.pnl = self.pnl
+            self._valued.append((value["event_time"], self.pnl))
+            self._tell_finished()
+
+    def _tell_finished(self) -> None:
+        """Tell each session whose decision is known and after which the order plane has gone on into another."""
+        while len(self._decided) > 1:
+            line = self._decided[0]
+            gone_on = self._order_time >= line.end and self._valued and self._valued[-1][0] >= line.end
+            if not gone_on or line.seq not in self._regimes or line.seq not in self._gross:
+                return
+            self._tell(self._decided.popleft())
+
+    def _tell(self, line: SessionLine) -> None:
+        """Its orders, fills and PnL are those of its own day and before: of the next days more may have been read already."""
+        line.regime, line.gross = self._regimes.get(line.seq), self._gross.get(line.seq)
+        line.orders, line.fills = (sum(each < line.end for each in times) for times in (self._placed, self._filled))
+        line.pnl = next((pnl for moment, pnl in reversed(self._valued) if moment < line.end), 0.0)
+        self.told.append(line)
+
+    def close_session(self) -> None:
+        """The run is over: tell what was not told yet."""
+        while self._decided:
+            self._tell(self._decided.popleft())
 
     def _order_costs(self, value: dict[str, Any]) -> None:
         self.costs = value
 
     def _order_events(self, value: dict[str, Any]) -> None:
-        self.orders += value["kind"] == "placing"
+        self._order_time = max(self._order_time, value["event_time"])
+        if value["kind"] == "placing":
+            self.orders += 1
+            self._placed.append(value["event_time"])
+        self._tell_finished()
 
     def _order_fills(self, value: dict[str, Any]) -> None:
         if value["kind"] in ("execution", "inferred"):
             self.fills += 1
+            self._filled.append(value["event_time"])
             self.newest_fill = f"{value['side'] * value['quantity']:+,.0f} {value['symbol']} @ {value['price']:.2f}"
 
     def _order_decisions(self, value: dict[str, Any]) -> None:
