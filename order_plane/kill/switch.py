@@ -118,7 +118,12 @@ async def trip(
                 f"the order process (pid {pid}) does not answer ({type(error).__name__}); it will find the file"
             )
     else:
-        report.lines.append("the order process is not running")
+        known = (settings.state_dir / "run" / "order.json").exists()
+        report.lines.append(
+            "the order process is not running"
+            if known
+            else f"no order process is known in {settings.state_dir}; one whose state directory was removed reads no file there: end it by its pid"
+        )
     await _cancel_at_broker(settings, scope, report, timeout)
     if failed and report.order_process != "told":
         raise KillSwitchError("nothing holds new orders: " + "; ".join(report.lines))

@@ -8,9 +8,9 @@ from typing import Any
 
 from schemas import codec
 from tests.replay.logs import HandLog
-from triplane.cli.holds import Hold, abstentions, closed_gates, holds
+from triplane.cli.holds import Hold, abstentions, behind, closed_gates, holds
 from triplane.cli.status import next_decision
-from triplane.domain.timestamps import at
+from triplane.domain.timestamps import SECOND, at
 
 DECISION = at(date(2018, 2, 5), time(15, 50))
 NEXT = at(date(2018, 2, 6), time(15, 50))
@@ -167,6 +167,14 @@ def test_a_signal_that_has_no_score_says_for_whom_and_why() -> None:
         "POS abstains for all 2 names: TBILL_STALE",
     ]
     assert abstentions({}) == []
+
+
+def test_an_order_plane_that_works_off_a_standstill_is_said_to_be_behind() -> None:
+    account = record("order.account", **ACCOUNT, event_time=DECISION)
+    assert behind(record("data.quotes", available_time=DECISION + 299 * SECOND), account) == ""
+    told = behind(record("data.quotes", available_time=NEXT), account)
+    assert "up to 2018-02-05 15:50 New York, and the newest quotes are of 2018-02-06 15:50 New York" in told
+    assert behind({}, account) == behind(record("data.quotes", available_time=NEXT), {}) == ""
 
 
 def test_a_gate_record_that_names_no_gate_is_passed_over_and_told() -> None:

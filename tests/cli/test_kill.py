@@ -36,6 +36,7 @@ def test_trip_status_and_rearm_without_kafka_gateway_or_order_process(tmp_path: 
     file = json.loads((state / "KILL").read_text())
     assert (file["actor"], file["reason"], file["scope"]) == ("ada", "a drill", "account")
     assert "could not be asked to cancel" in " ".join(ran.json["lines"])
+    assert f"no order process is known in {state}" in " ".join(ran.json["lines"])
     found = kill(state, "status", "--json").json
     assert found["tripped"] is True
     first, since, remedy = kill(state, "status").out.splitlines()

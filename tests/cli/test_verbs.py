@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 
 from tests.cli.command import LINE, ROOT, environment, triplane
 from tests.waiting import eventually
-from triplane.cli import doctor, main
+from triplane.cli import context, doctor, main
 from triplane.cli.main import app
 from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
+from triplane.stack import state_file
 
 VERBS = {
     (): ("demo", "up", "status", "doctor", "replay", "explain", "config", "assets", "kill", "kafka", "topics"),
@@ -155,6 +156,30 @@ def test_a_damaged_environment_file_is_one_sentence(tmp_path: Path) -> None:
     ran = triplane("status", cwd=tmp_path)
     assert ran.code == 1
     assert "environment.json is damaged" in ran.sentence
+
+
+def test_an_installation_that_runs_comes_before_one_that_was_ended_by_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its environment file is newer, and names a Kafka that is gone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRIPLANE_STATE_DIR", raising=False)
+    for state in context.CANDIDATES:
+        context.write_environment(state, {})
+    assert context.state_dir() == context.CANDIDATES[1]
+    held = state_file.take(context.CANDIDATES[0])
+    state_file.write(context.CANDIDATES[0], [])
+    os.utime(context.CANDIDATES[0] / context.ENVIRONMENT_FILE, (1, 1))
+    assert context.state_dir() == context.CANDIDATES[0]
+    held.release()
+
+
+def test_a_path_of_the_cache_is_mended_by_naming_another_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPLANE_CACHE", "/some/cache")
+    error = PermissionError(13, "Permission denied", "/some/cache/kafka.lock")
+    assert main._sentence(error, "").endswith("mend that path, or name another cache with TRIPLANE_CACHE")
+    error = PermissionError(13, "Permission denied", "/some/state/order.lock")
+    assert main._sentence(error, "").endswith("or name another state directory with TRIPLANE_STATE_DIR")
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:

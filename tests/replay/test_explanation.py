@@ -146,7 +146,7 @@ def test_an_intent_id_names_an_older_barrier() -> None:
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [("NOPE", "not in the universe"), (f"{ACCOUNT}/9/XOM", "no decision was made at barrier 9; the latest are 7"), ("a/b", "ACCOUNT/SEQ/SYMBOL"), ("a/b/c", "ACCOUNT/SEQ/SYMBOL"), (f"{ACCOUNT}/7/XOM/1", "XOM/1' is no intent and no order; write SYMBOL, ACCOUNT/SEQ/SYMBOL or"), (f"{ACCOUNT}/7/XOM/1/0/2", "is no intent and no order")],
+    [("NOPE", "not in the universe"), ("DU9/7/XOM", f"barrier 7 was decided for account {ACCOUNT}, not for DU9"), (f"{ACCOUNT}/9/XOM", "no decision was made at barrier 9; the latest are 7"), ("a/b", "ACCOUNT/SEQ/SYMBOL"), ("a/b/c", "ACCOUNT/SEQ/SYMBOL"), (f"{ACCOUNT}/7/XOM/1", "XOM/1' is no intent and no order; write SYMBOL, ACCOUNT/SEQ/SYMBOL or"), (f"{ACCOUNT}/7/XOM/1/0/2", "is no intent and no order")],
 )  # fmt: skip
 def test_what_is_not_there_is_one_sentence(what: str, words: str) -> None:
     with pytest.raises(ExplanationError, match=words):

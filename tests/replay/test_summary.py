@@ -105,6 +105,15 @@ def test_repeats_count_once() -> None:
     assert (of(log).decision_barriers, of(log).intents) == (1, 1)
 
 
+def test_orders_that_the_broker_refused_are_counted_once() -> None:
+    log = HandLog()
+    for order_id in (1, 2, 3):
+        log.put("order.events", event_id=f"placing {order_id}", kind="placing", client_id=12, order_id=order_id)
+    for number, (order_id, code) in enumerate(((1, 201), (1, 201), (2, 202), (4, 201), (3, 399))):
+        log.put("order.events", event_id=f"error {number}", kind="error", client_id=12, order_id=order_id, code=code)
+    assert (of(log).orders, of(log).refused) == (3, 1)
+
+
 def test_money() -> None:
     log = HandLog()
     nav(log, 50, 5.0)  # before the first decision: not part of the run

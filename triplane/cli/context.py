@@ -37,14 +37,23 @@ JSON = typer.Option(False, "--json", help="Print JSON instead of a table.")
 
 
 def state_dir() -> Path:
-    """State directory in force: TRIPLANE_STATE_DIR, else the newest of .triplane and .triplane/demo that has run something."""
+    """State directory in force: TRIPLANE_STATE_DIR, else the newest of .triplane and .triplane/demo that has run something.
+
+    One that runs now comes before one that was ended by force and could not say so.
+    """
     from triplane.runtime.settings import named_state_dir
+    from triplane.stack import state_file
 
     named = named_state_dir()
     if named is not None:
         return named
     written = [path for path in CANDIDATES if (path / ENVIRONMENT_FILE).is_file()]
-    return max(written, key=lambda path: (path / ENVIRONMENT_FILE).stat().st_mtime, default=CANDIDATES[0])
+
+    def rank(path: Path) -> tuple[bool, float]:
+        found = state_file.read(path)
+        return found is not None and found.alive, (path / ENVIRONMENT_FILE).stat().st_mtime
+
+    return max(written, key=rank, default=CANDIDATES[0])
 
 
 def kill_settings(undone: str) -> list[Settings]:

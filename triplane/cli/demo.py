@@ -211,7 +211,11 @@ def report(outcome: Outcome, json_: bool) -> None:
             "intents",
             f"{summary.intents:,}" + (f"; holds {counts(summary.holds)}" if summary.holds else ""),
         ),
-        ("orders / fills", f"{summary.orders:,} / {summary.fills:,}; fill rate {summary.fill_rate:.1%}"),
+        (
+            "orders / fills",
+            f"{summary.orders:,} / {summary.fills:,}; fill rate {summary.fill_rate:.1%}"
+            + (f"; {summary.refused:,} refused by the broker" if summary.refused else ""),
+        ),
         (
             "decided",
             counts(summary.decisions)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data_plane.gates.state import CLOCK
-from triplane.domain.timestamps import NEW_YORK, to_datetime
+from triplane.domain.timestamps import MINUTE, NEW_YORK, to_datetime
 
 if TYPE_CHECKING:
     from triplane.runtime.kafka_in import LogRecord
@@ -24,6 +24,9 @@ NEVER_SENT = frozenset({"AT_TARGET", "BELOW_MIN_ORDER", "SUPERSEDED", "EXPIRED"}
 
 FOR_GOOD = frozenset({"CLASS_NOT_TRADED", "CURRENCY_NOT_TRADED"})
 """What no waiting changes."""
+
+BEHIND_NS = 5 * MINUTE
+"""So far behind the newest quotes (market time) no plane is while it keeps up."""
 
 _BARS = re.compile(r"(\d+)/(\d+) bars")
 
@@ -177,6 +180,19 @@ def abstentions(signals: Mapping[str, Any]) -> list[str]:
         f"{signal} abstains for {f'all {whole} names' if len(found) == whole else ', '.join(found)}: {code}"
         for (signal, code), found in names.items()
     ]
+
+
+def behind(quotes: Mapping[str, Any], account: Mapping[str, Any]) -> str:
+    """That the order plane has yet to come to the newest quotes, in a sentence; empty where it has. Records may be empty.
+
+    It tells its account at every change of the marks, so an account that is older than the quotes by minutes tells how far it is.
+    """
+    if not quotes or not account or quotes["available_time"] - account["event_time"] < BEHIND_NS:
+        return ""
+    return (
+        f"the order plane has worked the log up to {when(account['event_time'])}, and the newest quotes are of {when(quotes['available_time'])}: "
+        "intents decided meanwhile end as EXPIRED, not sent"
+    )
 
 
 def _gate(gate: Mapping[str, Any]) -> Hold:

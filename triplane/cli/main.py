@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 
@@ -116,7 +117,11 @@ def _sentence(error: Exception, message: str) -> str:
             "(`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
         )
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"triplane: {error.filename}: {error.strerror}; mend that path, or name another state directory with TRIPLANE_STATE_DIR"
+        from triplane.runtime.settings import cache_root
+
+        cached = Path(str(error.filename)).is_relative_to(cache_root())
+        other = "cache with TRIPLANE_CACHE" if cached else "state directory with TRIPLANE_STATE_DIR"
+        return f"triplane: {error.filename}: {error.strerror}; mend that path, or name another {other}"
     return f"triplane: {message or type(error).__name__}"
 
 

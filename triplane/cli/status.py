@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from triplane.cli import context
-from triplane.cli.holds import Hold, abstentions, closed_gates, holds, when
+from triplane.cli.holds import Hold, abstentions, behind, closed_gates, holds, when
 
 if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
@@ -116,6 +116,8 @@ class Told:
     """A sentence for each record that is none of its topic."""
     abstaining: list[str] = field(default_factory=list)
     """A sentence for each signal that has no score for some names."""
+    behind: str = ""
+    """That the order plane has not come to the newest quotes yet, in a sentence; empty where it has."""
 
 
 def found_on_log(settings: Settings) -> Told:
@@ -135,7 +137,8 @@ def found_on_log(settings: Settings) -> Told:
         latest(settings, "order.decisions", DECISIONS),
         lambda: next_decision(barrier, newest("control.config")),
     )
-    return Told(barrier, account, found, passed_over, abstentions(newest("strategy.signals")))
+    late = behind(newest("data.quotes"), account)
+    return Told(barrier, account, found, passed_over, abstentions(newest("strategy.signals")), late)
 
 
 def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
@@ -159,6 +162,17 @@ def _market_end(settings: Settings) -> str:
     return asyncio.run(market_end(settings.gateway_http)) if settings.gateway_http else ""
 
 
+def _kept_kafka(settings: Settings, beside: list[dict[str, Any]]) -> str:
+    """What to do about a Kafka that does not answer though the supervisor keeps it running; empty where it keeps none."""
+    for each in beside:
+        if each["service"] == "kafka" and each["state"] != "stopped":
+            return (
+                f"Kafka at {settings.bootstrap} does not answer though its process (pid {each['pid']}) lives; `kill -CONT {each['pid']}` if "
+                f"somebody stopped it, else see {settings.state_dir / 'logs' / 'kafka.log'}, then `triplane down` and `triplane up`"
+            )
+    return ""
+
+
 def _because(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
@@ -179,7 +193,7 @@ def status(json_: bool = context.JSON) -> None:
         try:
             told = found_on_log(settings)
         except LogUnavailable as error:
-            problem = str(error)
+            problem = _kept_kafka(settings, beside) or str(error)
     elif any(each["service"] == "kafka" and each["state"] != "stopped" for each in beside):
         problem = "Kafka is starting; what is held is known once it answers"
     else:
@@ -196,6 +210,7 @@ def status(json_: bool = context.JSON) -> None:
                 "abstaining": told.abstaining,
                 "passed_over": told.passed_over,
                 "refused_edit": refused,
+                "behind": told.behind,
                 "market_ended": ended,
                 "problem": problem,
             }
@@ -228,6 +243,8 @@ def status(json_: bool = context.JSON) -> None:
             else "not known"
         )
         print(f"account {account['account']}: NAV {nav}{simulated}")
+    if told.behind:
+        print(told.behind)
     for line in (*held, *told.abstaining, *told.passed_over):
         print(line)
     waiting = [f"{d['daemon']}: {d['reason'] or d['state']}" for d in running if d["state"] != "ready"]

@@ -100,18 +100,22 @@ def explain(recording: Recording, what: str) -> Explanation:
     if "/" in what:
         ref = parse_order_ref(what)  # as every list of orders shows it
         try:
-            _, number, symbol = (ref.intent_id if ref else what).split("/")
+            account, number, symbol = (ref.intent_id if ref else what).split("/")
             seq = int(number)
         except ValueError:
             raise ExplanationError(
                 f"{what!r} is no intent and no order; write SYMBOL, ACCOUNT/SEQ/SYMBOL or ACCOUNT/SEQ/SYMBOL/CHILD/REV"
             ) from None
     else:
-        symbol, seq = what.upper(), intents[-1]["seq"]
+        account, symbol, seq = "", what.upper(), intents[-1]["seq"]
     slice_ = _at(intents, seq)
     if not slice_:
         have = ", ".join(str(i["seq"]) for i in intents[-5:])
         raise ExplanationError(f"no decision was made at barrier {seq}; the latest are {have}")
+    if account not in ("", slice_["account"]):
+        raise ExplanationError(
+            f"barrier {seq} was decided for account {slice_['account']}, not for {account}; name that one"
+        )
     signals = _at(values(recording.records["strategy.signals"]), seq)
     known = set(signals.get("symbols", [])) | set(slice_["symbols"]) | set(slice_["held"])
     if symbol not in known:

@@ -7,12 +7,14 @@ notional (1e-4 = 1 bp), times in wall seconds where they are latencies.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
 import numpy as np
 
+from order_plane.ledger.order_state import Trigger, of_error
 from triplane.domain import calendars
 from triplane.replay.recording import Recording
 from triplane.runtime.kafka_in import LogRecord
@@ -41,6 +43,8 @@ class Summary:
     later_decisions: dict[str, int]
     """Later decisions, on child orders and on the wait for one, by code; OK left out."""
     orders: int
+    refused: int
+    """Orders that the broker refused, those that reached it after their good-till time included."""
     fills: int
     filled_quantity: float
     wanted_quantity: float
@@ -147,6 +151,17 @@ def decision_codes(recording: Recording) -> tuple[Counter[str], Counter[str], Co
     )
 
 
+def refused_orders(events: Iterable[Mapping[str, Any]]) -> int:
+    """Orders about which the broker sent an error that refuses them, by (client id, order id)."""
+    placed = {(event["client_id"], event["order_id"]) for event in events if event["kind"] == "placing"}
+    refused = {
+        (event["client_id"], event["order_id"])
+        for event in events
+        if event["kind"] == "error" and of_error(event["code"], about_order=True).trigger is Trigger.REFUSED
+    }
+    return len(placed & refused)
+
+
 def barriers_without_outcome(recording: Recording) -> list[int]:
     """Sequence numbers of decision barriers for which there is no intent slice, not even a hold."""
     answered = {i["seq"] for i in values(recording.records["strategy.intents"])}
@@ -197,6 +212,7 @@ def summarise(recording: Recording) -> Summary:
         without_intent=dict(sorted(beside.items())),
         later_decisions=dict(sorted(later.items())),
         orders=sum(event["kind"] == "placing" for event in events),
+        refused=refused_orders(events),
         fills=len(executions),
         filled_quantity=sum(p["quantity"] for p in parents),
         wanted_quantity=sum(p["target_quantity"] for p in parents),
