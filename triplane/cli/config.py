@@ -30,7 +30,7 @@ def _positions(settings: Settings) -> dict[str, float]:
 
     if not settings.bootstrap:
         return {}
-    account = next(iter(latest(settings, "order.account")), None)
+    account = next(iter(latest(settings, {"order.account": 1})["order.account"]), None)
     return dict(zip(account["symbols"], account["position"], strict=True)) if account else {}
 
 

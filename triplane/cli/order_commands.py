@@ -59,7 +59,7 @@ def _held() -> set[str] | None:
     if not settings.bootstrap:
         return None
     try:
-        found = latest(settings, "order.account")
+        found = latest(settings, {"order.account": 1})["order.account"]
     except LogUnavailable:
         return None
     return {entry.partition(":")[0] for entry in found[-1]["held"]} if found else None

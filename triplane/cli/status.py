@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -89,20 +90,39 @@ def refused_edit(running: list[dict[str, Any]]) -> list[str]:
     return []
 
 
-def latest(settings: Settings, topic: str, count: int = 1) -> list[dict[str, Any]]:
-    """The last decodable records of a topic with one partition, oldest first."""
-    from triplane.runtime.kafka_in import TopicReader
+def latest(settings: Settings, counts: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
+    """The last decodable records of topics with one partition, oldest first; `counts` says how many of each topic."""
+    from triplane.runtime.kafka_in import TopicReader, partition_name
 
-    probe = TopicReader(settings, [topic], "end")
+    topics = {partition_name(topic, 0): topic for topic in counts}
+    probe = TopicReader(settings, list(counts), "end")
     try:
         ends = probe.end_offsets()
     finally:
         probe.close()
-    reader = TopicReader(settings, [topic], {name: max(0, end - count) for name, end in ends.items()})
+    reader = TopicReader(
+        settings, list(counts), {name: max(0, end - counts[topics[name]]) for name, end in ends.items()}
+    )
+    found: dict[str, list[dict[str, Any]]] = {topic: [] for topic in counts}
     try:
-        return [record.value for record in reader.read_to(ends, 10) if record.value is not None]
+        for record in reader.read_to(ends, 10):
+            if record.value is not None:
+                found[record.topic].append(record.value)
     finally:
         reader.close()
+    return found
+
+
+NEWEST = (
+    "order.account",
+    "strategy.barriers",
+    "strategy.intents",
+    "strategy.targets",
+    "strategy.signals",
+    "control.config",
+    "data.quotes",
+)
+"""Topics of which the newest record is told from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +144,10 @@ def found_on_log(settings: Settings) -> Told:
     """What the log tells of the planes at this moment. Raises LogUnavailable."""
     from triplane.runtime.kafka_in import read_all
 
+    found_last = latest(settings, dict.fromkeys(NEWEST, 1) | {"order.decisions": DECISIONS})
+
     def newest(topic: str) -> dict[str, Any]:
-        return next(iter(latest(settings, topic)), {})
+        return next(iter(found_last[topic]), {})
 
     closed, passed_over = closed_gates(read_all(settings, ["data.gates"]))
     account, barrier = newest("order.account"), newest("strategy.barriers")
@@ -134,7 +156,7 @@ def found_on_log(settings: Settings) -> Told:
         newest("strategy.targets"),
         account,
         closed,
-        latest(settings, "order.decisions", DECISIONS),
+        found_last["order.decisions"],
         lambda: next_decision(barrier, newest("control.config")),
     )
     late = behind(newest("data.quotes"), account)
