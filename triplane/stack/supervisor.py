@@ -387,7 +387,7 @@ class Supervisor:
         """Without its state directory no process sees a kill file or keeps a snapshot, and nobody finds the processes: the run ends."""
         if self.failure is None and not self._stopping and not self.state_dir.is_dir():
             self.failure = StackError(
-                f"the state directory {self.state_dir} is gone, so everything is stopped; the log is kept: start again with `triplane up`"
+                f"the state directory {self.state_dir} is gone, so everything is stopped; start again with `triplane up`"
             )
             self.failed.set()
 
