@@ -82,6 +82,9 @@ def test_a_dry_run_writes_nothing(gateway: GatewayProcess, tmp_path: Path) -> No
     ran = add(gateway, tmp_path, "SPY", "--dry-run")
     assert ran.code == 0, ran
     assert ran.out.startswith("SPY,")
+    told = add(gateway, tmp_path, "SPY", "--dry-run", "--json").json
+    assert told["row"] == ran.out.splitlines()[0]
+    assert told["added"] is False
     assert (tmp_path / "assets.csv").read_text(encoding="utf-8") == before
 
 

@@ -38,7 +38,7 @@ VERBS = {
     ("config", "history"): ("--json",),
     ("assets",): ("check", "add"),
     ("assets", "check"): ("--json",),
-    ("assets", "add"): ("--type", "--dry-run"),
+    ("assets", "add"): ("--type", "--dry-run", "--json"),
     ("kill",): ("trip", "rearm", "status"),
     ("kill", "trip"): ("--reason", "--actor", "--scope"),
     ("kill", "rearm"): ("--reason", "--actor"),

@@ -40,6 +40,7 @@ def add(
     currency: str = typer.Option("USD", "--currency", help="Currency of the instrument."),
     expiry: str = typer.Option("", "--expiry", help="Month or last trading day of a future."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the row; write nothing."),
+    json_: bool = context.JSON,
 ) -> None:
     """Add a symbol to assets.csv; the rest comes from the broker's contract details."""
     from triplane.broker import contracts
@@ -83,9 +84,14 @@ def add(
     path = settings.assets_path
     text = path.read_text(encoding="utf-8")
     updated = with_row(text, asset, path.name)
-    print(updated.splitlines()[-1])
-    for note in notes:
-        print(f"note: {note}")
+    row = updated.splitlines()[-1]
+    if not json_:
+        print(row)
+        for note in notes:
+            print(f"note: {note}")
     if not dry_run:
         replace_text(path, updated)
+    if json_:
+        context.print_json({"row": row, "notes": notes, "file": str(path), "added": not dry_run})
+    elif not dry_run:
         print(f"added to {path}; the control daemon takes it when it runs")
