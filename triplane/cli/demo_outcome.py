@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from triplane.replay.recording import Recording
     from triplane.replay.summary import Summary
     from triplane.replay.verification import Verdict
 
@@ -30,6 +31,32 @@ class ConfigEdit:
         old = dict(zip(before.get("symbols", []), before.get("target", []), strict=False))
         moves = [(s, old.get(s, 0.0), w) for s, w in zip(targets["symbols"], targets["target"], strict=True)]
         self.moved = sorted(moves, key=lambda move: -abs(move[2] - move[1]))[:4]
+
+    def complete(self, found: Recording) -> None:
+        """What the view did not see in time is read from the log, which is what is judged."""
+        versions = [r.value for r in found.records["control.config"] if r.value is not None]
+        if not self.change or len(versions) < 2:
+            return
+        self.old_hash, self.new_hash = versions[-2]["hash"], versions[-1]["hash"]
+        solved = [
+            r.value for r in found.records["strategy.targets"] if r.value is not None and r.value["outcome"] == "SOLVED"
+        ]
+        at = next((n for n, targets in enumerate(solved) if targets["config_hash"] == self.new_hash), None)
+        if at is not None and not self.barrier:
+            self.take(solved[at - 1] if at else {}, solved[at])
+
+    def problems(self, found: Recording) -> list[str]:
+        """A sentence when the edit was not taken, or by no decision."""
+        if not self.new_hash:
+            return ["the edit of targets.yaml was not taken"]
+        if any(
+            r.value is not None and r.value["config_hash"] == self.new_hash for r in found.records["strategy.intents"]
+        ):
+            return []
+        return [
+            "no intent carries the edited configuration's hash: the edit came after the market's last decision, for this process stood "
+            "still or the machine is too busy"
+        ]
 
 
 @dataclass(frozen=True, slots=True)

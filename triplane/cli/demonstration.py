@@ -286,8 +286,8 @@ class Demonstration:
         problems = list(summary.problems)
         journal = gateway_journal.read(self.directory / "gateway" / "gateway-journal.jsonl")
         problems += gateway_journal.disagreements(found, journal)
-        self._complete_edit(found)
-        problems += self._edit_problems(found)
+        self.edit.complete(found)
+        problems += self.edit.problems(found)
         verdict = await asyncio.to_thread(verify, found, progress)
         self.seconds["replay"] = time.perf_counter() - started
         return Outcome(
@@ -322,32 +322,6 @@ class Demonstration:
         """The simulated market's true costs, averaged over names: half spread as a fraction, Y of the square-root law."""
         costs = list(self.gateway.get("true_costs", {}).values())
         return {key: sum(c[key] for c in costs) / len(costs) for key in ("half_spread", "impact_y")} if costs else {}
-
-    def _complete_edit(self, found: Recording) -> None:
-        """What the view did not see in time is read from the log, which is what is judged."""
-        edit, versions = self.edit, [r.value for r in found.records["control.config"] if r.value is not None]
-        if not edit.change or len(versions) < 2:
-            return
-        edit.old_hash, edit.new_hash = versions[-2]["hash"], versions[-1]["hash"]
-        solved = [
-            r.value for r in found.records["strategy.targets"] if r.value is not None and r.value["outcome"] == "SOLVED"
-        ]
-        at = next((n for n, targets in enumerate(solved) if targets["config_hash"] == edit.new_hash), None)
-        if at is not None and not edit.barrier:
-            edit.take(solved[at - 1] if at else {}, solved[at])
-
-    def _edit_problems(self, found: Recording) -> list[str]:
-        if not self.edit.new_hash:
-            return ["the edit of targets.yaml was not taken"]
-        stamped = {r.value["config_hash"] for r in found.records["strategy.intents"] if r.value is not None}
-        return (
-            []
-            if self.edit.new_hash in stamped
-            else [
-                "no intent carries the edited configuration's hash: the edit came after the market's last decision, for this process stood "
-                "still or the machine is too busy"
-            ]
-        )
 
     async def _received(self) -> dict[str, float]:
         """The data plane's own conservation counters, by outcome, summed over sources."""
