@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import threading
@@ -15,7 +16,10 @@ from confluent_kafka import Producer
 from schemas import codec
 from tests.cli.command import ROOT, Ran, triplane, variables_of
 from tests.recordings import Market, Message, publish, targets
+from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
+from triplane.stack import state_file
+from triplane.stack.specs import ProcessStatus
 from triplane.stack.topics import delete_topics
 
 pytestmark = pytest.mark.integration
@@ -162,3 +166,17 @@ def test_a_kafka_that_does_not_answer_is_one_sentence(silent: str, tmp_path: Pat
     assert silent in status.out
     assert "Traceback" not in status.err
     assert silent in document.json["problem"]
+
+
+def test_status_says_what_to_do_about_a_kafka_of_its_own_that_stands_still(silent: str, tmp_path: Path) -> None:
+    """The supervisor keeps it running, so neither starting one nor another address is a remedy."""
+    (tmp_path / "state").mkdir()
+    kept = ProcessStatus("kafka", "ready", "", os.getpid(), start_time(os.getpid()) or 0.0, 0, 0.0, "kafka.log")
+    state_file.write(tmp_path / "state", [kept])
+    variables = {"TRIPLANE_BOOTSTRAP": silent, "TRIPLANE_STATE_DIR": str(tmp_path / "state")}
+    told = triplane("status", cwd=tmp_path, variables=variables).out
+    assert (
+        f"Kafka at {silent} does not answer though its process (pid {os.getpid()}) lives; `kill -CONT {os.getpid()}`"
+        in told
+    )
+    assert "KAFKA_BOOTSTRAP_SERVERS" not in told
