@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from triplane.domain.lots import PRICE_MAX
+
 KEEP_NS = 7_200_000_000_000  # volume is kept for two hours: the longest POV window plus the longest parent in practice
-
-
-PRICE_MAX = 1e9
-"""A higher price is a damaged record: ten thousand lots at it would be more money than there is."""
 
 
 def _price(value: float) -> float:

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from strategy_plane.inputs.window import Array, RowWindow
 from triplane.domain import calendars
+from triplane.domain.lots import PRICE_MAX, PRICE_MIN
 from triplane.domain.timestamps import DAY
 
 ADV_SESSIONS = 21
+SPLIT_MAX = 1e4
+"""New units per old one, and the other way round: the largest on record are some thousands for one."""
 
 
 def column_index(symbols: Sequence[str]) -> dict[str, int]:
@@ -29,6 +32,12 @@ def positive(values: Array) -> Array:
     """Prices or volumes with everything that is not finite and above zero as NaN."""
     good = np.isfinite(values) & (values > 0)
     return np.where(good, values, np.nan)
+
+
+def prices(values: Array) -> Array:
+    """Prices with everything that can be none as NaN; see PRICE_MIN and PRICE_MAX."""
+    with np.errstate(invalid="ignore"):
+        return np.where((values >= PRICE_MIN) & (values <= PRICE_MAX), values, np.nan)
 
 
 class PricePanel:
@@ -77,7 +86,7 @@ class PricePanel:
             pairs = [(self._column[s], row) for row, s in enumerate(symbols) if s in self._column]
             columns = [pair[0] for pair in pairs]
             rows = [pair[1] for pair in pairs]
-        close = positive(np.asarray(record["close"], dtype=np.float64)[rows])
+        close = prices(np.asarray(record["close"], dtype=np.float64)[rows])
         volume = np.asarray(record["volume"], dtype=np.float64)[rows]
         volume = np.where(np.isfinite(volume) & (volume >= 0), volume, np.nan)
         closes[columns] = np.where(np.isfinite(closes[columns]), closes[columns], close)
@@ -85,8 +94,8 @@ class PricePanel:
         return self._settle(symbols, bool(record["history"])) if self._splits else []
 
     def split(self, symbol: str, time: int, ratio: float) -> None:
-        """Note a split of `ratio` new units per old one; it is settled by the name's next daily bar."""
-        if symbol in self._column and np.isfinite(ratio) and ratio > 0:
+        """Note a split of `ratio` new units per old one; it is settled by the name's next daily bar. One that can be none is ignored."""
+        if symbol in self._column and 1.0 / SPLIT_MAX <= ratio <= SPLIT_MAX:
             self._splits.append((symbol, int(time), float(ratio)))
 
     def _settle(self, symbols: Sequence[str], history: bool) -> list[tuple[str, int, float]]:

@@ -63,6 +63,8 @@ class Intake:
         """Barriers that wait for their step, in order."""
         self.bad: dict[str, tuple[str, bytes]] = {}
         """Undecodable records by `partition@offset`: reason and bytes."""
+        self.ahead = 0
+        """Records in a row that were refused as stamped ahead of this machine's clock: one is its writer's, many are ours."""
 
     def positions(self) -> dict[str, int]:
         """Next offset to be read, per partition, the barrier log included."""
@@ -83,6 +85,12 @@ class Intake:
             self._take_barrier(record)
             return
         refused = _refusal(record.topic, record.value) if record.value is not None else ""
+        if refused == AHEAD:
+            self.ahead += 1
+            if self.ahead == 1:
+                self._log.error("record refused", record=f"{record.partition_name}@{record.offset}", reason=AHEAD)
+        elif record.value is not None and record.value["available_time"]:
+            self.ahead = 0
         if refused:
             # What the barrier says of it (`skipped`) is what every other reader goes by.
             record = replace(record, value=None, error=refused)

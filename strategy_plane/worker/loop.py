@@ -173,8 +173,15 @@ class Worker:
             self._machine, self._sequencer, self._times, self._metrics, self._log, offsets[BARRIER_PARTITION]
         )
         self._goal = await self._asker.ends()
+        intake = self._intake
         self._watch = Watch(
-            self._daemon, self._metrics, self._sequencer, self._machine.assembler, self._behind, self._waiting
+            self._daemon,
+            self._metrics,
+            self._sequencer,
+            self._machine.assembler,
+            self._behind,
+            self._waiting,
+            lambda: intake.ahead,
         )
         self._metrics.barrier_seq.set(self._position.seq)
         self._metrics.barrier_time.set(self._position.t / 1e9)

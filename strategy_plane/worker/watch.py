@@ -17,6 +17,8 @@ from triplane.runtime.daemon import Daemon
 INTERVAL_S = 0.25
 # A broker that stands still answers nothing and closes nothing; who asks about readiness waits less long than this client would.
 ANSWER_S = 1.5
+AHEAD_TOLD = 10
+"""Refused records in a row that are no longer a stray one of somebody else's."""
 SILENT = f"Kafka has not answered for {ANSWER_S:g} s"
 
 
@@ -40,10 +42,12 @@ class Watch:
         assembler: Assembler,
         behind: Callable[[], Awaitable[Mapping[str, int]]],
         waiting: Callable[[], Waiting | None],
+        ahead: Callable[[], int],
     ) -> None:
+        """`ahead` tells how many records in a row were refused as stamped ahead of this machine's clock."""
         self._daemon, self._metrics = daemon, metrics
         self._sequencer, self._assembler = sequencer, assembler
-        self._behind, self._waiting = behind, waiting
+        self._behind, self._waiting, self._ahead = behind, waiting, ahead
         self._late = LateWatch()
         self.caught_up = False
         """Whether everything that was on the log at the start has been read."""
@@ -107,6 +111,8 @@ class Watch:
             return "reading the log"
         if self._sequencer.rules is None:
             return "no configuration on control.config; start the control daemon with `triplane control run`"
+        if self._ahead() >= AHEAD_TOLD:
+            return f"the last {self._ahead()} records are stamped ahead of this machine's clock and refused; correct the clock that is wrong"
         folding = self._folding(behind)
         if folding:
             return folding

@@ -174,6 +174,10 @@ def test_an_order_plane_that_works_off_a_standstill_is_said_to_be_behind() -> No
     assert behind(record("data.quotes", available_time=DECISION + 299 * SECOND), account) == ""
     told = behind(record("data.quotes", available_time=NEXT), account)
     assert "up to 2018-02-05 15:50 New York, and the newest quotes are of 2018-02-06 15:50 New York" in told
+    ahead = record("order.account", **ACCOUNT, event_time=NEXT + 6 * 86_400 * SECOND)
+    assert "stamped ahead of the market, and time does not go back" in behind(
+        record("data.quotes", available_time=NEXT), ahead
+    )
     assert behind({}, account) == behind(record("data.quotes", available_time=NEXT), {}) == ""
 
 

@@ -86,7 +86,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path) -
         log.unlink()
         log.mkdir()
         os.kill(first, signal.SIGKILL)
-        await until(lambda: "could not be started" in it.status()[0].detail, "the reason")
+        await until(lambda: f"cannot be started: {log}: Is a directory" in it.status()[0].detail, "the reason")
         log.rmdir()
         await until(lambda: it.status()[0].state == "ready", "it is started")
 

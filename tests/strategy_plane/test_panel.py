@@ -117,6 +117,24 @@ def test_punctuations_and_foreign_names_are_left_out():
     np.testing.assert_array_equal(panel.close.all(), [[np.nan, 2.0, np.nan, np.nan]])
 
 
+@pytest.mark.parametrize("absurd", [1e300, 1e150, 5e-324, float("inf"), -1.0, 0.0])
+def test_a_close_that_can_be_no_price_is_no_bar(absurd):
+    """Its square would be no number, and the moments would remember it for months."""
+    panel = PricePanel(SYMBOLS)
+    for t, close in enumerate([100.0, absurd, 101.0]):
+        panel.offer(slice_of(day(t), [close, 1.0, 1.0, 1.0], history=False))
+        returns = panel.advance(day(t))
+    assert returns[0] == pytest.approx(0.01)
+    assert np.isnan(panel.close.all()[1, 0])
+
+
+@pytest.mark.parametrize("absurd", [1e300, 1e-300, float("inf"), -2.0, 0.0])
+def test_a_split_that_can_be_none_is_ignored(absurd):
+    panel = PricePanel(SYMBOLS)
+    panel.split("B", 1, absurd)
+    assert panel.offer(slice_of(day(0), [1.0] * 4)) == []
+
+
 @pytest.mark.parametrize("history", [True, False])
 def test_a_split_adjusts_older_bars_only_when_the_next_one_is_live(history):
     panel = PricePanel(SYMBOLS)

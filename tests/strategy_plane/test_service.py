@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas import catalogue, codec
-from strategy_plane.worker import recovery
+from strategy_plane.worker import intake, recovery
 from strategy_plane.worker.consumer import RateLimit
 from strategy_plane.worker.loop import Worker
 from strategy_plane.worker.publisher import Publisher
@@ -284,6 +285,18 @@ async def test_a_record_that_cannot_be_believed_holds_one_barrier_and_no_more(
     assert [barrier["missing"] for barrier in barriers[-2:]] == [[], []]
     log = await log_of(settings)
     assert output_sha(log) == offline_sha(log)
+
+
+async def test_a_clock_that_is_behind_is_told_not_endured(
+    settings: Settings, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is refused as stamped ahead; with every plane ready and nothing held it looked like a market that stands still."""
+    day = market.live_days[0]
+    await put(settings, *market.opening(), *market.history_slices(), *market.before_decision(day), market.gating(day))
+    early = types.SimpleNamespace(time_ns=lambda: 10**18, perf_counter=time.perf_counter)  # 2001
+    monkeypatch.setattr(intake, "time", early)
+    async with running(settings) as worker:
+        await worker.until_ready(reason="are stamped ahead of this machine's clock and refused; correct the clock")
 
 
 async def test_a_late_barrier_raises_the_alert(settings: Settings, market: Market) -> None:

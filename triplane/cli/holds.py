@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data_plane.gates.state import CLOCK
-from triplane.domain.timestamps import MINUTE, NEW_YORK, to_datetime
+from triplane.domain.timestamps import DAY, MINUTE, NEW_YORK, to_datetime
 
 if TYPE_CHECKING:
     from triplane.runtime.kafka_in import LogRecord
@@ -27,6 +27,9 @@ FOR_GOOD = frozenset({"CLASS_NOT_TRADED", "CURRENCY_NOT_TRADED"})
 
 BEHIND_NS = 5 * MINUTE
 """So far behind the newest quotes (market time) no plane is while it keeps up."""
+
+AHEAD_NS = 5 * DAY
+"""No market is closed for so long, so time that is further than its quotes came from elsewhere."""
 
 _BARS = re.compile(r"(\d+)/(\d+) bars")
 
@@ -183,11 +186,19 @@ def abstentions(signals: Mapping[str, Any]) -> list[str]:
 
 
 def behind(quotes: Mapping[str, Any], account: Mapping[str, Any]) -> str:
-    """That the order plane has yet to come to the newest quotes, in a sentence; empty where it has. Records may be empty.
+    """That the order plane has yet to come to the newest quotes, or is days beyond them, in a sentence; else empty. Records may be empty.
 
     It tells its account at every change of the marks, so an account that is older than the quotes by minutes tells how far it is.
     """
-    if not quotes or not account or quotes["available_time"] - account["event_time"] < BEHIND_NS:
+    if not quotes or not account:
+        return ""
+    if account["event_time"] - quotes["available_time"] > AHEAD_NS:
+        return (
+            f"market time is {when(account['event_time'])} to the order plane, and the newest quotes are of {when(quotes['available_time'])}: it has "
+            "taken a record that was stamped ahead of the market, and time does not go back. Find who wrote it; a log without it, or the day "
+            "itself, lets trading go on"
+        )
+    if quotes["available_time"] - account["event_time"] < BEHIND_NS:
         return ""
     return (
         f"the order plane has worked the log up to {when(account['event_time'])}, and the newest quotes are of {when(quotes['available_time'])}: "

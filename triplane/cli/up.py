@@ -68,7 +68,12 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
     services = LocalServices(settings.state_dir)
 
+    states: dict[str, str] = {}
+
     def tell(event: Event) -> None:
+        before, states[event.process] = states.get(event.process), event.state
+        if event.state == before == "not ready":
+            return  # the same with other numbers; who stays so is told below
         print(f"{event.process}: {event.state}{': ' if event.detail else ''}{event.detail}", flush=True)
 
     async def start(supervisor: Supervisor) -> None:

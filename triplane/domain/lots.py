@@ -11,6 +11,8 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Con
 from functools import lru_cache
 from typing import Literal
 
+PRICE_MIN, PRICE_MAX = 1e-9, 1e9
+"""What lies outside is no price but a damaged record, and its square is no number: a name with such a one has none."""
 _EXACT = Context(prec=400)
 _LARGEST = 1e18
 

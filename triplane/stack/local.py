@@ -91,6 +91,7 @@ def prepare(
                 env=launch.env,
                 ready_check=lambda: _kafka_reason(bootstrap),
                 ready_timeout_s=READY_TIMEOUT_S,
+                vital=True,  # without it nothing else can do anything
             ),
         )
     if not with_registry:

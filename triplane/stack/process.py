@@ -44,9 +44,15 @@ class Child:
             main = threading.current_thread() is threading.main_thread()
             tether = "kernel" if sys.platform == "linux" and main else "pipe"
         log_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            log = open(log_path, "ab")  # noqa: SIM115  its failure has another cause than the program's
+        except OSError as error:
+            raise StackError(
+                f"{name} cannot be started: {log_path}: {error.strerror or error}; mend that path"
+            ) from None
         read_end, self._pipe = os.pipe() if tether == "pipe" else (-1, -1)
         try:
-            with open(log_path, "ab") as log:
+            with log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), str(read_end), str(niceness), *argv],
                     stdin=subprocess.PIPE,  # never written: its end tells a container that nobody is left
