@@ -180,3 +180,6 @@ def test_status_says_what_to_do_about_a_kafka_of_its_own_that_stands_still(silen
         in told
     )
     assert "KAFKA_BOOTSTRAP_SERVERS" not in told
+    said = triplane("explain", "KO", cwd=tmp_path, variables=variables).sentence
+    assert f"its process (pid {os.getpid()}) lives" in said
+    assert "KAFKA_BOOTSTRAP_SERVERS" not in said

@@ -141,7 +141,33 @@ def test_an_intent_id_names_an_older_barrier() -> None:
     log.records += [r for r in later.records if r.topic == "strategy.intents"]
     assert of(log).intent["target_qty"] == 2.0
     assert of(log, f"{ACCOUNT}/6/XOM").intent["target_qty"] == -20.0
-    assert of(log, f"{ACCOUNT}/6/XOM/1/0").intent["target_qty"] == -20.0, "an order's reference names its intent"
+    name = f"{ACCOUNT}/6/XOM"
+    for child in (1, 2):
+        ids: dict[str, Any] = {"client_id": 12, "order_id": child}
+        log.put(
+            "order.events", event_id=f"p{child}", kind="placing", intent_id=name, order_ref=f"{name}/{child}/0", **ids
+        )
+        log.put(
+            "order.fills",
+            fill_id=str(child),
+            kind="execution",
+            exec_id=f"x{child}",
+            intent_id=name,
+            order_ref=f"{name}/{child}/0",
+            side=-1,
+        )
+    log.put("order.events", event_id="s", kind="order_status", status="Filled", filled=3.0, client_id=12, order_id=1)
+    log.put("order.events", event_id="e", kind="error", code=201, text="too late", client_id=12, order_id=2)
+    assert of(log, f"{name}/1/0").intent["target_qty"] == -20.0, "an order's reference names its intent"
+    became = [(o["status"], o["filled"], o["answer"]) for o in of(log, name).orders]
+    assert became == [("Filled", 3.0, ""), ("", 0.0, "error 201: too late")]
+    (second,) = of(log, f"{name}/2/0").orders
+    assert second["answer"] == "error 201: too late"
+    assert [fill["order_ref"] for fill in of(log, f"{name}/2/0").fills] == [f"{name}/2/0"]
+    with pytest.raises(
+        ExplanationError, match=f"{name}/9/0 was never placed; that intent's latest orders are {name}/1/0"
+    ):
+        of(log, f"{name}/9/0")
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,8 @@ def test_unknown_doubled_and_missing_names_are_told_with_the_nearest_known_name(
     found = sentences(DEFAULTS.replace("  VOL_TARGET: 0.1", "  VOL_TARGT: 0.07"))
     assert f"targets.yaml line {line}: strategy.VOL_TARGT = 0.07: unknown parameter; did you mean VOL_TARGET?" in found
     assert any(
-        "strategy.VOL_TARGET: is missing; add it, or let `python -m triplane.control.document` write it" in item
+        "strategy.VOL_TARGET: is missing; add it, or let `python -m triplane.control.document --targets FILE` write it"
+        in item
         for item in found
     )
     assert only(DEFAULTS.replace("  VOL_TARGET: 0.1", "  VOL_TARGET: 0.1\n  VOL_TARGET: 0.07")) == (
@@ -168,7 +169,8 @@ def test_unknown_doubled_and_missing_names_are_told_with_the_nearest_known_name(
     )
     assert "strategy: already on line" in " ".join(sentences(DEFAULTS + "strategy:\n  VOL_TARGET: 0.2\n"))
     assert any(
-        item == "targets.yaml: order: group is missing; add it, or let `python -m triplane.control.document` write it"
+        item
+        == "targets.yaml: order: group is missing; add it, or let `python -m triplane.control.document --targets FILE` write it"
         for item in sentences(DEFAULTS[: DEFAULTS.index("# Order Plane")])
     )
     assert "order = 3: must be a group of parameters" in only(DEFAULTS[: DEFAULTS.index("\norder:")] + "\norder: 3\n")

@@ -148,7 +148,7 @@ async def _run(
                 file=people,
                 flush=True,
             )
-            await asyncio.Event().wait()
+            await demonstration.stay()
         return outcome
     except asyncio.CancelledError:
         print("stopped", file=sys.stderr)

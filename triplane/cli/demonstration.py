@@ -233,6 +233,8 @@ class Demonstration:
     def _check_alive(self) -> None:
         assert self.supervisor is not None
         assert self.follower is not None
+        if self.supervisor.failure is not None:
+            raise DemoError(str(self.supervisor.failure))
         given_up = [name for name, state in self.processes.items() if state == "given up"]
         if given_up:
             raise DemoError(
@@ -354,6 +356,11 @@ class Demonstration:
             await self.supervisor.stop()
         if self.installation is not None:  # where nothing runs, other verbs must not look for it
             (self.directory / context.ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+    async def stay(self) -> None:
+        """Keep running until cancelled. Raises StackError when something without which nothing else works is given up."""
+        assert self.supervisor is not None
+        await self.supervisor.run(asyncio.Event())
 
     def addresses(self) -> list[tuple[str, str]]:
         """What to look at while it runs."""

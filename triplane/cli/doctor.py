@@ -187,7 +187,8 @@ def _kafka_away(settings: Settings) -> Finding:
             "problem",
             "Kafka",
             f"this folder's own does not answer at {settings.bootstrap}",
-            f"wait: the supervisor (pid {supervisor.pid}) starts it again when it has ended; its log is under {settings.state_dir / 'logs'}",
+            f"wait: the supervisor (pid {supervisor.pid}) starts it again when it has ended, and `triplane status` says what else it can be; "
+            f"its log is under {settings.state_dir / 'logs'}",
         )
     return Finding(
         "problem",

@@ -61,14 +61,29 @@ def explain(
         rows = [(d["order_ref"] or "(intent)", d["code"], d["detail"]) for d in found.decisions]
         context.print_table("Risk decisions", ("order", "code", "detail"), rows)
     if found.orders:
-        rows = [(o["order_ref"], o["action"], o["order_type"], o["quantity"], o["limit_price"]) for o in found.orders]
-        context.print_table("Orders", ("order", "side", "type", "quantity", "limit"), rows)
+        rows = [
+            (
+                o["order_ref"],
+                o["action"],
+                o["order_type"],
+                o["quantity"],
+                o["limit_price"],
+                o["status"],
+                o["filled"],
+                o["answer"],
+            )
+            for o in found.orders
+        ]
+        context.print_table(
+            "Orders", ("order", "side", "type", "quantity", "limit", "status", "filled", "answer"), rows
+        )
     if found.fills:
         # The broker tells what an execution cost in a message of its own, which is a record of its own.
         commissions = {f["exec_id"]: f["commission"] for f in found.fills if f["kind"] == "commission"}
         rows = [
             (
                 f["kind"],
+                f["order_ref"],
                 f["exec_id"],
                 f["side"] * f["quantity"],
                 f["price"],
@@ -77,7 +92,7 @@ def explain(
             for f in found.fills
             if f["kind"] != "commission"
         ]
-        context.print_table("Fills", ("kind", "execution", "signed quantity", "price", "commission"), rows)
+        context.print_table("Fills", ("kind", "order", "execution", "signed quantity", "price", "commission"), rows)
     if found.parent.get("arrival_mid"):
         p = found.parent
         shortfall = p["side"] * (p["price"] - p["arrival_mid"]) / p["arrival_mid"]

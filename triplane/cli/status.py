@@ -184,7 +184,7 @@ def _market_end(settings: Settings) -> str:
     return asyncio.run(market_end(settings.gateway_http)) if settings.gateway_http else ""
 
 
-def _kept_kafka(settings: Settings, beside: list[dict[str, Any]]) -> str:
+def kept_kafka(settings: Settings, beside: list[dict[str, Any]]) -> str:
     """What to do about a Kafka that does not answer though the supervisor keeps it running; empty where it keeps none."""
     for each in beside:
         if each["service"] == "kafka" and each["state"] != "stopped":
@@ -215,7 +215,7 @@ def status(json_: bool = context.JSON) -> None:
         try:
             told = found_on_log(settings)
         except LogUnavailable as error:
-            problem = _kept_kafka(settings, beside) or str(error)
+            problem = kept_kafka(settings, beside) or str(error)
     elif any(each["service"] == "kafka" and each["state"] != "stopped" for each in beside):
         problem = "Kafka is starting; what is held is known once it answers"
     else:

@@ -65,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for sentence in lost:
         print(f"given up: {sentence}", file=sys.stderr)
     stale = False
-    for path, text in ((options.targets, rewritten), (options.page, page())):
+    written = [(options.targets, rewritten)]
+    if options.page.parent.is_dir():  # a user's folder has no pages, and wants none
+        written.append((options.page, page()))
+    for path, text in written:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale = True
             print(f"{path}: {'stale; run python -m triplane.control.document' if options.check else 'rewritten'}")

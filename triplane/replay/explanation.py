@@ -11,6 +11,9 @@ from triplane.domain.ids import intent_id, parse_order_ref
 from triplane.replay.recording import Recording
 from triplane.replay.summary import values
 
+OWN_ENDS = frozenset({"not_sent", "abandoned", "doubted", "cancelling", "resolved"})
+"""What the order plane itself says of an order, with a reason."""
+
 
 class ExplanationError(LookupError):
     """The recording has nothing about what was asked; the message says what it does have."""
@@ -78,6 +81,21 @@ def _abstains(signals: dict[str, Any], signal: str, symbol: str) -> str:
     return next((str(e.removeprefix(prefix)) for e in signals.get("abstained", []) if e.startswith(prefix)), "")
 
 
+def _orders(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Placed orders of an intent, each with what became of it: the broker's newest `status`, units `filled`, and its last `answer`."""
+    found = []
+    for placed in (e for e in events if e["intent_id"] == name and e["kind"] == "placing"):
+        key = placed["client_id"], placed["order_id"]
+        about = [e for e in events if (e["client_id"], e["order_id"]) == key or e["order_ref"] == placed["order_ref"]]
+        told = [e for e in about if e["kind"] != "placing"]
+        status = next((e["status"] for e in reversed(told) if e["kind"] == "order_status"), "")
+        error = next((f"error {e['code']}: {e['text']}" for e in reversed(told) if e["kind"] == "error"), "")
+        own = next((f"{e['kind']}: {e['reason']}" for e in reversed(told) if e["kind"] in OWN_ENDS), "")
+        filled = max((e["filled"] for e in told if e["kind"] == "order_status"), default=0.0)
+        found.append(placed | {"status": status, "filled": filled, "answer": error or own})
+    return found
+
+
 def _held(slice_: dict[str, Any], targets: dict[str, Any], symbol: str) -> str:
     for entry in targets.get("held", []):
         if entry.startswith(f"{symbol}:"):
@@ -132,7 +150,14 @@ def explain(recording: Recording, what: str) -> Explanation:
         if k in targets
     }
     name = intent_id(slice_["account"], seq, symbol)
+    order_ref = what if parse_order_ref(what) else ""
+    orders = _orders(values(recording.records["order.events"]), name)
+    if order_ref and order_ref not in [order["order_ref"] for order in orders]:
+        have = ", ".join(order["order_ref"] for order in orders[-5:])
+        raise ExplanationError(f"{order_ref} was never placed; that intent's latest orders are {have or 'none'}")
     mine = [f for f in values(recording.records["order.fills"]) if f["intent_id"] == name]
+    # A commission is a record of its own, which names its execution.
+    executed = {f["exec_id"] for f in mine if f["order_ref"] == order_ref}
     element = _element(
         slice_, symbol, ("target_qty", "target_weight", "reference_price", "sigma_daily", "adv", "con_ids")
     )
@@ -160,10 +185,12 @@ def explain(recording: Recording, what: str) -> Explanation:
         target=target,
         intent=element,
         held=_held(slice_, targets, symbol),
-        decisions=[d for d in values(recording.records["order.decisions"]) if d["intent_id"] == name],
-        orders=[
-            e for e in values(recording.records["order.events"]) if e["intent_id"] == name and e["kind"] == "placing"
+        decisions=[
+            d
+            for d in values(recording.records["order.decisions"])
+            if d["intent_id"] == name and (not order_ref or d["order_ref"] in ("", order_ref))
         ],
-        fills=[f for f in mine if f["kind"] != "parent"],
+        orders=[order for order in orders if not order_ref or order["order_ref"] == order_ref],
+        fills=[f for f in mine if f["kind"] != "parent" and (not order_ref or f["exec_id"] in executed)],
         parent=next((f for f in mine if f["kind"] == "parent"), {}),
     )

@@ -20,7 +20,7 @@ from triplane.domain.problems import Problem, allowed, choices, nearest
 from triplane.domain.targets import Targets
 from triplane.domain.targets.parameter import Section
 
-REGENERATE = "add it, or let `python -m triplane.control.document` write it"
+REGENERATE = "add it, or let `python -m triplane.control.document --targets FILE` write it"
 
 
 def sections() -> dict[str, type[Section]]:
