@@ -47,13 +47,18 @@ def replace_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+PAGE = Path("docs/configuration.md")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m triplane.control.document", description=__doc__)
     parser.add_argument(
         "--targets", type=Path, default=Path("targets.yaml"), help="file to rewrite (default: targets.yaml)"
     )
-    parser.add_argument("--page", type=Path, default=Path("docs/configuration.md"), help="page to write")
+    parser.add_argument(
+        "--page", type=Path, help="page to write (default: docs/configuration.md, in a folder that has docs/)"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 when a file is stale")
     options = parser.parse_args(arguments)
     before = options.targets.read_text(encoding="utf-8") if options.targets.exists() else ""
@@ -66,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"given up: {sentence}", file=sys.stderr)
     stale = False
     written = [(options.targets, rewritten)]
-    if options.page.parent.is_dir():  # a user's folder has no pages, and wants none
-        written.append((options.page, page()))
+    if options.page or PAGE.parent.is_dir():  # a user's folder has no pages, and wants none
+        written.append((options.page or PAGE, page()))
     for path, text in written:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale = True
