@@ -29,7 +29,7 @@ def column_index(symbols: Sequence[str]) -> dict[str, int]:
 
 
 def positive(values: Array) -> Array:
-    """Prices or volumes with everything that is not finite and above zero as NaN."""
+    """Volumes with everything that is not finite and above zero as NaN."""
     good = np.isfinite(values) & (values > 0)
     return np.where(good, values, np.nan)
 

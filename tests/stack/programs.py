@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 from triplane.stack.specs import ProcessSpec
@@ -70,10 +70,10 @@ def exists(path: Path) -> str:
     return "" if path.exists() else f"{path.name} is not there"
 
 
-async def until(check: partial[bool] | object, what: str) -> None:
+async def until(check: Callable[[], object], what: str) -> None:
     """`eventually` without holding the event loop."""
     for _ in range(3000):
-        if check():  # type: ignore[operator]
+        if check():
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"{what} did not come about")

@@ -17,15 +17,15 @@ class SessionLine:
 
     session: str
     seq: int
-    regime: str | None = None
-    gross: float | None = None
+    regime: str = ""
+    gross: float = 0.0
     orders: int = 0
     fills: int = 0
     pnl: float = 0.0
 
     def __str__(self) -> str:
         return (
-            f"{self.session}  {self.regime or '-':6}  gross {self.gross or 0.0:.2f}"
+            f"{self.session}  {self.regime or '-':6}  gross {self.gross:.2f}"
             f"  orders {self.orders}  fills {self.fills}  PnL {self.pnl:+,.0f} (simulated)"
         )
 
@@ -139,7 +139,7 @@ class LiveState:
 
     def _tell(self, line: SessionLine) -> None:
         """Its orders, fills and PnL are those of its own day and before: of the next days more may have been read already."""
-        line.regime, line.gross = self._regimes.get(line.seq), self._gross.get(line.seq)
+        line.regime, line.gross = self._regimes.get(line.seq, ""), self._gross.get(line.seq, 0.0)
         line.orders, line.fills = (sum(each < line.end for each in times) for times in (self._placed, self._filled))
         line.pnl = next((pnl for moment, pnl in reversed(self._valued) if moment < line.end), 0.0)
         self.told.append(line)

@@ -83,11 +83,16 @@ def _abstains(signals: dict[str, Any], signal: str, symbol: str) -> str:
 
 def _orders(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     """Placed orders of an intent, each with what became of it: the broker's newest `status`, units `filled`, and its last `answer`."""
+    placings = [e for e in events if e["intent_id"] == name and e["kind"] == "placing"]
+    refs = {(e["client_id"], e["order_id"]): e["order_ref"] for e in placings}
+    about: dict[str, list[dict[str, Any]]] = {e["order_ref"]: [] for e in placings}
+    for event in events:
+        ref = refs.get((event["client_id"], event["order_id"]), event["order_ref"])
+        if ref in about and event["kind"] != "placing":
+            about[ref].append(event)
     found = []
-    for placed in (e for e in events if e["intent_id"] == name and e["kind"] == "placing"):
-        key = placed["client_id"], placed["order_id"]
-        about = [e for e in events if (e["client_id"], e["order_id"]) == key or e["order_ref"] == placed["order_ref"]]
-        told = [e for e in about if e["kind"] != "placing"]
+    for placed in placings:
+        told = about[placed["order_ref"]]
         status = next((e["status"] for e in reversed(told) if e["kind"] == "order_status"), "")
         error = next((f"error {e['code']}: {e['text']}" for e in reversed(told) if e["kind"] == "error"), "")
         own = next((f"{e['kind']}: {e['reason']}" for e in reversed(told) if e["kind"] in OWN_ENDS), "")
@@ -115,8 +120,9 @@ def explain(recording: Recording, what: str) -> Explanation:
     intents = values(recording.records["strategy.intents"])
     if not intents:
         raise ExplanationError("no decision has been made yet: the log holds no intents")
+    ref = parse_order_ref(what)  # as every list of orders shows it
+    order_ref = what if ref else ""
     if "/" in what:
-        ref = parse_order_ref(what)  # as every list of orders shows it
         try:
             account, number, symbol = (ref.intent_id if ref else what).split("/")
             seq = int(number)
@@ -150,7 +156,6 @@ def explain(recording: Recording, what: str) -> Explanation:
         if k in targets
     }
     name = intent_id(slice_["account"], seq, symbol)
-    order_ref = what if parse_order_ref(what) else ""
     orders = _orders(values(recording.records["order.events"]), name)
     if order_ref and order_ref not in [order["order_ref"] for order in orders]:
         have = ", ".join(order["order_ref"] for order in orders[-5:])

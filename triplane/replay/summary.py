@@ -7,7 +7,7 @@ notional (1e-4 = 1 bp), times in wall seconds where they are latencies.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -151,7 +151,7 @@ def decision_codes(recording: Recording) -> tuple[Counter[str], Counter[str], Co
     )
 
 
-def refused_orders(events: Iterable[Mapping[str, Any]]) -> int:
+def refused_orders(events: Sequence[Mapping[str, Any]]) -> int:
     """Orders about which the broker sent an error that refuses them, by (client id, order id)."""
     placed = {(event["client_id"], event["order_id"]) for event in events if event["kind"] == "placing"}
     refused = {
