@@ -136,7 +136,10 @@ def _positions(
         elif split > 0.0 and abs(broker - ours * split) < 1.0:
             findings.differences.append(Difference(symbol, ours, broker, Code.CORPORATE_ACTION))
         elif symbol in pending.suspects and abs(pending.suspects[symbol] - gap) <= DUST:
-            findings.differences.append(Difference(symbol, ours, broker, Code.UNEXPLAINED))
+            # A name that somebody else holds is never traded by us: without an order of ours it is they who changed it, while nobody looked.
+            alone = bool(book.excluded.get(symbol)) and ours == 0.0 and not book.live_orders(symbol)
+            cause = Code.FOREIGN_EXECUTION if alone else Code.UNEXPLAINED
+            findings.differences.append(Difference(symbol, ours, broker, cause))
         else:
             # Seen once: an execution may be on its way. The next snapshot decides.
             findings.suspects[symbol] = gap

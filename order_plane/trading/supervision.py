@@ -202,6 +202,7 @@ class Supervision(Emission):
                 strict=True,
             )
         )
+        foreign_units = self.s.book.excluded.get(symbol, 0.0)  # before the event changes them
         self._emit(
             "difference",
             symbol=symbol,
@@ -210,7 +211,11 @@ class Supervision(Emission):
             values={"ours": difference.ours, "theirs": difference.theirs, "price": prices.get(symbol, 0.0)},
             labels={"into": "excluded" if excluded else "ours"},
         )
-        detail = f"The broker has {difference.theirs:g} {symbol}, we had {difference.ours:g}: {cause.meaning}"
+        of_others = f", {foreign_units:g} of them not opened by Triplane" if foreign_units else ""
+        detail = (
+            f"The broker has {difference.theirs + foreign_units:g} {symbol}, "
+            f"known were {difference.ours + foreign_units:g}{of_others}: {cause.meaning}"
+        )
         if cause is Code.UNEXPLAINED or (foreign and policy == "exclude" and not excluded):
             self._hold(symbol, cause, detail)
         elif foreign and policy == "halt":

@@ -198,6 +198,33 @@ def test_somebody_else_trades_in_the_account(policy, ours, outcome):
     assert [e["reason"] for e in desk.events("difference")] == [Code.FOREIGN_EXECUTION]
 
 
+@pytest.mark.parametrize(("left", "code"), [(0.0, Code.OK), (15.0, Code.FOREIGN_POSITION)])
+def test_whoever_opened_a_position_closes_it_while_nobody_looks(left, code):
+    """No execution tells of it (the broker shows today's only), and the name is free again once nothing of theirs is left."""
+    desk = Desk(settings=targets(FOREIGN_POSITIONS="exclude"), broker=Broker(positions={"KO": 40.0})).open()
+    desk.auto = False
+    desk.broker.positions["KO"] = left
+    compare(desk)
+    s = desk.engine.s
+    assert s.book.position("KO") == 0.0
+    assert s.book.excluded == ({"KO": left} if left else {})
+    assert s.holds == {}
+    assert desk.alerts[-1].code == Code.FOREIGN_EXECUTION
+    assert f"The broker has {left:g} KO, known were 40, 40 of them not opened by Triplane" in desk.alerts[-1].detail
+    desk.quotes()
+    desk.intents(1, {"KO": 100.0})
+    assert {r["symbol"]: r["code"] for r in desk.appended("order.decisions")}["KO"] == code
+
+
+def test_what_nothing_explains_in_a_name_of_ours_is_held():
+    desk = quiet_desk()
+    desk.broker.positions["AAPL"] = 30.0
+    compare(desk)
+    assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
+    assert desk.engine.s.book.position("AAPL") == 30.0
+    assert "The broker has 30 AAPL, known were 0: Nothing explains" in desk.alerts[-1].detail
+
+
 def test_a_manual_trade_in_a_name_that_is_not_compared_explains_the_next_snapshot():
     """The broker tells an execution anew each time, but it counts once: forgotten here, the position would be UNEXPLAINED."""
     desk = Desk().open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -17,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.waiting import settles
 from triplane.stack import java, kafka, local, ports
 from triplane.stack.errors import StackError, Unavailable
-from triplane.stack.kafka import LocalKafka
+from triplane.stack.kafka import KafkaLaunch, LocalKafka, prepare, why_not_ready
 from triplane.stack.ports import HOST, free_ports, is_free
 from triplane.stack.topics import create_topics, list_topics
 
@@ -199,6 +200,27 @@ def test_a_damaged_data_directory_is_one_sentence(tmp_path: Path) -> None:
         StackError, match=r"^Kafka ended while it started \(.*node.*\); the whole story is in .*kafka.log$"
     ):
         LocalKafka.start(tmp_path)
+
+
+@pytest.mark.integration
+def test_another_cluster_at_the_address_is_not_taken_for_ours(tmp_path: Path, kafka: str) -> None:
+    """Someone takes the port between our look at it and the start: theirs answers, and ours has to start elsewhere."""
+    launches: list[KafkaLaunch] = []
+
+    def late(directory: Path, port: int) -> KafkaLaunch:
+        launch = prepare(directory, port)
+        if not launches:
+            config = directory / "server.properties"
+            config.write_text(config.read_text().replace(launch.bootstrap, kafka))
+            launch = dataclasses.replace(launch, bootstrap=kafka)
+            assert f"is not what answers at {kafka}" in why_not_ready(launch)
+        launches.append(launch)
+        return launch
+
+    with LocalKafka.start(tmp_path, prepare=late) as node:
+        assert len(launches) == 2
+        assert node.bootstrap == launches[1].bootstrap != kafka
+        assert why_not_ready(launches[1]) == ""
 
 
 @pytest.mark.integration

@@ -38,6 +38,7 @@ _LEADER_MOVED = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,  # a leader that was just elected does not know yet what is committed
 )
 
 
@@ -233,7 +234,7 @@ class TopicReader:
                 asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout_s
             )
             try:
-                return {
+                ends = {
                     partition_name(self._logical[partition.topic], partition.partition): answer.result().offset
                     for partition, answer in answers.items()
                 }
@@ -241,6 +242,12 @@ class TopicReader:
                 if error.args[0].code() not in _LEADER_MOVED or time.monotonic() > deadline:
                     raise LogUnavailable(f"Kafka did not tell the ends of its topics: {error.args[0].str()}") from None
                 _ask_for_leaders(self._admin)
+                continue
+            # An end that is no offset would make a full log read as empty.
+            unknown = [name for name, end in ends.items() if end < 0]
+            if unknown:
+                raise LogUnavailable(f"Kafka did not tell the end of {', '.join(unknown)}; ask it again")
+            return ends
 
     def _acquainted(self) -> AdminClient:
         """A client for questions that knows the brokers already.

@@ -23,6 +23,7 @@ KAFKA_IMAGE = "apache/kafka:4.3.0"
 KAFKA_COMMAND = "/etc/kafka/docker/run"
 REGISTRY_IMAGE = f"apicurio/apicurio-registry:{registry.VERSION}"
 REGISTRY_COMMAND = "/opt/jboss/container/java/run/run-java.sh"
+CLUSTER_ID = "dHJpcGxhbmUtb25lLW5vZA"
 INTERNAL_PORT = 29092
 CONTROLLER_PORT = 29093
 REGISTRY_PORT = 8080
@@ -135,7 +136,7 @@ def kafka_environment(host: str, port: int, internal_host: str) -> dict[str, str
     }
     settings = {**listeners, **kafka.ONE_NODE}
     return {
-        "CLUSTER_ID": "dHJpcGxhbmUtb25lLW5vZA",
+        "CLUSTER_ID": CLUSTER_ID,
         "KAFKA_HEAP_OPTS": f"-Xmx{HEAP_MB}m -Xms{HEAP_MB // 2}m",
         **{f"KAFKA_{key.upper().replace('.', '_')}": value for key, value in settings.items()},
     }
@@ -151,7 +152,7 @@ def prepare_kafka(directory: Path, port: int = 0) -> KafkaLaunch:
     env = kafka_environment(ports.HOST, port, container)
     volume = ("-v", f"{container}:/var/lib/kafka/data")
     argv = _run(container, network, KAFKA_IMAGE, KAFKA_COMMAND, (port, port), env, volume)
-    return KafkaLaunch(argv, {}, f"{ports.HOST}:{port}", directory / "kafka.log")
+    return KafkaLaunch(argv, {}, f"{ports.HOST}:{port}", directory / "kafka.log", CLUSTER_ID)
 
 
 def prepare_registry(directory: Path, bootstrap: str, port: int = 0, suffix: str = "") -> RegistryLaunch:

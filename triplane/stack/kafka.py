@@ -67,6 +67,8 @@ class KafkaLaunch:
     env: dict[str, str]
     bootstrap: str
     log_path: Path
+    cluster_id: str
+    """Id that its data directory was formatted with: whatever else answers at `bootstrap` is not this broker."""
 
 
 def admin(bootstrap: str, options: Mapping[str, str] | None = None) -> AdminClient:
@@ -84,12 +86,22 @@ def admin(bootstrap: str, options: Mapping[str, str] | None = None) -> AdminClie
     )
 
 
-def is_ready(bootstrap: str, timeout: float = 1.0, options: Mapping[str, str] | None = None) -> bool:
-    """Whether a broker answers a metadata request and lists itself, within `timeout` wall seconds."""
+def _absent(client: AdminClient, bootstrap: str, timeout: float, cluster_id: str) -> str:
+    """Why the broker is not there: nothing answers, or another cluster than `cluster_id` does (empty: any will do); else empty."""
     try:
-        return bool(admin(bootstrap, options).list_topics(timeout=timeout).brokers)
+        found = client.list_topics(timeout=timeout)
     except KafkaException:
-        return False
+        return f"does not answer at {bootstrap} yet"
+    if not found.brokers:
+        return f"lists no broker at {bootstrap} yet"
+    if cluster_id and found.cluster_id != cluster_id:
+        return f"is not what answers at {bootstrap}: that is cluster {found.cluster_id}, ours is {cluster_id}; stop it or take another port"
+    return ""
+
+
+def why_not_ready(launch: KafkaLaunch, timeout: float = 1.0) -> str:
+    """Why this very broker does not answer a metadata request within `timeout` wall seconds, or an empty string when it does."""
+    return _absent(admin(launch.bootstrap), launch.bootstrap, timeout, launch.cluster_id)
 
 
 def await_ready(
@@ -97,18 +109,21 @@ def await_ready(
     timeout: float,
     alive: Callable[[], str | None] = lambda: None,
     options: Mapping[str, str] | None = None,
+    cluster_id: str = "",
 ) -> None:
-    """Wait until a broker answers. `alive` returns why waiting is pointless, or None. Raises StackError."""
+    """Wait until a broker (of cluster `cluster_id`, where one is named) answers.
+
+    `alive` returns why waiting is pointless, or None. Raises StackError.
+    """
     client = admin(bootstrap, options)
     deadline = time.monotonic() + timeout
-    while True:
-        with contextlib.suppress(KafkaException):
-            if client.list_topics(timeout=0.5).brokers:
-                return
+    while absent := _absent(client, bootstrap, 0.5, cluster_id):
         dead = alive()
         if dead:
             raise StackError(dead)
         if time.monotonic() > deadline:
+            if "is not what answers" in absent:
+                raise Unavailable(f"Kafka {absent}")
             raise Unavailable(
                 f"Kafka at {bootstrap} did not answer within {timeout:.0f} s; start it, or correct KAFKA_BOOTSTRAP_SERVERS"
             )
@@ -210,7 +225,7 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
         "-XX:+ExitOnOutOfMemoryError",
     )
     argv = (base[0], *tuning, "-Djava.awt.headless=true", *base[1:], "kafka.Kafka", str(config))
-    return KafkaLaunch(argv, {}, f"{ports.HOST}:{broker_port}", log_path)
+    return KafkaLaunch(argv, {}, f"{ports.HOST}:{broker_port}", log_path, _cluster_id(data_dir))
 
 
 class LocalKafka:
@@ -234,7 +249,12 @@ class LocalKafka:
             offset = launch.log_path.stat().st_size if launch.log_path.exists() else 0
             child = Child("kafka", launch.argv, launch.log_path, env={**os.environ, **launch.env}, cwd=directory)
             try:
-                await_ready(launch.bootstrap, timeout, lambda child=child: _death(child))  # type: ignore[misc]
+                await_ready(
+                    launch.bootstrap,
+                    timeout,
+                    lambda child=child: _death(child),  # type: ignore[misc]
+                    cluster_id=launch.cluster_id,
+                )
             except BaseException as error:
                 child.kill()
                 # Someone else took a port that was free when we looked: choose others, unless the user named it.

@@ -57,10 +57,6 @@ class StackSpecs:
     registry: tuple[ProcessSpec, ...]
 
 
-def _kafka_reason(bootstrap: str) -> str:
-    return "" if kafka.is_ready(bootstrap) else f"does not answer at {bootstrap} yet"
-
-
 def _registry_reason(url: str) -> str:
     with registry.Registry(url, timeout=2.0) as client:
         return "" if client.is_ready() else f"does not answer at {url} or reads its store"
@@ -89,7 +85,7 @@ def prepare(
                 name="kafka",
                 argv=launch.argv,
                 env=launch.env,
-                ready_check=lambda: _kafka_reason(bootstrap),
+                ready_check=lambda: kafka.why_not_ready(launch),
                 ready_timeout_s=READY_TIMEOUT_S,
                 vital=True,  # without it nothing else can do anything
             ),
