@@ -18,8 +18,10 @@ from tests.cli.command import LINE, Ran, environment, triplane
 from tests.integration.demonstrations import MARK, PLANES, edited, marked
 from tests.waiting import eventually
 from triplane.domain.calendars import MARKET_CALENDAR, decision_time, next_session
-from triplane.domain.timestamps import NEW_YORK, to_datetime
+from triplane.domain.timestamps import MINUTE, NEW_YORK, to_datetime
 from triplane.runtime import loopback
+from triplane.runtime.kafka_in import TopicReader
+from triplane.runtime.settings import Settings
 from triplane.stack.ports import free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -59,7 +61,9 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
 
         eventually(is_up, 150, f"up: {said}")
         # The market stands still between two looks at it, however long they take on this machine.
-        gateway = json.loads((state / "environment.json").read_text())["TRIPLANE_GATEWAY_HTTP"]
+        there = json.loads((state / "environment.json").read_text())
+        gateway = there["TRIPLANE_GATEWAY_HTTP"]
+        intents = TopicReader(Settings(bootstrap=there["TRIPLANE_BOOTSTRAP"], state_dir=state), ["strategy.intents"])
 
         def market(verb: str, **body: object) -> None:
             with loopback.client(60.0) as client:
@@ -67,20 +71,23 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
 
         market("pause")
 
+        clock = re.search(r'(?m)^ *REBALANCE: *"?([0-9:]+)', (folder / "targets.yaml").read_text())
+        assert clock is not None
+
         def decided() -> str:
-            """What is told after one more session's decision."""
+            """What is told after one more session's decision, which the market, eight sessions long, waits for."""
             now = loopback.get(f"{gateway}/status", 10.0).json()["market_time"]
             day = next_session(MARKET_CALENDAR, to_datetime(now, NEW_YORK).date())
-            market("advance", to=decision_time(MARKET_CALENDAR, day, "15:50"))
+            decision = decision_time(MARKET_CALENDAR, day, clock.group(1))
+            market("advance", to=decision + 5 * MINUTE)  # it is due once data of a later moment come
+            eventually(
+                lambda: any(each.value is not None and each.value["event_time"] >= decision for each in intents.poll(0.2)),
+                60, f"the intents of {day}",
+            )  # fmt: skip
             return verb("status").out
 
-        def held() -> str:
-            told = decided()
-            # Targets and intents of a decision reach the log one after the other.
-            wanted = ("AAPL held: WARMING", "everything held: HOLD_WARMING")
-            return told if all(words in told for words in wanted) else ""
-
-        status = eventually(held, 60, "a decision that holds")
+        status = decided()
+        assert "everything held: HOLD_WARMING" in status, status
         bars = re.search(r"AAPL held: WARMING.*momentum (\d+)/252 bars", status)
         assert bars is not None, status
         assert 150 < int(bars.group(1)) < 252
@@ -118,6 +125,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
             return int(found.group(1)) if found else 0
 
         eventually(lambda: warm() >= int(bars.group(1)), 60, "KO is back with its history")
+        intents.close()
         market("start")
 
         # A market that ends by itself says so, where it was started and whoever asks.
