@@ -154,10 +154,15 @@ def test_topics_and_kafka_status(folder: Folder) -> None:
 
 def test_a_kafka_that_does_not_answer_is_one_sentence(silent: str, tmp_path: Path) -> None:
     """It listens and says nothing: the worst form of being away. Each verb waits for it a while, so all wait at once."""
-    variables = {"TRIPLANE_BOOTSTRAP": silent, "TRIPLANE_STATE_DIR": str(tmp_path / "s")}
-    verbs = (("explain", "AAPL"), ("kafka", "status"), ("status",), ("status", "--json"))
+    variables = {
+        "TRIPLANE_BOOTSTRAP": silent,
+        "TRIPLANE_STATE_DIR": str(tmp_path / "s"),
+        "TRIPLANE_TARGETS_PATH": str(ROOT / "targets.yaml"),
+        "TRIPLANE_ASSETS_PATH": str(ROOT / "assets.csv"),
+    }
+    verbs = (("explain", "AAPL"), ("kafka", "status"), ("status",), ("status", "--json"), ("config", "check"))
     with ThreadPoolExecutor(len(verbs)) as at_once:
-        explain, kafka, status, document = at_once.map(
+        explain, kafka, status, document, check = at_once.map(
             lambda verb: triplane(*verb, cwd=tmp_path, variables=variables), verbs
         )
     assert explain.code == kafka.code == status.code == 1
@@ -166,6 +171,10 @@ def test_a_kafka_that_does_not_answer_is_one_sentence(silent: str, tmp_path: Pat
     assert silent in status.out
     assert "Traceback" not in status.err
     assert silent in document.json["problem"]
+    # The files themselves can be judged without it.
+    assert check.code == 0, check
+    assert " assets, hash " in check.out
+    assert f"warning: what it would change is not known: Kafka at {silent}" in check.out
 
 
 def test_status_says_what_to_do_about_a_kafka_of_its_own_that_stands_still(silent: str, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def order(control: Control, *arguments: str) -> Ran:
 def test_what_a_person_says_of_a_name_or_an_order_is_on_the_log(control: Control) -> None:
     ran = order(control, "release", "KO", *WHY)
     assert ran.code == 0, ran
-    assert "order.release is on the log" in ran.out
+    assert "order.release of KO is on the log" in ran.out
     reference = "DU1234567/12/KO/3/0"
     ran = order(
         control, "resolve", reference, "--outcome", "filled", "--quantity", "7", "--price", "46.5", *WHY, "--json"

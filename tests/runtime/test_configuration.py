@@ -173,6 +173,12 @@ def test_unknown_doubled_and_missing_names_are_told_with_the_nearest_known_name(
         == "targets.yaml: order: group is missing; add it, or let `python -m triplane.control.document --targets FILE` write it"
         for item in sentences(DEFAULTS[: DEFAULTS.index("# Order Plane")])
     )
+    # A file that was cut short is one sentence a group, not a screen of them.
+    cut = sentences(DEFAULTS[: DEFAULTS.index("  VOL_TARGET:")])
+    assert len(cut) == 2
+    assert re.search(
+        r"line \d+: strategy: \w+, \w+, \w+ and \d+ more parameters are missing; add it, or let", cut[1]
+    ), cut
     assert "order = 3: must be a group of parameters" in only(DEFAULTS[: DEFAULTS.index("\norder:")] + "\norder: 3\n")
     assert any(
         "data.a list or group = 1: unknown parameter" in item

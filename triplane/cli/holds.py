@@ -146,7 +146,7 @@ def _order(account: Mapping[str, Any]) -> list[Hold]:
         unmarked = ", ".join(account["unmarked"])
         why = f"{unmarked} has had no quote since the order plane started, or lost its row of assets.csv"
         told = f"NAV_UNKNOWN: {why if unmarked else 'the broker has not told the cash yet'}"
-        add("", told, "until its next quote" if unmarked else "until the broker tells it")
+        add("", told, "until its next quote, for which it needs its row" if unmarked else "until the broker tells it")
     if account and not account["reconciled"]:
         add("", "NOT_RECONCILED: no order leaves before a reconciliation has passed", "tried again every minute")
     if account.get("kill_level", "none") not in ("", "none"):

@@ -85,8 +85,9 @@ def _give(command: str, arguments: dict[str, str], actor: str | None, reason: st
     if json_:
         context.print_json(told)
     else:
+        about = next(iter(arguments.values()))
         print(
-            f"{command} is on the log; `triplane status` shows what is still held, and `triplane explain` what it did"
+            f"{command} of {about} is on the log; `triplane status` shows what is still held, and `triplane explain` what it did"
         )
 
 

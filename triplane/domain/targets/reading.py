@@ -21,6 +21,8 @@ from triplane.domain.targets import Targets
 from triplane.domain.targets.parameter import Section
 
 REGENERATE = "add it, or let `python -m triplane.control.document --targets FILE` write it"
+NAMED_ALONE = 3
+"""So many missing parameters of a group are told one by one."""
 
 
 def sections() -> dict[str, type[Section]]:
@@ -123,14 +125,20 @@ def _values(root: MappingNode, name: str, reading: Reading, yaml: YAML) -> dict[
                 problems.append(Problem(name, at_line, full, "", f"is a list or group; {allowed(fields[parameter])}"))
         values[group] = found
         missing = [parameter for parameter in known[group].model_fields if f"{group}.{parameter}" not in reading.lines]
-        problems.extend(
-            Problem(name, line, f"{group}.{parameter}", "", f"is missing; {REGENERATE}") for parameter in missing
-        )
+        problems.extend(_missing(name, line, group, missing))
     present = {label for label, _, _ in _entries(root, name, "", Reading())}
     problems.extend(
         Problem(name, 0, group, "", f"group is missing; {REGENERATE}") for group in known if group not in present
     )
     return values
+
+
+def _missing(name: str, line: int, group: str, parameters: list[str]) -> list[Problem]:
+    """A problem for each, or one for all of a file that was cut short: a terminal full of lines says no more."""
+    if len(parameters) <= NAMED_ALONE:
+        return [Problem(name, line, f"{group}.{each}", "", f"is missing; {REGENERATE}") for each in parameters]
+    told = f"{', '.join(parameters[:NAMED_ALONE])} and {len(parameters) - NAMED_ALONE} more parameters are missing"
+    return [Problem(name, line, group, "", f"{told}; {REGENERATE}")]
 
 
 def _entries(node: MappingNode, name: str, prefix: str, reading: Reading) -> list[tuple[str, int, Node]]:
