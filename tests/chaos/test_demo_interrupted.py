@@ -33,9 +33,7 @@ def test_ctrl_c_ends_everything_that_was_started_and_only_that(tmp_path: Path, m
         [sys.executable, "-m", "triplane.paper.providers", "--port", "0"], cwd=ROOT, stdout=subprocess.DEVNULL
     )
     try:
-        # Once with everything that a demonstration starts; the registry takes a fifth of a short run.
-        registry = [] if moment == "planes" else ["--no-registry"]
-        with Demo(tmp_path, "--plain", "--sessions", "3", *registry, years=SHORT_HISTORY) as demo:
+        with Demo(tmp_path, "--plain", "--sessions", "3", "--no-registry", years=SHORT_HISTORY) as demo:
             demo.until(moments(demo)[moment], 240, moment)
             started = marked(demo.mark)
             groups = {os.getpgid(process.pid) for process in started} - {demo.process.pid}

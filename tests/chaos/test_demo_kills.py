@@ -20,8 +20,8 @@ KILLED = (*PLANES, "gateway")
 def test_killed_and_stopped_planes_lose_nothing(tmp_path: Path, seed: int, counts: Callable[[int, int], int]) -> None:
     """Each plane and the gateway are SIGKILLed while the market trades, one is stopped and continued; the run ends whole and replays equal."""
     rounds = counts(1, 3)
-    sessions = counts(6, 30)
-    killed = random.Random(seed).sample(KILLED, counts(3, len(KILLED)))
+    sessions = counts(5, 30)
+    killed = random.Random(seed).sample(KILLED, counts(2, len(KILLED)))
     order = killed * rounds
     standing = random.Random(seed + 1).choice(("data", "strategy", "order"))
     # A sixth of the usual pace, so that the market still trades when a killed plane is back, on a busy machine, too.

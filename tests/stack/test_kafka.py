@@ -203,6 +203,15 @@ def test_a_damaged_data_directory_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+def test_a_run_whose_kafka_is_given_up_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every process that is vital (tests/stack/test_restarts.py): without Kafka nothing else could do anything."""
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "TRIPLANE_BOOTSTRAP"):
+        monkeypatch.delenv(name, raising=False)
+    (spec,) = local.prepare(tmp_path, with_registry=False).broker
+    assert (spec.name, spec.vital, spec.restart) == ("kafka", True, True)
+
+
+@pytest.mark.integration
 def test_another_cluster_at_the_address_is_not_taken_for_ours(tmp_path: Path, kafka: str) -> None:
     """Someone takes the port between our look at it and the start: theirs answers, and ours has to start elsewhere."""
     launches: list[KafkaLaunch] = []
