@@ -39,7 +39,7 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
         settles(lambda: gateway.status()["finished"], 90, "the market's end")
         # The minutes of a session and its daily bar are asked for after its close.
         whole = {("1d", False): 2, ("1m", False): 2 * 350}
-        settles(lambda: whole.items() <= by_interval(log(settings)).items(), 40, "the bars of both sessions")
+        settles(lambda: whole.items() <= by_interval(log(settings)).items(), 120, "the bars of both sessions")
         found = log(settings)
         counts = by_interval(found)
         # Sixteen market minutes around each decision, twelve slices a minute; after them perhaps a punctuation.
