@@ -31,6 +31,7 @@ from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, read_all
 from triplane.runtime.kafka_out import TopicWriter
+from triplane.runtime.kafka_probe import KafkaProbe
 from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
 
@@ -100,6 +101,7 @@ class DataService:
     async def run(self) -> None:
         """Until the daemon stops, or something that a restart or a person has to mend."""
         daemon = self._daemon
+        daemon.probe = KafkaProbe(self._settings, "control.config")
         daemon.ready(False, "no configuration on control.config yet")
         try:
             self._follower = ConfigFollower(

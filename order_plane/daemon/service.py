@@ -37,6 +37,7 @@ from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, TopicWriter
+from triplane.runtime.kafka_probe import KafkaProbe
 from triplane.runtime.tasks import end_tasks
 
 NAME = "order"
@@ -87,6 +88,7 @@ class OrderService:
         if self._journal.damaged:
             self._daemon.log.error("lines of the local journal are damaged and left out", lines=self._journal.damaged)
         await self._daemon.serve()
+        self._daemon.probe = KafkaProbe(self._settings, "order.events")
         self._daemon.ready(False, "connecting to the broker")
         tasks: list[asyncio.Task[None]] = []
 

@@ -22,6 +22,7 @@ from order_plane.kill.switch import KillReport, KillSwitchError
 from tests.broker.gateways import ACCOUNT
 from tests.order_plane.world import SYMBOLS, OrderWorld
 from tests.waiting import eventually
+from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
 from triplane.stack.local import LocalStack
 from triplane.stack.topics import create_topics
@@ -289,6 +290,7 @@ def test_with_kafka_dead_the_kill_stands_after_restarts_of_everything(tmp_path: 
             report = trip(world)
             assert (report.order_process, report.cancels) == ("told", "asked")
             eventually(lambda: none_open(world), 2)
+            eventually(lambda: process.get("/readyz").json()["reason"] == SILENT, 5)
             process.kill()
             # Without Kafka it does not start; the file holds, and the journal has what the log could not take.
             assert world.start().wait(60) != 0

@@ -21,6 +21,7 @@ from triplane.control.document import replace_text
 from triplane.runtime.configuration import from_record, hash_of, parse, to_record
 from triplane.runtime.kafka_in import LogRecord, read_all
 from triplane.runtime.kafka_out import TopicWriter
+from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import LocalKafka
 from triplane.stack.topics import create_topics
@@ -392,6 +393,7 @@ def test_an_edit_and_a_command_while_kafka_is_down_are_on_the_log_once_it_is_bac
         control = Control(Settings(bootstrap=kafka.bootstrap, state_dir=tmp_path / "state"), tmp_path / "files")
         control.start()
         kafka.kill()
+        eventually(lambda: control.get("/readyz")["reason"] == SILENT, "not ready before there is anything to publish")
         replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
         answer = control.post({"command": "kill.trip", "command_id": "c1", **ACTOR})
         assert answer.status_code == 503

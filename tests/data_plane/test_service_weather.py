@@ -23,6 +23,7 @@ from tests.data_plane.support import ProvidersProcess, config, day_close, publis
 from tests.waiting import settles
 from triplane.runtime.configuration import to_record
 from triplane.runtime.kafka_in import LogUnavailable
+from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
 from triplane.stack.local import LocalStack
 from triplane.stack.topics import create_topics
@@ -179,6 +180,8 @@ def test_with_kafka_standing_still_nothing_is_lost(tmp_path: Path, providers: Pr
             gateway.advance(to="2018-01-19T15:22")
             settles(lambda: by_interval(log(settings))["5s", False] == 24)
             os.killpg(group, signal.SIGSTOP)
+            # Known before anything is to be published.
+            settles(lambda: SILENT in get(f"{process.http}/readyz")[1], 10, "not ready")
             gateway.advance(to="2018-01-19T15:24")
             settles(lambda: metrics(process, "triplane_kafka_unacknowledged").get("", 0) > 0)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.paper.harness import ACCOUNT, ASSETS, connected, eventually, fault, http, ib, running, stock, to
+from triplane.domain.assets import AssetsError
 from triplane.paper.desk.journal import JOURNAL_NAME, Journal, JournalError
 
 
@@ -113,6 +114,25 @@ async def test_a_journal_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="line 1 is not JSON"):
         async with running(state_dir=tmp_path):
             pass
+
+
+async def test_a_market_that_has_run_goes_on_with_its_rows_when_the_file_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the planes do; a new one has none and is refused."""
+    assets = tmp_path / "assets.csv"
+    assets.write_text(ASSETS.read_text())
+    async with running(state_dir=tmp_path / "state", assets=assets) as gateway:
+        rows = gateway.core.universe.canonical()
+    for wrong in (ASSETS.read_bytes().replace(b"US0378331005", b"US0378331006"), b"\xff\xfe"):
+        assets.write_bytes(wrong)
+        async with running(state_dir=tmp_path / "state", assets=assets) as gateway, connected(gateway) as client:
+            assert gateway.core.universe.canonical() == rows
+            assert await client.qualifyContractsAsync(stock("AAPL"))
+        assert f"{assets} is not taken; the market goes on with the rows of its last start" in capsys.readouterr().err
+        with pytest.raises(AssetsError, match=r"assets\.csv"):
+            async with running(state_dir=tmp_path / "another", assets=assets):
+                pass
 
 
 async def test_an_order_on_a_removed_asset_is_named(tmp_path: Path) -> None:

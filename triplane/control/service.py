@@ -28,6 +28,7 @@ from triplane.runtime.daemon import Daemon, say
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
 from triplane.runtime.kafka_out import DeliveryError, TopicWriter
+from triplane.runtime.kafka_probe import KafkaProbe
 
 CONFIG = "control.config"
 COMMANDS_TOPIC = "control.commands"
@@ -89,6 +90,7 @@ class ControlService:
 
     async def _start(self) -> None:
         settings = self._daemon.settings
+        self._daemon.probe = KafkaProbe(settings, CONFIG)
         self._reader = await asyncio.to_thread(TopicReader, settings, [CONFIG, COMMANDS_TOPIC])
         self._writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_S)
         await self._read_log()

@@ -24,7 +24,7 @@ from triplane.paper.desk.journal import JournalError
 from triplane.paper.market.prices import PricesError
 from triplane.paper.protocol import messages as m
 from triplane.paper.protocol.decoding import decode
-from triplane.paper.protocol.requests import StartApi
+from triplane.paper.protocol.requests import HistoricalData, StartApi
 from triplane.paper.protocol.wire import SERVER_VERSION, WireError, parse_versions, read_body, split
 from triplane.paper.server import faults, options
 from triplane.paper.server.answers import Answers
@@ -173,8 +173,17 @@ class Gateway:
             except WireError as error:
                 client.send(m.error(-1, 320, f"Error reading request: {error}"))
                 continue
+            if isinstance(request, HistoricalData):
+                await self._simulate(request)
             self.answers.answer(client, request)
             await client.drain()
+
+    async def _simulate(self, request: HistoricalData) -> None:
+        """Simulate the sessions that a request needs one at a time: years take seconds, and everybody else asks meanwhile."""
+        history = self.core.history
+        for day in history.unknown(request.bar_size, request.duration, request.end, self.core.now):
+            history.daily(day)
+            await asyncio.sleep(0)
 
     # --- faults ---------------------------------------------------------------------------------------------------------------
 

@@ -87,6 +87,16 @@ class History:
             self._daily[row] = aggregate(minutes, len(minutes.volume))
         return self._daily[row]
 
+    def unknown(self, size: str, duration: str, end: str, now: int) -> list[date]:
+        """The days whose bar `bars` would have to simulate for this request; none for what it refuses or for sessions by the minute."""
+        try:
+            stop = min(parse_end(end), now) if end else now
+            days = _span(duration, size, stop)[1] if size == "1 day" else []
+        except RequestError:
+            return []
+        earliest = self.closes.day(1)
+        return [day for day in days if day >= earliest and self.closes.row(day) not in self._daily]
+
     def bars(self, symbol: str, size: str, duration: str, end: str, now: int) -> list[Row]:
         """Bars of `symbol` in the `duration` that ends at `end` (empty: now), oldest first; nothing after `now` (ns UTC).
 

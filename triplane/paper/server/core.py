@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Final
 
 from triplane.domain import calendars
-from triplane.domain.assets import Universe
+from triplane.domain.assets import AssetsError, Universe
 from triplane.domain.timestamps import NEW_YORK, iso, to_datetime
 from triplane.paper.desk.account import CURRENCY, Account
 from triplane.paper.desk.journal import JOURNAL_NAME, Journal, JournalError
@@ -33,7 +34,27 @@ from triplane.paper.server.options import Options, OptionsError
 from triplane.paper.server.reports import Reports
 
 CLOCK_STEPS: Final = 12  # a journal line of the time reached, and no more than this is repeated after a kill
+KEPT_ASSETS: Final = "assets.taken.csv"
 ACCOUNT_STEPS: Final = 36  # account values without a trade: every three minutes, as TWS sends them
+
+
+def _universe(options: Options) -> Universe:
+    """The rows of assets.csv or, where the file is wrong now, those of this market's last start: the planes go on with theirs, too."""
+    kept = options.state_dir / KEPT_ASSETS if options.state_dir is not None else None
+    try:
+        text = options.assets.read_text(encoding="utf-8-sig")
+        universe = Universe.parse(text, options.assets.name)
+    except (OSError, UnicodeDecodeError, AssetsError):
+        if kept is None or not kept.is_file():
+            return Universe.load(options.assets)  # which says what is wrong
+        print(f"{options.assets} is not taken; the market goes on with the rows of its last start", file=sys.stderr)
+        return Universe.load(kept)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_name(f"{kept.name}.new")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(kept)
+    return universe
 
 
 class Core:
@@ -46,7 +67,7 @@ class Core:
         for day in days:
             closes.row(day)
         self.options = options
-        self.universe = Universe.load(options.assets)
+        self.universe = _universe(options)
         self.contracts = Contracts(self.universe.assets, closes.symbols)
         self.costs = {c.symbol: _cost(c.symbol, options.impact_y) for c in self.contracts.priced}
         self.history = History(closes, options.seed)

@@ -1,0 +1,42 @@
+"""Whether Kafka answers at this very moment, for a daemon's readiness.
+
+A broker that stands still closes no connection, and a daemon that has nothing to publish would notice it only at its next record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from triplane.runtime.kafka_out import LOG_LEVEL
+from triplane.runtime.settings import Settings
+
+ANSWER_S = 1.5
+"""Wall seconds: whoever asks about readiness waits two."""
+SILENT = f"Kafka has not answered for {ANSWER_S:g} s"
+
+
+class KafkaProbe:
+    """Asks the broker about one topic at each call; `topic` is a name of the catalogue that the daemon uses anyhow."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._admin = AdminClient(
+            {
+                "bootstrap.servers": settings.bootstrap,
+                "log_level": LOG_LEVEL,
+                "error_cb": lambda _error: None,
+                "reconnect.backoff.max.ms": 1000,
+                **settings.kafka_options,
+            }
+        )
+        self._topic = settings.topic(topic)
+
+    async def __call__(self) -> str:
+        """Why the daemon is not ready, or an empty text."""
+        try:
+            await asyncio.to_thread(self._admin.list_topics, self._topic, timeout=ANSWER_S)
+        except KafkaException:
+            return SILENT
+        return ""
