@@ -146,11 +146,22 @@ class OrderEngine(Work):
         if topic == "control.config" and not notes:
             changes = list(record["changes"])
             self._emit("config_taken", config_hash=self.config_hash, text="; ".join(changes)[:2000])
+            self._tell_lost_rows()
             self._warm_sessions()
             self._publish_costs()
         elif topic == "control.commands":
             self._command(record)
         self._work()
+
+    def _tell_lost_rows(self) -> None:
+        """Whoever edited assets.csv did not mean to stop all trading: a position without a row makes NAV unknown."""
+        for symbol, held in sorted(self.s.book.positions.items()):
+            if held.quantity and self._asset(symbol) is None:
+                self._alert(
+                    Code.NAV_UNKNOWN,
+                    f"{held.quantity:+,.0f} are held and assets.csv has no row for it, so NAV is not known and nothing trades until the row is back",
+                    symbol,
+                )
 
     def _concerns(self, topic: str, record: Mapping[str, Any]) -> bool:
         if topic == "data.bars":

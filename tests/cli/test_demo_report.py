@@ -10,8 +10,9 @@ import pytest
 from triplane.cli.demo_outcome import ConfigEdit, Outcome
 
 
-def outcome(p95: float, speed: float) -> Outcome:
-    summary = cast(Any, SimpleNamespace(latency_s=(p95 / 2, p95, p95)))
+def outcome(p95: float, speed: float, expired: int = 0) -> Outcome:
+    codes = {"OK": 20} | ({"EXPIRED": expired} if expired else {})
+    summary = cast(Any, SimpleNamespace(latency_s=(p95 / 2, p95, p95), decisions=codes, later_decisions={}))
     return Outcome(summary, cast(Any, None), ConfigEdit(), {}, [], {}, [], {}, speed, 300.0)
 
 
@@ -25,3 +26,5 @@ def test_late_orders_are_told_with_a_remedy(p95: float, speed: float, seconds: s
     said = outcome(p95, speed).late
     assert f"{seconds} market seconds" in said
     assert f"--speed {remedy}`" in said
+    assert "expired" not in said
+    assert "and 3 intents expired that might have filled" in outcome(p95, speed, expired=3).late

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.replay.logs import HandLog
-from triplane.cli.live_state import LiveState
+from triplane.cli.live_state import LiveState, SessionLine
 from triplane.cli.live_view import BLOCKS, render, sparkline
 from triplane.domain.timestamps import DAY, NEW_YORK, at
 
@@ -137,6 +137,17 @@ def two_sessions() -> HandLog:
         log.put("order.fills", fill_id=str(seq), kind="execution", symbol="KO", side=1, event_time=now)
         account(log, 1_000_000.0 - seq, event_time=now)
     return log
+
+
+def test_a_session_that_was_held_is_not_told_as_flat() -> None:
+    line = SessionLine("2018-01-29", 7, "Calm", 0.0, "HOLD_UNIVERSE_MISSING", 46, 77, 10_673.0)
+    assert str(line) == ("2018-01-29  Calm    held HOLD_UNIVERSE_MISSING  orders 46  fills 77  PnL +10,673 (simulated)")
+    log = HandLog()
+    log.put("strategy.barriers", seq=7, kind="decision", session="2018-01-29", t=T)
+    log.put("strategy.targets", seq=7, account="DU1", outcome="HOLD_UNIVERSE_MISSING")
+    state = folded(log)
+    state.close_session()
+    assert state.told[0].held == "HOLD_UNIVERSE_MISSING"
 
 
 FIRST_SESSION = "2018-02-02  Calm    gross 1.46  orders 1  fills 1  PnL -7 (simulated)"

@@ -25,6 +25,31 @@ def test_people_get_what_the_order_plane_alerts_them_to() -> None:
     assert sentence(json.dumps(alert | {"code": "UNEXPLAINED", "symbol": "KO"})).startswith("UNEXPLAINED KO: ")
 
 
+def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
+    skipped = {"event": "record skipped", "record": "data.bars-0@7", "reason": "no Avro", "barrier": 12}
+    assert (
+        sentence(json.dumps(skipped)) == "record data.bars-0@7 is skipped (no Avro); barrier 12 holds what rests on it"
+    )
+    ahead = {"event": "record refused", "record": "data.quotes-0@3", "reason": "stamped ahead"}
+    assert sentence(json.dumps(ahead)) == "record data.quotes-0@3 is refused: stamped ahead"
+    order = {"event": "record refused", "topic": "data.bars", "offset": 9, "code": "UNDECODABLE", "problem": "no Avro"}
+    assert sentence(json.dumps(order)) == "record data.bars@9 is refused: no Avro"
+    down = {"event": "source down", "source": "edgar", "reason": "SEC asks for a name"}
+    assert sentence(json.dumps(down)) == "source edgar is down: SEC asks for a name"
+
+
+def test_what_is_tried_for_hours_is_told_once_in_a_while(tmp_path: Path) -> None:
+    path, told, patient = tmp_path / "data.log", list[str](), list[str]()
+    often, seldom = LogRelay(path, told.append), LogRelay(path, patient.append, 600.0)
+    for reason in ("away", "slow", "away"):
+        with path.open("a") as log:
+            log.write(json.dumps({"event": "source down", "source": "fred", "reason": reason}) + "\n")
+        often.look()
+        seldom.look()
+    assert [line.rpartition(" ")[2] for line in told] == ["away", "slow", "away"]
+    assert [line.rpartition(" ")[2] for line in patient] == ["away", "slow"]
+
+
 async def test_every_sentence_begins_with_its_daemon(tmp_path: Path) -> None:
     told: list[str] = []
     both = asyncio.Event()

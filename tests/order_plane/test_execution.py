@@ -143,6 +143,9 @@ def test_a_position_whose_row_is_gone_is_named_where_it_holds():
     desk.intents(1, {"AAPL": 100.0})
     desk.fill_all()
     desk.configure(assets=universe(tuple(symbol for symbol in SYMBOLS if symbol != "AAPL")))
+    alert = desk.alerts[-1]
+    assert (alert.code, alert.symbol) == (Code.NAV_UNKNOWN, "AAPL")
+    assert alert.detail.endswith("nothing trades until the row is back")
     sent = len(desk.sent)
     desk.pass_time(5)
     assert not math.isfinite(desk.account()["nav"])

@@ -121,7 +121,8 @@ async def _run(
 
                 def redraw() -> None:
                     gateway = demonstration.gateway
-                    progress = f"session {gateway.get('sessions_done', 0)}/{demonstration.market.sessions}"
+                    running = int(gateway.get("sessions_done", 0)) + bool(gateway.get("session_open"))
+                    progress = f"session {running}/{demonstration.market.sessions}"
                     view.update(render(follower.state, demonstration.processes, progress, lines))
 
                 await demonstration.trade(redraw)
@@ -159,6 +160,8 @@ async def _run(
 
 def report(outcome: Outcome, json_: bool) -> None:
     """Print the summary."""
+    from triplane.cli.demo_outcome import DROPPED
+
     summary, verdict, edit = outcome.summary, outcome.verdict, outcome.edit
     if json_:
         context.print_json(
@@ -196,10 +199,12 @@ def report(outcome: Outcome, json_: bool) -> None:
     received = outcome.received
     p50, p95, p99 = (f"{value * 1000:.1f}" for value in summary.latency_s)
     truth = outcome.truth
+    codes = {key.removeprefix(DROPPED): round(value) for key, value in received.items() if key.startswith(DROPPED)}
+    dropped = f" ({counts(codes)})" if codes else ""
     rows = [
         (
             "records",
-            f"{received.get('received', 0):,.0f} in, {received.get('published', 0):,.0f} published, {received.get('quarantined', 0):,.0f} quarantined, {received.get('deduplicated', 0):,.0f} repeated, {received.get('dropped', 0):,.0f} dropped (coded)"
+            f"{received.get('received', 0):,.0f} in, {received.get('published', 0):,.0f} published, {received.get('quarantined', 0):,.0f} quarantined, {received.get('deduplicated', 0):,.0f} repeated, {received.get('dropped', 0):,.0f} dropped{dropped}"
             + (", since the data plane was started again" if "data" in outcome.restarts else ""),
         ),
         (

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from triplane.replay.summary import Summary
     from triplane.replay.verification import Verdict
 
+DROPPED = "dropped:"
 LATE_SHARE = 0.25
 """Orders that leave later than this share of a parent's life make a summary that says so."""
 
@@ -90,9 +91,11 @@ class Outcome:
         delay = self.summary.latency_s[1]
         if not delay * self.speed > LATE_SHARE * self.parent_life_s:
             return ""
+        expired = sum(of.get("EXPIRED", 0) for of in (self.summary.decisions, self.summary.later_decisions))
+        lost = f", and {expired} intents expired that might have filled" if expired else ""
         return (
             f"orders left up to {delay:.2f} s (p95) after their data, {delay * self.speed:.0f} market seconds at {self.speed:g}x: the "
-            f"machine is busy, and orders expire that would have filled; `triplane demo --speed {max(self.speed / 5, 1):g}` waits for it"
+            f"machine is busy{lost}; `triplane demo --speed {max(self.speed / 5, 1):g}` waits for it"
         )
 
     @property

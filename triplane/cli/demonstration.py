@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from triplane.cli import context
-from triplane.cli.demo_outcome import ConfigEdit, Outcome
+from triplane.cli.demo_outcome import DROPPED, ConfigEdit, Outcome
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
 from triplane.domain import calendars
@@ -326,7 +326,7 @@ class Demonstration:
         return {key: sum(c[key] for c in costs) / len(costs) for key in ("half_spread", "impact_y")} if costs else {}
 
     async def _received(self) -> dict[str, float]:
-        """The data plane's own conservation counters, by outcome, summed over sources."""
+        """The data plane's own conservation counters, by outcome, summed over sources; `dropped:CODE` tells what was dropped why."""
         import json
 
         from prometheus_client.parser import text_string_to_metric_families
@@ -343,6 +343,9 @@ class Demonstration:
                 if sample.name == "triplane_records_total":
                     outcome = sample.labels["outcome"]
                     totals[outcome] = totals.get(outcome, 0.0) + sample.value
+                elif sample.name == "triplane_records_dropped_total" and sample.value:
+                    code = f"{DROPPED}{sample.labels['code']}"
+                    totals[code] = totals.get(code, 0.0) + sample.value
         return totals
 
     # Down --------------------------------------------------------------------------------------------------------------

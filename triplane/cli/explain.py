@@ -93,8 +93,10 @@ def explain(
             if f["kind"] != "commission"
         ]
         context.print_table("Fills", ("kind", "order", "execution", "signed quantity", "price", "commission"), rows)
-    if found.parent.get("arrival_mid"):
-        p = found.parent
+    p = found.parent
+    if p and not p["quantity"]:
+        print(f"nothing of its {p['target_quantity']:,.0f} units was filled while it lasted")
+    elif p.get("arrival_mid"):
         shortfall = p["side"] * (p["price"] - p["arrival_mid"]) / p["arrival_mid"]
         print(
             f"cost {shortfall * 1e4:+.2f} bp against an arrival mid of {p['arrival_mid']:.4f} (simulated: {p['simulated']})"

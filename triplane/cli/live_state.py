@@ -19,13 +19,16 @@ class SessionLine:
     seq: int
     regime: str = ""
     gross: float = 0.0
+    held: str = ""
+    """Code of a decision that left every target where it was; empty where it was solved."""
     orders: int = 0
     fills: int = 0
     pnl: float = 0.0
 
     def __str__(self) -> str:
+        what = f"held {self.held}" if self.held else f"gross {self.gross:.2f}"
         return (
-            f"{self.session}  {self.regime or '-':6}  gross {self.gross:.2f}"
+            f"{self.session}  {self.regime or '-':6}  {what}"
             f"  orders {self.orders}  fills {self.fills}  PnL {self.pnl:+,.0f} (simulated)"
         )
 
@@ -72,8 +75,9 @@ class LiveState:
     _valued: list[tuple[int, float]] = field(default_factory=list)
     """Market time and PnL of each account record."""
     _regimes: dict[int, str] = field(default_factory=dict)
-    """Regime by barrier, and gross exposure: topics are read in any order, and hours at once by a process that stood still."""
-    _gross: dict[int, float] = field(default_factory=dict)
+    """Regime by barrier: topics are read in any order, and hours at once by a process that stood still."""
+    _targets: dict[int, tuple[float, str]] = field(default_factory=dict)
+    """Gross exposure and code of a hold, by barrier."""
     nav_path: deque[float] = field(default_factory=lambda: deque(maxlen=400))
 
     def take(self, record: LogRecord) -> None:
@@ -115,7 +119,8 @@ class LiveState:
 
     def _strategy_targets(self, value: dict[str, Any]) -> None:
         self.targets = value
-        self._gross[value["seq"]] = value["gross"]
+        solved = value["outcome"] == "SOLVED"
+        self._targets[value["seq"]] = (value["gross"], "" if solved else value["outcome"])
         if value["outcome"] == "SOLVED":
             self.previous_solved, self.solved = self.solved, value
 
@@ -133,13 +138,14 @@ class LiveState:
         while len(self._decided) > 1:
             line = self._decided[0]
             gone_on = self._order_time >= line.end and self._valued and self._valued[-1][0] >= line.end
-            if not gone_on or line.seq not in self._regimes or line.seq not in self._gross:
+            if not gone_on or line.seq not in self._regimes or line.seq not in self._targets:
                 return
             self._tell(self._decided.popleft())
 
     def _tell(self, line: SessionLine) -> None:
         """Its orders, fills and PnL are those of its own day and before: of the next days more may have been read already."""
-        line.regime, line.gross = self._regimes.get(line.seq, ""), self._gross.get(line.seq, 0.0)
+        line.regime = self._regimes.get(line.seq, "")
+        line.gross, line.held = self._targets.get(line.seq, (0.0, ""))
         line.orders, line.fills = (sum(each < line.end for each in times) for times in (self._placed, self._filled))
         line.pnl = next((pnl for moment, pnl in reversed(self._valued) if moment < line.end), 0.0)
         self.told.append(line)

@@ -1,8 +1,8 @@
 """What daemons say to people, repeated on the terminal of whoever supervises them.
 
 An edit of targets.yaml is answered where it is watched: a refusal with its file, line, parameter, value and range, an acceptance with
-the hash and what changed. So is what the order plane alerts a person to: a kill, a name that is held. The daemons' logs have both;
-their other structured lines stay there.
+the hash and what changed. So is what the order plane alerts a person to: a kill, a name that is held; a record that a plane refuses or
+skips; a source that is down. The daemons' logs have all of it; their other structured lines stay there.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 EVERY_S = 0.2
-TOLD = ("control", "order")
-"""The daemons that speak to people."""
+TOLD = {"control": 0.0, "data": 600.0, "strategy": 0.0, "order": 0.0}
+"""The daemons that speak to people, and for how many wall seconds each does not say the same again: a source is tried for hours."""
 
 
 def sentence(line: str) -> str:
@@ -31,14 +33,22 @@ def sentence(line: str) -> str:
     if entry.get("event") == "alert":
         about = f" {entry['symbol']}" if entry.get("symbol") else ""
         return f"{entry.get('code')}{about}: {entry.get('detail')}"
+    if entry.get("event") == "record skipped":
+        return f"record {entry['record']} is skipped ({entry['reason']}); barrier {entry['barrier']} holds what rests on it"
+    if entry.get("event") == "record refused":
+        where = entry.get("record") or f"{entry.get('topic')}@{entry.get('offset')}"
+        return f"record {where} is refused: {entry.get('reason') or entry.get('problem')}"
+    if entry.get("event") == "source down":
+        return f"source {entry['source']} is down: {entry['reason']}"
     return ""
 
 
 class LogRelay:
-    """Follows one log file from where it ends now. `tell` gets each sentence."""
+    """Follows one log file from where it ends now. `tell` gets each sentence, the same one again only after `repeat_s` wall seconds."""
 
-    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
-        self._path, self._tell = path, tell
+    def __init__(self, path: Path, tell: Callable[[str], None], repeat_s: float = 0.0) -> None:
+        self._path, self._tell, self._repeat_s = path, tell, repeat_s
+        self._told: dict[str, float] = {}
         self._position = path.stat().st_size if path.exists() else 0
         self._rest = b""
 
@@ -56,7 +66,9 @@ class LogRelay:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             said = sentence(line.decode("utf-8", "replace"))
-            if said:
+            if said and time.monotonic() >= self._told.get(said, -math.inf) + self._repeat_s:
+                if self._repeat_s:
+                    self._told[said] = time.monotonic()
                 self._tell(said)
 
     async def run(self) -> None:
@@ -70,8 +82,10 @@ class LogRelay:
 async def relayed(logs: Path, tell: Callable[[str], None]) -> AsyncIterator[None]:
     """Tell, inside the block, what the daemons in `logs` say to people; each sentence begins with its daemon's name."""
     looking = [
-        asyncio.ensure_future(LogRelay(logs / f"{name}.log", lambda line, name=name: tell(f"{name}: {line}")).run())  # type: ignore[misc]
-        for name in TOLD
+        asyncio.ensure_future(
+            LogRelay(logs / f"{name}.log", lambda line, name=name: tell(f"{name}: {line}"), repeat_s).run()  # type: ignore[misc]
+        )
+        for name, repeat_s in TOLD.items()
     ]
     try:
         yield

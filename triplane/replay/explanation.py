@@ -143,7 +143,9 @@ def explain(recording: Recording, what: str) -> Explanation:
     signals = _at(values(recording.records["strategy.signals"]), seq)
     known = set(signals.get("symbols", [])) | set(slice_["symbols"]) | set(slice_["held"])
     if symbol not in known:
-        raise ExplanationError(f"{symbol} is not in the universe of barrier {seq}; check assets.csv")
+        raise ExplanationError(
+            f"{symbol} is not in the universe of barrier {seq}; check assets.csv, and `triplane status` for a position in it"
+        )
     scores = _cell(signals, symbol, "scores", "signals")
     raw = _cell(signals, symbol, "raw", "signals")
     weights = dict(zip(signals.get("signals", []), signals.get("weights", []), strict=False))
