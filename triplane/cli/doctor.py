@@ -317,12 +317,15 @@ def _providers(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "EDGAR",
-            "no User-Agent is set",
+            "no User-Agent is set, so its gate stays closed and nothing trades",
             "set TRIPLANE_USER_AGENT='Your Name you@example.com', which the SEC asks for",
         )
     if settings.fred_url.endswith("stlouisfed.org") and not settings.fred_api_key.get_secret_value():
         yield Finding(
-            "warning", "FRED", "no API key is set", "set TRIPLANE_FRED_API_KEY; a key is free at fred.stlouisfed.org"
+            "warning",
+            "FRED",
+            "no API key is set, so its gate stays closed and nothing trades",
+            "set TRIPLANE_FRED_API_KEY; a key is free at fred.stlouisfed.org",
         )
 
 

@@ -1,4 +1,4 @@
-"""docs/faults.md names tests that exist."""
+"""What the pages name exists: the tests of docs/faults.md, the files on the way of a record."""
 
 from __future__ import annotations
 
@@ -16,3 +16,13 @@ def test_every_named_test_exists() -> None:
         assert file.is_file(), path
         if test:
             assert re.search(rf"^\s*(async )?def {test}\(", file.read_text(encoding="utf-8"), re.M), (path, test)
+
+
+def test_every_file_on_the_way_of_a_record_exists() -> None:
+    """From the root, as somebody who reads along would open them."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    way = re.search(r"^## [^\n]*record\b.*?(?=^## )", page, re.M | re.S)
+    assert way is not None
+    named = re.findall(r"`([\w/]+\.py)`", way.group(0))
+    assert len(named) > 15
+    assert [path for path in named if not (ROOT / path).is_file()] == []
