@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.cli.command import ROOT
-from tests.integration.demonstrations import SHORT_HISTORY, Demo, marked
+from tests.integration.demonstrations import Demo, marked
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(420)]
@@ -33,7 +33,7 @@ def test_ctrl_c_ends_everything_that_was_started_and_only_that(tmp_path: Path, m
         [sys.executable, "-m", "triplane.paper.providers", "--port", "0"], cwd=ROOT, stdout=subprocess.DEVNULL
     )
     try:
-        with Demo(tmp_path, "--plain", "--sessions", "3", "--no-registry", years=SHORT_HISTORY) as demo:
+        with Demo(tmp_path, "--plain", "--sessions", "3", "--no-registry", years=0.4) as demo:
             demo.until(moments(demo)[moment], 240, moment)
             started = marked(demo.mark)
             groups = {os.getpgid(process.pid) for process in started} - {demo.process.pid}

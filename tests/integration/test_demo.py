@@ -30,9 +30,15 @@ def assert_accounted(outcome: dict[str, Any], sessions: int) -> None:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """A short run that has passed its verdict and is kept running. CI runs the whole one, `make demo`, beside the tests."""
+    """A short run that has passed its verdict and is kept running. CI runs the whole one, `make demo`, the registry included."""
     with Demo(
-        tmp_path_factory.mktemp("kept"), "--json", "--keep", "--sessions", str(SESSIONS), years=SHORT_HISTORY
+        tmp_path_factory.mktemp("kept"),
+        "--json",
+        "--keep",
+        "--no-registry",
+        "--sessions",
+        str(SESSIONS),
+        years=SHORT_HISTORY,
     ) as demo:
         demo.outcome(300)
         yield demo

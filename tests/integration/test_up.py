@@ -53,7 +53,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         return triplane(*arguments, cwd=folder, timeout=60, variables={"TRIPLANE_STATE_DIR": str(state)})
 
     variables = {MARK: mark, "TRIPLANE_STATE_DIR": str(state)}
-    with running(folder, said, variables, "--sessions", "8") as process:
+    with running(folder, said, variables, "--sessions", "6") as process:
 
         def is_up() -> bool:
             assert process.poll() is None, said.read_text()
@@ -75,7 +75,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         assert clock is not None
 
         def decided() -> str:
-            """What is told after one more session's decision, which the market, eight sessions long, waits for."""
+            """What is told after one more session's decision, which the market, six sessions long, waits for."""
             now = loopback.get(f"{gateway}/status", 10.0).json()["market_time"]
             day = next_session(MARKET_CALENDAR, to_datetime(now, NEW_YORK).date())
             decision = decision_time(MARKET_CALENDAR, day, clock.group(1))
@@ -129,7 +129,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         market("start")
 
         # A market that ends by itself says so, where it was started and whoever asks.
-        end = "the simulated market has ended after 8 session(s)"
+        end = "the simulated market has ended after 6 session(s)"
         eventually(lambda: end in said.read_text(), 120, "the market's end")
         assert end in verb("status").out
         assert verb("status", "--json").json["market_ended"].startswith(end)
