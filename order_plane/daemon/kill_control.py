@@ -15,6 +15,7 @@ from order_plane.daemon.journal import Journal
 from order_plane.daemon.stop_points import StopPoints
 from order_plane.kill.latch import KillLatch
 from order_plane.messages import KillRequest, RearmRequest
+from triplane.domain.timestamps import iso
 from triplane.runtime.clock import SteadyClock
 
 # Wall time: a kill file is noticed well within the second that law L8 gives.
@@ -139,9 +140,9 @@ class KillControl:
             "tripped": self.tripped,
             "level": kill.level,
             "reason": kill.reason,
-            "scope": kill.scope,
+            "scope": kill.scope if self.tripped else "",
             "actor": kill.actor,
-            "since": kill.since,
+            "market_time": iso(kill.since) if kill.since else "",
             "open_orders": self._open_orders(),
             "connected": self._link.session.is_connected,
         }

@@ -372,7 +372,7 @@ class Demonstration:
         assert self.installation is not None
         found = [("Kafka", self.installation.bootstrap)]
         if self._services.registry_url:
-            found.append(("schema registry", self._services.registry_url))
+            found.append(("schema registry", f"{self._services.registry_url}/apis/ccompat/v7/subjects"))
         found.append(
             (
                 "paper gateway",

@@ -15,7 +15,7 @@ def create() -> None:
     from triplane.stack.topics import create_topics
 
     settings = context.connected_settings()
-    created = create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    created = create_topics(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
     print(f"{len(created or [])} topics created")
 
 

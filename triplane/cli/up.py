@@ -89,8 +89,8 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
             extra=extra | {"TRIPLANE_BOOTSTRAP": bootstrap},
         )
         context.write_environment(settings.state_dir, installation.environment())
-        await supervisor.start(installation.specs())
         print("loading history and folding it", flush=True)
+        await supervisor.start(installation.specs())
         await supervisor.settle()
         if market is not None:
             await start_market(market)
