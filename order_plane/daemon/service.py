@@ -396,6 +396,5 @@ class OrderService:
 
 async def main(daemon: Daemon, stops: StopPoints) -> None:
     """Run the order daemon until it is stopped."""
-    service = OrderService(daemon, stops)
     with contextlib.suppress(asyncio.CancelledError):
-        await service.run()
+        await OrderService(daemon, stops).run()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Ran, triplane
-from tests.control.test_service import Control
+from tests.control.daemon import Control
 from triplane.runtime.settings import Settings
 
 WHY = ("--reason", "looked at it with the broker", "--actor", "ann")

@@ -3,144 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.control.contents import ASSETS, TARGETS, with_value
+from tests.control.daemon import ACTOR, Control, check_chain
+from tests.waiting import eventually
 from triplane.control.document import replace_text
 from triplane.runtime.configuration import from_record, hash_of, parse, to_record
-from triplane.runtime.kafka_in import LogRecord, read_all
 from triplane.runtime.kafka_out import TopicWriter
-from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
-from triplane.stack.kafka import LocalKafka
-from triplane.stack.topics import create_topics
 
 pytestmark = pytest.mark.integration
-ACTOR = {"actor": "ana", "reason": "drill"}
-
-
-def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
-    """The first true value of `condition`; fails after `timeout_s` wall seconds."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.02)
-
-
-class Control:
-    """The daemon's process, its files, and what it wrote."""
-
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self.settings = settings
-        self.folder = folder
-        self.targets = folder / "targets.yaml"
-        self.assets = folder / "assets.csv"
-        self.stderr = folder / "stderr"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.client = httpx.Client(timeout=20)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.targets.write_text(TARGETS)
-        self.assets.write_text(ASSETS)
-
-    def launch(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Start the process without waiting for it."""
-        variables = {
-            "TRIPLANE_BOOTSTRAP": self.settings.bootstrap,
-            "TRIPLANE_TOPIC_PREFIX": self.settings.topic_prefix,
-            "TRIPLANE_STATE_DIR": str(self.settings.state_dir),
-            "TRIPLANE_TARGETS_PATH": str(self.targets),
-            "TRIPLANE_ASSETS_PATH": str(self.assets),
-        }
-        with self.stderr.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "triplane.control"], stderr=out, env={**os.environ, **variables, **environment}
-            )
-        return self.process
-
-    def start(self) -> None:
-        """Start the process and wait until it is ready."""
-        process = self.launch()
-
-        def ready() -> bool:
-            assert process.poll() is None, self.stderr.read_text()
-            try:
-                return self.address() is not None and self.client.get(f"{self.address()}/readyz").status_code == 200
-            except httpx.HTTPError:
-                return False
-
-        eventually(ready, "ready")
-
-    def address(self) -> str | None:
-        """Where the running process listens."""
-        path = self.settings.state_dir / "run" / "control.json"
-        if not path.exists() or self.process is None:
-            return None
-        document = json.loads(path.read_text())
-        return document["http"] if document["pid"] == self.process.pid else None
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Signal the process and wait for its end."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(15)
-
-    def get(self, path: str) -> Any:
-        response = self.client.get(f"{self.address()}{path}")
-        return response.json() if response.headers["content-type"].startswith("application/json") else response.text
-
-    def post(self, body: Any, **headers: str) -> httpx.Response:
-        return self.client.post(f"{self.address()}/commands", json=body, headers=headers)
-
-    def log(self, topic: str = "control.config") -> list[LogRecord]:
-        """Everything on a topic."""
-        return read_all(self.settings, [topic])
-
-    def versions(self) -> list[dict[str, Any]]:
-        """Every ConfigVersion on the log."""
-        return [record.value for record in self.log() if record.value is not None]
-
-    def refused(self) -> int:
-        """How many edits the daemon refused."""
-        count: int = self.get("/status")["rejected"]["count"]
-        return count
-
-    def status_seq(self) -> int:
-        """Sequence number in force."""
-        seq: int = self.get("/status")["config"]["seq"]
-        return seq
-
-
-@pytest.fixture
-def control(settings: Settings, tmp_path: Path) -> Iterator[Control]:
-    daemon = Control(settings, tmp_path / "files")
-    yield daemon
-    daemon.client.close()
-    if daemon.process is not None and daemon.process.poll() is None:
-        daemon.end(signal.SIGKILL)
-
-
-def check_chain(versions: list[dict[str, Any]]) -> None:
-    """Sequence numbers without gaps, each version naming the hash before it, each hash fitting its values."""
-    assert [version["seq"] for version in versions] == list(range(1, len(versions) + 1))
-    for before, after in zip([None, *versions], versions, strict=False):
-        assert after["prev_hash"] == (before["hash"] if before else "")
-        assert from_record(after).hash == after["hash"]
-        assert bool(after["changes"]) == (before is not None)
 
 
 def test_an_edit_is_on_the_log_within_a_second_and_a_restart_publishes_nothing(control: Control):
@@ -150,7 +31,7 @@ def test_an_edit_is_on_the_log_within_a_second_and_a_restart_publishes_nothing(c
     for number, value in enumerate((0.07, 0.08, 0.09), 2):
         edited = time.monotonic()
         replace_text(control.targets, with_value("VOL_TARGET", str(value)))
-        eventually(partial(lambda wanted: control.status_seq() == wanted, number), f"version {number}")
+        eventually(partial(lambda wanted: control.status_seq() == wanted, number), 20, f"version {number}")
         latencies.append(time.monotonic() - edited)
     assert max(latencies) < 1.0, latencies
     versions = control.versions()
@@ -175,7 +56,7 @@ def test_a_bad_edit_changes_nothing_and_is_told_on_the_terminal_in_the_log_as_me
     text = with_value("BOX_LIM", "25")
     line = next(number for number, item in enumerate(text.splitlines(), 1) if "BOX_LIM:" in item)
     replace_text(control.targets, text)
-    eventually(lambda: control.refused() == 1, "the edit is refused")
+    eventually(lambda: control.refused() == 1, 20, "the edit is refused")
     status = control.get("/status")
     assert status["config"]["seq"] == 1
     problem = status["rejected"]["problems"][0]
@@ -199,13 +80,13 @@ def test_a_bad_edit_changes_nothing_and_is_told_on_the_terminal_in_the_log_as_me
     time.sleep(1.2)  # two comparisons without an event: nothing to wait for, as nothing may happen
     assert control.refused() == 1
     replace_text(control.targets, TARGETS)
-    eventually(lambda: "triplane_config_bad 0.0" in control.get("/metrics"), "mended")
+    eventually(lambda: "triplane_config_bad 0.0" in control.get("/metrics"), 20, "mended")
     assert "The files are good again: configuration 1 stays in force.\n" in control.stderr.read_text()
     control.assets.unlink()
-    eventually(lambda: control.refused() == 2, "a missing file is refused")
+    eventually(lambda: control.refused() == 2, 20, "a missing file is refused")
     assert "assets.csv: cannot be read (No such file or directory)" in control.stderr.read_text()
     replace_text(control.assets, ASSETS)
-    eventually(lambda: control.get("/status")["rejected"]["problems"] == [], "back")
+    eventually(lambda: control.get("/status")["rejected"]["problems"] == [], 20, "back")
     assert [version["seq"] for version in control.versions()] == [1]
 
 
@@ -218,7 +99,7 @@ def test_torn_writes_and_concurrent_edits_become_whole_versions(control: Control
             file.write(text[start : start + len(text) // 4 + 1])
             file.flush()
             time.sleep(0.25)
-    eventually(lambda: control.status_seq() == 2, "the whole edit")
+    eventually(lambda: control.status_seq() == 2, 20, "the whole edit")
     assert control.refused() == 0, "a half-written file is nobody's mistake"
     # Two editors at once, twenty saves each, both files.
     writers = [
@@ -228,7 +109,7 @@ def test_torn_writes_and_concurrent_edits_become_whole_versions(control: Control
     ]
     assert [writer.wait(30) for writer in writers] == [0, 0]
     final = parse(control.targets.read_text(), control.assets.read_text())
-    eventually(lambda: control.get("/status")["config"]["hash"] == final.hash, "the last edits")
+    eventually(lambda: control.get("/status")["config"]["hash"] == final.hash, 20, "the last edits")
     versions = control.versions()
     check_chain(versions)
     assert control.refused() == 0
@@ -265,7 +146,7 @@ def test_a_version_that_nobody_can_read_is_passed_over_by_the_next_edit(control:
     writer.send("control.config", odd).result(10)
     writer.close()
     replace_text(control.targets, with_value("VOL_TARGET", "0.3"))
-    eventually(lambda: control.status_seq() == 3, "the version after it")
+    eventually(lambda: control.status_seq() == 3, 20, "the version after it")
     assert from_record(control.versions()[-1]).targets.strategy.VOL_TARGET == 0.3
     assert control.process is not None
     assert control.process.poll() is None
@@ -316,7 +197,7 @@ def test_a_start_with_bad_files_goes_on_with_the_version_on_the_log(control: Con
     assert control.status_seq() == 1
     assert control.refused() == 1
     replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
-    eventually(lambda: control.status_seq() == 2, "mended")
+    eventually(lambda: control.status_seq() == 2, 20, "mended")
 
 
 def test_no_kafka_is_one_sentence(control: Control):
@@ -363,53 +244,3 @@ def test_commands_are_published_once_and_only_for_this_machine(control: Control)
     )
     assert len(control.log("control.commands")) == 1
     assert 'triplane_commands_total{command="kill.trip"}' not in control.get("/metrics")
-
-
-def test_a_daemon_killed_at_any_moment_leaves_a_chain_of_whole_versions(
-    control: Control, seed: int, counts: Callable[[int, int], int]
-):
-    import random
-
-    chance = random.Random(seed)
-    rounds = counts(4, 20)
-    for number in range(rounds):
-        control.launch()
-        if number:
-            replace_text(control.targets, with_value("VOL_TARGET", f"{0.1 + number / 100:.2f}"))
-        time.sleep(chance.uniform(0.5, 2.5))
-        control.end(signal.SIGKILL)
-    control.start()
-    final = parse(control.targets.read_text(), ASSETS)
-    assert control.get("/status")["config"]["hash"] == final.hash
-    check_chain(control.versions())
-
-
-def test_an_edit_and_a_command_while_kafka_is_down_are_on_the_log_once_it_is_back(tmp_path: Path):
-    data = tmp_path / "kafka"
-    kafka = LocalKafka.start(data)
-    control: Control | None = None
-    try:
-        create_topics(kafka.bootstrap)
-        control = Control(Settings(bootstrap=kafka.bootstrap, state_dir=tmp_path / "state"), tmp_path / "files")
-        control.start()
-        kafka.kill()
-        eventually(lambda: control.get("/readyz")["reason"] == SILENT, "not ready before there is anything to publish")
-        replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
-        answer = control.post({"command": "kill.trip", "command_id": "c1", **ACTOR})
-        assert answer.status_code == 503
-        assert "repeat it with this command_id" in answer.json()["error"]
-        eventually(lambda: not control.get("/readyz")["ready"], "not ready while it cannot publish")
-        assert control.status_seq() == 1
-        # Edited again meanwhile: what counts is what stands in the file when Kafka is back.
-        replace_text(control.targets, with_value("VOL_TARGET", "0.08"))
-        kafka = LocalKafka.start(data, int(kafka.bootstrap.rpartition(":")[2]))
-        eventually(lambda: from_record(control.versions()[-1]).targets.strategy.VOL_TARGET == 0.08, "the edit", 60)
-        eventually(lambda: control.get("/readyz")["ready"], "ready again")
-        assert control.post({"command": "kill.trip", "command_id": "c1", **ACTOR}).status_code == 200
-        check_chain(control.versions())
-        assert {record.raw for record in control.log("control.commands")} == {control.log("control.commands")[0].raw}
-    finally:
-        if control is not None:
-            control.client.close()
-            control.end(signal.SIGKILL)
-        kafka.stop()

@@ -15,7 +15,6 @@ from tests.paper.harness import (
     connected,
     eventually,
     fault,
-    http,
     ib,
     listed,
     running,
@@ -24,19 +23,6 @@ from tests.paper.harness import (
 )
 from triplane.paper.market.liquidity import TRUE_COSTS
 from triplane.paper.protocol.wire import frame, split
-
-
-async def test_years_of_history_keep_nobody_else_waiting() -> None:
-    async with running() as gateway, connected(gateway) as client:
-        asked = asyncio.ensure_future(
-            client.reqHistoricalDataAsync(stock("KO"), "", "3 Y", "1 day", "TRADES", True, timeout=60)
-        )
-        answered = 0
-        while not asked.done():
-            assert (await http(gateway, "GET", "/status"))[0] == 200
-            answered += 1
-        assert len(asked.result()) > 740
-        assert answered > 10
 
 
 async def test_start_up_burst_is_answered_completely() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from datetime import date, time, timedelta
@@ -11,6 +12,7 @@ from typing import Never
 
 import pytest
 
+from tests.paper.harness import connected, http, running, stock
 from triplane.domain.timestamps import NEW_YORK, SECOND, at, to_datetime
 from triplane.paper.market.history import History, RequestError, Row, parse_end
 from triplane.paper.market.prices import PricesError, load_closes, parse
@@ -155,3 +157,16 @@ def test_a_missing_package_and_a_missing_file_are_told_apart(monkeypatch: pytest
     monkeypatch.setattr("triplane.paper.market.prices.distribution", lambda _: damaged)
     with pytest.raises(PricesError, match="cannot be read"):
         load()
+
+
+async def test_years_of_history_keep_nobody_else_waiting() -> None:
+    async with running() as gateway, connected(gateway) as client:
+        asked = asyncio.ensure_future(
+            client.reqHistoricalDataAsync(stock("KO"), "", "3 Y", "1 day", "TRADES", True, timeout=60)
+        )
+        answered = 0
+        while not asked.done():
+            assert (await http(gateway, "GET", "/status"))[0] == 200
+            answered += 1
+        assert len(asked.result()) > 740
+        assert answered > 10

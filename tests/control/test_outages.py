@@ -1,0 +1,74 @@
+"""The control daemon while it is killed, and while Kafka is: the log stays a chain of whole versions."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.control.contents import ASSETS, with_value
+from tests.control.daemon import ACTOR, Control, check_chain
+from tests.waiting import eventually
+from triplane.control.document import replace_text
+from triplane.runtime.configuration import from_record, parse
+from triplane.runtime.kafka_probe import SILENT
+from triplane.runtime.settings import Settings
+from triplane.stack.kafka import LocalKafka
+from triplane.stack.topics import create_topics
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_daemon_killed_at_any_moment_leaves_a_chain_of_whole_versions(
+    control: Control, seed: int, counts: Callable[[int, int], int]
+):
+    import random
+
+    chance = random.Random(seed)
+    rounds = counts(4, 20)
+    for number in range(rounds):
+        control.launch()
+        if number:
+            replace_text(control.targets, with_value("VOL_TARGET", f"{0.1 + number / 100:.2f}"))
+        time.sleep(chance.uniform(0.5, 2.5))
+        control.end(signal.SIGKILL)
+    control.start()
+    final = parse(control.targets.read_text(), ASSETS)
+    assert control.get("/status")["config"]["hash"] == final.hash
+    check_chain(control.versions())
+
+
+def test_an_edit_and_a_command_while_kafka_is_down_are_on_the_log_once_it_is_back(tmp_path: Path):
+    data = tmp_path / "kafka"
+    kafka = LocalKafka.start(data)
+    control: Control | None = None
+    try:
+        create_topics(kafka.bootstrap)
+        control = Control(Settings(bootstrap=kafka.bootstrap, state_dir=tmp_path / "state"), tmp_path / "files")
+        control.start()
+        kafka.kill()
+        eventually(
+            lambda: control.get("/readyz")["reason"] == SILENT, 20, "not ready before there is anything to publish"
+        )
+        replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
+        answer = control.post({"command": "kill.trip", "command_id": "c1", **ACTOR})
+        assert answer.status_code == 503
+        assert "repeat it with this command_id" in answer.json()["error"]
+        eventually(lambda: "could not be published" in control.get("/readyz")["reason"], 20, "why it is not ready")
+        assert control.status_seq() == 1
+        # Edited again meanwhile: what counts is what stands in the file when Kafka is back.
+        replace_text(control.targets, with_value("VOL_TARGET", "0.08"))
+        kafka = LocalKafka.start(data, int(kafka.bootstrap.rpartition(":")[2]))
+        eventually(lambda: from_record(control.versions()[-1]).targets.strategy.VOL_TARGET == 0.08, 60, "the edit")
+        eventually(lambda: control.get("/readyz")["ready"], 20, "ready again")
+        assert control.post({"command": "kill.trip", "command_id": "c1", **ACTOR}).status_code == 200
+        check_chain(control.versions())
+        assert {record.raw for record in control.log("control.commands")} == {control.log("control.commands")[0].raw}
+    finally:
+        if control is not None:
+            control.client.close()
+            control.end(signal.SIGKILL)
+        kafka.stop()
