@@ -159,10 +159,8 @@ class OrderService:
         dispatcher.take(Start(recovered.epoch + 1, settings.order_client_id, self._clock.now()))
         patience = engine.folded.targets.order.ACK_TIMEOUT_S
         if not await self._publisher.settle(patience):
-            raise DaemonExit(
-                f"Kafka did not acknowledge the new epoch within {patience:g} s; see `triplane kafka status`",
-                UNAVAILABLE,
-            )
+            why = self._publisher.failure or f"Kafka did not acknowledge the new epoch within {patience:g} s"
+            raise DaemonExit(f"{why}; see `triplane kafka status`", UNAVAILABLE)
         await asyncio.to_thread(recovery.checkpoint, settings, recovered)
         self._stops.reach("epoch-appended")
         kill = engine.s.kill.level

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from schemas import catalogue, codec
 from strategy_plane.worker.addresses import client_options
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
-from triplane.runtime.kafka_out import INGEST_TIME, MAX_MESSAGE_BYTES, DeliveryError, OwnershipError
+from triplane.runtime.kafka_out import INGEST_TIME, MAX_MESSAGE_BYTES, DeliveryError, OwnershipError, cause
 from triplane.runtime.settings import Settings
 
 PLANE = "strategy"
@@ -86,5 +86,7 @@ async def _offset(topic: str, acknowledged: asyncio.Future[Any]) -> int:
     try:
         metadata = await acknowledged
     except KafkaError as error:
-        raise DeliveryError(f"{topic}: not acknowledged: {error!r}") from None
+        told = str(getattr(error, "description", "")).rstrip(".") or type(error).__name__
+        code = getattr(error, "errno", 0)  # the client's own errors have none
+        raise DeliveryError(f"{topic}: not acknowledged: {cause(code, told)}") from None
     return int(metadata.offset)

@@ -30,12 +30,17 @@ def assert_accounted(outcome: dict[str, Any], sessions: int) -> None:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """A short run that has passed its verdict and is kept running. CI runs the whole one, `make demo`, the registry included."""
+    """A short run that has passed its verdict and is kept running, at a third of the usual pace for the sake of a busy machine.
+
+    CI runs the whole one, `make demo`, the registry included.
+    """
     with Demo(
         tmp_path_factory.mktemp("kept"),
         "--json",
         "--keep",
         "--no-registry",
+        "--speed",
+        "100",
         "--sessions",
         str(SESSIONS),
         years=SHORT_HISTORY,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.order_plane.world import OrderProcess, OrderWorld
@@ -20,6 +21,7 @@ from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import SECOND
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
 from triplane.runtime.settings import Settings
+from triplane.stack.kafka import admin
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -231,6 +233,21 @@ def test_no_kafka_is_one_sentence_and_69(world: OrderWorld, gateway: bool) -> No
     assert process.wait(40) == UNAVAILABLE
     assert "does not answer" in process.words().splitlines()[-1]
     assert "Traceback" not in process.words()
+
+
+def test_a_clock_that_kafka_refuses_is_named_at_the_start(world: OrderWorld) -> None:
+    """Here the broker is told to take nothing that is older than its own now, as it takes nothing an hour ahead of it."""
+    topic = ConfigResource(ConfigResource.Type.TOPIC, world.settings.topic("order.events"))
+    topic.add_incremental_config(
+        ConfigEntry("message.timestamp.before.max.ms", "0", incremental_operation=AlterConfigOpType.SET)
+    )
+    client = admin(world.settings.bootstrap)
+    (altered,) = client.incremental_alter_configs([topic]).values()
+    altered.result(10)
+    process = world.start()
+    assert process.wait(40) == UNAVAILABLE
+    assert "order.events: not acknowledged: " in process.words().splitlines()[-1]
+    assert "is this machine's clock right?" in process.words().splitlines()[-1]
 
 
 def test_a_gateway_that_is_not_there_is_waited_for_and_named(world: OrderWorld) -> None:

@@ -116,6 +116,20 @@ async def test_a_journal_of_another_run_is_refused(tmp_path: Path) -> None:
             pass
 
 
+async def test_a_market_that_was_let_go_goes_on_by_itself_under_the_same_start_only(tmp_path: Path) -> None:
+    """Another start of the installation loads its history first, and lets its market go when its planes are there."""
+    async with running(state_dir=tmp_path, start_id="a", idle_speed=1.0, speed=1.0) as gateway:
+        assert not gateway.core.clock.running
+        assert (await http(gateway, "POST", "/start"))[0] == 200
+    async with running(state_dir=tmp_path, start_id="a", idle_speed=1.0, speed=1.0) as gateway:
+        assert gateway.core.clock.running
+    async with running(state_dir=tmp_path, start_id="b", idle_speed=1.0, speed=1.0) as gateway:
+        assert not gateway.core.clock.running
+        assert (await http(gateway, "POST", "/start"))[0] == 200
+    async with running(state_dir=tmp_path, start_id="b", idle_speed=1.0, speed=1.0) as gateway:
+        assert gateway.core.clock.running
+
+
 async def test_a_market_that_has_run_goes_on_with_its_rows_when_the_file_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

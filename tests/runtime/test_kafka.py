@@ -7,7 +7,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from schemas import codec
+from schemas import catalogue, codec
 from tests.waiting import settles
 from triplane.runtime.kafka_in import FirstPerIdentity, LogUnavailable, Nondeterminism, TopicReader, read_all
 from triplane.runtime.kafka_out import DeliveryError, OwnershipError, TopicWriter
@@ -177,3 +177,17 @@ def test_first_per_identity_and_nondeterminism(settings, writer):
     writer.flush(10)
     with pytest.raises(Nondeterminism, match=r"data\.bars-0@3"):
         first.accept(read_all(settings, ["data.bars"])[-1])
+
+
+@pytest.mark.parametrize("topic", ["strategy.barriers", "control.config"])
+def test_where_the_first_record_counts_for_every_plane_another_one_is_void(settings, topic):
+    """A replay goes by what the planes went by."""
+    entry = catalogue.load()[topic]
+    same = codec.defaults(entry.record) | {entry.key: "main", "seq": 7}
+    writer = TopicWriter(settings, topic.partition(".")[0])
+    for time_ in (1, 2):
+        writer.send(topic, same | {"event_time": time_, "available_time": time_})
+    writer.flush(10)
+    writer.close()
+    first = FirstPerIdentity()
+    assert [first.accept(found) for found in read_all(settings, [topic])] == [True, False]

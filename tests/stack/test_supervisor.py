@@ -103,6 +103,14 @@ async def test_a_process_gives_way_as_far_as_it_is_told(tmp_path: Path) -> None:
     assert nice == [min(here + 10, 19), here]
 
 
+async def test_not_ready_in_time_says_why_it_ended_before(tmp_path: Path) -> None:
+    """What starts again and again is "not serving yet" when the time is over, which is nobody's reason."""
+    code = "import sys; print('order: is this machine\\'s clock right?', file=sys.stderr); sys.exit(69)"
+    async with Supervisor([programs.python("order", code, ready_timeout_s=1.0)], tmp_path) as it:
+        with pytest.raises(StackError, match=r"order is not ready after 1 s \(.*ended with code 69: .*clock right\?"):
+            await it.start()
+
+
 async def test_not_ready_in_time_says_what_it_waits_for(tmp_path: Path) -> None:
     """The daemon's own reason is in the sentence."""
     (tmp_path / "data.unready").touch()
@@ -346,3 +354,17 @@ async def test_settle_waits_for_what_was_ready_once_and_has_work_again(tmp_path:
         assert not waiting.done()
         busy.unlink()
         await waiting
+
+
+def test_last_words_are_the_reason_and_not_what_is_logged_on_the_way_down(tmp_path: Path) -> None:
+    lines = (
+        "2026-11-27T20:00:00,100 ERROR LogDirFailureChannel Error while writing: No space left on device",
+        "\tat java.base/sun.nio.ch.FileDispatcherImpl.write0(Native Method)",
+        "2026-11-27T20:00:00,560 INFO ReplicaFetcherManager Removed fetcher for partitions HashSet(data.quotes-0)",
+    )
+    child = Child("kafka", [sys.executable, "-c", "import sys; print(sys.argv[1])", "\n".join(lines)], tmp_path / "log")
+    assert child.wait(30) == 0
+    assert child.last_words() == lines[0]
+    quiet = Child("quiet", [sys.executable, "-c", "print('a b INFO c'); print('x INFO starting')"], tmp_path / "quiet")
+    assert quiet.wait(30) == 0
+    assert quiet.last_words() == "a b INFO c"

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.errors import InvalidTimestampError, KafkaTimeoutError
+
 from strategy_plane.quarantine import skipped
+from strategy_plane.worker.publisher import _offset
 from strategy_plane.worker.timing import DecisionTimes
+from triplane.runtime.kafka_out import DeliveryError
 
 
 def test_each_skipped_record_is_quarantined_with_its_bytes() -> None:
@@ -35,3 +43,17 @@ def test_older_sessions_are_forgotten() -> None:
         times.begin(session, b"", now=1.0, wall_ns=0)
     assert times.finish("2018-01-19") == {"arrived": 0.0}
     assert times.finish("2018-01-18") == {}
+
+
+async def test_a_clock_that_kafka_refuses_is_named() -> None:
+    refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    refused.set_exception(InvalidTimestampError())
+    with pytest.raises(
+        DeliveryError, match=r"^strategy\.barriers: not acknowledged: The timestamp .*clock right\?"
+    ) as caught:
+        await _offset("strategy.barriers", refused)
+    assert "Error(" not in str(caught.value)
+    gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    gone.set_exception(KafkaTimeoutError())
+    with pytest.raises(DeliveryError, match=r"not acknowledged: KafkaTimeoutError$"):
+        await _offset("strategy.barriers", gone)

@@ -90,8 +90,9 @@ class LogRecord:
         return partition_name(self.topic, self.partition)
 
 
-CONTESTED = frozenset({"strategy.barriers"})
-"""Topics that overlapping workers may write at once: the first record per identity wins, a different later one is void."""
+CONTESTED = frozenset({"strategy.barriers", "control.config"})
+"""Topics of which the first record per identity counts for every plane, and a different later one is void: overlapping workers may
+write a barrier at once, and a second control daemon a version."""
 
 
 class FirstPerIdentity:
@@ -114,7 +115,7 @@ class FirstPerIdentity:
         if first != digest and record.topic not in CONTESTED:
             raise Nondeterminism(
                 f"{record.partition_name}@{record.offset}: a second record {identity[1]} with other bytes; "
-                "its writer is not deterministic: stop it and run `triplane replay --verify`"
+                "its writer is not deterministic, or somebody else wrote it: find which, and stop it"
             )
         return False
 

@@ -29,14 +29,15 @@ CAUSE_INGEST_TIME = "cause_ingest_time"
 _CLOCK = frozenset({KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD})
 
 
-def _cause(error: KafkaError) -> str:
-    # A topic refuses what is stamped more than an hour ahead of its broker (message.timestamp.after.max.ms).
+def cause(code: int, text: str) -> str:
+    """Kafka's `text` for an error of protocol code `code`, with what to look at where the clock is wrong.
+
+    A topic refuses what is stamped more than an hour ahead of its broker (message.timestamp.after.max.ms).
+    """
     hint = (
-        "; is this machine's clock right? Kafka refuses what is stamped far ahead of its own"
-        if error.code() in _CLOCK
-        else ""
+        "; is this machine's clock right? Kafka refuses what is stamped far ahead of its own" if code in _CLOCK else ""
     )
-    return f"{error.str()}{hint}"
+    return f"{text}{hint}"
 
 
 class DeliveryError(RuntimeError):
@@ -134,11 +135,11 @@ class TopicWriter:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                self._failed.append(f"{physical}: {_cause(error)}")
+                self._failed.append(f"{physical}: {cause(error.code(), error.str())}")
             if future is None:
                 return
             if error is not None:
-                future.set_exception(DeliveryError(f"{physical}: not acknowledged: {_cause(error)}"))
+                future.set_exception(DeliveryError(f"{physical}: not acknowledged: {cause(error.code(), error.str())}"))
             else:
                 future.set_result(message.offset())
 

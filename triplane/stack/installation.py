@@ -6,8 +6,9 @@ One table, so that the demonstration, the supervised installation and the compos
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -32,19 +33,17 @@ class PaperMarket:
     port: int = 0
     http_port: int = 0
     providers_port: int = 0
+    start_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Of this start: a gateway that is restarted within it trades on, one of another start waits for `start_market`."""
 
     def with_ports(self) -> PaperMarket:
         """The same with free ports where none was named."""
         free = free_ports(3)
-        return PaperMarket(
-            self.start,
-            self.sessions,
-            self.seed,
-            self.speed,
-            self.hold,
-            self.port or free[0],
-            self.http_port or free[1],
-            self.providers_port or free[2],
+        return replace(
+            self,
+            port=self.port or free[0],
+            http_port=self.http_port or free[1],
+            providers_port=self.providers_port or free[2],
         )
 
 
@@ -142,7 +141,7 @@ class Installation:
             *("--http-port", str(market.http_port), "--state-dir", str(self.directory / "gateway")),
             *("--assets", str(self.assets.absolute()), "--start", market.start, "--sessions", str(market.sessions)),
             *("--seed", str(market.seed), "--speed", str(market.speed), "--account", PAPER_ACCOUNT),
-            *(("--hold",) if market.hold else ()),
+            *(("--hold", "--start-id", market.start_id) if market.hold else ()),
         ]
         providers = [sys.executable, "-m", "triplane.paper.providers", "--port", str(market.providers_port)]
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from triplane.runtime.process_identity import start_time
 from triplane.stack.errors import StackError
 
 TETHER = Path(__file__).with_name("tether.py")
+_CHATTER = re.compile(r"\S+ (INFO|DEBUG|TRACE) ")
 GRACE_S = 10.0
 """Wall seconds between SIGTERM and SIGKILL (reference/streaming.md, section 6)."""
 
@@ -114,8 +116,12 @@ class Child:
         return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
 
     def last_words(self) -> str:
-        """The last line of its output that stands flush left: the indented ones are the inside of a trace. May be empty."""
-        return next((line for line in reversed(self.tail(200)) if line[:1].strip()), "")
+        """The last line of its output that stands flush left: the indented ones are the inside of a trace. May be empty.
+
+        What a Java program logs on its way down, at level INFO, comes after its reason.
+        """
+        lines = [line for line in reversed(self.tail(200)) if line[:1].strip()]
+        return next((line for line in lines if not _CHATTER.match(line)), lines[0] if lines else "")
 
     def _has_ended(self) -> bool:
         # Not reaped yet: until then its number, which is also its group's, cannot be given to another process.

@@ -22,6 +22,7 @@ class SupervisedProcess:
         self.detail = ""
         self.since = time.time()
         self.restarts = 0
+        self.last_end = ""  # why the last child ended; nothing while the first one runs
         self.unstarted = ""  # why the last start failed before there was a process
         self.recent: deque[float] = deque()
         self.was_ready = asyncio.Event()

@@ -240,7 +240,7 @@ class Supervisor:
                 self._change(process, "done")
                 process.was_ready.set()
                 return
-            reason = process.unstarted or self._ending(process, code)
+            reason = process.last_end = process.unstarted or self._ending(process, code)
             if code == exit_codes.CONFIG:
                 self._give_up(process, reason)
                 return
@@ -322,7 +322,8 @@ class Supervisor:
             return
         if process.failed.is_set():
             raise StackError(process.detail)
-        why = f" ({process.detail})" if process.detail else ""
+        why = "; ".join(dict.fromkeys(part for part in (process.detail, process.last_end) if part))
+        why = f" ({why})" if why else ""
         raise StackError(
             f"{process.spec.name} is not ready after {process.spec.ready_timeout_s:.0f} s{why}; its log is {process.log}"
         )

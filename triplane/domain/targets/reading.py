@@ -21,6 +21,7 @@ from triplane.domain.targets import Targets
 from triplane.domain.targets.parameter import Section
 
 REGENERATE = "add it, or let `python -m triplane.control.document --targets FILE` write it"
+BRACKETS = 1_000
 NAMED_ALONE = 3
 """So many missing parameters of a group are told one by one."""
 
@@ -54,6 +55,14 @@ def read(text: str, name: str = "targets.yaml") -> Reading:
     reading = Reading()
     problems = reading.problems
     yaml = YAML(typ="safe", pure=True)
+    brackets = text.count("[") + text.count("{")
+    if (
+        brackets > BRACKETS
+    ):  # a deep nest of them keeps the parser, and with it whoever asks the daemon, for many seconds
+        problems.append(
+            Problem(name, 0, "", "", f"holds {brackets} brackets and parameters need none; restore the file")
+        )
+        return reading
     try:
         root = yaml.compose(text)
     except MarkedYAMLError as error:

@@ -74,7 +74,7 @@ class _Control:
 
     async def start(self, _: web.Request) -> web.Response:
         self.core.clock.start()
-        self.core.journal.append("control", self.core.clock.now, running=True)
+        self.core.journal.append("control", self.core.clock.now, running=True, start_id=self.core.options.start_id)
         return web.json_response({"running": self.core.clock.running})
 
     async def pause(self, _: web.Request) -> web.Response:

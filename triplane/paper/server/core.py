@@ -239,7 +239,8 @@ class Core:
     def restore(self) -> bool:
         """Continue from the journal, if there is one: account, orders, executions and market time.
 
-        Returns whether the earlier run had been let go by POST /start (and not paused since).
+        Returns whether it had been let go by POST /start under the same start id, and not paused since: another start of the whole
+        installation lets its market go when its planes are there.
 
         A journal of another run raises JournalError.
         """
@@ -262,8 +263,8 @@ class Core:
                     f"{self.journal.path} cannot be replayed ({error}); use another --state-dir"
                 ) from None
         self._resume([line for line in lines if line["kind"] == "clock"], max(line["ns"] for line in lines))
-        controls = [line["running"] for line in lines if line["kind"] == "control"]
-        return bool(controls and controls[-1])
+        last = next((line for line in reversed(lines) if line["kind"] == "control"), None)
+        return last is not None and last["running"] and last.get("start_id", "") == self.options.start_id
 
     def _replay(self, line: Mapping[str, Any]) -> None:
         match line["kind"]:

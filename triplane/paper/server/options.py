@@ -50,6 +50,8 @@ class Options:
     session_pause: float = 0.05
     impact_y: float = IMPACT_Y
     master_client_id: int | None = None
+    start_id: str = ""
+    """Which start of an installation this market belongs to: let go under one, it goes on by itself under that one only."""
 
     def days(self) -> list[date]:
         """The sessions to simulate, in order."""
@@ -131,11 +133,16 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         help=f"true coefficient of the square-root impact ({d.impact_y:g})",
     )
     add("--master-client-id", type=int, help="client id that is also told of the other clients' orders")
+    add(
+        "--start-id",
+        default=d.start_id,
+        help="with --hold: a market that was let go and died goes on by itself only if this is what it was then",
+    )
     a = parser.parse_args(argv)
     options = Options(
         a.host, a.port, a.http_port, a.state_dir, a.assets, a.start, a.sessions, a.seed, a.account, a.cash, tuple(a.position), a.hold,
         a.rebalance, a.speed, min(a.approach_speed, max(a.idle_speed, a.speed)), a.idle_speed, a.session_pause, a.impact_y,
-        a.master_client_id,
+        a.master_client_id, a.start_id,
     )  # fmt: skip
     try:
         validate(options)
