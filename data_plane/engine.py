@@ -307,7 +307,7 @@ class DataEngine:
         """Quotes and trades, when a slice of them is due."""
         if not stream.ticks.due(now):
             return []
-        outputs, updated = stream.ticks.slice(now, session, self._slices.last_closes())
+        outputs, updated = stream.ticks.slice(now, session, self._slices.last_closes(session))
         limit = self._frame.targets.QUOTE_FRESHNESS_S
         return outputs + self._freshness(source, state.QUOTE_FRESHNESS, stream.ticks_heard, updated, now, limit)
 
@@ -395,5 +395,5 @@ class DataEngine:
             if stream.ticks.pending:
                 now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.ticks.last + 1)
                 session, _ = self._frame.session_at(now)
-                outputs += stream.ticks.slice(now, session, self._slices.last_closes())[0]
+                outputs += stream.ticks.slice(now, session, self._slices.last_closes(session))[0]
         return self._counted(outputs)

@@ -102,7 +102,7 @@ class DataService:
         """Until the daemon stops, or something that a restart or a person has to mend."""
         daemon = self._daemon
         daemon.probe = KafkaProbe(self._settings, "control.config")
-        daemon.ready(False, "no configuration on control.config yet")
+        daemon.ready(False, "looking for a configuration on control.config")
         try:
             self._follower = ConfigFollower(
                 self._settings, lambda text: daemon.log.error("configuration passed over", reason=text)

@@ -42,11 +42,14 @@ class GateBook:
     def __init__(self, reopen: int) -> None:
         self.reopen = reopen
         self._closed: dict[GateKey, _Closed] = {}
+        self._told: dict[GateKey, int] = {}
+        """Time of each gate's newest record: readers fold a gate by time, and history that is loaded again is older than what was told."""
 
     def restore(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Take over the gates that an earlier run left closed, from data.gates in log order."""
         for record in records:
             key = GateKey(record["gate"], record["source"], record["scope"])
+            self._told[key] = max(record["available_time"], self._told.get(key, 0))
             if record["open"]:
                 self._closed.pop(key, None)
             else:
@@ -90,8 +93,8 @@ class GateBook:
         detail = f"{self.reopen} good in a row after {state.code}"
         return [self._record(key, True, "", detail, time, time)]
 
-    @staticmethod
-    def _record(key: GateKey, is_open: bool, code: str, detail: str, time: int, since: int) -> dict[str, Any]:
+    def _record(self, key: GateKey, is_open: bool, code: str, detail: str, time: int, since: int) -> dict[str, Any]:
+        time = self._told[key] = max(time, self._told.get(key, time))
         return {
             "event_time": time,
             "available_time": time,

@@ -15,6 +15,9 @@ from data_plane.observations import Bars, Floats
 from data_plane.outputs import Output, bar_columns, bar_row, quarantined
 from data_plane.slices.frame import Frame
 
+REFERENCE_DAYS = 10
+"""Calendar days after which a daily close says nothing of today's prices; no holidays are longer."""
+
 
 class BarSlices:
     """Price memory per interval; what passes becomes a BarSlice, what does not a quarantined record a name."""
@@ -30,10 +33,18 @@ class BarSlices:
             memory = self._memories[interval] = PriceMemory.empty(len(self._frame.names))
         return memory
 
-    def last_closes(self) -> Floats:
+    def last_closes(self, session: str) -> Floats:
         """Last good intraday close of each name, its daily one where there is none, else NaN."""
-        intraday, daily = self.memory("5s").close, self.memory("1d").close
-        return np.where(np.isnan(intraday), daily, intraday)
+        intraday = self.memory("5s").close
+        return np.where(np.isnan(intraday), self._daily_closes(session), intraday)
+
+    def _daily_closes(self, session: str) -> Floats:
+        """Last good daily closes; NaN where the last is old: of a name whose history is being loaded it is years old at first."""
+        daily = self.memory("1d")
+        if not session:
+            return daily.close
+        age = date.fromisoformat(session).toordinal() - daily.session
+        return np.where(age <= REFERENCE_DAYS, daily.close, np.nan)
 
     def renumber(self, names: int, new: list[int], old: list[int]) -> None:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""
@@ -69,7 +80,7 @@ class BarSlices:
             date.fromisoformat(bars.session).toordinal(),
             within=targets.DAILY_JUMP_MAX if daily else targets.BAR_JUMP_MAX,
             across=targets.DAILY_JUMP_MAX,
-            fallback=np.full(len(rows), np.nan) if daily else self.memory("1d").close[rows],
+            fallback=np.full(len(rows), np.nan) if daily else self._daily_closes(bars.session)[rows],
             confirm=targets.GATE_REOPEN_SLICES,
         )
         good = codes == prices.PASS

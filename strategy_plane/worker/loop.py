@@ -322,9 +322,7 @@ class Worker:
         self._times.mark(record["session"], "stepped", time.perf_counter())
         headers = {CAUSE_INGEST_TIME: barrier.cause} if barrier.cause else {}
         await self._append(outputs, headers, seq)
-        for output in outputs:
-            if output.topic == "strategy.signals":
-                self._metrics.signals(output.record)
+        self._metrics.stepped(outputs, self._log)
         if kind == "decision":
             await self._appender.acknowledge()
             self._times.mark(record["session"], "appended", time.perf_counter())

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from structlog.stdlib import BoundLogger
+
+from strategy_plane.outputs import Output
+from strategy_plane.portfolio.blocking import SOLVED
 from triplane.runtime.telemetry import Metrics
 
 LATENCY_BUCKETS = (0.002, 0.004, 0.006, 0.008, 0.010, 0.012, 0.015, 0.020, 0.025, 0.035, 0.050, 0.1, 0.25, 1.0, 5.0)
@@ -64,10 +68,23 @@ class WorkerMetrics:
         self.signal_names = metrics.gauge(
             "triplane_signal_names", "Names that a signal had a score for at the last barrier", ("signal",)
         )
+        self.held = metrics.gauge(
+            "triplane_decision_held", "1 when the last decision held every name, for whatever reason"
+        )
         self.fits = metrics.counter("triplane_strategy_fits", "Regime models fitted")
 
-    def signals(self, record: Mapping[str, Any]) -> None:
-        """Take a SignalSlice."""
+    def stepped(self, outputs: Iterable[Output], log: BoundLogger) -> None:
+        """Take what a barrier came to; a decision that holds every name is told, for nothing trades until the next one."""
+        for output in outputs:
+            if output.topic == "strategy.signals":
+                self._signals(output.record)
+            elif output.topic == "strategy.targets":
+                targets = output.record
+                self.held.set(0 if targets["outcome"] == SOLVED else 1)
+                if targets["outcome"] != SOLVED:
+                    log.warning("decision held", seq=targets["seq"], code=targets["outcome"], detail=targets["detail"])
+
+    def _signals(self, record: Mapping[str, Any]) -> None:
         silent = Counter(entry.partition(":")[0] for entry in record["abstained"])
         for name in record["signals"]:
             self.signal_names.labels(name).set(len(record["symbols"]) - silent[name])

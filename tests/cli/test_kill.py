@@ -228,6 +228,9 @@ def test_a_living_order_process_holds_within_a_second_and_is_rearmed(world: Orde
     assert ran.code == 0, ran
     assert "re-armed by ada" in ran.out
     eventually(lambda: process.metric("triplane_kill_switch_tripped") == 0, 10, "re-armed")
+    again = verb("rearm", "--reason", "over", "--actor", "ada")
+    assert again.code == 1
+    assert "nothing was re-armed: the kill switch is not tripped" in again.sentence
     assert not (world.settings.state_dir / "KILL").exists()
     # Words that no record can hold, over HTTP, too; a start after a crash reads them from the journal and the log.
     with loopback.client(5.0) as client:

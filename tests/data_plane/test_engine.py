@@ -474,3 +474,13 @@ def test_a_daily_bar_that_never_reached_its_topic_is_asked_for_again() -> None:
     assert index.newest_daily("ibkr", "main") == {"AAA": 5}
     assert index.has_bars("ibkr", "main", "1d", 5, 5)
     assert not index.has_bars("ibkr", "main", "1d", 5, 9)
+
+
+def test_a_name_whose_history_is_being_loaded_is_not_judged_by_a_close_of_years_ago():
+    """A row that was put back: its history comes from the oldest bar on, while the market goes on with today's prices."""
+    machine = engine(("AAA",))
+    out = run(machine, [daily("2015-01-20", {"AAA": 20.0}), daily("2015-01-21", {"AAA": 20.2})])
+    out += run(machine, [bar("AAA", step, 100.0) for step in range(3)])
+    assert records(out, "data.quarantine") == []
+    near = run(engine(("AAA",)), [daily("2018-01-18", {"AAA": 20.0}), *(bar("AAA", step, 100.0) for step in range(3))])
+    assert [record["code"] for record in records(near, "data.quarantine")][:1] == ["PRICE_SPIKE"]

@@ -307,6 +307,22 @@ def test_a_gate_closes_at_once_and_opens_after_several_good_verdicts() -> None:
     assert book.closed() == []
 
 
+def test_a_gate_never_goes_back_in_time() -> None:
+    """Readers fold it by time; history that is loaded again is judged long after what the market told meanwhile."""
+    book = GateBook(reopen=1)
+    book.bad("price_sanity", "ibkr", "KO", "PRICE_SPIKE", "", 100)
+    [opened] = book.good("price_sanity", "ibkr", "KO", 40)
+    assert (opened["open"], opened["available_time"]) == (True, 100)
+    [closed] = book.bad("price_sanity", "ibkr", "KO", "PRICE_SPIKE", "", 60)
+    assert (closed["open"], closed["available_time"]) == (False, 100)
+    after = GateBook(reopen=1)  # after a restart as well
+    after.restore([opened, closed])
+    [again] = after.good("price_sanity", "ibkr", "KO", 70)
+    assert (again["open"], again["available_time"]) == (True, 100)
+    [later] = after.bad("price_sanity", "ibkr", "KO", "PRICE_SPIKE", "", 130)
+    assert later["available_time"] == 130
+
+
 def test_gates_left_closed_are_taken_over() -> None:
     book = GateBook(reopen=1)
     first = book.bad("freshness", "ibkr", "AAA", "DATA_STALE", "", 1)

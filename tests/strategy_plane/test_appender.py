@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from schemas import catalogue, codec
 from strategy_plane.barriers.cut import Assembler
@@ -45,15 +46,25 @@ def output(seq: int) -> Output:
     return Output("strategy.signals", record)
 
 
+def test_a_decision_that_holds_everything_is_told_until_one_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    registry = Metrics()
+    metrics, log = WorkerMetrics(registry), structlog.stdlib.get_logger()
+    for outcome, held in (("HOLD_INFEASIBLE", 1.0), ("SOLVED", 0.0)):
+        targets = {"seq": 7, "outcome": outcome, "detail": "the limits cannot all be met"}
+        metrics.stepped([Output("strategy.targets", targets)], log)
+        assert registry.registry.get_sample_value("triplane_decision_held") == held
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("decision held") == 1
+
+
 def test_each_signal_tells_how_many_names_it_speaks_of() -> None:
     registry = Metrics()
-    WorkerMetrics(registry).signals(
-        {
-            "signals": ["MOM", "POS"],
-            "symbols": ["A", "B"],
-            "abstained": ["MOM:A:SPARSE", "POS:A:TBILL_STALE", "POS:B:TBILL_STALE"],
-        }
-    )
+    slice_ = {
+        "signals": ["MOM", "POS"],
+        "symbols": ["A", "B"],
+        "abstained": ["MOM:A:SPARSE", "POS:A:TBILL_STALE", "POS:B:TBILL_STALE"],
+    }
+    WorkerMetrics(registry).stepped([Output("strategy.signals", slice_)], structlog.stdlib.get_logger())
     told = {
         name: registry.registry.get_sample_value("triplane_signal_names", {"signal": name}) for name in ("MOM", "POS")
     }

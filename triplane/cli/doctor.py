@@ -313,6 +313,8 @@ def _trading(settings: Settings) -> Iterator[Finding]:
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:
+    if not settings.gateway_port and settings.mode == "paper":
+        return  # the simulated market has providers of its own
     if settings.edgar_url.endswith("sec.gov") and not settings.user_agent:
         yield Finding(
             "warning",

@@ -69,6 +69,11 @@ def rearm(
     if len(found) > 1:
         listed = " or ".join(f"TRIPLANE_STATE_DIR={settings.state_dir}" for settings in found)
         raise context.CommandError(f"{len(found)} installations run here, and re-arming is for one: set {listed}", 2)
+    before = kill_switch.run(kill_switch.status(found[0]))
+    if before["order_process"] == "answers" and not before["tripped"]:
+        raise context.CommandError(
+            "nothing was re-armed: the kill switch is not tripped, and today's marks stay as they are"
+        )
     report = kill_switch.run(kill_switch.rearm(found[0], actor, reason))
     if json_:
         context.print_json(asdict(report))

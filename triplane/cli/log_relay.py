@@ -2,7 +2,7 @@
 
 An edit of targets.yaml is answered where it is watched: a refusal with its file, line, parameter, value and range, an acceptance with
 the hash and what changed. So is what the order plane alerts a person to: a kill, a name that is held; a record that a plane refuses or
-skips; a source that is down. The daemons' logs have all of it; their other structured lines stay there.
+skips; a decision that holds everything; a source that is down. The daemons' logs have all of it; their other structured lines stay there.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 EVERY_S = 0.2
-TOLD = {"control": 0.0, "data": 600.0, "strategy": 0.0, "order": 0.0}
-"""The daemons that speak to people, and for how many wall seconds each does not say the same again: a source is tried for hours."""
+TOLD = {"control": 0.0, "data": 600.0, "strategy": 60.0, "order": 0.0}
+"""The daemons that speak to people, and for how many wall seconds each does not say the same again: a source is tried for hours,
+and a simulated market decides every few seconds."""
 
 
 def sentence(line: str) -> str:
@@ -38,6 +39,8 @@ def sentence(line: str) -> str:
     if entry.get("event") == "record refused":
         where = entry.get("record") or f"{entry.get('topic')}@{entry.get('offset')}"
         return f"record {where} is refused: {entry.get('reason') or entry.get('problem')}"
+    if entry.get("event") == "decision held":
+        return f"everything is held: {entry['code']}: {entry['detail']}".rstrip(": ")
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
     return ""

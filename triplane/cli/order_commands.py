@@ -87,7 +87,8 @@ def _give(command: str, arguments: dict[str, str], actor: str | None, reason: st
     else:
         about = next(iter(arguments.values()))
         print(
-            f"{command} of {about} is on the log; `triplane status` shows what is still held, and `triplane explain` what it did"
+            f"{command} of {about} is on the log; `triplane status` shows what is still held, and `triplane explain` what it did; what "
+            "the order plane cannot follow it tells as BAD_COMMAND, on the terminal of `triplane up` and in its log"
         )
 
 
