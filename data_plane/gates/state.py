@@ -43,7 +43,8 @@ class GateBook:
         self.reopen = reopen
         self._closed: dict[GateKey, _Closed] = {}
         self._told: dict[GateKey, int] = {}
-        """Time of each gate's newest record: readers fold a gate by time, and history that is loaded again is older than what was told."""
+        """Time of each gate's newest record. Readers fold a gate by time and know a record by it, and history that is loaded again is
+        older than what was told: each record of a gate is later than the one before."""
 
     def restore(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Take over the gates that an earlier run left closed, from data.gates in log order."""
@@ -94,7 +95,7 @@ class GateBook:
         return [self._record(key, True, "", detail, time, time)]
 
     def _record(self, key: GateKey, is_open: bool, code: str, detail: str, time: int, since: int) -> dict[str, Any]:
-        time = self._told[key] = max(time, self._told.get(key, time))
+        time = self._told[key] = max(time, self._told.get(key, time - 1) + 1)
         return {
             "event_time": time,
             "available_time": time,

@@ -17,6 +17,7 @@ from data_plane.gates.state import GateBook
 from data_plane.gates.values import FactMemory, MacroMemory
 from data_plane.observations import Bars, Fact, Filing, RealtimeBar, TradeTick, Vintage
 from data_plane.slices.quotes import judge_trades
+from schemas import catalogue
 from tests.data_plane.support import NAN, day_open
 from triplane.domain.timestamps import SECOND
 
@@ -307,20 +308,19 @@ def test_a_gate_closes_at_once_and_opens_after_several_good_verdicts() -> None:
     assert book.closed() == []
 
 
-def test_a_gate_never_goes_back_in_time() -> None:
-    """Readers fold it by time; history that is loaded again is judged long after what the market told meanwhile."""
+def test_each_record_of_a_gate_is_later_than_the_one_before() -> None:
+    """Readers fold it by time and know a record by it; history that is loaded again is judged long after what the market told meanwhile."""
     book = GateBook(reopen=1)
-    book.bad("price_sanity", "ibkr", "KO", "PRICE_SPIKE", "", 100)
-    [opened] = book.good("price_sanity", "ibkr", "KO", 40)
-    assert (opened["open"], opened["available_time"]) == (True, 100)
-    [closed] = book.bad("price_sanity", "ibkr", "KO", "PRICE_SPIKE", "", 60)
-    assert (closed["open"], closed["available_time"]) == (False, 100)
+    gate = ("price_sanity", "ibkr", "KO")
+    told = [*book.bad(*gate, "PRICE_SPIKE", "", 100), *book.good(*gate, 40), *book.bad(*gate, "PRICE_SPIKE", "", 60)]
     after = GateBook(reopen=1)  # after a restart as well
-    after.restore([opened, closed])
-    [again] = after.good("price_sanity", "ibkr", "KO", 70)
-    assert (again["open"], again["available_time"]) == (True, 100)
-    [later] = after.bad("price_sanity", "ibkr", "KO", "PRICE_SPIKE", "", 130)
-    assert later["available_time"] == 130
+    after.restore(told)
+    told += [*after.good(*gate, 70), *after.bad(*gate, "PRICE_SPIKE", "", 130), *after.good(*gate, 130)]
+    assert [(record["open"], record["available_time"]) for record in told] == [
+        (False, 100), (True, 101), (False, 102), (True, 103), (False, 130), (True, 131),
+    ]  # fmt: skip
+    identify = catalogue.load()["data.gates"].identify
+    assert len({identify(record) for record in told}) == len(told)
 
 
 def test_gates_left_closed_are_taken_over() -> None:
