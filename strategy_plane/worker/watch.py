@@ -13,13 +13,11 @@ from strategy_plane.barriers.cut import Assembler
 from strategy_plane.barriers.sequencer import Due, LateWatch, Sequencer
 from strategy_plane.worker.telemetry import WorkerMetrics
 from triplane.runtime.daemon import Daemon
+from triplane.runtime.kafka_probe import ANSWER_S, SILENT
 
 INTERVAL_S = 0.25
-# A broker that stands still answers nothing and closes nothing; who asks about readiness waits less long than this client would.
-ANSWER_S = 1.5
 AHEAD_TOLD = 10
 """Refused records in a row that are no longer a stray one of somebody else's."""
-SILENT = f"Kafka has not answered for {ANSWER_S:g} s"
 
 
 @dataclass(frozen=True, slots=True)

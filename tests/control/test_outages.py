@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.control.contents import ASSETS, with_value
 from tests.control.daemon import ACTOR, Control, check_chain
-from tests.waiting import eventually
+from tests.waiting import eventually, wait
 from triplane.control.document import replace_text
 from triplane.runtime.configuration import from_record, parse
 from triplane.runtime.kafka_probe import SILENT
@@ -33,7 +32,7 @@ def test_a_daemon_killed_at_any_moment_leaves_a_chain_of_whole_versions(
         control.launch()
         if number:
             replace_text(control.targets, with_value("VOL_TARGET", f"{0.1 + number / 100:.2f}"))
-        time.sleep(chance.uniform(0.5, 2.5))
+        wait(chance.uniform(0.5, 2.5))  # the fault is a moment
         control.end(signal.SIGKILL)
     control.start()
     final = parse(control.targets.read_text(), ASSETS)

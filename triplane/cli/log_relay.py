@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 EVERY_S = 0.2
@@ -81,13 +82,15 @@ class LogRelay:
             await asyncio.sleep(EVERY_S)
 
 
+def _tell_of(name: str, tell: Callable[[str], None], line: str) -> None:
+    tell(f"{name}: {line}")
+
+
 @contextlib.asynccontextmanager
 async def relayed(logs: Path, tell: Callable[[str], None]) -> AsyncIterator[None]:
     """Tell, inside the block, what the daemons in `logs` say to people; each sentence begins with its daemon's name."""
     looking = [
-        asyncio.ensure_future(
-            LogRelay(logs / f"{name}.log", lambda line, name=name: tell(f"{name}: {line}"), repeat_s).run()  # type: ignore[misc]
-        )
+        asyncio.ensure_future(LogRelay(logs / f"{name}.log", partial(_tell_of, name, tell), repeat_s).run())
         for name, repeat_s in TOLD.items()
     ]
     try:

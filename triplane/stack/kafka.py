@@ -16,6 +16,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -252,7 +253,7 @@ class LocalKafka:
                 await_ready(
                     launch.bootstrap,
                     timeout,
-                    lambda child=child: _death(child),  # type: ignore[misc]
+                    partial(_death, child),
                     cluster_id=launch.cluster_id,
                 )
             except BaseException as error:

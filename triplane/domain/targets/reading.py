@@ -22,6 +22,7 @@ from triplane.domain.targets.parameter import Section
 
 REGENERATE = "add it, or let `python -m triplane.control.document --targets FILE` write it"
 BRACKETS = 1_000
+"""More of them are no parameters: a deep nest keeps the parser, and with it whoever asks the daemon, for many seconds."""
 NAMED_ALONE = 3
 """So many missing parameters of a group are told one by one."""
 
@@ -56,9 +57,7 @@ def read(text: str, name: str = "targets.yaml") -> Reading:
     problems = reading.problems
     yaml = YAML(typ="safe", pure=True)
     brackets = text.count("[") + text.count("{")
-    if (
-        brackets > BRACKETS
-    ):  # a deep nest of them keeps the parser, and with it whoever asks the daemon, for many seconds
+    if brackets > BRACKETS:
         problems.append(
             Problem(name, 0, "", "", f"holds {brackets} brackets and parameters need none; restore the file")
         )
