@@ -2,7 +2,8 @@
 
 No token: whoever may connect from this machine may stop trading. Three checks keep web pages out (a browser can be made to post
 to loopback): the peer is loopback, the Host header names loopback, and there is no Origin header. A re-arming may
-carry `valid_until` (wall time, ns): later it is refused.
+carry `valid_until` (wall time, ns): later it is refused. A kill without a body is taken as well, as an empty KILL file is: nobody in
+a hurry is refused for want of words.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from aiohttp import web
 
 from order_plane.kill.files import plain
 from order_plane.kill.switch import SCOPES
+
+WORDLESS = {"actor": "unnamed", "reason": "POST /kill without a body"}
+"""What is recorded of a kill that came without words."""
 
 
 class Switch(Protocol):
@@ -70,7 +74,8 @@ def add_routes(routes: web.RouteTableDef, switch: Switch) -> None:
     """Register the handlers."""
 
     async def trip(request: web.Request) -> web.StreamResponse:
-        fields = await _fields(request, ("actor", "reason"))
+        wordless = not (await request.read()).strip()
+        fields = dict(WORDLESS) if wordless else await _fields(request, ("actor", "reason"))
         if isinstance(fields, web.Response):
             return fields
         scope = fields.get("scope", "account")

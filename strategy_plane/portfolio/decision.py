@@ -125,7 +125,8 @@ def decide(
     known: dict[str, Any] = {"blocks": blocks, "current": book.current, "target": book.current, "alpha": problem.alpha}
     known |= {"linear": problem.linear, "impact": problem.impact}
     if solution.outcome != SOLVED:
-        return hold(solution.outcome, solution.solver, solver=solution.solver, iterations=solution.iterations, **known)
+        detail = limits.strain(symbols) if solution.outcome == "HOLD_INFEASIBLE" else solution.solver
+        return hold(solution.outcome, detail, solver=solution.solver, iterations=solution.iterations, **known)
     repaired = rounding.to_lots(
         solution.weights, limits, book.quantity, book.unit, book.lot, book.min_order,
         band=targets.NO_TRADE_BAND, tolerance=tolerance,

@@ -69,6 +69,18 @@ class Limits:
             result.extend(f"{name}:{symbols[column]}" for column in np.flatnonzero(tight))
         return result
 
+    def strain(self, symbols: list[str], names: int = 3) -> str:
+        """Why no book may be within reach: the limits that the current one exceeds, and the largest positions that cannot be traded."""
+        over = [f"{limit} by {value:.4f}" for limit, value in self.excess(self.current).items() if value > 0.0]
+        frozen = np.where(self.free, 0.0, self.haircut * np.abs(self.current))
+        largest = [column for column in np.argsort(-frozen, kind="stable")[:names] if frozen[column] > 0.0]
+        told = [f"the book as it stands exceeds {', '.join(over)}"] if over else []
+        if largest:
+            told.append(
+                "cannot be traded: " + ", ".join(f"{symbols[c]} {self.current[c]:+.4f} of NAV" for c in largest)
+            )
+        return "; ".join(told)
+
 
 def reachable(limit: Array | float, current: Array, participation: Array) -> Array:
     """A limit on |w| per name that one trade can meet: names beyond `limit` must come half of what they may trade nearer.

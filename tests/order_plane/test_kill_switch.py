@@ -260,12 +260,15 @@ async def test_http_takes_programs_of_this_machine_only_and_whole_requests_only(
         assert (await client.post("/kill", json=body | {"scope": "all"})).status_code == 400
         assert recorder.asked == []
         assert (await client.post("/kill", json=body | {"scope": "own"})).status_code == 200
+        assert (await client.post("/kill")).status_code == 200  # in a hurry
+        assert (await client.post("/kill", headers={"Origin": "https://example.com"})).status_code == 403
+        assert (await client.post("/rearm")).status_code == 400
         assert (await client.post("/rearm", json=body | {"valid_until": "1"})).status_code == 409
         assert (await client.post("/rearm", json=body | {"valid_until": "soon"})).status_code == 409
         assert (await client.post("/rearm", json=body)).status_code == 200
         assert (await client.post("/rearm", json=body | {"actor": "nobody"})).status_code == 409
     assert recorder.asked == [
-        ("trip", "http", "ann", "drill", "own"), ("rearm", "http", "ann", "drill"), ("rearm", "http", "nobody", "drill")
+        ("trip", "http", "ann", "drill", "own"), ("trip", "http", "unnamed", "POST /kill without a body", "account"), ("rearm", "http", "ann", "drill"), ("rearm", "http", "nobody", "drill")
     ]  # fmt: skip
 
 

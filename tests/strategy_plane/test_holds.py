@@ -1,5 +1,7 @@
 """What holds a barrier or a name, and what each hold says."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -140,7 +142,27 @@ def test_an_infeasible_program_holds():
     world = ready()
     world.configure({"strategy": {**SHORT["strategy"], "ADV_CAP": 1e-9}})
     position = {"symbols": ["S000"], "position": [20000.0], "mark": [100.0]}
-    assert outcome(decide(world, account=position)) == "HOLD_INFEASIBLE"
+    outputs = decide(world, account=position)
+    assert outcome(outputs) == "HOLD_INFEASIBLE"
+    detail = outputs["strategy.targets"]["detail"]
+    assert "the book as it stands exceeds" in detail
+    assert "VOL by" in detail
+    assert "cannot be traded" not in detail  # only the participation cap is in the way
+
+
+def test_a_frozen_position_that_makes_the_program_infeasible_is_named():
+    world = ready()
+    price = world.closes[HOLDS_AT, 0]
+    frozen = {
+        "symbols": ["S000"],
+        "position": [round(-0.9e6 / price)],
+        "mark": [price],
+        "held": ["S000:SHORT_RECALLED"],
+    }
+    outputs = decide(world, account=frozen)
+    assert outcome(outputs) == "HOLD_INFEASIBLE"
+    detail = outputs["strategy.targets"]["detail"]
+    assert re.search(r"exceeds .*NET by 0\.\d{4}.*; cannot be traded: S000 -0\.\d{4} of NAV$", detail), detail
 
 
 def test_lots_too_large_for_the_limits_hold():

@@ -66,7 +66,9 @@ def replay(
     else:
         if not quiet:
             rows = [(t.topic, t.records, t.sha, "identical" if t.identical else "differs") for t in verdict.topics]
-            context.print_table(f"{total:,} records read in {loaded:.1f} s", ("topic", "records", "sha256", ""), rows)
+            context.print_table(
+                f"{total:,} records read in {loaded:.1f} s", ("topic", "records", "sha256", "verdict"), rows
+            )
             for topic in verdict.topics:
                 for note in topic.notes:
                     print(f"{topic.topic}: {note}")
