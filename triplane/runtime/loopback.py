@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from typing import Final
+from urllib.request import getproxies
 
 import httpx
 
@@ -38,6 +39,12 @@ def mounts() -> dict[str, httpx.BaseTransport | None]:
 def async_mounts() -> dict[str, httpx.AsyncBaseTransport | None]:
     """The same for `httpx.AsyncClient`."""
     return {f"http://{host}": httpx.AsyncHTTPTransport(verify=_trusting_nobody()) for host in HOSTS}
+
+
+def certificates_for(url: str) -> ssl.SSLContext:
+    """What `httpx.Client(verify=...)` needs for `url`: the usual certificates where it or a proxy speaks https, else none."""
+    addresses = (url, *getproxies().values())
+    return httpx.create_ssl_context() if any(a.startswith("https:") for a in addresses) else _trusting_nobody()
 
 
 def _trusting_nobody() -> ssl.SSLContext:

@@ -85,7 +85,7 @@ class Registry:
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(timeout=timeout, mounts=loopback.mounts())
+        self._http = httpx.Client(timeout=timeout, mounts=loopback.mounts(), verify=loopback.certificates_for(self.url))
 
     def close(self) -> None:
         """Close the connections."""
