@@ -14,11 +14,10 @@ from typing import Any
 
 from order_plane.engine import OrderEngine
 from order_plane.recording import RecordingError, current, fold_log
-from schemas import codec
 from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
-from triplane.runtime.kafka_in import LogRecord, TopicReader
+from triplane.runtime.kafka_in import LogRecord, TopicReader, unknown_to_this_build
 from triplane.runtime.settings import Settings
 from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks
@@ -66,11 +65,8 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
             referenced[record.topic, record.partition, record.offset] = record.value
         elif record.topic == EVENTS:
             if record.value is None:
-                if record.error.endswith(codec.NOT_IN_LOCK):  # another build may well have written it: an order of ours
-                    raise DaemonExit(
-                        f"{record.partition_name}@{record.offset} cannot be decoded ({record.error}); restore schemas/registry.lock.json",
-                        CONFIG,
-                    )
+                if refused := unknown_to_this_build(record, settings):
+                    raise DaemonExit(refused, CONFIG)  # it may be an order of ours
                 unreadable.append(record)
             elif record.value["account"] == engine.account:
                 events.append(record.value)

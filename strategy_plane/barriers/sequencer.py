@@ -69,7 +69,9 @@ class Sequencer:
     def __init__(self, gating: Sequence[str]) -> None:
         self._gating = tuple(sorted(gating))
         self._rules: Rules | None = None
-        self._config_offset = -1
+        self._configs: list[
+            int
+        ] = []  # offsets of the versions seen, ascending, from the one that the last barrier names
         self._config_seq = -1
         self._history: list[tuple[int, str]] = []  # heap of (barrier time, session) of bulk-loaded slices
         self._live: set[str] = set()  # sessions that are observed live
@@ -92,7 +94,7 @@ class Sequencer:
     @property
     def config_offset(self) -> int:
         """Offset of the newest configuration seen; -1 before the first."""
-        return self._config_offset
+        return self._configs[-1] if self._configs else -1
 
     @property
     def history_left(self) -> int:
@@ -134,14 +136,15 @@ class Sequencer:
         return session if seen_before < t <= min(self._live_seen.values()) else ""
 
     def _take_config(self, offset: int, record: Mapping[str, Any]) -> None:
-        if offset <= self._config_offset or record["seq"] <= self._config_seq:
+        if offset <= self.config_offset or record["seq"] <= self._config_seq:
             return  # the first record of a version is the version
         try:
             config = from_record(record, offset)
         except ConfigError:
             return  # one that nobody can read changes nothing; the one before stays in force
         self._rules = Rules.of(config.targets.strategy)
-        self._config_offset, self._config_seq = offset, config.seq
+        self._configs.append(offset)
+        self._config_seq = config.seq
 
     def adopt(self, barrier: Mapping[str, Any], sha: str) -> bool:
         """Take a barrier read back from the log. True when it is the next one; False for a repeat of a seq already taken.
@@ -157,6 +160,7 @@ class Sequencer:
             )
         self.seq, self.sha = seq, sha
         self.t, self.session = int(barrier["t"]), str(barrier["session"])
+        self._configs = [offset for offset in self._configs if offset >= int(barrier["config_offset"])]
         self._forget()
         return True
 
@@ -214,9 +218,11 @@ class Sequencer:
     def compose(self, due: Due, cut: Mapping[str, int], skipped: Sequence[str], fingerprint: str) -> dict[str, Any]:
         """The barrier record for `due`; `cut` maps every barrier-input partition to its end offset, exclusive.
 
-        Every configuration below the cut must have been observed before. Raises ValueError when there is none.
+        Every configuration below the cut must have been observed before; later ones, which arrive while the cut is made, are the next
+        barrier's. Raises ValueError when there is none.
         """
-        if self._config_offset < 0:
+        config_offset = max((offset for offset in self._configs if offset < cut.get(f"{CONFIG}-0", 0)), default=-1)
+        if config_offset < 0:
             raise ValueError(
                 "no configuration is on control.config; start the control daemon with `triplane control run`"
             )
@@ -229,7 +235,7 @@ class Sequencer:
             "kind": due.kind,
             "session": due.session,
             "cut": dict(sorted(cut.items())),
-            "config_offset": self._config_offset,
+            "config_offset": config_offset,
             "missing": list(due.missing),
             "skipped": list(skipped),
             "fingerprint": fingerprint,

@@ -71,6 +71,7 @@ class WorkerMetrics:
         self.held = metrics.gauge(
             "triplane_decision_held", "1 when the last decision held every name, for whatever reason"
         )
+        self._outcome = SOLVED
         self.fits = metrics.counter("triplane_strategy_fits", "Regime models fitted")
 
     def stepped(self, outputs: Iterable[Output], log: BoundLogger) -> None:
@@ -80,8 +81,12 @@ class WorkerMetrics:
                 self._signals(output.record)
             elif output.topic == "strategy.targets":
                 targets = output.record
-                self.held.set(0 if targets["outcome"] == SOLVED else 1)
-                if targets["outcome"] != SOLVED:
+                before, self._outcome = self._outcome, str(targets["outcome"])
+                self.held.set(0 if self._outcome == SOLVED else 1)
+                if self._outcome == SOLVED:
+                    if before != SOLVED:
+                        log.info("decisions resumed", seq=targets["seq"], after=before)
+                else:
                     log.warning("decision held", seq=targets["seq"], code=targets["outcome"], detail=targets["detail"])
 
     def _signals(self, record: Mapping[str, Any]) -> None:

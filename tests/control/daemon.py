@@ -51,9 +51,9 @@ class Control:
             )
         return self.process
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         """Start the process and wait until it is ready."""
-        process = self.launch()
+        process = self.launch(**environment)
 
         def ready() -> bool:
             assert process.poll() is None, self.stderr.read_text()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from confluent_kafka import Producer
 
 from tests.control.contents import ASSETS, TARGETS, with_value
 from tests.control.daemon import ACTOR, Control, check_chain
@@ -198,6 +199,24 @@ def test_a_start_with_bad_files_goes_on_with_the_version_on_the_log(control: Con
     assert control.refused() == 1
     replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
     eventually(lambda: control.status_seq() == 2, 20, "mended")
+
+
+def test_a_version_of_an_unknown_schema_ends_the_start_unless_a_person_says_that_nobody_wrote_it(control: Control):
+    control.start()
+    control.end()
+    producer = Producer({"bootstrap.servers": control.settings.bootstrap})
+    for raw in (b"\x00\xff\xff\xff\xffnew", b"\x00\xff\xff\xff\xfealso new"):
+        producer.produce(control.settings.topic("control.config"), key=b"x", value=raw)
+    assert producer.flush(10) == 0
+    known, named = "", ["control.config-0@1", "control.config-0@2"]
+    for number in (1, 2):  # each start names the next one, and what is to be set in full
+        assert control.launch(TRIPLANE_PASS_OVER=known).wait(20) == 78
+        known = ",".join(named[:number])
+        assert control.stderr.read_text().strip().endswith(f"set TRIPLANE_PASS_OVER={known}")
+    control.start(TRIPLANE_PASS_OVER=known)
+    assert control.status_seq() == 1
+    replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
+    eventually(lambda: control.status_seq() == 2, 20, "an edit is taken")
 
 
 def test_no_kafka_is_one_sentence(control: Control):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import subprocess
@@ -353,4 +354,10 @@ def test_what_nobody_wrote_on_our_own_log_is_passed_over_at_the_next_start(world
     world.orders.kill()
     process = world.start()
     assert process.wait() == CONFIG
-    assert "restore schemas/registry.lock.json" in process.words()
+    words = process.words()
+    assert "a newer build may have written it" in words
+    named = re.search(r"TRIPLANE_PASS_OVER=(order\.events-0@\d+)", words)
+    assert named is not None, words
+    process = world.start(TRIPLANE_PASS_OVER=named[1]).ready()
+    assert process.metric('triplane_order_alerts_total{code="UNDECODABLE"}') == 1
+    world.replays()

@@ -193,3 +193,13 @@ def test_missing_parts_stay_empty() -> None:
     assert (found.factors, found.barrier) == ({}, {})
     log.records = [r for r in log.records if r.topic != "strategy.signals"]
     assert math.isnan(of(log).alpha)
+
+
+def test_a_decision_that_looked_at_no_name_says_what_held_it() -> None:
+    log = HandLog()
+    log.put("strategy.barriers", seq=7, kind="decision", session="2018-02-05", t=7)
+    log.put("strategy.intents", seq=7, account=ACCOUNT, intent_id=f"{ACCOUNT}/7", outcome="HOLD_CONFIG_MISSING")
+    with pytest.raises(
+        ExplanationError, match=r"barrier 7 held everything \(HOLD_CONFIG_MISSING\) before any name was looked at"
+    ):
+        explain(log.recording(), "KO")

@@ -50,6 +50,19 @@ def test_a_refused_option_does_not_tell_the_password(monkeypatch: pytest.MonkeyP
     assert "sesame" not in str(caught.value)
 
 
+def test_records_to_pass_over_are_named_as_the_refusal_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPLANE_PASS_OVER", "control.config-0@4, order.events-0@160")
+    settings = from_environment()
+    assert settings.passes_over("order.events-0@160")
+    assert not settings.passes_over("order.events-0@16")
+    assert not settings.passes_over("")
+    monkeypatch.setenv("TRIPLANE_PASS_OVER", "control.config@4")
+    with pytest.raises(
+        DaemonExit, match=r"TRIPLANE_PASS_OVER: 'control.config@4' is no record; write TOPIC-PARTITION@OFFSET"
+    ):
+        from_environment()
+
+
 def test_options_of_a_client_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIPLANE_KAFKA_OPTIONS", '{"client.id": "mine"}')
     assert from_environment().kafka_options == {"client.id": "mine"}

@@ -49,12 +49,13 @@ def output(seq: int) -> Output:
 def test_a_decision_that_holds_everything_is_told_until_one_does_not(capsys: pytest.CaptureFixture[str]) -> None:
     registry = Metrics()
     metrics, log = WorkerMetrics(registry), structlog.stdlib.get_logger()
-    for outcome, held in (("HOLD_INFEASIBLE", 1.0), ("SOLVED", 0.0)):
+    for outcome, held in (("SOLVED", 0.0), ("HOLD_INFEASIBLE", 1.0), ("SOLVED", 0.0), ("SOLVED", 0.0)):
         targets = {"seq": 7, "outcome": outcome, "detail": "the limits cannot all be met"}
         metrics.stepped([Output("strategy.targets", targets)], log)
         assert registry.registry.get_sample_value("triplane_decision_held") == held
     told = capsys.readouterr()
     assert (told.out + told.err).count("decision held") == 1
+    assert (told.out + told.err).count("decisions resumed") == 1
 
 
 def test_each_signal_tells_how_many_names_it_speaks_of() -> None:

@@ -192,14 +192,14 @@ def test_the_loser_of_a_race_adopts_the_first_barrier_of_a_seq(market: Market) -
         loser.observe(record.topic, 0, record.offset, record.value)
     own = loser.due()
     assert own is not None
-    lost = loser.compose(own, {BARS: 1}, [], "other machine")
+    lost = loser.compose(own, winner.log.ends, [], "other machine")
     won = winner.emit()
     assert won is not None
     assert loser.adopt(won, barrier_sha(won))
     assert not loser.adopt(lost, barrier_sha(lost))
     following = loser.due()
     assert following is not None
-    assert loser.compose(following, {BARS: 2}, [], "x")["prev_sha"] == barrier_sha(won)
+    assert loser.compose(following, winner.log.ends, [], "x")["prev_sha"] == barrier_sha(won)
 
 
 def test_a_broken_chain_is_refused(market: Market) -> None:
@@ -224,6 +224,21 @@ def test_a_configuration_that_does_not_parse_changes_nothing(market: Market) -> 
 def test_composing_needs_a_configuration(market: Market) -> None:
     with pytest.raises(ValueError, match="control daemon"):
         Sequencer((BARS,)).compose(Due("warmup", "2018-01-19", 1), {}, [], "")
+
+
+def test_a_barrier_names_the_newest_configuration_of_its_own_cut(market: Market) -> None:
+    """An edit that arrives while the cut is made lies outside it: naming it would hold the whole decision."""
+    rig = Rig().see(market.config(), *market.history_slices())
+    cut = dict(rig.log.ends)
+    rig.see(market.config(targets(REBALANCE="15:00")), market.config(targets(REBALANCE="14:30")))
+    due = rig.sequencer.due()
+    assert due is not None
+    before = rig.sequencer.compose(due, cut, [], "")
+    assert before["config_offset"] == cut["control.config-0"] - 1 == 0
+    assert rig.sequencer.adopt(before, barrier_sha(before))
+    after = rig.emit()
+    assert after is not None
+    assert after["config_offset"] == rig.sequencer.config_offset == rig.log.ends["control.config-0"] - 1
 
 
 def test_a_session_that_is_none_is_ignored(market: Market) -> None:

@@ -230,6 +230,10 @@ def _daemons(settings: Settings) -> Iterator[Finding]:
                 f"pid {each['pid']} does not answer on {each['http']}",
                 f"it hangs or stands still: continue it (`kill -CONT {each['pid']}`) or end it, then it is restarted",
             )
+        elif state == "given up":
+            yield Finding(
+                "problem", name, f"given up: {each['reason']}", "mend that, then `triplane down` and `triplane up`"
+            )
         else:
             yield Finding(
                 "warning",

@@ -42,6 +42,8 @@ def sentence(line: str) -> str:
         return f"record {where} is refused: {entry.get('reason') or entry.get('problem')}"
     if entry.get("event") == "decision held":
         return f"everything is held: {entry['code']}: {entry['detail']}".rstrip(": ")
+    if entry.get("event") == "decisions resumed":
+        return f"barrier {entry['seq']} is decided again, after {entry['after']}"
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
     return ""

@@ -28,7 +28,11 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
 
     from triplane.runtime import loopback
     from triplane.runtime.process_identity import is_alive
+    from triplane.stack import state_file
 
+    snapshot = state_file.read(settings.state_dir)
+    kept = snapshot.processes if snapshot is not None and snapshot.alive else ()
+    given_up = {each.name: each.detail for each in kept if each.state == "given up"}
     found = []
     run = settings.state_dir / "run"
     for path in sorted(run.glob("*.json")) if run.is_dir() else []:
@@ -50,6 +54,8 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
                 entry["reason"] = answer["reason"]
             except (httpx.HTTPError, ValueError) as error:
                 entry["state"], entry["reason"] = "silent", type(error).__name__
+        elif path.stem in given_up:
+            entry |= {"state": "given up", "reason": given_up[path.stem]}
         found.append(entry)
     return found
 
@@ -207,7 +213,7 @@ def status(json_: bool = context.JSON) -> None:
     running = daemons(settings)
     beside = services(settings, running)
     refused = refused_edit(running)
-    lives = any(each["state"] != "stopped" for each in running)
+    lives = any(each["state"] not in ("stopped", "given up") for each in running)
     ended = _market_end(settings) if lives else ""
     problem = ""
     told = Told()

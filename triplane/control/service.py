@@ -17,7 +17,6 @@ from typing import Any
 
 from aiohttp import web
 
-from schemas import codec
 from triplane.control import watching
 from triplane.control.commands import COMMANDS, Refused
 from triplane.control.engine import Accepted, Contents, ControlEngine, Rejected, Unchanged
@@ -26,7 +25,7 @@ from triplane.domain.problems import Problem
 from triplane.runtime.configuration import ConfigError, from_record
 from triplane.runtime.daemon import Daemon, say
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
-from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
+from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, unknown_to_this_build
 from triplane.runtime.kafka_out import DeliveryError, TopicWriter
 from triplane.runtime.kafka_probe import KafkaProbe
 
@@ -218,10 +217,8 @@ class ControlService:
         for record in await asyncio.to_thread(read):
             if record.value is None:
                 where = f"{record.partition_name}@{record.offset}"
-                if record.error.endswith(
-                    codec.NOT_IN_LOCK
-                ):  # a version this build does not know may be the one in force
-                    raise DaemonExit(f"{where} cannot be decoded ({record.error}); restore schemas/registry.lock.json")
+                if refused := unknown_to_this_build(record, self._daemon.settings):
+                    raise DaemonExit(refused)  # it may be the version in force
                 self._daemon.log.error("record passed over", record=where, problem=record.error)
                 self._undecodable.inc()
                 continue

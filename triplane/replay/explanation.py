@@ -142,6 +142,11 @@ def explain(recording: Recording, what: str) -> Explanation:
         )
     signals = _at(values(recording.records["strategy.signals"]), seq)
     known = set(signals.get("symbols", [])) | set(slice_["symbols"]) | set(slice_["held"])
+    if not known:
+        code = slice_.get("outcome", "")
+        raise ExplanationError(
+            f"barrier {seq} held everything ({code}) before any name was looked at; `triplane status` says more"
+        )
     if symbol not in known:
         raise ExplanationError(
             f"{symbol} is not in the universe of barrier {seq}; check assets.csv, and `triplane status` for a position in it"

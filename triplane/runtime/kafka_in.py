@@ -90,6 +90,21 @@ class LogRecord:
         return partition_name(self.topic, self.partition)
 
 
+def unknown_to_this_build(record: LogRecord, settings: Settings) -> str:
+    """For the one writer of a topic: why an undecodable record on it forbids the start; empty when it may be passed over.
+
+    Bytes that are no record are nobody's. A schema that the lock lacks may be a newer build's, unless a person says that it is not.
+    """
+    place = f"{record.partition_name}@{record.offset}"
+    if not record.error.endswith(codec.NOT_IN_LOCK) or settings.passes_over(place):
+        return ""
+    named = ",".join(filter(None, (settings.pass_over, place)))
+    return (
+        f"{place} cannot be decoded ({record.error}): a newer build may have written it, so start that one, or, if none did, "
+        f"set TRIPLANE_PASS_OVER={named}"
+    )
+
+
 CONTESTED = frozenset({"strategy.barriers", "control.config"})
 """Topics of which the first record per identity counts for every plane, and a different later one is void: overlapping workers may
 write a barrier at once, and a second control daemon a version."""

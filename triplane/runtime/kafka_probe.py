@@ -15,7 +15,7 @@ from triplane.runtime.settings import Settings
 
 ANSWER_S = 1.5
 """Wall seconds: whoever asks about readiness waits two."""
-SILENT = f"Kafka has not answered for {ANSWER_S:g} s"
+SILENT = f"Kafka does not answer within {ANSWER_S:g} s"
 
 
 class KafkaProbe:
