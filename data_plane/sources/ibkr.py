@@ -247,6 +247,9 @@ class IbkrSource:
         if end > self._newest:
             gap, self._newest = start - self._newest, end
             self._context.tell_time(end)
+            if gap > MINUTE:
+                # A night, or a leap that the next look at the gateway's clock would tell too late: nobody was silent meanwhile.
+                self._context.resume(NAME, start)
             if self._minutes_due or gap > MINUTE:
                 day = calendars.session_of(calendars.MARKET_CALENDAR, start)
                 if day is not None:

@@ -120,6 +120,12 @@ def test_an_incomplete_slice_closes_the_completeness_gate() -> None:
     run(machine, full_step(0))
     outputs = run(machine, [bar("AAA", 1), bar("BBB", 1), bar("AAA", 2)])
     assert gate_changes(outputs) == [("completeness", "main", False, "INCOMPLETE")]
+    # The minutes that went by unheard were asked name by name, and a late answer is of another session.
+    begin = day_open() + MINUTE
+    minutes = replace(
+        daily("2018-01-18", {"AAA": 1.0}), interval="1m", event_time=begin, available_time=begin, history=False
+    )
+    assert gate_changes(engine(COMPLETENESS_MIN=0.9).take(minutes)) == []
     # History may lack names that were listed later.
     assert gate_changes(engine().take(daily("2018-01-18", {"AAA": 1.0}))) == []
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.data_plane.support import Bench, assert_conserved, config, day_close,
 from triplane.broker.contracts import make_contract, resolve
 from triplane.broker.market_data import BarHandler, HistoricalBars, MarketFeed, _side
 from triplane.broker.session import BrokerSession
-from triplane.domain.timestamps import MINUTE, SECOND
+from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
 
@@ -296,6 +297,24 @@ def test_a_leap_is_told_from_a_fast_clock() -> None:
     for number in range(40):
         held.sample(number * 0.1, 0)
     assert not held.real
+
+
+async def test_the_first_bars_after_a_night_call_nobody_stale() -> None:
+    """They may come before the source looks at the gateway's clock, and before the day's first quotes."""
+    bench = Rig(Settings(gateway_port=1, account=ACCOUNT))
+    source = IbkrSource(bench.context)
+    names = [asset.symbol for asset in bench.context.assets()]
+    for day in ("2018-01-19T15:20", "2018-01-22T15:20"):
+        begin = int(datetime.fromisoformat(day).replace(tzinfo=NEW_YORK).timestamp()) * SECOND
+        for start in range(begin, begin + 60 * SECOND, 5 * SECOND):
+            for name in names:
+                source._on_bar(name, start, 10.0, 10.0, 10.0, 10.0, 100.0, 10.0, 1)
+            if start > begin:
+                for name in names:
+                    source._on_quote(name, start, 9.99, 10.01, 100.0, 100.0, 10.0, 100.0, "live", False)
+    await asyncio.gather(*source._tasks, return_exceptions=True)  # the minutes before, which nobody is there to give
+    assert len(bench.slices("5s")) == 24
+    assert bench.gates() == []
 
 
 def test_bars_by_name_become_cross_sections() -> None:

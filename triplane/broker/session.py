@@ -193,7 +193,7 @@ class BrokerSession:
         if self._refusal is not None and not self._refusal.done():
             self._refusal.set_result(
                 BrokerUnavailable(
-                    f"the gateway closed the connection of client id {self.client_id} before it was ready ({text}); look at its log"
+                    f"the gateway closed a new connection of client id {self.client_id} before it was ready ({text}); look at its log"
                 )
             )
         for request in self._requests.values():
