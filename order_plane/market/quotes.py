@@ -108,7 +108,7 @@ class Market:
             quote = Quote(_price(bid), _price(ask), time, wall, status, halted)
             self.quotes[symbol] = quote
             if quote.two_sided and status == "live" and bid <= ask:
-                self.marks[symbol] = Mark(quote.mid, time)
+                self._mark(symbol, quote.mid, time)
 
     def take_bars(self, record: Mapping[str, Any]) -> None:
         """A live BarSlice: 5 s bars bring volume, daily bars bring closing marks."""
@@ -120,7 +120,13 @@ class Market:
         else:
             for symbol, close in zip(record["symbols"], record["close"], strict=True):
                 if _price(close) > 0.0:
-                    self.marks[symbol] = Mark(close, record["event_time"])
+                    self._mark(symbol, close, record["event_time"])
+
+    def _mark(self, symbol: str, price: float, time: int) -> None:
+        # A session's daily bar is asked for after its close and may come in the next one: no old price over a quote of now.
+        last = self.marks.get(symbol)
+        if last is None or time >= last.time:
+            self.marks[symbol] = Mark(price, time)
 
     def volume(self, symbol: str) -> Volume:
         """Observed volume of a name; empty when none was seen."""

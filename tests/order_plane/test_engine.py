@@ -170,6 +170,22 @@ def test_a_quote_that_can_be_no_price_marks_nothing():
     assert desk.codes()[-1] == Code.QUOTE_MISSING
 
 
+def test_a_close_that_comes_late_puts_no_old_price_over_a_quote():
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 500.0})
+    desk.fill_all()
+    desk.pass_time(1)
+    nav, mark = desk.engine.s.account.nav, desk.engine.s.market.marks["AAPL"]
+    now, desk.now = desk.now, desk.now - 3_600 * SECOND
+    desk.bars(interval="1d", closes={"AAPL": 100.0})
+    desk.now = now
+    assert desk.engine.s.market.marks["AAPL"] == mark
+    assert desk.engine.s.account.nav == nav
+    desk.now += 60 * SECOND
+    desk.bars(interval="1d", closes={"AAPL": 151.0})
+    assert desk.engine.s.market.marks["AAPL"].price == 151.0
+
+
 def test_expired_held_and_hold_slices_are_decided():
     desk = Desk().open()
     desk.intents(1, {"AAPL": 500.0}, valid_until=desk.now - 1)
