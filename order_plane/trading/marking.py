@@ -18,6 +18,9 @@ ACCOUNT_EVERY_NS = 100_000_000  # wall time between account records: a burst of 
 # levels that trip need every mark within QUOTE_STALE_S, or for LATE_NS none of the silent name.
 MARK_KEPT_S = 4 * 86_400.0
 LATE_NS = 60 * SECOND  # market time
+# Bars and quotes are topics of their own and come in turns: while a simulated market runs fast, or a backlog is worked off, the bars of
+# minutes stand before the quotes of the first of them. Nobody is silent who is only not read yet.
+LATE_WALL_NS = 2 * SECOND
 
 
 class Marking(Supervision):
@@ -61,9 +64,9 @@ class Marking(Supervision):
             market.late_since = 0
             return None  # after hours most names are silent, and what is quoted is quoted wide
         if not market.late_since or now - market.late_seen > LATE_NS:  # a night between two sessions is no silence
-            market.late_since = now
+            market.late_since, market.late_since_wall = now, s.wall
         began, market.late_seen = market.late_since, now
-        if now - began < LATE_NS:
+        if now - began < LATE_NS or s.wall - market.late_since_wall < LATE_WALL_NS:
             return None
         kept = value(s, universe, now, MARK_KEPT_S)
         if not kept.fresh:

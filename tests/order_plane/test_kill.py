@@ -99,6 +99,30 @@ def test_a_kept_mark_is_told_once_a_day():
     assert told_after_silence(desk.now) == 2
 
 
+def test_bars_that_are_read_before_the_quotes_of_their_time_make_nobody_silent():
+    """At 300 times real time, and behind a standstill, a topic is read by minutes while the other waits."""
+    desk = holding()
+    desk.pass_time(1)
+    for _ in range(3):
+        begin = desk.now
+        for _ in range(36):
+            desk.now += 5 * SECOND
+            desk.wall += 10_000_000
+            desk.bars()
+        end, desk.now = desk.now, begin
+        for _ in range(36):
+            desk.now += 5 * SECOND
+            desk.quotes()
+        assert desk.now == end
+    assert not [alert for alert in desk.alerts if alert.code == Code.MARK_KEPT]
+    assert desk.engine.s.market.late_since == 0
+    for _ in range(36):  # bars alone for as long on the wall are another matter
+        desk.now += 5 * SECOND
+        desk.wall += 5 * SECOND
+        desk.bars()
+    assert len([alert for alert in desk.alerts if alert.code == Code.MARK_KEPT]) == 1
+
+
 def test_after_hours_silence_is_no_silence():
     desk = holding()
     desk.now = session_close("XNYS", date(2018, 2, 5)) + 60 * SECOND
