@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from triplane.runtime import numerics
+from triplane.runtime import garbage, numerics
 
 numerics.pin()
+garbage.loading()
 
 from data_plane.daemon.service import main  # noqa: E402
 from triplane.runtime import daemon  # noqa: E402

@@ -6,10 +6,11 @@ import os
 import sys
 from functools import partial
 
-from triplane.runtime import numerics
+from triplane.runtime import garbage, numerics
 
 if __name__ == "__main__":
     numerics.ensure_pinned()
+    garbage.loading()
     from order_plane.daemon.service import NAME, main
     from order_plane.daemon.stop_points import VARIABLE, StopPoints
     from triplane.runtime.daemon import run

@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from triplane.runtime import numerics
+from triplane.runtime import garbage, numerics
 
 numerics.pin()  # before anything imports numpy: byte-identity tests rest on it
+garbage.loading()
 
 import pytest  # noqa: E402
 
@@ -25,6 +26,12 @@ from triplane.stack.registry import LocalRegistry  # noqa: E402
 from triplane.stack.topics import create_topics, delete_topics  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_finish() -> None:
+    """What all test modules have imported stays; collections walk what the tests make."""
+    garbage.settle()
+    garbage.usual()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

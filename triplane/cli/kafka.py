@@ -15,6 +15,9 @@ app = typer.Typer(no_args_is_help=True, help="Start, stop or show the local Kafk
 @app.command("up")
 def up(registry: bool = typer.Option(True, help="Start the schema registry too.")) -> None:
     """Start Kafka and the registry in the foreground, with the catalogue's topics; Ctrl-C stops them."""
+    from triplane.runtime import garbage
+
+    garbage.usual()  # it stays for weeks
     asyncio.run(_up(registry))
 
 

@@ -30,6 +30,7 @@ from triplane.cli import (
     topics,
     up,
 )
+from triplane.runtime import garbage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,6 +77,7 @@ def options(
 
 def main() -> None:
     """Entry point: runs a verb; every error becomes one sentence on stderr and an exit code."""
+    garbage.loading()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))

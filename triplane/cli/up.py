@@ -37,6 +37,9 @@ def up(
     """
     import asyncio
 
+    from triplane.runtime import garbage
+
+    garbage.usual()  # it stays for weeks
     asyncio.run(_up(sessions, speed, registry))
 
 
