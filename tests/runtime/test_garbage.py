@@ -31,7 +31,7 @@ def test_a_daemon_chooses_the_moment_of_full_collections(threshold: tuple[int, i
     assert gc.get_threshold()[:2] == threshold[:2]
     assert gc.get_threshold()[2] > 1_000_000
     frozen = gc.get_freeze_count()
-    kept = [object() for _ in range(3)], {}
+    kept = [[object()] for _ in range(3)]
     garbage.settle()
     assert gc.get_freeze_count() > frozen
     assert kept
