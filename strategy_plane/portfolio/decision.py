@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +58,9 @@ def universe_hold(blocks: list[Block | None], size_usable: NDArray[np.bool_], mi
     codes = ["" if block is None else block.code for block in blocks]
     unpriced = sum(code in PRICE_CODES for code in codes)
     if unpriced > missing_max * n:
-        return "HOLD_UNIVERSE_MISSING", f"{unpriced} of {n}"
+        causes = Counter(code for code in codes if code in PRICE_CODES)
+        told = ", ".join(f"{code} {count}" for code, count in sorted(causes.items()))
+        return "HOLD_UNIVERSE_MISSING", f"{unpriced} of {n} ({told})"
     warm = [column for column, code in enumerate(codes) if code != "WARMING"]
     if not warm:
         return "HOLD_WARMING", f"0 of {n}"

@@ -34,6 +34,8 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(ahead)) == "record data.quotes-0@3 is refused: stamped ahead"
     order = {"event": "record refused", "topic": "data.bars", "offset": 9, "code": "UNDECODABLE", "problem": "no Avro"}
     assert sentence(json.dumps(order)) == "record data.bars@9 is refused: no Avro"
+    over = {"event": "record passed over", "record": "order.events-0@160", "problem": "no Avro"}
+    assert sentence(json.dumps(over)) == "record order.events-0@160 is passed over: no Avro"
     held = {"event": "decision held", "seq": 7, "code": "HOLD_INFEASIBLE", "detail": "the limits cannot all be met"}
     assert sentence(json.dumps(held)) == "everything is held: HOLD_INFEASIBLE: the limits cannot all be met"
     assert sentence(json.dumps(held | {"detail": ""})) == "everything is held: HOLD_INFEASIBLE"

@@ -1,16 +1,19 @@
-"""What the pages name exists: the tests of docs/faults.md, the files on the way of a record."""
+"""What the pages name exists: the tests of docs/faults.md and docs/laws.md, the files on the way of a record."""
 
 from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.cli.command import ROOT
 
 
-def test_every_named_test_exists() -> None:
-    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["faults.md", "laws.md"])
+def test_every_named_test_exists(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     named = re.findall(r"`((?:\w+/)+\w+\.py)(?:::(\w+))?`", page)
-    assert len(named) > 30
+    assert len(named) > 25
     for path, test in named:
         file = ROOT / path if path.startswith("tests/") else ROOT / "tests" / path
         assert file.is_file(), path

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Ran, triplane
+from schemas import codec
+from tests.cli.command import Ran, triplane, variables_of
 from tests.control.daemon import Control
+from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
 
 WHY = ("--reason", "looked at it with the broker", "--actor", "ann")
@@ -60,6 +62,29 @@ def test_what_a_person_says_of_a_name_or_an_order_is_on_the_log(control: Control
     ran = order(control, "release", "KO", *WHY)
     assert ran.code == 1
     assert "the control daemon does not answer" in ran.sentence
+
+
+@pytest.mark.integration
+def test_what_the_log_tells_is_refused_at_once(settings: Settings, tmp_path: Path) -> None:
+    """Before a control daemon is asked: there is none here."""
+    writer = TopicWriter(settings, "order")
+    placed, account = codec.defaults("OrderEvent"), codec.defaults("AccountState")
+    writer.send(
+        "order.events", placed | {"order_ref": "DU1/12/KO/3/0", "event_id": "e1", "account": "DU1", "kind": "placing"}
+    )
+    writer.send("order.account", account | {"account": "DU1", "held": ["WMT:UNEXPLAINED"], "excluded": ["KO"]})
+    writer.flush(10)
+    writer.close()
+    for arguments, words in (
+        (("resolve", "DU1/12/KO/4/0", *WHY), "no order 'DU1/12/KO/4/0' was ever placed here"),
+        (("resolve", "DU1/12/KO/3/0", *WHY), "start one with `triplane up`"),
+        (("release", "KO", *WHY), "KO is not held but left alone (FOREIGN_POSITION)"),
+        (("release", "AAPL", *WHY), "does not hold 'AAPL'; held: WMT"),
+        (("release", "WMT", *WHY), "start one with `triplane up`"),
+    ):
+        ran = triplane("order", *arguments, cwd=tmp_path, variables=variables_of(settings))
+        assert ran.code == 1
+        assert words in ran.sentence, arguments
 
 
 def test_without_a_control_daemon_it_says_how_to_get_one(tmp_path: Path) -> None:

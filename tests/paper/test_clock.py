@@ -208,6 +208,21 @@ async def test_the_market_does_not_depend_on_its_clients() -> None:
     assert await shown(0) == await shown(5000)
 
 
+async def test_the_night_waits_for_nobody_who_trades_by_hand_and_leaves() -> None:
+    async with running(awaited_client_id=12) as gateway:
+        clock = gateway.core.clock
+        await to(gateway, "15:37")
+        client = await connect(gateway, 77)
+        trade = client.placeOrder(stock("AAPL"), ib.MarketOrder("BUY", 10))
+        await eventually(lambda: gateway.core.desk.orders)
+        await to(gateway, "15:38")
+        await eventually(lambda: trade.filled() == 10)
+        client.disconnect()
+        await eventually(lambda: not gateway.core.clients)
+        clock.start()
+        await eventually(lambda: clock.day != DAY, 20)
+
+
 async def test_the_night_waits_for_a_trader_that_is_away_until_it_has_heard_of_its_executions() -> None:
     """The broker tells today's executions only; a restart of seconds must not take a client past their day."""
     async with running() as gateway:

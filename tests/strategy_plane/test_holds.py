@@ -36,7 +36,7 @@ from tests.strategy_plane.world import (
             "GONE (which has no row in assets.csv) held without a fresh mark",
         ),
         ({"account": {"kill_level": "stopped", "kill_reason": "KILL_PNL"}}, "HOLD_KILLED", "KILL_PNL"),
-        ({"quotes": {"status": ["delayed"] * N}}, "HOLD_UNIVERSE_MISSING", f"{N} of {N}"),
+        ({"quotes": {"status": ["delayed"] * N}}, "HOLD_UNIVERSE_MISSING", f"{N} of {N} (DATA_DELAYED {N})"),
         ({"account": {"excluded": [f"S{i:03d}" for i in range(N)]}}, "HOLD_NOTHING_TRADABLE", "FOREIGN_POSITION"),
     ],
 )

@@ -144,7 +144,7 @@ def connected_settings() -> Settings:
     found = settings()
     if not found.bootstrap:
         raise CommandError(
-            "no Kafka is known here: run `triplane up` or `triplane demo --keep` first, or set KAFKA_BOOTSTRAP_SERVERS"
+            "no Kafka is known here: run `triplane up` or `triplane demo --keep` first (`triplane kafka up` for the log alone), or set KAFKA_BOOTSTRAP_SERVERS"
         )
     return found
 

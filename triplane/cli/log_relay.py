@@ -40,6 +40,8 @@ def sentence(line: str) -> str:
     if entry.get("event") == "record refused":
         where = entry.get("record") or f"{entry.get('topic')}@{entry.get('offset')}"
         return f"record {where} is refused: {entry.get('reason') or entry.get('problem')}"
+    if entry.get("event") == "record passed over":
+        return f"record {entry['record']} is passed over: {entry['problem']}"
     if entry.get("event") == "decision held":
         return f"everything is held: {entry['code']}: {entry['detail']}".rstrip(": ")
     if entry.get("event") == "decisions resumed":

@@ -27,7 +27,12 @@ def release(
     json_: bool = context.JSON,
 ) -> None:
     """Let a held name, or the whole account, trade again; `triplane status` says what is held and why."""
-    held = _held()
+    account = _account()
+    held = None if account is None else {entry.partition(":")[0] for entry in account["held"]}
+    if account is not None and symbol in account["excluded"]:
+        raise context.CommandError(
+            f"{symbol} is not held but left alone (FOREIGN_POSITION), until that position is closed where it was opened"
+        )
     if held is not None and symbol not in held:
         have = ", ".join(sorted(held)) or "nothing is"
         raise context.CommandError(f"the order plane does not hold {symbol!r}; held: {have}")
@@ -46,12 +51,18 @@ def resolve(
     json_: bool = context.JSON,
 ) -> None:
     """Say what became of an order that reconciliation cannot tell; ask the broker first."""
+    from triplane.domain.ids import parse_order_ref
+
+    if parse_order_ref(order_ref) and not _was_placed(order_ref):
+        raise context.CommandError(
+            f"no order {order_ref!r} was ever placed here; `triplane status` and `triplane explain SYMBOL` list them"
+        )
     arguments = {"order_ref": order_ref, "outcome": outcome, "quantity": f"{quantity:.17g}", "price": f"{price:.17g}"}
     _give("order.resolve", arguments, actor, reason, json_)
 
 
-def _held() -> set[str] | None:
-    """What the newest account record holds, `*` for all; None where the log does not tell."""
+def _account() -> dict[str, Any] | None:
+    """The newest account record; None where the log does not tell."""
     from triplane.cli.status import latest
     from triplane.runtime.kafka_in import LogUnavailable
 
@@ -62,7 +73,21 @@ def _held() -> set[str] | None:
         found = latest(settings, {"order.account": 1})["order.account"]
     except LogUnavailable:
         return None
-    return {entry.partition(":")[0] for entry in found[-1]["held"]} if found else None
+    return found[-1] if found else None
+
+
+def _was_placed(order_ref: str) -> bool:
+    """Whether order.events knows the order; True where the log does not tell, for then the order plane judges it."""
+    from triplane.runtime.kafka_in import LogUnavailable, read_all
+
+    settings = context.settings()
+    if not settings.bootstrap:
+        return True
+    try:
+        records = read_all(settings, ["order.events"])
+    except LogUnavailable:
+        return True
+    return any(record.value is not None and record.value["order_ref"] == order_ref for record in records)
 
 
 def _give(command: str, arguments: dict[str, str], actor: str | None, reason: str, json_: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from triplane.runtime import loopback, numerics
+from triplane.runtime.settings import from_environment
 from triplane.stack.errors import StackError
 from triplane.stack.ports import free_ports
 from triplane.stack.supervisor import ProcessSpec
@@ -141,6 +142,7 @@ class Installation:
             *("--http-port", str(market.http_port), "--state-dir", str(self.directory / "gateway")),
             *("--assets", str(self.assets.absolute()), "--start", market.start, "--sessions", str(market.sessions)),
             *("--seed", str(market.seed), "--speed", str(market.speed), "--account", PAPER_ACCOUNT),
+            *("--awaited-client-id", str(from_environment().order_client_id)),
             *(("--hold", "--start-id", market.start_id) if market.hold else ()),
         ]
         providers = [sys.executable, "-m", "triplane.paper.providers", "--port", str(market.providers_port)]

@@ -13,8 +13,9 @@
 The steps around REBALANCE are slower, since that is when the planes decide: at 300 times real time a decision that takes 20 ms would
 be made on quotes of 6 s ago, on a machine busy with the ones before and after, neither of which is so in a real market.
 
-After the close it waits for clients that traded in the session and are away, up to AWAY_S of wall time: the broker tells executions
-of the current day only, and at this pace a restart of five seconds would otherwise last for days.
+After the close it waits for clients that traded in the session and are away (all, or the one that `--awaited-client-id` names), up to
+AWAY_S of wall time: the broker tells executions of the current day only, and at this pace a restart of five seconds would otherwise
+last for days.
 
 A leg ends on the grid of 5-second steps from the open. While streaming no step is skipped: each is awaited, delivery included,
 before the next begins, so a slow or stopped subscriber stops the market. When idle_speed <= speed the whole session streams.

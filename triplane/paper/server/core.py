@@ -103,12 +103,15 @@ class Core:
         self.equity_at_close = self.values()["NetLiquidation"]
 
     def _traders_away(self) -> bool:
-        """Whether a client has executions of the session that nobody has told it."""
+        """Whether a client that is waited for has executions of the session that nobody has told it."""
+        awaited = self.options.awaited_client_id
         day = self.clock.day
         opened = calendars.session_open(calendars.MARKET_CALENDAR, day) if day else 0
         for execution in reversed(self.desk.executions):
             if execution.ns < opened:
                 break
+            if awaited is not None and execution.client_id != awaited:
+                continue  # who trades by hand and leaves does not come back for the report
             client = self.clients.get(execution.client_id)
             if client is None or execution.ns <= client.told_from:
                 return True

@@ -50,6 +50,8 @@ class Options:
     session_pause: float = 0.05
     impact_y: float = IMPACT_Y
     master_client_id: int | None = None
+    awaited_client_id: int | None = None
+    """The one client whose return the night after its trades waits for; None: every client's."""
     start_id: str = ""
     """Which start of an installation this market belongs to: let go under one, it goes on by itself under that one only."""
 
@@ -134,6 +136,11 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     )
     add("--master-client-id", type=int, help="client id that is also told of the other clients' orders")
     add(
+        "--awaited-client-id",
+        type=int,
+        help="client id whose return the night waits for, up to a minute, when it traded in the session and is away; else every client's",
+    )
+    add(
         "--start-id",
         default=d.start_id,
         help="with --hold: a market that was let go and died goes on by itself only if this is what it was then",
@@ -142,7 +149,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     options = Options(
         a.host, a.port, a.http_port, a.state_dir, a.assets, a.start, a.sessions, a.seed, a.account, a.cash, tuple(a.position), a.hold,
         a.rebalance, a.speed, min(a.approach_speed, max(a.idle_speed, a.speed)), a.idle_speed, a.session_pause, a.impact_y,
-        a.master_client_id, a.start_id,
+        a.master_client_id, a.awaited_client_id, a.start_id,
     )  # fmt: skip
     try:
         validate(options)
