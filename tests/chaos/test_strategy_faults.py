@@ -15,6 +15,7 @@ from tests.chaos.strategy_harness import StrategyProcess, barrier_values, of_seq
 from tests.recordings import Market, publish
 from tests.waiting import eventually, wait
 from triplane.replay import strategy as replay
+from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import LocalKafka
 from triplane.stack.topics import create_topics
@@ -110,7 +111,7 @@ def test_kafka_away_and_back(tmp_path: Path, counts: Callable[[int, int], int]) 
         group = os.getpgid(kafka.child.pid)
         os.killpg(group, signal.SIGSTOP)
         try:
-            eventually(_told(worker, "Kafka has not answered"), 10, "the silence is told")
+            eventually(_told(worker, SILENT), 10, "the silence is told")
         finally:
             os.killpg(group, signal.SIGCONT)
         eventually(worker.ready, 20, "it is ready again")

@@ -12,6 +12,7 @@ import pytest
 from tests.paper.harness import connect, connected, eventually, ib, running, stock, to
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, at, to_datetime
+from triplane.paper.gateway import Gateway
 from triplane.paper.market.clock import Leg, MarketClock, Pace
 from triplane.paper.market.path import STEP
 
@@ -208,17 +209,21 @@ async def test_the_market_does_not_depend_on_its_clients() -> None:
     assert await shown(0) == await shown(5000)
 
 
+async def _trades_and_leaves(gateway: Gateway, client_id: int) -> None:
+    await to(gateway, "15:37")
+    client = await connect(gateway, client_id)
+    trade = client.placeOrder(stock("AAPL"), ib.MarketOrder("BUY", 10))
+    await eventually(lambda: gateway.core.desk.orders)
+    await to(gateway, "15:38")
+    await eventually(lambda: trade.filled() == 10)
+    client.disconnect()
+    await eventually(lambda: not gateway.core.clients)
+
+
 async def test_the_night_waits_for_nobody_who_trades_by_hand_and_leaves() -> None:
     async with running(awaited_client_id=12) as gateway:
         clock = gateway.core.clock
-        await to(gateway, "15:37")
-        client = await connect(gateway, 77)
-        trade = client.placeOrder(stock("AAPL"), ib.MarketOrder("BUY", 10))
-        await eventually(lambda: gateway.core.desk.orders)
-        await to(gateway, "15:38")
-        await eventually(lambda: trade.filled() == 10)
-        client.disconnect()
-        await eventually(lambda: not gateway.core.clients)
+        await _trades_and_leaves(gateway, 77)
         clock.start()
         await eventually(lambda: clock.day != DAY, 20)
 
@@ -227,14 +232,7 @@ async def test_the_night_waits_for_a_trader_that_is_away_until_it_has_heard_of_i
     """The broker tells today's executions only; a restart of seconds must not take a client past their day."""
     async with running() as gateway:
         clock = gateway.core.clock
-        await to(gateway, "15:37")
-        client = await connect(gateway)
-        trade = client.placeOrder(stock("AAPL"), ib.MarketOrder("BUY", 10))
-        await eventually(lambda: gateway.core.desk.orders)
-        await to(gateway, "15:38")
-        await eventually(lambda: trade.filled() == 10)
-        client.disconnect()
-        await eventually(lambda: not gateway.core.clients)
+        await _trades_and_leaves(gateway, 12)
         clock.start()
         await eventually(lambda: clock.phase == "closed", 20)
         await asyncio.sleep(0.3)  # six times the pause of an ordinary night
