@@ -226,3 +226,18 @@ def test_any_valid_asset_survives_the_file(
 def test_no_text_makes_the_parser_fail_otherwise(text: str):
     with contextlib.suppress(AssetsError):
         assert Universe.parse(text).assets
+
+
+def test_rows_that_a_quote_swallows_are_missed_by_nobody():
+    """The last rows are inside the quotes, the ETF among them that the others name: one fault is one sentence."""
+    lines = TEXT.splitlines(keepends=True)
+    lines[1] = '"' + lines[1]
+    with pytest.raises(AssetsError) as caught:
+        Universe.parse("".join(lines))
+    [problem] = caught.value.problems
+    assert "correct the quotes" in str(problem)
+    lines[1], lines[3] = lines[1][1:], '"' + lines[3]
+    with pytest.raises(AssetsError) as caught:
+        Universe.parse("".join(lines))
+    [problem] = caught.value.problems
+    assert "correct the quotes" in str(problem)

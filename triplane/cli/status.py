@@ -185,9 +185,13 @@ def _market_end(settings: Settings) -> str:
     """That the simulated market of this installation has ended, in a sentence; else an empty text."""
     import asyncio
 
-    from triplane.stack.installation import market_end
+    from triplane.stack.installation import GOES_ON, market_end
 
-    return asyncio.run(market_end(settings.gateway_http)) if settings.gateway_http else ""
+    if not settings.gateway_http:
+        return ""
+    kept = settings.state_dir.resolve() == context.CANDIDATES[1].resolve()
+    advice = "it was a demonstration's; `triplane up` has a market of its own, of 250 sessions" if kept else GOES_ON
+    return asyncio.run(market_end(settings.gateway_http, advice))
 
 
 def kept_kafka(settings: Settings, beside: list[dict[str, Any]]) -> str:

@@ -205,7 +205,7 @@ class Universe:
     @classmethod
     def parse(cls, text: str, name: str = "assets.csv") -> Self:
         """The universe in `text`; AssetsError with every problem, `name` being the file named in them."""
-        rows, problems = _rows(text, name)
+        rows, problems, whole = _rows(text, name)
         assets: list[Asset] = []
         lines: list[int] = []
         for line, row in rows:
@@ -214,7 +214,8 @@ class Universe:
                 lines.append(line)
             except ValidationError as error:
                 problems.extend(_problem(name, line, details) for details in error.errors())
-        problems.extend(_crosswise(name, assets, lines, {row.get("symbol", "") for _, row in rows}))
+        known = {row.get("symbol", "") for _, row in rows} if whole else None
+        problems.extend(_crosswise(name, assets, lines, known))
         if not rows and not problems:
             problems.append(Problem(name, 0, "", "", "holds no asset; add at least one row"))
         if problems:
@@ -264,8 +265,10 @@ def _checked(value: str, number: Any, kind: str) -> str:
     return value
 
 
-def _rows(text: str, name: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
-    """The file's rows by column name with the line on which each begins; what the header or the cells' number has wrong."""
+def _rows(text: str, name: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem], bool]:
+    """The file's rows by column name with the line on which each begins; what the header or the cells' number has wrong; whether the
+    file could be read to its end."""
+    whole = True
     problems: list[Problem] = []
     rows: list[tuple[int, dict[str, str]]] = []
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
@@ -280,7 +283,7 @@ def _rows(text: str, name: str) -> tuple[list[tuple[int, dict[str, str]]], list[
                 header = [cell.strip() for cell in cells]
                 problems = _header_problems(name, line, header)
                 if problems:
-                    return [], problems
+                    return [], problems, False
             elif len(cells) != len(header):
                 problems.append(
                     Problem(name, line, cells[0].strip(), "", f"has {len(cells)} cells; the header has {len(header)}")
@@ -300,9 +303,10 @@ def _rows(text: str, name: str) -> tuple[list[tuple[int, dict[str, str]]], list[
                 )
     except csv.Error as error:
         problems.append(Problem(name, max(begins, 1), "", "", f"is not CSV ({error}); correct the quotes"))
+        whole = False
     if not header and not problems:
         problems.append(Problem(name, 0, "", "", f"is empty; begin with the header {','.join(COLUMNS)}"))
-    return rows, problems
+    return rows, problems, whole
 
 
 def _header_problems(name: str, line: int, header: list[str]) -> list[Problem]:
@@ -332,8 +336,9 @@ def _problem(name: str, line: int, details: ErrorDetails) -> Problem:
     return Problem(name, line, column, repr(value), wanted)
 
 
-def _crosswise(name: str, assets: list[Asset], lines: list[int], symbols: set[str]) -> list[Problem]:
-    """What only shows between rows: the same asset twice, a beta proxy that is no row. `symbols` has those of bad rows as well."""
+def _crosswise(name: str, assets: list[Asset], lines: list[int], symbols: set[str] | None) -> list[Problem]:
+    """What only shows between rows: the same asset twice, a beta proxy that is no row. `symbols` has those of bad rows as well; None
+    where rows could not be read."""
     problems: list[Problem] = []
     for column in ("symbol", "isin", "figi", "con_id"):
         first: dict[Any, int] = {}
@@ -347,7 +352,7 @@ def _crosswise(name: str, assets: list[Asset], lines: list[int], symbols: set[st
                 )
             first.setdefault(value, line)
     for asset, line in zip(assets, lines, strict=True):
-        if asset.beta_proxy and asset.beta_proxy not in symbols:
+        if symbols is not None and asset.beta_proxy and asset.beta_proxy not in symbols:
             wanted = f"a symbol of this file or empty{nearest(asset.beta_proxy, sorted(symbols))}"
             problems.append(Problem(name, line, "beta_proxy", repr(asset.beta_proxy), wanted))
     return problems

@@ -147,7 +147,8 @@ def read_file(path: Path | str) -> str:
         data = read_bytes(file)
     except OSError as error:
         reason = error.strerror or str(error)
-        sentence = f"cannot be read from {file.parent} ({reason}); restore the file"
+        remedy = "put the configuration there" if error.errno in (errno.EINVAL, errno.EFBIG) else "restore the file"
+        sentence = f"cannot be read from {file.parent.absolute()} ({reason}); {remedy}"
         if isinstance(error, FileNotFoundError):
             sentence = f"is not in {file.parent.absolute()}; restore it, or start where it is (TRIPLANE_TARGETS_PATH and TRIPLANE_ASSETS_PATH name others)"
         if isinstance(error, IsADirectoryError):

@@ -59,7 +59,10 @@ async def start_market(market: PaperMarket) -> None:
         ) from None
 
 
-async def market_end(url: str) -> str:
+GOES_ON = "`triplane down` and `triplane up` go on with the session after it"
+
+
+async def market_end(url: str, advice: str = GOES_ON) -> str:
     """A sentence when the simulated market behind the paper gateway at `url` has ended, else nothing: also when it does not answer."""
     try:
         async with loopback.async_client(2.0) as client:
@@ -69,10 +72,7 @@ async def market_end(url: str) -> str:
         done = told["sessions_done"]
     except (httpx.HTTPError, ValueError, KeyError):
         return ""
-    return (
-        f"the simulated market has ended after {done} session(s): no decision is due any more; "
-        "`triplane down` and `triplane up` go on with the session after it"
-    )
+    return f"the simulated market has ended after {done} session(s): no decision is due any more; {advice}"
 
 
 @dataclass(frozen=True, slots=True)
