@@ -90,6 +90,7 @@ class Market:
     late_since: int = 0
     """Market time since when a held name's mark has been late, 0 while none is; `late_seen` when that was last so."""
     late_since_wall: int = 0
+    """When that was on the wall clock, ns."""
     late_seen: int = 0
     kept_told: dict[str, int] = field(default_factory=dict)
     """Day (market time, days since 1970) on which a silent name was last told to a person: on a busy machine marks come late in rows."""

@@ -69,9 +69,8 @@ class Sequencer:
     def __init__(self, gating: Sequence[str]) -> None:
         self._gating = tuple(sorted(gating))
         self._rules: Rules | None = None
-        self._configs: list[
-            int
-        ] = []  # offsets of the versions seen, ascending, from the one that the last barrier names
+        # Offsets of the versions seen, ascending, from the one that the last barrier names.
+        self._configs: list[int] = []
         self._config_seq = -1
         self._history: list[tuple[int, str]] = []  # heap of (barrier time, session) of bulk-loaded slices
         self._live: set[str] = set()  # sessions that are observed live

@@ -29,3 +29,10 @@ def test_every_file_on_the_way_of_a_record_exists() -> None:
     named = re.findall(r"`([\w/]+\.py)`", way.group(0))
     assert len(named) > 15
     assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_the_laws_say_which_suites_are_counted() -> None:
+    page = (ROOT / "docs" / "laws.md").read_text(encoding="utf-8")
+    for path, counted in re.findall(r"`((?:\w+/)+test_\w+\.py)`( \(counted)?", page):
+        uses = re.search(r"\bcounts\(\w", (ROOT / "tests" / path).read_text(encoding="utf-8")) is not None
+        assert uses == bool(counted), path

@@ -55,7 +55,7 @@ def resolve(
 
     if parse_order_ref(order_ref) and not _was_placed(order_ref):
         raise context.CommandError(
-            f"no order {order_ref!r} was ever placed here; `triplane status` and `triplane explain SYMBOL` list them"
+            f"no order {order_ref!r} was ever placed here; `triplane explain SYMBOL` lists those of a name"
         )
     arguments = {"order_ref": order_ref, "outcome": outcome, "quantity": f"{quantity:.17g}", "price": f"{price:.17g}"}
     _give("order.resolve", arguments, actor, reason, json_)
