@@ -156,6 +156,19 @@ def test_a_bad_file_is_told(text: str, wanted: str):
     assert any(wanted in sentence for sentence in sentences(text)), sentences(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (TEXT.replace(",", ";"), "line 1: is separated by ';'; save it as comma-separated values"),
+        (TEXT.replace(",", "\t"), "line 1: is separated by '\\t'; save it as comma-separated values"),
+        (TEXT.partition("\n")[2], "line 1: is no header; begin the file with symbol,name,"),
+    ],
+)
+def test_a_file_without_its_header_or_with_another_separator_is_one_sentence(text: str, wanted: str):
+    (sentence,) = sentences(text)
+    assert wanted in sentence
+
+
 def test_lines_are_counted_through_quoted_line_ends_and_blank_lines():
     text = TEXT.replace("Apple Inc.", '"Apple\nInc."').replace("\nAMD", "\n\nAMD")
     found = sentences(text.replace("BBG000BBQCY0", "BBG000BBQCY1"))

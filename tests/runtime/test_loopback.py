@@ -70,14 +70,3 @@ def test_others_are_asked_by_way_of_the_proxy(server: str, monkeypatch: pytest.M
 def test_https_is_refused_and_not_trusted_unseen(server: str) -> None:
     with pytest.raises(httpx.ConnectError):
         loopback.get(server.replace("http:", "https:"), 5.0)
-
-
-def test_certificates_are_loaded_where_https_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def known(url: str) -> int:
-        return loopback.certificates_for(url).cert_store_stats()["x509_ca"]
-
-    assert known("http://registry.example:8080") == 0
-    assert known("https://registry.example") > 0
-    monkeypatch.setenv("HTTP_PROXY", "https://proxy.example")
-    monkeypatch.setenv("http_proxy", "https://proxy.example")
-    assert known("http://registry.example:8080") > 0

@@ -15,7 +15,7 @@ import pytest
 
 from tests.stack import programs
 from tests.stack.programs import until
-from triplane.stack import state_file, supervisor
+from triplane.stack import state_file, supervised_process, supervisor
 from triplane.stack.errors import StackError
 from triplane.stack.specs import Event
 from triplane.stack.supervisor import Supervisor
@@ -99,7 +99,7 @@ async def test_of_a_trace_the_line_that_says_what_happened_is_told(tmp_path: Pat
 
 
 async def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "FULL_BYTES", 1 << 62)
+    monkeypatch.setattr(supervised_process, "FULL_BYTES", 1 << 62)
     async with Supervisor([programs.python("data", "raise SystemExit(78)")], tmp_path) as it:
         with pytest.raises(StackError, match=f"ended with code 78; the disk of {tmp_path} is full: free space there"):
             await it.start()

@@ -241,7 +241,10 @@ def report(outcome: Outcome, json_: bool) -> None:
                 else ""
             ),
         ),
-        ("data -> order", f"p50 {p50} ms, p95 {p95} ms, p99 {p99} ms over {summary.latencies} orders"),
+        (
+            "data -> order",
+            f"p50 {p50} ms, p95 {p95} ms, p99 {p99} ms over {summary.latencies} orders sent at the intent",
+        ),
         (
             "configuration",
             f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by {f'barrier {edit.barrier}' if edit.barrier else 'no barrier'}",

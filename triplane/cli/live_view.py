@@ -69,7 +69,7 @@ def _regime(state: LiveState) -> RenderableType:
     colour = {"Calm": "green", "Normal": "yellow", "Storm": "bold red"}.get(regime["state"], "dim")
     rows = [
         ("state", f"[{colour}]{regime['state'] or 'not fitted'}[/]"),
-        ("posterior", " ".join(f"{p:.2f}" for p in regime["posterior"])),
+        ("calm to storm", " ".join(f"{p:.2f}" for p in regime["posterior"])),
         ("brake", f"{regime['brake']:.2f}"),
         ("because", regime["brake_reason"] or "-"),
     ]

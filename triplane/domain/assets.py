@@ -154,6 +154,7 @@ class Asset(BaseModel):
 
 
 COLUMNS: Final[tuple[str, ...]] = tuple(Asset.model_fields)
+_OTHER_SEPARATORS: Final = (";", "\t", "|")
 
 
 class Universe:
@@ -310,6 +311,11 @@ def _rows(text: str, name: str) -> tuple[list[tuple[int, dict[str, str]]], list[
 
 
 def _header_problems(name: str, line: int, header: list[str]) -> list[Problem]:
+    if not set(header) & set(COLUMNS):  # no header at all: one sentence, not one a column
+        other = next((mark for mark in _OTHER_SEPARATORS if set(header[0].split(mark)) & set(COLUMNS)), None)
+        if other is not None:
+            return [Problem(name, line, "", "", f"is separated by {other!r}; save it as comma-separated values")]
+        return [Problem(name, line, "", "", f"is no header; begin the file with {','.join(COLUMNS)}")]
     problems = [
         Problem(name, line, column, "", f"unknown column{nearest(column, COLUMNS)}")
         for column in header

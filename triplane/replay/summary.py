@@ -59,6 +59,7 @@ class Summary:
     commission: float
     latency_s: tuple[float, float, float]
     latencies: int
+    """Orders behind `latency_s`: those sent when their intent came."""
     simulated: bool
     problems: list[str] = field(default_factory=list)
 
@@ -83,7 +84,10 @@ def values(records: list[LogRecord]) -> list[dict[str, Any]]:
 
 
 def latencies(recording: Recording) -> np.ndarray:
-    """Seconds from the ingest of each barrier's last gating record to each order on the socket, in log order, shape (orders,)."""
+    """Seconds from the ingest of each barrier's last gating record to each order on the socket, in log order, shape (orders,).
+
+    Only of orders that went out when their intent came: one that waits for volume or for an earlier order has no such cause.
+    """
     result = []
     for record in recording.records["order.events"]:
         if SENT_TIME in record.headers and record.headers.get(CAUSE_INGEST_TIME, b"0") not in (b"", b"0"):

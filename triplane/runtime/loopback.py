@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ssl
 from typing import Final
-from urllib.request import getproxies
 
 import httpx
 
@@ -17,12 +16,12 @@ HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 
 def client(timeout: float) -> httpx.Client:
     """A client for addresses of this machine; `timeout` in wall seconds."""
-    return httpx.Client(timeout=timeout, trust_env=False, verify=_trusting_nobody())
+    return httpx.Client(timeout=timeout, trust_env=False, verify=trusting_nobody())
 
 
 def async_client(timeout: float) -> httpx.AsyncClient:
     """The same for asyncio."""
-    return httpx.AsyncClient(timeout=timeout, trust_env=False, verify=_trusting_nobody())
+    return httpx.AsyncClient(timeout=timeout, trust_env=False, verify=trusting_nobody())
 
 
 def get(url: str, timeout: float) -> httpx.Response:
@@ -33,20 +32,14 @@ def get(url: str, timeout: float) -> httpx.Response:
 
 def mounts() -> dict[str, httpx.BaseTransport | None]:
     """For `httpx.Client(mounts=...)` that may ask anybody: this machine directly, all others as the environment says."""
-    return {f"http://{host}": httpx.HTTPTransport(verify=_trusting_nobody()) for host in HOSTS}
+    return {f"http://{host}": httpx.HTTPTransport(verify=trusting_nobody()) for host in HOSTS}
 
 
 def async_mounts() -> dict[str, httpx.AsyncBaseTransport | None]:
     """The same for `httpx.AsyncClient`."""
-    return {f"http://{host}": httpx.AsyncHTTPTransport(verify=_trusting_nobody()) for host in HOSTS}
+    return {f"http://{host}": httpx.AsyncHTTPTransport(verify=trusting_nobody()) for host in HOSTS}
 
 
-def certificates_for(url: str) -> ssl.SSLContext:
-    """What `httpx.Client(verify=...)` needs for `url`: the usual certificates where it or a proxy speaks https, else none."""
-    addresses = (url, *getproxies().values())
-    return httpx.create_ssl_context() if any(a.startswith("https:") for a in addresses) else _trusting_nobody()
-
-
-def _trusting_nobody() -> ssl.SSLContext:
-    # Plain HTTP needs no certificates, and to load the usual ones takes 20 ms of CPU. With none known https is refused, not trusted.
+def trusting_nobody() -> ssl.SSLContext:
+    """For plain HTTP, which needs no certificates; to load the usual ones takes 20 ms of CPU. https is refused with it, not trusted."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

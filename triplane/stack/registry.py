@@ -10,12 +10,14 @@ import hashlib
 import io
 import json
 import os
+import ssl
 import time
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
 
 import httpx
 
@@ -80,12 +82,18 @@ def prepare(directory: Path, bootstrap: str, port: int = 0, suffix: str = "") ->
     return RegistryLaunch(argv, env, f"http://{ports.HOST}:{port}")
 
 
+def certificates_for(url: str) -> ssl.SSLContext:
+    """What `httpx.Client(verify=...)` needs for `url`: the usual certificates where it or a proxy speaks https, else none."""
+    addresses = (url, *getproxies().values())
+    return httpx.create_ssl_context() if any(a.startswith("https:") for a in addresses) else loopback.trusting_nobody()
+
+
 class Registry:
     """A client of one registry. Every method raises StackError when it does not answer."""
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(timeout=timeout, mounts=loopback.mounts(), verify=loopback.certificates_for(self.url))
+        self._http = httpx.Client(timeout=timeout, mounts=loopback.mounts(), verify=certificates_for(self.url))
 
     def close(self) -> None:
         """Close the connections."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import time
 from collections import deque
 from pathlib import Path
 
+import psutil
+
 from triplane.stack.process import Child
 from triplane.stack.specs import ProcessSpec, ProcessStatus, State
+
+FULL_BYTES = 1024 * 1024
 
 
 class SupervisedProcess:
@@ -43,3 +49,18 @@ class SupervisedProcess:
             self.since,
             str(self.log),
         )
+
+    def ending(self, code: int, state_dir: Path) -> str:
+        """Why the child ended, a sentence without its full stop. `code` is its exit code, negative for a signal; a disk of `state_dir`
+        that is full is named as well."""
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        last = self.child.last_words() if self.child else ""
+        said = f": {last[:400]}" if last and code > 0 else ""
+        return f"{self.spec.name} {how}{said}{_full_disk(state_dir)}"
+
+
+def _full_disk(directory: Path) -> str:
+    with contextlib.suppress(OSError):
+        if psutil.disk_usage(str(directory)).free < FULL_BYTES:
+            return f"; the disk of {directory} is full: free space there"
+    return ""

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 from filelock import FileLock
 
 from triplane.runtime import exit_codes, loopback
@@ -41,7 +40,6 @@ BACKOFF_S = 0.2
 BACKOFF_MAX_S = 10.0
 POLL_S = 0.05
 READY_POLL_S = 1.0
-FULL_BYTES = 1024 * 1024
 LOG_LIMIT_BYTES = 50 * 1024 * 1024
 
 
@@ -240,7 +238,7 @@ class Supervisor:
                 self._change(process, "done")
                 process.was_ready.set()
                 return
-            reason = process.last_end = process.unstarted or self._ending(process, code)
+            reason = process.last_end = process.unstarted or process.ending(code, self.state_dir)
             if code == exit_codes.CONFIG:
                 self._give_up(process, reason)
                 return
@@ -348,18 +346,6 @@ class Supervisor:
         self._change(process, "stopped", f"killed after {self._grace:.0f} s" if late else "")
 
     # -- words and state -----------------------------------------------------------------------------------------------
-
-    def _ending(self, process: SupervisedProcess, code: int) -> str:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        last = process.child.last_words() if process.child else ""
-        said = f": {last[:400]}" if last and code > 0 else ""
-        return f"{process.spec.name} {how}{said}{self._full_disk()}"
-
-    def _full_disk(self) -> str:
-        with contextlib.suppress(OSError):
-            if psutil.disk_usage(str(self.state_dir)).free < FULL_BYTES:
-                return f"; the disk of {self.state_dir} is full: free space there"
-        return ""
 
     def _give_up(self, process: SupervisedProcess, reason: str) -> None:
         self._end(process, "given up", reason)
