@@ -209,7 +209,7 @@ def report(outcome: Outcome, json_: bool) -> None:
         ),
         (
             "barriers",
-            f"{summary.warmup_barriers:,} warm-up, {summary.decision_barriers} decisions in {summary.sessions} sessions"
+            f"{summary.warmup_barriers:,} warm-up, {summary.decision_barriers} decisions in {summary.sessions} session{'' if summary.sessions == 1 else 's'}"
             + (f"; none in {', '.join(outcome.missed)}" if outcome.missed else ""),
         ),
         (

@@ -59,7 +59,8 @@ def explain(
         )
     if found.decisions:
         rows = [(d["order_ref"] or "(intent)", d["code"], d["detail"]) for d in found.decisions]
-        context.print_table("Risk decisions", ("order", "code", "detail"), rows)
+        shown = slice(None if any(detail for *_, detail in rows) else -1)  # an empty column tells nothing
+        context.print_table("Risk decisions", ("order", "code", "detail")[shown], [row[shown] for row in rows])
     if found.orders:
         rows = [
             (
@@ -99,5 +100,5 @@ def explain(
     elif p.get("arrival_mid"):
         shortfall = p["side"] * (p["price"] - p["arrival_mid"]) / p["arrival_mid"]
         print(
-            f"cost {shortfall * 1e4:+.2f} bp against an arrival mid of {p['arrival_mid']:.4f} (simulated: {p['simulated']})"
+            f"cost {shortfall * 1e4:+.2f} bp against an arrival mid of {p['arrival_mid']:.4f}{'; SIMULATED' if p['simulated'] else ''}"
         )
