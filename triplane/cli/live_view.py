@@ -50,9 +50,9 @@ def _processes(processes: Mapping[str, str]) -> RenderableType:
 def _flow(state: LiveState) -> RenderableType:
     counts = state.counts
     rows = [
-        ("bars", f"{counts['data.bars']:,}"),
-        ("quotes", f"{counts['data.quotes']:,}"),
-        ("trades", f"{counts['data.trades']:,}"),
+        ("bar slices", f"{counts['data.bars']:,}"),
+        ("quote slices", f"{counts['data.quotes']:,}"),
+        ("trade slices", f"{counts['data.trades']:,}"),
         ("facts / macro", f"{counts['data.facts']:,} / {counts['data.macro']:,}"),
         ("quarantined", f"{sum(state.quarantined.values()):,}"),
         ("gates", f"{len(state.closed_gates())} closed" if state.closed_gates() else "all open"),
