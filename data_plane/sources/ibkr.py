@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import date
 from typing import Any
 
 from data_plane.gates.clock import ClockSample
@@ -49,6 +50,8 @@ class IbkrSource:
         self._speed = Speed()
         self._newest = 0
         """End of the latest five-second bar, ns UTC."""
+        self._day: date | None = None
+        """Its session."""
         self._minutes_due = ""
         self._asked_contracts: list[str] = []
         """Names whose contracts were asked for on this connection: one that the broker does not know is not asked for each second."""
@@ -248,13 +251,15 @@ class IbkrSource:
             gap, self._newest = start - self._newest, end
             self._context.tell_time(end)
             if gap > MINUTE:
+                self._day = calendars.session_of(calendars.MARKET_CALENDAR, start)
+            if self._day is not None:
+                self._history.heard(self._day, end)
+            if gap > MINUTE:
                 # A night, or a leap that the next look at the gateway's clock would tell too late: nobody was silent meanwhile.
                 self._context.resume(NAME, start)
-            if self._minutes_due or gap > MINUTE:
-                day = calendars.session_of(calendars.MARKET_CALENDAR, start)
-                if day is not None:
-                    self._minutes_due = ""
-                    self._start("minutes", self._history.load_minutes(day, start))
+            if (self._minutes_due or gap > MINUTE) and self._day is not None:
+                self._minutes_due = ""
+                self._start("minutes", self._history.load_minutes(self._day, start))
         self._context.take(RealtimeBar(NAME, symbol, start, open_, high, low, close, volume, wap, trades))
 
     def _on_quote(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from typing import Any
@@ -18,8 +19,9 @@ import numpy as np
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
+from triplane.broker.market_data import HistoricalBars
 from triplane.domain import calendars
-from triplane.domain.timestamps import NEW_YORK, to_datetime
+from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 
 # A daily bar that the broker does not have yet is asked for again after so many wall seconds.
 DAYS_AGAIN_S = 5.0
@@ -40,6 +42,9 @@ class IbkrHistory:
         self._closed = (0, 0)
         """From when to when (ns UTC) no session closes that has not been looked at."""
         self._asked, self._asked_for = 0.0, date.min
+        self._heard: dict[date, int] = {}
+        """End of the latest five-second bar (ns UTC) of each session whose rest has not been looked for."""
+        self._minutes = asyncio.Lock()
 
     def connected(self, now: int) -> None:
         """A connection begins at a market time."""
@@ -52,8 +57,10 @@ class IbkrHistory:
         await self.load_names(0)
 
     async def load_closed(self) -> None:
-        """Sessions that closed on this connection."""
+        """Sessions that closed on this connection: their daily bars, and in minutes what the stream left out before the close."""
         await self._load_days(history=False)
+        async with self._minutes:
+            await self._load_rests()
 
     def joined(self, names: AbstractSet[str]) -> None:
         """Names have come into the universe: their history is loaded whole, whatever the topic has, for who read it dropped it."""
@@ -164,13 +171,33 @@ class IbkrHistory:
 
     # -- one-minute bars -------------------------------------------------------------------------------------------------------
     async def load_minutes(self, day: date, until: int) -> None:
-        """The running session's one-minute bars up to `until` (ns UTC)."""
-        rows = await self._requests.bars("1 min", "1 D")
-        opens = calendars.session_open(calendars.MARKET_CALENDAR, day)
+        """The running session's one-minute bars up to `until` (ns UTC), after those that earlier sessions still lack."""
+        async with self._minutes:
+            await self._load_rests()
+            rows = await self._requests.bars("1 min", "1 D")
+            await self._hand_in_minutes(day, rows, calendars.session_open(calendars.MARKET_CALENDAR, day), until)
+
+    def heard(self, day: date, end: int) -> None:
+        """The stream of a session has come to `end` (ns UTC)."""
+        self._heard[day] = end
+
+    async def _load_rests(self) -> None:
+        """One-minute bars from the end of the stream to the close, of sessions that are over. A market in real time leaves none out."""
+        for day in sorted(self._heard):
+            since, closes = self._heard[day], self._close(day)
+            if closes > self._context.clock.now():
+                continue
+            if since + INTERVAL_NS["1m"] <= closes:
+                end = to_datetime(closes).strftime("%Y%m%d-%H:%M:%S")
+                rows = await self._requests.bars("1 min", f"{(closes - since) // SECOND} S", end=end)
+                await self._hand_in_minutes(day, rows, since, closes)
+            self._heard.pop(day, None)
+
+    async def _hand_in_minutes(self, day: date, rows: Mapping[str, HistoricalBars], since: int, until: int) -> None:
         starts, names, values, trades = pivot(rows)
         step = INTERVAL_NS["1m"]
         for place, start in enumerate(starts):
-            if opens <= start and start + step <= until:
+            if since <= start and start + step <= until:
                 self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
             if place % CHUNK == 0:
                 await asyncio.sleep(0)

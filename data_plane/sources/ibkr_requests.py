@@ -64,16 +64,21 @@ class Requests:
         return [asset.symbol for asset in self._context.assets() if asset.symbol in self.contracts]
 
     async def bars(
-        self, bar_size: str, duration: str, only: Collection[str] | None = None
+        self, bar_size: str, duration: str, only: Collection[str] | None = None, end: str = ""
     ) -> dict[str, HistoricalBars]:
-        """Bars of each name; a name whose request the broker refuses is left out and said. Raises BrokerUnavailable."""
+        """Bars of each name up to `end` (as IB spells it, empty: now); a name whose request the broker refuses is left out and said.
+
+        Raises BrokerUnavailable.
+        """
         session = self._live()
         names = [name for name in self.names() if only is None or name in only]
-        found = await asyncio.gather(*(self._bars(session, name, bar_size, duration) for name in names))
+        found = await asyncio.gather(*(self._bars(session, name, bar_size, duration, end) for name in names))
         return {name: bars for name, bars in zip(names, found, strict=True) if bars is not None and len(bars.starts)}
 
-    async def _bars(self, session: BrokerSession, name: str, bar_size: str, duration: str) -> HistoricalBars | None:
-        contract, request = self.contracts[name], (bar_size, duration)
+    async def _bars(
+        self, session: BrokerSession, name: str, bar_size: str, duration: str, end: str
+    ) -> HistoricalBars | None:
+        contract, request = self.contracts[name], (bar_size, duration, end)
         bar_s = 1.0 if bar_size.endswith("secs") else 60.0
         async with self._slots:
             limit = self._context.targets.HISTORICAL_REQUESTS
@@ -84,7 +89,7 @@ class Requests:
                 await asyncio.sleep(wait)
             self._pacing.sent(time.monotonic(), contract.conId, request, bar_s)
             try:
-                return await history(session, contract, bar_size=bar_size, duration=duration)
+                return await history(session, contract, bar_size=bar_size, duration=duration, end=end)
             except RequestFailed as error:
                 self._context.log.warning("no bars", source=self._source, symbol=name, reason=str(error))
                 return None

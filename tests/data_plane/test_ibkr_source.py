@@ -134,6 +134,12 @@ async def test_history_then_minutes_then_live(running: tuple[Rig, IbkrSource], g
     await until(lambda: [r["session"] for r in bench.slices("1d")][-1] == "2018-01-19")
     last = bench.slices("1d")[-1]
     assert (last["history"], last["available_time"], len(last["symbols"])) == (False, day_close(), 20)
+    # What the stream left out before the close comes in minutes, none of them twice.
+    streamed = bench.slices("5s")[-1]["event_time"]
+    assert streamed < day_close() - MINUTE
+    await until(lambda: bench.slices("1m")[-1]["event_time"] == day_close())
+    rest = [record["event_time"] for record in bench.slices("1m") if record["event_time"] > live[0]["event_time"]]
+    assert rest == list(range(streamed + MINUTE, day_close() + 1, MINUTE))
 
 
 async def test_a_cut_connection_comes_back_and_nothing_is_published_twice(

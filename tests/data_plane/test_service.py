@@ -37,14 +37,16 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
 
         gateway.post("start")
         settles(lambda: gateway.status()["finished"], 90, "the market's end")
-        # The minutes of a session and its daily bar are asked for after its close.
-        whole = {("1d", False): 2, ("1m", False): 2 * 350}
+        # The minutes before and after a session's stream, the latter with its daily bar after the close: all of it but 15:20 to 15:36.
+        whole = {("1d", False): 2, ("1m", False): 2 * (390 - 16)}
         settles(lambda: whole.items() <= by_interval(log(settings)).items(), 120, "the bars of both sessions")
         found = log(settings)
         counts = by_interval(found)
         # Sixteen market minutes around each decision, twelve slices a minute; after them perhaps a punctuation.
         assert 2 * 192 <= counts["5s", False] <= 2 * 192 + 4
-        assert counts["1m", False] == 2 * 350
+        assert counts["1m", False] == 2 * (390 - 16)
+        minutes = [r.value["event_time"] for r in found["data.bars"] if r.value and r.value["interval"] == "1m"]
+        assert minutes == sorted(minutes)
         assert found["data.quotes"]
         assert found["data.trades"]
         assert not found["data.quarantine"]

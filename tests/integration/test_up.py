@@ -53,7 +53,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         return triplane(*arguments, cwd=folder, timeout=60, variables={"TRIPLANE_STATE_DIR": str(state)})
 
     variables = {MARK: mark, "TRIPLANE_STATE_DIR": str(state)}
-    with running(folder, said, variables, "--sessions", "6") as process:
+    with running(folder, said, variables, "--sessions", "8") as process:
 
         def is_up() -> bool:
             assert process.poll() is None, said.read_text()
@@ -71,11 +71,10 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
 
         market("pause")
 
-        clock = re.search(r'(?m)^ *REBALANCE: *"?([0-9:]+)', (folder / "targets.yaml").read_text())
-        assert clock is not None
-
         def decided() -> str:
-            """What is told after one more session's decision, which the market, six sessions long, waits for."""
+            """What is told after one more session's decision, which the market, eight sessions long, waits for."""
+            clock = re.search(r'(?m)^ *REBALANCE: *"?([0-9:]+)', (folder / "targets.yaml").read_text())
+            assert clock is not None
             now = loopback.get(f"{gateway}/status", 10.0).json()["market_time"]
             day = next_session(MARKET_CALENDAR, to_datetime(now, NEW_YORK).date())
             decision = decision_time(MARKET_CALENDAR, day, clock.group(1))
@@ -125,11 +124,18 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
             return int(found.group(1)) if found else 0
 
         eventually(lambda: warm() >= int(bars.group(1)), 60, "KO is back with its history")
+
+        # The simulated market follows an edit of the decision time: what is then decided on is there.
+        for before, after in (("15:30", "14:00"), ("14:00", "15:45")):
+            targets.write_text(targets.read_text().replace(f'REBALANCE: "{before}"', f'REBALANCE: "{after}"'))
+            eventually(lambda: f"REBALANCE: {before} -> {after}" in said.read_text(), 20, f"{after} is in force")  # noqa: B023
+            status = decided()
+            assert "everything held: HOLD_WARMING" in status, status
         intents.close()
         market("start")
 
         # A market that ends by itself says so, where it was started and whoever asks.
-        end = "the simulated market has ended after 6 session(s)"
+        end = "the simulated market has ended after 8 session(s)"
         eventually(lambda: end in said.read_text(), 120, "the market's end")
         assert end in verb("status").out
         assert verb("status", "--json").json["market_ended"].startswith(end)

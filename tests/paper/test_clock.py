@@ -22,9 +22,9 @@ OPEN, CLOSE = calendars.session_open("XNYS", DAY), calendars.session_close("XNYS
 
 def leg(clock: str, *, orders: bool = False, pace: Pace | None = None, day: date = DAY) -> tuple[str, float, str]:
     pace = pace or Pace()
-    decision = calendars.decision_time("XNYS", day, pace.rebalance)
     now = at(day, clock_time.fromisoformat(clock))
-    found = pace.leg(now, calendars.session_open("XNYS", day), calendars.session_close("XNYS", day), decision, orders)
+    opens, closes = calendars.session_open("XNYS", day), calendars.session_close("XNYS", day)
+    found = pace.leg(now, opens, closes, pace.decisions(day), orders)
     return f"{to_datetime(found.until, NEW_YORK):%H:%M:%S}", found.speed, found.phase
 
 
@@ -58,6 +58,18 @@ def test_pace_on_an_early_close_and_off_the_grid() -> None:
     assert leg("12:30:05", day=early) == ("12:30:10", 300.0, "slow")
     odd = Pace(rebalance="15:31")
     assert leg("15:10", pace=odd) == ("15:21:00", 200_000.0, "idle")
+
+
+def test_pace_around_an_edit_is_slow_at_both_times_and_parents_that_live_longer_are_seen_out() -> None:
+    pace = Pace(rebalance="14:00", earlier="15:30", stream_after=11 * MINUTE)
+    assert leg("13:49", pace=pace) == ("13:50:00", 200_000.0, "idle")
+    assert leg("13:50", pace=pace) == ("13:50:05", 1500.0, "approach")
+    assert leg("13:59:55", pace=pace) == ("14:00:00", 30.0, "slow")
+    assert leg("14:10:55", pace=pace) == ("14:11:00", 300.0, "slow")
+    assert leg("14:11", pace=pace) == ("14:44:20", 200_000.0, "idle")
+    assert leg("15:19", pace=pace) == ("15:20:00", 200_000.0, "idle")
+    assert leg("15:30", pace=pace) == ("15:30:05", 30.0, "slow")
+    assert leg("15:41", pace=pace) == ("16:00:00", 200_000.0, "idle")
 
 
 def test_real_time_streams_all_day() -> None:

@@ -140,7 +140,16 @@ class Installation:
         gateway = [
             *(sys.executable, "-m", "triplane.paper.gateway", "--port", str(market.port)),
             *("--http-port", str(market.http_port), "--state-dir", str(self.directory / "gateway")),
-            *("--assets", str(self.assets.absolute()), "--start", market.start, "--sessions", str(market.sessions)),
+            *(
+                "--assets",
+                str(self.assets.absolute()),
+                "--targets",
+                str(self.targets.absolute()),
+                "--start",
+                market.start,
+                "--sessions",
+                str(market.sessions),
+            ),
             *("--seed", str(market.seed), "--speed", str(market.speed), "--account", PAPER_ACCOUNT),
             *("--awaited-client-id", str(from_environment().order_client_id)),
             *(("--hold", "--start-id", market.start_id) if market.hold else ()),

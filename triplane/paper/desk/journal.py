@@ -1,9 +1,10 @@
 """The gateway's own journal: one JSON object a line, appended before any client is told, for counting and for restarts.
 
 Kinds: `start` (what run this is), `order` (every placeOrder received, whatever becomes of it), `ack` (accepted, with everything that
-is needed to restore it), `refused`, `cancel_request`, `execution`, `correction`, `ended`, `clock` (market time reached), `control` (started or paused), `fault`. Each has
-`ns`, the market time; each that concerns an order has `orderRef`. Lines are flushed to the system, not to the disk: a killed
-gateway loses none, a crashed machine may lose the last ones.
+is needed to restore it), `refused`, `cancel_request`, `execution`, `correction`, `ended`, `clock` (market time reached), `pace` (the
+decision time around which the clock is slow), `control` (started or paused), `fault`. Each has `ns`, the market time; each that concerns
+an order has `orderRef`. Lines are flushed to the system, not to the disk: a killed gateway loses none, a crashed machine may lose the
+last ones.
 """
 
 from __future__ import annotations

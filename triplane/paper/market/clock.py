@@ -7,7 +7,7 @@
 | nights, weekends, holidays | jumped over, after a short pause at the close |
 | rest of a session, no order open | `idle_speed`, in legs of about 10 ms wall time |
 | REBALANCE - 10 min .. REBALANCE - 1 min | `approach_speed`, 5-second steps, streaming |
-| REBALANCE - 1 min .. REBALANCE + 6 min, and while any order is open | `speed`, 5-second steps, streaming |
+| REBALANCE - 1 min .. REBALANCE + 6 min (longer where parents live longer), and while any order is open | `speed`, 5-second steps, streaming |
 | the last step before REBALANCE and the first after it | `decision_speed` |
 
 The steps around REBALANCE are slower, since that is when the planes decide: at 300 times real time a decision that takes 20 ms would
@@ -66,18 +66,27 @@ class Pace:
     idle_speed: float = 200_000.0
     decision_speed: float = 30.0
     rebalance: str = "15:30"
+    earlier: str = ""
+    """REBALANCE before an edit that the planes may not have taken yet: the market is slow around both."""
+    stream_after: int = STREAM_AFTER
 
-    def leg(self, now: int, opens: int, closes: int, decision: int, open_orders: bool) -> Leg:
+    def decisions(self, day: date) -> tuple[int, ...]:
+        """The moments of a session around which the market is slow, ns UTC."""
+        times = dict.fromkeys((self.rebalance, self.earlier or self.rebalance))
+        return tuple(calendars.decision_time(calendars.MARKET_CALENDAR, day, each) for each in times)
+
+    def leg(self, now: int, opens: int, closes: int, decisions: Sequence[int], open_orders: bool) -> Leg:
         """The leg from `now` (opens <= now < closes)."""
-        begin, slow, end = decision - STREAM_BEFORE, decision - SLOW_BEFORE, decision + STREAM_AFTER
         step = min(now + STEP, closes)
-        if open_orders or slow <= now < end or self.idle_speed <= self.speed:
-            deciding = decision - STEP <= now < decision + STEP
+        slow = any(at - SLOW_BEFORE <= now < at + self.stream_after for at in decisions)
+        if open_orders or slow or self.idle_speed <= self.speed:
+            deciding = any(at - STEP <= now < at + STEP for at in decisions)
             return Leg(step, min(self.speed, self.decision_speed) if deciding else self.speed, "slow")
-        if begin <= now < slow:
+        begins = [at - STREAM_BEFORE for at in decisions]
+        if any(begin <= now < begin + STREAM_BEFORE for begin in begins):
             return Leg(step, self.approach_speed, "approach")
         steps = max(int(self.idle_speed * IDLE_LEG_S * SECOND) // STEP, 1)
-        stop = begin if now < begin else closes
+        stop = min((begin for begin in begins if now < begin), default=closes)
         # A leg ends on the grid of the session's steps, whatever REBALANCE is.
         grid = opens + -(-(stop - opens) // STEP) * STEP
         return Leg(min(now + steps * STEP, grid, closes), self.idle_speed, "idle")
@@ -232,9 +241,8 @@ class MarketClock:
         await self._on_open(self.days[self.index])
 
     def _next_leg(self) -> Leg:
-        day = self.days[self.index]
-        decision = calendars.decision_time(calendars.MARKET_CALENDAR, day, self.pace.rebalance)
-        return self.pace.leg(self.now, self._opens(), self._closes(), decision, self._open_orders())
+        decisions = self.pace.decisions(self.days[self.index])
+        return self.pace.leg(self.now, self._opens(), self._closes(), decisions, self._open_orders())
 
     def _floor(self, ns: int) -> int:
         return self._opens() + (ns - self._opens()) // STEP * STEP

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from triplane.paper.protocol.decoding import query_of
 from triplane.paper.protocol.messages import Execution
 from triplane.paper.protocol.requests import PlaceOrder
 from triplane.paper.server.client import Client
+from triplane.paper.server.decision_hours import DecisionHours
 from triplane.paper.server.faults import Faults
 from triplane.paper.server.feed import Feed
 from triplane.paper.server.options import Options, OptionsError
@@ -83,9 +85,10 @@ class Core:
         self.alive = asyncio.Event()  # cleared while a fault lets everything hang
         self.alive.set()
         pace = Pace(options.speed, options.approach_speed, options.idle_speed, rebalance=options.rebalance)
+        self.decision_hours = DecisionHours(options.targets, options.assets)
         self.clock = MarketClock(
             days,
-            pace,
+            self.decision_hours.follow(pace, first=True),
             on_open=self._open,
             on_leg=self._leg,
             on_close=self._close,
@@ -126,16 +129,29 @@ class Core:
         """Account values at the marks of the moment."""
         return self.account.values({symbol: self.market.mark(symbol) for symbol in self.account.positions})
 
+    def _follow_decision_hours(self) -> None:
+        pace = self.decision_hours.follow(self.clock.pace)
+        changed = (pace.rebalance, pace.stream_after) != (self.clock.pace.rebalance, self.clock.pace.stream_after)
+        self.clock.pace = pace
+        if changed:
+            self._journal_pace()
+
+    def _journal_pace(self) -> None:
+        pace = self.clock.pace
+        self.journal.append("pace", self.now, rebalance=pace.rebalance, stream_after=pace.stream_after)
+
     # --- steps of time --------------------------------------------------------------------------------------------------------
 
     async def _open(self, day: date) -> None:
         await self.alive.wait()
+        self._follow_decision_hours()
         self.market.open(day)
         self.journal.append("clock", self.now, at="open", session=day.isoformat())
         self.reports.publish(self.desk.market_opened(), self.now)
 
     async def _leg(self, until: int, streaming: bool) -> None:
         await self.alive.wait()
+        self._follow_decision_hours()
         session = self.market.session
         assert session is not None
         trades = self.market.advance((until - session.open_ns) // STEP)
@@ -251,6 +267,7 @@ class Core:
         run = self._run()
         if not lines:
             self.journal.append("start", self.now, simulated=True, run=run)
+            self._journal_pace()
             return False
         first = lines[0].get("run", {})
         other = [f"{key} {first.get(key)} there, {value} here" for key, value in run.items() if first.get(key) != value]
@@ -266,8 +283,15 @@ class Core:
                     f"{self.journal.path} cannot be replayed ({error}); use another --state-dir"
                 ) from None
         self._resume([line for line in lines if line["kind"] == "clock"], max(line["ns"] for line in lines))
+        self._resume_pace(next((line for line in reversed(lines) if line["kind"] == "pace"), None))
         last = next((line for line in reversed(lines) if line["kind"] == "control"), None)
         return last is not None and last["running"] and last.get("start_id", "") == self.options.start_id
+
+    def _resume_pace(self, last: Mapping[str, Any] | None) -> None:
+        """Edited files that cannot be taken leave the planes, and so this market, at what was taken last."""
+        if self.options.targets is not None and not self.decision_hours.taken and last is not None:
+            self.clock.pace = replace(self.clock.pace, rebalance=last["rebalance"], stream_after=last["stream_after"])
+        self._journal_pace()
 
     def _replay(self, line: Mapping[str, Any]) -> None:
         match line["kind"]:

@@ -36,6 +36,8 @@ class Options:
     http_port: int = 0
     state_dir: Path | None = None
     assets: Path = Path("assets.csv")
+    targets: Path | None = None
+    """Whose REBALANCE and PARENT_EXPIRY_S the clock follows, edits included; None: `rebalance`."""
     start: date = date(2018, 1, 19)
     sessions: int = 25
     seed: int = 7
@@ -88,6 +90,11 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         help="directory of the journal and of gateway.json with pid and ports; without it nothing is kept",
     )
     add("--assets", type=Path, default=d.assets, help=f"contracts to offer ({d.assets})")
+    add(
+        "--targets",
+        type=Path,
+        help="targets.yaml whose REBALANCE and PARENT_EXPIRY_S the clock follows, edits included; without it --rebalance",
+    )
     add("--start", type=date.fromisoformat, default=d.start, help=f"first session, YYYY-MM-DD ({d.start})")
     add("--sessions", type=_whole, default=d.sessions, help=f"number of sessions ({d.sessions})")
     add("--seed", type=int, default=d.seed, help=f"seed of everything simulated ({d.seed})")
@@ -147,7 +154,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     )
     a = parser.parse_args(argv)
     options = Options(
-        a.host, a.port, a.http_port, a.state_dir, a.assets, a.start, a.sessions, a.seed, a.account, a.cash, tuple(a.position), a.hold,
+        a.host, a.port, a.http_port, a.state_dir, a.assets, a.targets, a.start, a.sessions, a.seed, a.account, a.cash, tuple(a.position), a.hold,
         a.rebalance, a.speed, min(a.approach_speed, max(a.idle_speed, a.speed)), a.idle_speed, a.session_pause, a.impact_y,
         a.master_client_id, a.awaited_client_id, a.start_id,
     )  # fmt: skip
