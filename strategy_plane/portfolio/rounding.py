@@ -6,7 +6,10 @@ What rounding still breaks (net, volatility) is repaired by giving up further lo
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
+from numpy.typing import NDArray
 
 from strategy_plane.inputs.window import Array
 from strategy_plane.portfolio.limits import ANNUAL, Limits
@@ -21,17 +24,15 @@ def quantise(weights: Array) -> Array:
     return np.asarray(np.round(weights, QUANTUM_DIGITS))
 
 
-def banded(weights: Array, limits: Limits, band: float, tolerance: float) -> list[Array]:
-    """Weights (n) with changes smaller than `band` undone: what to try, in order of preference.
+def unbanded(weights: Array, limits: Limits, band: float) -> tuple[Array, NDArray[np.intp]]:
+    """Weights (n) with changes smaller than `band` undone, and the names whose undone change was towards zero, largest change first.
 
-    All small changes undone, where the limits allow it; only those that would add to |w|, which leaves at most little to repair;
-    none, so that a band never makes a decision impossible.
+    Where the rest breaks a limit, trading some of those after all is what may mend it.
     """
-    small = np.abs(weights - limits.current) < band
-    adding = small & (np.abs(weights) > np.abs(limits.current))
-    still = np.where(small, limits.current, weights)
-    choices = [still] if limits.respected(still, tolerance) else []
-    return [*choices, np.where(adding, limits.current, weights), weights]
+    change = np.abs(weights - limits.current)
+    small = change < band
+    reducing = np.flatnonzero(small & (change > 0.0) & (np.abs(weights) <= np.abs(limits.current)))
+    return np.where(small, limits.current, weights), reducing[np.argsort(-change[reducing], kind="stable")]
 
 
 def to_lots(
@@ -45,9 +46,25 @@ def to_lots(
     band: float,
     tolerance: float,
 ) -> Array | None:
-    """Target quantities (n, units) for solved weights, every limit respected; None when lots cannot meet them."""
-    for choice in banded(quantise(weights), limits, band, tolerance):
-        whole = whole_lots(choice, limits, quantity, unit, lot, min_order)
+    """Target quantities (n, units) for solved weights, every limit respected; None when lots cannot meet them.
+
+    Changes smaller than `band` are undone. Where a limit needs some of them, as few as do are made, the largest first; where that does
+    not suffice lots are given up, and where that does not either the band is given up, so that it never makes a decision impossible.
+    """
+    solved = quantise(weights)
+    still, reducing = unbanded(solved, limits, band)
+
+    def lots(made: int) -> Array:
+        choice = still.copy()
+        choice[reducing[:made]] = solved[reducing[:made]]
+        return whole_lots(choice, limits, quantity, unit, lot, min_order)
+
+    def suffices(made: int) -> bool:
+        return limits.respected(lots(made) * unit, tolerance)
+
+    if suffices(made := bisect.bisect_left(range(len(reducing)), True, key=suffices)):
+        return lots(made)
+    for whole in (lots(len(reducing)), whole_lots(solved, limits, quantity, unit, lot, min_order)):
         repaired = repair(whole, limits, quantity, unit, lot, tolerance)
         if repaired is not None:
             return repaired

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from triplane.cli.demo_outcome import ConfigEdit, Outcome
+from triplane.cli.demo_outcome import ConfigEdit, Outcome, untraded
 
 
 def outcome(p95: float, speed: float, expired: int = 0) -> Outcome:
@@ -28,3 +28,36 @@ def test_late_orders_are_told_with_a_remedy(p95: float, speed: float, seconds: s
     assert f"--speed {remedy}`" in said
     assert "expired" not in said
     assert "and 3 intents expired that might have filled" in outcome(p95, speed, expired=3).late
+
+
+def test_a_demonstration_in_which_every_decision_was_held_has_failed() -> None:
+    held = cast(Any, SimpleNamespace(intents=0, holds={"HOLD_UNIVERSE_MISSING": 4}))
+    (problem,) = untraded(held)
+    assert "no decision was solved (HOLD_UNIVERSE_MISSING 4)" in problem
+    assert untraded(cast(Any, SimpleNamespace(intents=20, holds={"HOLD_UNIVERSE_MISSING": 3}))) == []
+
+
+def _record(offset: int, **value: Any) -> Any:
+    return SimpleNamespace(offset=offset, value=value)
+
+
+@pytest.mark.parametrize(
+    ("offset", "outcome_", "words"),
+    [(4, "SOLVED", "barrier 9"), (4, "HOLD_DATA_MISSING", "barrier 9, which was held"), (2, "SOLVED", "no barrier")],
+)
+def test_the_barrier_that_took_the_edit_is_told_though_it_was_held(offset: int, outcome_: str, words: str) -> None:
+    targets = {
+        "seq": 9,
+        "outcome": outcome_,
+        "config_hash": "new" if offset == 4 else "old",
+        "symbols": [],
+        "target": [],
+    }
+    records = {
+        "control.config": [_record(2, hash="old"), _record(4, hash="new")],
+        "strategy.barriers": [_record(0, seq=9, config_offset=offset)],
+        "strategy.targets": [_record(0, **targets)],
+    }
+    edit = ConfigEdit(change="VOL_TARGET 0.1 -> 0.06")
+    edit.complete(cast(Any, SimpleNamespace(records=records)))
+    assert edit.taken_by == words

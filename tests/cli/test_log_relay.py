@@ -40,7 +40,7 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(held)) == "everything is held: HOLD_INFEASIBLE: the limits cannot all be met"
     assert sentence(json.dumps(held | {"detail": ""})) == "everything is held: HOLD_INFEASIBLE"
     again = {"event": "decisions resumed", "seq": 8, "after": "HOLD_INFEASIBLE"}
-    assert sentence(json.dumps(again)) == "barrier 8 is decided again, after HOLD_INFEASIBLE"
+    assert sentence(json.dumps(again)) == "decisions go on with barrier 8, after HOLD_INFEASIBLE"
     down = {"event": "source down", "source": "edgar", "reason": "SEC asks for a name"}
     assert sentence(json.dumps(down)) == "source edgar is down: SEC asks for a name"
 

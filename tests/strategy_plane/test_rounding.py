@@ -102,15 +102,32 @@ def test_rounding_towards_zero_stays_within_participation():
     assert got.tolist() == [50.0]
 
 
-def test_the_band_gives_way_to_a_limit():
-    room = limits_of(current=np.array([0.5, -0.2]), gross=0.71)
-    first = rounding.banded(np.array([0.505, -0.195]), room, 0.01, 1e-9)[0]
-    assert first.tolist() == [0.5, -0.2]
-    over = limits_of(current=np.array([0.5, 0.51]), gross=1.006, net=2.0)
-    assert [c.tolist() for c in rounding.banded(np.array([0.505, 0.501]), over, 0.01, 1e-9)] == [
-        [0.5, 0.501],
-        [0.505, 0.501],
-    ]
+def test_small_changes_are_undone_and_those_towards_zero_offered_again_largest_first():
+    limits = limits_of(4, current=np.array([0.5, -0.2, 0.3, 0.1]))
+    still, reducing = rounding.unbanded(np.array([0.505, -0.195, 0.293, 0.3]), limits, 0.01)
+    assert still.tolist() == [0.5, -0.2, 0.3, 0.3]
+    assert reducing.tolist() == [2, 1]
+
+
+def test_the_band_gives_way_to_a_limit_only_as_far_as_the_limit_needs():
+    """Four names would be cut a little; gross asks for less than one of them: one trades, the largest, and nobody sells a single unit."""
+    current = np.array([0.2, 0.2, 0.2, 0.2])
+    limits = limits_of(4, current=current, gross=0.7985, net=2.0)
+    weights = current - np.array([0.0002, 0.0018, 0.0004, 0.0006])
+    unit, lot = np.full(4, 0.0001), np.ones(4)
+    position = np.full(4, 2000.0)
+    got = rounding.to_lots(weights, limits, position, unit, lot, np.zeros(4), band=0.002, tolerance=1e-9)
+    assert got is not None
+    assert got.tolist() == [2000.0, 1982.0, 2000.0, 2000.0]
+    # Where every one of them is needed every one is made, and where none is, none.
+    all_of_them = limits_of(4, current=current, gross=0.797, net=2.0)
+    got = rounding.to_lots(weights, all_of_them, position, unit, lot, np.zeros(4), band=0.002, tolerance=1e-9)
+    assert got is not None
+    assert got.tolist() == [1998.0, 1982.0, 1996.0, 1994.0]
+    none = limits_of(4, current=current, gross=0.8, net=2.0)
+    got = rounding.to_lots(weights, none, position, unit, lot, np.zeros(4), band=0.002, tolerance=1e-9)
+    assert got is not None
+    assert got.tolist() == position.tolist()
 
 
 def test_small_additions_are_not_traded_even_where_net_binds():

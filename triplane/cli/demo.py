@@ -190,6 +190,9 @@ def report(outcome: Outcome, json_: bool) -> None:
         )
         return
 
+    def share(value: float) -> str:
+        return "-" if math.isnan(value) else f"{value:.1%}"
+
     def bp(value: float) -> str:
         return "-" if math.isnan(value) else f"{value * 1e4:.2f} bp"
 
@@ -218,12 +221,12 @@ def report(outcome: Outcome, json_: bool) -> None:
         ),
         (
             "orders / fills",
-            f"{summary.orders:,} / {summary.fills:,}; fill rate {summary.fill_rate:.1%}"
+            f"{summary.orders:,} / {summary.fills:,}; fill rate {share(summary.fill_rate)}"
             + (f"; {summary.refused:,} refused by the broker" if summary.refused else ""),
         ),
         (
             "decided",
-            counts(summary.decisions)
+            (counts(summary.decisions) or "nothing")
             + (f"; without an intent {counts(summary.without_intent)}" if summary.without_intent else "")
             + (f"; later {counts(summary.later_decisions)}" if summary.later_decisions else ""),
         ),
@@ -243,13 +246,15 @@ def report(outcome: Outcome, json_: bool) -> None:
         ),
         (
             "data -> order",
-            f"p50 {p50} ms, p95 {p95} ms, p99 {p99} ms over {summary.latencies} orders sent at the intent",
+            f"p50 {p50} ms, p95 {p95} ms, p99 {p99} ms over {summary.latencies} orders sent at the intent"
+            if summary.latencies
+            else "no order was sent at the intent",
         ),
         (
             "configuration",
-            f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by {f'barrier {edit.barrier}' if edit.barrier else 'no barrier'}",
+            f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by {edit.taken_by}",
         ),
-        ("weights moved", ", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved)),
+        ("weights moved", ", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved) or "none"),
         ("restarts", ", ".join(f"{name} {count}" for name, count in outcome.restarts.items()) or "none"),
         ("time", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.seconds.items())),
         ("replay", str(verdict)),

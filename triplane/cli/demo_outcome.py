@@ -24,7 +24,17 @@ class ConfigEdit:
     new_hash: str = ""
     change: str = ""
     barrier: int = 0
+    """The first that was solved under it."""
+    first_barrier: int = 0
+    """The first that rests on it, held or not."""
     moved: list[tuple[str, float, float]] = field(default_factory=list)
+
+    @property
+    def taken_by(self) -> str:
+        """The barrier that took it, in words."""
+        if self.barrier:
+            return f"barrier {self.barrier}"
+        return f"barrier {self.first_barrier}, which was held" if self.first_barrier else "no barrier"
 
     def take(self, before: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
         """Note the first decision under the new version, and what it moved."""
@@ -42,6 +52,9 @@ class ConfigEdit:
         solved = [
             r.value for r in found.records["strategy.targets"] if r.value is not None and r.value["outcome"] == "SOLVED"
         ]
+        newest = max(r.offset for r in found.records["control.config"] if r.value is not None)
+        barriers = [r.value for r in found.records["strategy.barriers"] if r.value is not None]
+        self.first_barrier = next((b["seq"] for b in barriers if b["config_offset"] == newest), 0)
         at = next((n for n, targets in enumerate(solved) if targets["config_hash"] == self.new_hash), None)
         if at is not None and not self.barrier:
             self.take(solved[at - 1] if at else {}, solved[at])
@@ -58,6 +71,16 @@ class ConfigEdit:
             "no intent carries the edited configuration's hash: the edit came after the market's last decision, for this process stood "
             "still or the machine is too busy"
         ]
+
+
+def untraded(summary: Summary) -> list[str]:
+    """A sentence when every decision was held: a demonstration that trades nothing has shown nothing."""
+    if summary.intents:
+        return []
+    why = ", ".join(f"{code} {count}" for code, count in summary.holds.items()) or "none was made"
+    return [
+        f"nothing was traded, for no decision was solved ({why}); `triplane explain SYMBOL` and the strategy's log say why"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

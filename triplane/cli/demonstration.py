@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from triplane.cli import context
-from triplane.cli.demo_outcome import DROPPED, ConfigEdit, Outcome
+from triplane.cli.demo_outcome import DROPPED, ConfigEdit, Outcome, untraded
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
 from triplane.domain import calendars
@@ -289,7 +289,7 @@ class Demonstration:
         journal = gateway_journal.read(self.directory / "gateway" / "gateway-journal.jsonl")
         problems += gateway_journal.disagreements(found, journal)
         self.edit.complete(found)
-        problems += self.edit.problems(found)
+        problems += self.edit.problems(found) + untraded(summary)
         verdict = await asyncio.to_thread(verify, found, progress)
         self.seconds["replay"] = time.perf_counter() - started
         return Outcome(

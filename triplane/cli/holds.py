@@ -202,7 +202,7 @@ def behind(quotes: Mapping[str, Any], account: Mapping[str, Any]) -> str:
         return ""
     return (
         f"the order plane has worked the log up to {when(account['event_time'])}, and the newest quotes are of {when(quotes['available_time'])}: "
-        "intents decided meanwhile end as EXPIRED, not sent"
+        "nothing decided meanwhile is sent; its intents end as EXPIRED, or as SUPERSEDED by the next"
     )
 
 

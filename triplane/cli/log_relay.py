@@ -45,7 +45,7 @@ def sentence(line: str) -> str:
     if entry.get("event") == "decision held":
         return f"everything is held: {entry['code']}: {entry['detail']}".rstrip(": ")
     if entry.get("event") == "decisions resumed":
-        return f"barrier {entry['seq']} is decided again, after {entry['after']}"
+        return f"decisions go on with barrier {entry['seq']}, after {entry['after']}"
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
     return ""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
 
 
+ASKED_S = 2.0
+"""Wall seconds that a daemon has for its answer."""
 DECISIONS = 500
 """How far back the order plane's decisions are looked at: several of each name of a universe of a hundred."""
 
@@ -49,11 +51,13 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
         }
         if is_alive(document["pid"], document["started"]):
             try:
-                answer = loopback.get(document["http"] + "/readyz", 2.0).json()
+                answer = loopback.get(document["http"] + "/readyz", ASKED_S).json()
                 entry["state"] = "ready" if answer["ready"] else "not ready"
                 entry["reason"] = answer["reason"]
             except (httpx.HTTPError, ValueError) as error:
-                entry["state"], entry["reason"] = "silent", type(error).__name__
+                late = isinstance(error, httpx.TimeoutException)
+                entry["state"] = "silent"
+                entry["reason"] = f"{document['http']} does not answer" + (f" within {ASKED_S:g} s" if late else "")
         elif path.stem in given_up:
             entry |= {"state": "given up", "reason": given_up[path.stem]}
         found.append(entry)

@@ -119,7 +119,11 @@ class StrategyTargets(Section):
         1.0, "Coefficient of the square-root impact law before any fill.", "1", ge=0.1, le=3
     )
     NO_TRADE_BAND: float = parameter(
-        0.001, "Smaller changes of weight are not traded.", "fraction of NAV", ge=0, le=0.1
+        0.001,
+        "Smaller changes of weight are not traded, but where a limit needs them.",
+        "fraction of NAV",
+        ge=0,
+        le=0.1,
     )
     ADV_CAP: float = parameter(0.02, "Largest trade of one name at one barrier.", "fraction of adv", gt=0, le=1)
     SOLVER_ITER: int = parameter(200, "Iterations the solver may use.", "iterations", ge=5, le=10000)
