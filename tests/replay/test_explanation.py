@@ -61,6 +61,15 @@ def test_without_a_decision_it_says_so() -> None:
     assert of(decided()).verdict == "XOM: target -20 units (-30.00% of NAV); no order was sent: no decision yet"
 
 
+def test_an_intent_that_waited_until_it_was_given_up_says_both() -> None:
+    log = decided()
+    about: dict[str, Any] = {"account": ACCOUNT, "intent_id": f"{ACCOUNT}/7/XOM", "symbol": "XOM"}
+    log.put("order.decisions", decision_id="1", allowed=True, code="VOLUME_WAIT", **about)
+    assert of(log).verdict.endswith("no order was sent: VOLUME_WAIT")
+    log.put("order.events", event_id="1", kind="parent_closing", reason="SUPERSEDED", **about)
+    assert of(log).verdict.endswith("no order was sent: VOLUME_WAIT, until SUPERSEDED")
+
+
 def test_a_denied_name_gives_the_code() -> None:
     log = decided()
     log.put(

@@ -38,6 +38,8 @@ class Explanation:
     orders: list[dict[str, Any]] = field(default_factory=list)
     fills: list[dict[str, Any]] = field(default_factory=list)
     parent: dict[str, Any] = field(default_factory=dict)
+    closing: str = ""
+    """Code of why the order plane stopped working the intent; empty while it works it, and where it never began."""
 
     @property
     def verdict(self) -> str:
@@ -51,7 +53,8 @@ class Explanation:
             reason = (
                 denied[-1]["code"] if denied else (self.decisions[-1]["code"] if self.decisions else "no decision yet")
             )
-            return f"{self.symbol}: {want}; no order was sent: {reason}"
+            ended = f", until {self.closing}" if self.closing and self.closing != reason else ""
+            return f"{self.symbol}: {want}; no order was sent: {reason}{ended}"
         return f"{self.symbol}: {want}; {len(self.orders)} order{'' if len(self.orders) == 1 else 's'}, {filled:+g} units filled"
 
 
@@ -163,7 +166,8 @@ def explain(recording: Recording, what: str) -> Explanation:
         if k in targets
     }
     name = intent_id(slice_["account"], seq, symbol)
-    orders = _orders(values(recording.records["order.events"]), name)
+    events = values(recording.records["order.events"])
+    orders = _orders(events, name)
     if order_ref and order_ref not in [order["order_ref"] for order in orders]:
         have = ", ".join(order["order_ref"] for order in orders[-5:])
         raise ExplanationError(f"{order_ref} was never placed; that intent's latest orders are {have or 'none'}")
@@ -205,4 +209,7 @@ def explain(recording: Recording, what: str) -> Explanation:
         orders=[order for order in orders if not order_ref or order["order_ref"] == order_ref],
         fills=[f for f in mine if f["kind"] != "parent" and (not order_ref or f["exec_id"] in executed)],
         parent=next((f for f in mine if f["kind"] == "parent"), {}),
+        closing=next(
+            (str(e["reason"]) for e in events if e["kind"] == "parent_closing" and e["intent_id"] == name), ""
+        ),
     )
