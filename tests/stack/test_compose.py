@@ -158,7 +158,7 @@ def test_every_process_of_the_supervisor_is_a_service_with_its_command(
     theirs = options.parse((compose.services["gateway"].command or [])[3:])
     differ = {name for name in options.Options.__dataclass_fields__ if getattr(ours, name) != getattr(theirs, name)}
     # A start of `up` has an id, so that its market waits for its planes; compose restarts each container by itself.
-    assert differ <= {"host", "state_dir", "assets", "start_id"}
+    assert differ <= {"host", "state_dir", "assets", "targets", "start_id"}
 
 
 def test_services_wait_for_what_the_supervisor_waits_for(compose: Compose, installation: Installation) -> None:

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from triplane.domain.problems import ProblemsError
+from triplane.domain.assets import Universe
+from triplane.domain.targets import Targets
+from triplane.domain.targets.consistency import conflicts
 from triplane.domain.timestamps import MINUTE, SECOND
 from triplane.paper.market.clock import STREAM_AFTER, Pace
 
@@ -43,11 +45,8 @@ class DecisionHours:
         if stamp == self._seen:
             return pace
         self._seen = stamp
-        from triplane.runtime.configuration import load_files  # where nothing is followed, its imports are not paid for
-
-        try:
-            targets = load_files(self._targets, self._assets).targets
-        except ProblemsError:
+        targets = _taken(self._targets, self._assets)
+        if targets is None:
             return pace  # the control daemon tells what is wrong with them, and the planes stay with what they have
         self.taken = True
         lives = round(targets.order.PARENT_EXPIRY_S * SECOND)
@@ -57,6 +56,22 @@ class DecisionHours:
         self._edited_at = now
         earlier = "" if first else pace.rebalance
         return replace(pace, rebalance=targets.strategy.REBALANCE, earlier=earlier, stream_after=after)
+
+
+def _taken(targets: Path, assets: Path) -> Targets | None:
+    """The parameters, where both files are good alone and together; else None."""
+    from triplane.domain.targets.reading import read  # where nothing is followed, its imports are not paid for
+
+    try:
+        if not targets.is_file():  # a pipe would be waited for without end
+            return None
+        reading = read(targets.read_text(encoding="utf-8-sig"), targets.name)
+        universe = Universe.load(assets)
+    except (OSError, ValueError):
+        return None
+    if reading.targets is None or conflicts(reading.targets, {asset.calendar for asset in universe.tradable}):
+        return None
+    return reading.targets
 
 
 def _stamp(path: Path) -> tuple[int, int]:
