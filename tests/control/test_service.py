@@ -28,6 +28,8 @@ pytestmark = pytest.mark.integration
 def test_an_edit_is_on_the_log_within_a_second_and_a_restart_publishes_nothing(control: Control):
     control.start()
     assert [version["seq"] for version in control.versions()] == [1]
+    # What this release does not trade is in the log as well, where nobody looks at status.
+    eventually(lambda: '"SPY: CLASS_NOT_TRADED"' in control.stderr.read_text(), 5, "what is not traded")
     latencies = []
     for number, value in enumerate((0.07, 0.08, 0.09), 2):
         edited = time.monotonic()

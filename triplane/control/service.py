@@ -171,6 +171,7 @@ class ControlService:
             )
         self._daemon.ready(True)
         self._published.inc()
+        universe = from_record(record, offset).universe
         self._daemon.log.info(
             "config published",
             seq=record["seq"],
@@ -179,6 +180,7 @@ class ControlService:
             prev_hash=record["prev_hash"],
             changes=record["changes"],
             actor=record["actor"],
+            not_traded=[f"{each.symbol}: {code}" for each in universe.assets if (code := each.untradable_code())],
         )
         return True
 
