@@ -35,6 +35,8 @@ OTHER_TIME_S = 600.0
 # Silence of so many freshness limits makes the subscriptions anew; at most so often, wall seconds.
 RESUBSCRIBE_AFTER = 4.0
 RESUBSCRIBE_EVERY_S = 30.0
+# Wall seconds without a bar after which the rest of a session that is over is fetched: no next session has begun.
+QUIET_S = 3.0
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.5, 10.0
 
 
@@ -52,6 +54,8 @@ class IbkrSource:
         """End of the latest five-second bar, ns UTC."""
         self._day: date | None = None
         """Its session."""
+        self._heard_at = 0.0
+        """When it came, wall seconds of the monotonic clock."""
         self._minutes_due = ""
         self._asked_contracts: list[str] = []
         """Names whose contracts were asked for on this connection: one that the broker does not know is not asked for each second."""
@@ -184,6 +188,9 @@ class IbkrSource:
                 resubscribed = time.monotonic()
             if self._history.days_due(context.clock.now()):
                 self._start("days", self._history.load_closed())
+            quiet = time.monotonic() - self._heard_at > QUIET_S
+            if quiet and self._history.rests_due(context.clock.now()):
+                self._start("minutes", self._history.load_rests())
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
@@ -248,7 +255,7 @@ class IbkrSource:
     ) -> None:
         end = start + STEP
         if end > self._newest:
-            gap, self._newest = start - self._newest, end
+            gap, self._newest, self._heard_at = start - self._newest, end, time.monotonic()
             self._context.tell_time(end)
             if gap > MINUTE:
                 self._day = calendars.session_of(calendars.MARKET_CALENDAR, start)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from typing import Any
@@ -18,8 +17,7 @@ import numpy as np
 
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
-from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
-from triplane.broker.market_data import HistoricalBars
+from data_plane.sources.ibkr_requests import ABSENT, Pivoted, Requests, pivot
 from triplane.domain import calendars
 from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 
@@ -27,6 +25,9 @@ from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 DAYS_AGAIN_S = 5.0
 # Slices handed in between two looks at the event loop.
 CHUNK = 20
+# IB's longest duration in seconds; beyond it whole sessions, a weekend's two and no more: what stood still for longer gets days only.
+LONGEST_S = 86_400
+SESSIONS_AT_ONCE = 2
 
 
 class IbkrHistory:
@@ -57,10 +58,8 @@ class IbkrHistory:
         await self.load_names(0)
 
     async def load_closed(self) -> None:
-        """Sessions that closed on this connection: their daily bars, and in minutes what the stream left out before the close."""
+        """Sessions that closed on this connection."""
         await self._load_days(history=False)
-        async with self._minutes:
-            await self._load_rests()
 
     def joined(self, names: AbstractSet[str]) -> None:
         """Names have come into the universe: their history is loaded whole, whatever the topic has, for who read it dropped it."""
@@ -171,30 +170,50 @@ class IbkrHistory:
 
     # -- one-minute bars -------------------------------------------------------------------------------------------------------
     async def load_minutes(self, day: date, until: int) -> None:
-        """The running session's one-minute bars up to `until` (ns UTC), after those that earlier sessions still lack."""
+        """The running session's one-minute bars up to `until` (ns UTC), after those that an earlier session still lacks.
+
+        One request a name for both: this is when the stream has just begun, and every message more comes before a decision.
+        """
         async with self._minutes:
-            await self._load_rests()
-            rows = await self._requests.bars("1 min", "1 D")
-            await self._hand_in_minutes(day, rows, calendars.session_open(calendars.MARKET_CALENDAR, day), until)
+            begins = {each: self._heard[each] for each in sorted(self._heard) if each < day}
+            for each in [each for each in begins if not self._lacks(each)]:
+                del begins[each], self._heard[each]
+            duration = "1 D"
+            if begins:
+                span = (until - min(begins.values())) // SECOND
+                sessions = len(calendars.sessions(calendars.MARKET_CALENDAR, min(begins), day))
+                duration = f"{span} S" if span <= LONGEST_S else f"{min(sessions, SESSIONS_AT_ONCE)} D"
+            bars = pivot(await self._requests.bars("1 min", duration))
+            for each, since in begins.items():
+                await self._hand_in_minutes(each, bars, since, self._close(each))
+                self._heard.pop(each, None)
+            await self._hand_in_minutes(day, bars, calendars.session_open(calendars.MARKET_CALENDAR, day), until)
 
     def heard(self, day: date, end: int) -> None:
         """The stream of a session has come to `end` (ns UTC)."""
         self._heard[day] = end
 
-    async def _load_rests(self) -> None:
-        """One-minute bars from the end of the stream to the close, of sessions that are over. A market in real time leaves none out."""
-        for day in sorted(self._heard):
-            since, closes = self._heard[day], self._close(day)
-            if closes > self._context.clock.now():
-                continue
-            if since + INTERVAL_NS["1m"] <= closes:
+    def _lacks(self, day: date) -> bool:
+        """Whether the stream of a session ended before the close. In a market in real time none does."""
+        return self._heard[day] + INTERVAL_NS["1m"] <= self._close(day)
+
+    def rests_due(self, now: int) -> bool:
+        """Whether a session is over whose stream ended before the close."""
+        return any(self._close(day) <= now and self._lacks(day) for day in self._heard)
+
+    async def load_rests(self) -> None:
+        """One-minute bars from the end of the stream to the close, where no later session has begun."""
+        async with self._minutes:
+            now = self._context.clock.now()
+            for day in [day for day in sorted(self._heard) if self._close(day) <= now and self._lacks(day)]:
+                since, closes = self._heard[day], self._close(day)
                 end = to_datetime(closes).strftime("%Y%m%d-%H:%M:%S")
                 rows = await self._requests.bars("1 min", f"{(closes - since) // SECOND} S", end=end)
-                await self._hand_in_minutes(day, rows, since, closes)
-            self._heard.pop(day, None)
+                await self._hand_in_minutes(day, pivot(rows), since, closes)
+                self._heard.pop(day, None)
 
-    async def _hand_in_minutes(self, day: date, rows: Mapping[str, HistoricalBars], since: int, until: int) -> None:
-        starts, names, values, trades = pivot(rows)
+    async def _hand_in_minutes(self, day: date, bars: Pivoted, since: int, until: int) -> None:
+        starts, names, values, trades = bars
         step = INTERVAL_NS["1m"]
         for place, start in enumerate(starts):
             if since <= start and start + step <= until:

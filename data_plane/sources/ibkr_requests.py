@@ -95,7 +95,10 @@ class Requests:
                 return None
 
 
-def pivot(rows: Mapping[str, HistoricalBars]) -> tuple[list[int], tuple[str, ...], Any, Any]:
+Pivoted = tuple[list[int], tuple[str, ...], Any, Any]
+
+
+def pivot(rows: Mapping[str, HistoricalBars]) -> Pivoted:
     """Bars by name as (starts ascending, names, values (T, N, 6) with NaN, trades (T, N) with ABSENT, where a name has no bar)."""
     names = tuple(rows)
     starts = np.unique(np.concatenate([bars.starts for bars in rows.values()])) if rows else np.zeros(0, dtype=np.int64)
