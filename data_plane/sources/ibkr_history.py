@@ -183,7 +183,8 @@ class IbkrHistory:
                 span = (until - min(begins.values())) // SECOND
                 sessions = len(calendars.sessions(calendars.MARKET_CALENDAR, min(begins), day))
                 duration = f"{span} S" if span <= LONGEST_S else f"{min(sessions, SESSIONS_AT_ONCE)} D"
-            bars = pivot(await self._requests.bars("1 min", duration))
+            # Up to `until`, not to now: the seconds of a duration count from its end, which the fast market has left behind.
+            bars = pivot(await self._requests.bars("1 min", duration, end=_ib_time(until)))
             for each, since in begins.items():
                 await self._hand_in_minutes(each, bars, since, self._close(each))
                 self._heard.pop(each, None)
@@ -207,8 +208,7 @@ class IbkrHistory:
             now = self._context.clock.now()
             for day in [day for day in sorted(self._heard) if self._close(day) <= now and self._lacks(day)]:
                 since, closes = self._heard[day], self._close(day)
-                end = to_datetime(closes).strftime("%Y%m%d-%H:%M:%S")
-                rows = await self._requests.bars("1 min", f"{(closes - since) // SECOND} S", end=end)
+                rows = await self._requests.bars("1 min", f"{(closes - since) // SECOND} S", end=_ib_time(closes))
                 await self._hand_in_minutes(day, pivot(rows), since, closes)
                 self._heard.pop(day, None)
 
@@ -247,6 +247,11 @@ class IbkrHistory:
                 history,
             )
         )
+
+
+def _ib_time(ns: int) -> str:
+    """A moment as IB takes it, UTC."""
+    return to_datetime(ns).strftime("%Y%m%d-%H:%M:%S")
 
 
 def _midnight(day: date) -> int:

@@ -17,8 +17,12 @@ from triplane.runtime.settings import Settings
 pytestmark = pytest.mark.integration
 
 
+SESSIONS = 3
+"""A Friday, a Monday, a Tuesday: one night is longer than the longest duration in seconds, one is not."""
+
+
 def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path, providers: ProvidersProcess) -> None:
-    gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", "2")
+    gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", str(SESSIONS))
     publish_config(settings, config(BACKFILL_YEARS=0.5))
     process = data_process(settings, gateway, providers)
     try:
@@ -38,13 +42,13 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
         gateway.post("start")
         settles(lambda: gateway.status()["finished"], 90, "the market's end")
         # The minutes before and after a session's stream, the latter with its daily bar after the close: all of it but 15:20 to 15:36.
-        whole = {("1d", False): 2, ("1m", False): 2 * (390 - 16)}
-        settles(lambda: whole.items() <= by_interval(log(settings)).items(), 120, "the bars of both sessions")
+        whole = {("1d", False): SESSIONS, ("1m", False): SESSIONS * (390 - 16)}
+        settles(lambda: whole.items() <= by_interval(log(settings)).items(), 120, "the bars of all sessions")
         found = log(settings)
         counts = by_interval(found)
         # Sixteen market minutes around each decision, twelve slices a minute; after them perhaps a punctuation.
-        assert 2 * 192 <= counts["5s", False] <= 2 * 192 + 4
-        assert counts["1m", False] == 2 * (390 - 16)
+        assert SESSIONS * 192 <= counts["5s", False] <= SESSIONS * (192 + 2)
+        assert counts["1m", False] == SESSIONS * (390 - 16)
         minutes = [r.value["event_time"] for r in found["data.bars"] if r.value and r.value["interval"] == "1m"]
         assert minutes == sorted(minutes)
         assert found["data.quotes"]
@@ -55,12 +59,12 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
             for r in found["data.bars"]
             if r.value and r.value["interval"] == "5s" and len(r.value["symbols"]) == 20
         ]
-        assert len(full) == 2 * 192
+        assert len(full) == SESSIONS * 192
 
         # A session's daily bars are there before the next session decides.
         live = [r.value for r in found["data.bars"] if r.value and not r.value["history"]]
         closed = [r["session"] for r in live if r["interval"] == "1d"]
-        assert len(closed) == 2
+        assert len(closed) == SESSIONS
         for before, after in pairwise(closed):
             decided = next(
                 i

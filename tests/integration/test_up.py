@@ -10,6 +10,7 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,9 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
 
         market("pause")
 
+        def is_told(words: str) -> bool:
+            return words in said.read_text()
+
         def decided() -> str:
             """What is told after one more session's decision, which the market, eight sessions long, waits for."""
             clock = re.search(r'(?m)^ *REBALANCE: *"?([0-9:]+)', (folder / "targets.yaml").read_text())
@@ -128,7 +132,7 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         # The simulated market follows an edit of the decision time: what is then decided on is there.
         for before, after in (("15:30", "14:00"), ("14:00", "15:45")):
             targets.write_text(targets.read_text().replace(f'REBALANCE: "{before}"', f'REBALANCE: "{after}"'))
-            eventually(lambda: f"REBALANCE: {before} -> {after}" in said.read_text(), 20, f"{after} is in force")  # noqa: B023
+            eventually(partial(is_told, f"REBALANCE: {before} -> {after}"), 20, f"{after} is in force")
             status = decided()
             assert "everything held: HOLD_WARMING" in status, status
         intents.close()
