@@ -226,6 +226,9 @@ async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.
 async def status(settings: Settings, timeout: float = 3.0) -> dict[str, Any]:
     """What is known of the kill switch from here: the file, the process and its own word."""
     document = read_file(file_of(settings))
+    written = identity(file_of(settings))
+    if document is not None and written is not None:
+        document.setdefault("time", str(written[1]))  # a file made by hand: since it is there
     result: dict[str, Any] = {"file": document, "tripped": document is not None, "order_process": "dead"}
     living = order_process(settings)
     if living is None:

@@ -68,6 +68,27 @@ def test_a_touched_file_is_a_tripped_switch(tmp_path: Path) -> None:
     assert kill(state, "status").out.startswith("tripped")
 
 
+@pytest.mark.parametrize(
+    ("words", "dated"),
+    [
+        ("", True),
+        ("ada: a drill", True),
+        ('{"time": "1e99"}', False),
+        ('{"time": "9%s"}' % ("9" * 40), False),
+        ('{"time": "\u00b2"}', False),
+    ],
+    ids=["touched", "words", "no-number", "far-future", "no-digit"],
+)
+def test_a_file_written_by_hand_is_told_with_the_time_it_was_written(words: str, dated: bool, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "KILL").write_text(words)
+    os.utime(state / "KILL", (1_500_000_000, 1_500_000_000))
+    told = kill(state, "status").out
+    assert ("since 2017-07-14 02:40:00 UTC; " in told) == dated
+    assert "the order process does not run" in told
+
+
 def test_a_state_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where a folder should be")
     ran = kill(tmp_path / "state", "trip", "--reason", "r")

@@ -99,6 +99,14 @@ def status(json_: bool = context.JSON) -> None:
         print("\n".join(f"{directory}: {line}" if len(told) > 1 else line for line in describe(found)))
 
 
+def _since(time_ns: object) -> str:
+    """`since ...; ` of wall time in ns; nothing where a file written by hand says something else there."""
+    try:
+        return f"since {datetime.fromtimestamp(int(str(time_ns)) / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC; "
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
 def describe(found: Mapping[str, Any]) -> list[str]:
     """The answer of `kill status` in sentences. Times are wall time, UTC."""
     if not found["tripped"]:
@@ -108,12 +116,7 @@ def describe(found: Mapping[str, Any]) -> list[str]:
     reason = document.get("reason") or found.get("reason") or "no reason given"
     scope = "Triplane's orders" if (document.get("scope") or found.get("scope")) == "own" else "the whole account"
     lines = [f"tripped by {actor} for {scope}: {reason}"]
-    at = str(document.get("time", ""))
-    if at.isdigit():
-        when = datetime.fromtimestamp(int(at) / 1e9, UTC)
-        lines.append(f"since {when:%Y-%m-%d %H:%M:%S} UTC; the order process {PROCESS[found['order_process']]}")
-    else:
-        lines.append(f"the order process {PROCESS[found['order_process']]}")
+    lines.append(f"{_since(document.get('time'))}the order process {PROCESS[found['order_process']]}")
     if found.get("open_orders"):
         lines.append(f"{found['open_orders']} order(s) are still open")
     return [*lines, "`triplane kill rearm --actor NAME --reason WHY` lets orders leave again"]

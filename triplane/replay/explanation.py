@@ -48,14 +48,14 @@ class Explanation:
             return f"{self.symbol} has no intent at barrier {self.seq}: {self.held or self.target.get('outcome', 'nothing decided')}"
         filled = sum(f["quantity"] * f["side"] for f in self.fills if f["kind"] == "execution")
         denied = [d for d in self.decisions if not d["allowed"]]
-        want = f"target {self.intent['target_qty']:g} units ({self.intent['target_weight']:+.2%} of NAV)"
+        want = f"target {self.intent['target_qty']:,.12g} units ({self.intent['target_weight']:+.2%} of NAV)"
         if not self.orders:
             reason = (
                 denied[-1]["code"] if denied else (self.decisions[-1]["code"] if self.decisions else "no decision yet")
             )
             ended = f", until {self.closing}" if self.closing and self.closing != reason else ""
             return f"{self.symbol}: {want}; no order was sent: {reason}{ended}"
-        return f"{self.symbol}: {want}; {len(self.orders)} order{'' if len(self.orders) == 1 else 's'}, {filled:+g} units filled"
+        return f"{self.symbol}: {want}; {len(self.orders)} order{'' if len(self.orders) == 1 else 's'}, {filled:+,.12g} units filled"
 
 
 def _at(rows: list[dict[str, Any]], seq: int) -> dict[str, Any]:
