@@ -96,7 +96,9 @@ def explain(
         context.print_table("Fills", ("kind", "order", "execution", "signed quantity", "price", "commission"), rows)
     p = found.parent
     if p and not p["quantity"]:
-        print(f"nothing of the {p['target_quantity']:,.0f} units between position and target was filled while it lasted")
+        print(
+            f"nothing of the {p['target_quantity']:,.0f} units between position and target was filled while it lasted"
+        )
     elif p.get("arrival_mid"):
         shortfall = p["side"] * (p["price"] - p["arrival_mid"]) / p["arrival_mid"]
         print(
