@@ -260,7 +260,7 @@ class IbkrSource:
             if gap > MINUTE:
                 self._day = calendars.session_of(calendars.MARKET_CALENDAR, start)
             if self._day is not None:
-                self._history.heard(self._day, end)
+                self._history.heard(self._day, start, end)
             if gap > MINUTE:
                 # A night, or a leap that the next look at the gateway's clock would tell too late: nobody was silent meanwhile.
                 self._context.resume(NAME, start)

@@ -43,8 +43,8 @@ class IbkrHistory:
         self._closed = (0, 0)
         """From when to when (ns UTC) no session closes that has not been looked at."""
         self._asked, self._asked_for = 0.0, date.min
-        self._heard: dict[date, int] = {}
-        """End of the latest five-second bar (ns UTC) of each session whose rest has not been looked for."""
+        self._heard: dict[date, list[tuple[int, int]]] = {}
+        """From when to when (ns UTC) five-second bars came without a gap, in each session whose rest has not been looked for."""
         self._minutes = asyncio.Lock()
 
     def connected(self, now: int) -> None:
@@ -175,7 +175,7 @@ class IbkrHistory:
         One request a name for both: this is when the stream has just begun, and every message more comes before a decision.
         """
         async with self._minutes:
-            begins = {each: self._heard[each] for each in sorted(self._heard) if each < day}
+            begins = {each: self._heard[each][-1][1] for each in sorted(self._heard) if each < day}
             for each in [each for each in begins if not self._lacks(each)]:
                 del begins[each], self._heard[each]
             duration = "1 D"
@@ -190,13 +190,17 @@ class IbkrHistory:
                 self._heard.pop(each, None)
             await self._hand_in_minutes(day, bars, calendars.session_open(calendars.MARKET_CALENDAR, day), until)
 
-    def heard(self, day: date, end: int) -> None:
-        """The stream of a session has come to `end` (ns UTC)."""
-        self._heard[day] = end
+    def heard(self, day: date, start: int, end: int) -> None:
+        """A five-second bar of a session's stream came (ns UTC)."""
+        pieces = self._heard.setdefault(day, [])
+        if pieces and pieces[-1][1] == start:
+            pieces[-1] = (pieces[-1][0], end)
+        else:
+            pieces.append((start, end))
 
     def _lacks(self, day: date) -> bool:
         """Whether the stream of a session ended before the close. In a market in real time none does."""
-        return self._heard[day] + INTERVAL_NS["1m"] <= self._close(day)
+        return self._heard[day][-1][1] + INTERVAL_NS["1m"] <= self._close(day)
 
     def rests_due(self, now: int) -> bool:
         """Whether a session is over whose stream ended before the close."""
@@ -207,16 +211,18 @@ class IbkrHistory:
         async with self._minutes:
             now = self._context.clock.now()
             for day in [day for day in sorted(self._heard) if self._close(day) <= now and self._lacks(day)]:
-                since, closes = self._heard[day], self._close(day)
+                since, closes = self._heard[day][-1][1], self._close(day)
                 rows = await self._requests.bars("1 min", f"{(closes - since) // SECOND} S", end=_ib_time(closes))
                 await self._hand_in_minutes(day, pivot(rows), since, closes)
                 self._heard.pop(day, None)
 
     async def _hand_in_minutes(self, day: date, bars: Pivoted, since: int, until: int) -> None:
+        """Those of a session within `since` and `until`, but for minutes that the stream told whole."""
         starts, names, values, trades = bars
-        step = INTERVAL_NS["1m"]
+        step, streamed = INTERVAL_NS["1m"], list(self._heard.get(day, ()))
         for place, start in enumerate(starts):
-            if since <= start and start + step <= until:
+            told = any(first <= start and start + step <= last for first, last in streamed)
+            if since <= start and start + step <= until and not told:
                 self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
             if place % CHUNK == 0:
                 await asyncio.sleep(0)

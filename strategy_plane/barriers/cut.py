@@ -271,6 +271,11 @@ class Assembler:
         """Records above the cut."""
         return sum(len(part.inbox) for part in self._partitions.values())
 
+    def cut_of(self, name: str) -> int:
+        """Where the newest cut of a partition ends, exclusive; 0 for one that is no input."""
+        part = self._partitions.get(name)
+        return part.cut if part is not None else 0
+
     # Snapshot ----------------------------------------------------------------------------------------------------------
 
     def resume_offsets(self) -> dict[str, int]:

@@ -11,6 +11,8 @@ Rules (reference: streaming, section 1):
   became available at or after that time; or, with those partitions listed in `missing`, once the time of any other live record
   passes it by more than BARRIER_WAIT_S.
 - Barriers are due in order of their time, one at a time, and none before there is a configuration.
+- An edit of REBALANCE to an hour that the market has passed is for the next session: what was seen then is gone, and a decision on it
+  would hold every name. The running session stays at the hour it had.
 """
 
 from __future__ import annotations
@@ -72,6 +74,9 @@ class Sequencer:
         # Offsets of the versions seen, ascending, from the one that the last barrier names.
         self._configs: list[int] = []
         self._config_seq = -1
+        self._config_end = 0
+        """Versions below this offset were in force at the last barrier: reading them again is no edit."""
+        self._kept: dict[str, int] = {}  # session -> its decision time, where an edit came too late for it
         self._history: list[tuple[int, str]] = []  # heap of (barrier time, session) of bulk-loaded slices
         self._live: set[str] = set()  # sessions that are observed live
         self._history_seen = dict.fromkeys(self._gating, 0)
@@ -131,7 +136,7 @@ class Sequencer:
         if session <= self.session:
             return ""
         self._live.add(session)
-        t = _decision_time(session, self._rules.rebalance) if self._rules is not None else 0
+        t = self._decision_time(session, self._rules) if self._rules is not None else 0
         return session if seen_before < t <= min(self._live_seen.values()) else ""
 
     def _take_config(self, offset: int, record: Mapping[str, Any]) -> None:
@@ -141,9 +146,24 @@ class Sequencer:
             config = from_record(record, offset)
         except ConfigError:
             return  # one that nobody can read changes nothing; the one before stays in force
-        self._rules = Rules.of(config.targets.strategy)
+        rules = Rules.of(config.targets.strategy)
+        if self._rules is not None and offset >= self._config_end:
+            self._keep_what_has_passed(self._rules, rules)
+        self._rules = rules
         self._configs.append(offset)
         self._config_seq = config.seq
+
+    def _keep_what_has_passed(self, before: Rules, after: Rules) -> None:
+        running = {*self._live, _session_of(self._clock)}
+        for session in sorted(each for each in running if each > self.session):
+            if _decision_time(session, after.rebalance) <= self._clock:
+                self._kept[session] = self._decision_time(session, before)
+            else:
+                self._kept.pop(session, None)
+
+    def _decision_time(self, session: str, rules: Rules) -> int:
+        """Decision time of a session, ns UTC."""
+        return self._kept.get(session) or _decision_time(session, rules.rebalance)
 
     def adopt(self, barrier: Mapping[str, Any], sha: str) -> bool:
         """Take a barrier read back from the log. True when it is the next one; False for a repeat of a seq already taken.
@@ -160,18 +180,20 @@ class Sequencer:
         self.seq, self.sha = seq, sha
         self.t, self.session = int(barrier["t"]), str(barrier["session"])
         self._configs = [offset for offset in self._configs if offset >= int(barrier["config_offset"])]
+        self._config_end = max(self._config_end, int(barrier["config_offset"]) + 1)
         self._forget()
         return True
 
-    def resume(self, seq: int, sha: str, t: int, session: str) -> None:
-        """Start after a barrier that a snapshot vouches for."""
-        self.seq, self.sha, self.t, self.session = seq, sha, t, session
+    def resume(self, seq: int, sha: str, t: int, session: str, config_end: int = 0) -> None:
+        """Start after a barrier that a snapshot vouches for, whose cut of the configurations ends at `config_end`."""
+        self.seq, self.sha, self.t, self.session, self._config_end = seq, sha, t, session, config_end
         self._forget()
 
     def _forget(self) -> None:
         while self._history and (self._history[0][0] <= self.t or self._history[0][1] <= self.session):
             heapq.heappop(self._history)
         self._live = {session for session in self._live if session > self.session}
+        self._kept = {session: t for session, t in self._kept.items() if session > self.session}
 
     def due(self) -> Due | None:
         """The barrier that should be written now, or None. Call it again after every record and every adoption."""
@@ -209,7 +231,7 @@ class Sequencer:
             return None
         candidates = [Due("warmup", session, t) for t, session in self._history[:1]]
         for session in sorted(self._live | (more or set())):
-            t = _decision_time(session, self._rules.rebalance)
+            t = self._decision_time(session, self._rules)
             if t > self.t:
                 candidates.append(Due("decision", session, t))
         return min(candidates, key=lambda due: (due.t, due.session), default=None)

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from schemas import catalogue
 from strategy_plane import quarantine
 from strategy_plane.barriers.cut import Assembler, CutError
-from strategy_plane.barriers.sequencer import Due, SequenceError, Sequencer
+from strategy_plane.barriers.sequencer import CONFIG, Due, SequenceError, Sequencer
 from strategy_plane.machine import Engine, StrategyMachine
 from strategy_plane.outputs import Output
 from strategy_plane.risk import regime
@@ -155,7 +155,8 @@ class Worker:
         begins = await self._asker.begins()
         if recovered.state is not None:
             self._machine.restore(recovered.state)
-            self._sequencer.resume(self._position.seq, self._position.sha, self._position.t, self._position.session)
+            position, config_end = self._position, self._machine.assembler.cut_of(f"{CONFIG}-0")
+            self._sequencer.resume(position.seq, position.sha, position.t, position.session, config_end)
             offsets = self._machine.assembler.resume_offsets() | {BARRIER_PARTITION: self._position.next_offset}
         else:
             offsets = begins

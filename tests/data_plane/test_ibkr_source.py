@@ -145,13 +145,19 @@ async def test_history_then_minutes_then_live(running: tuple[Rig, IbkrSource], g
 async def test_a_cut_connection_comes_back_and_nothing_is_published_twice(
     running: tuple[Rig, IbkrSource], gateway: GatewayProcess
 ) -> None:
-    bench, _source = running
+    bench, source = running
     before = len(bench.slices("5s"))
+    await until(lambda: len(bench.slices("1m")) >= 350)
     await asyncio.to_thread(gateway.fault, "drop")
     await until(lambda: any("connection" in why for why in bench.blocked))
     await until(lambda: bench.blocked[-1] == "")
     await asyncio.to_thread(gateway.advance, minutes=1)
     await until(lambda: len(bench.slices("5s")) >= before + 12)
+    await until(lambda: source._minutes_due == "" and not source._tasks)
+    # The minutes of the new connection are those that no stream told.
+    told = {record["event_time"] for record in bench.slices("5s")}
+    steps = range(0, MINUTE, 5 * SECOND)
+    assert not [r for r in bench.slices("1m") if all(r["event_time"] - step in told for step in steps)]
     for interval in ("1d", "1m", "5s"):
         ends = [record["event_time"] for record in bench.slices(interval)]
         assert len(ends) == len(set(ends))

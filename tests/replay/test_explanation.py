@@ -144,6 +144,30 @@ def test_a_hold_of_everything_names_its_outcome() -> None:
     assert of(log).verdict == "XOM has no intent at barrier 7: HOLD_INPUT"
 
 
+def test_a_name_of_a_decision_that_was_held_tells_both_and_no_figures_of_a_solution() -> None:
+    nothing: list[Any] = []
+    log = decided()
+    log.put(
+        "strategy.targets", account=ACCOUNT, seq=8, symbols=nothing, outcome="HOLD_UNIVERSE_MISSING", detail="too many: 20 of 20",
+        held=["XOM:DATA_STALE no quote"], gross=0.0, volatility=0.0, nav=1e6,
+    )  # fmt: skip
+    log.put(
+        "strategy.intents",
+        seq=8,
+        account=ACCOUNT,
+        intent_id=f"{ACCOUNT}/8",
+        outcome="HOLD_UNIVERSE_MISSING",
+        held=["XOM"],
+    )
+    found = of(log)
+    assert (
+        found.verdict
+        == "barrier 8 was held as a whole, HOLD_UNIVERSE_MISSING: too many: 20 of 20; XOM: DATA_STALE no quote"
+    )
+    assert (found.target["nav"], found.target["outcome"]) == (1e6, "HOLD_UNIVERSE_MISSING")
+    assert not {"gross", "volatility"} & found.target.keys()
+
+
 def test_an_intent_id_names_an_older_barrier() -> None:
     log = decided(6)
     later = decided(7, target_qty=[1.0, 2.0])

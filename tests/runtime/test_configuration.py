@@ -191,7 +191,7 @@ def test_unknown_doubled_and_missing_names_are_told_with_the_nearest_known_name(
     [
         ("data: [1,\n", "targets.yaml line 2: is not YAML: while parsing a flow node"),
         ("data:\n  A: 1\n B: 2\n", "targets.yaml line 3: is not YAML"),
-        ("data:\n\tA: 1\n", "targets.yaml line 2: is not YAML"),
+        ("data:\n\tA: 1\n", "cannot start any token; write spaces instead of the tab"),
         ("data: *nothing\n", "targets.yaml line 1: is not YAML"),
         ("--- 1\n--- 2\n", "is not YAML: expected a single document"),
         ("data:\n  A: \x00\n", "targets.yaml line 2: holds the character"),

@@ -275,6 +275,53 @@ def test_rebalance_changes_the_barrier(market: Market) -> None:
     assert later is None
 
 
+def test_an_hour_that_has_passed_is_taken_from_the_next_session_on(market: Market) -> None:
+    """A decision on what was live hours ago would hold every name; the session keeps the hour it had, also where it is edited again."""
+    first, second = market.config(), market.config(targets(REBALANCE="14:00"))
+    third = market.config(targets(REBALANCE="13:00"))
+    rig = Rig().see(first, *market.history_slices())
+    rig.drain()
+    rig.see(market.bar(DAY, T - 5 * MINUTE), second, third)
+    assert rig.sequencer.due() is None
+    assert rig.see(market.gating(DAY)).drain()[-1]["t"] == T
+    assert rig.barriers[-1]["config_offset"] == rig.sequencer.config_offset
+    following = market.live_days[1]
+    hour = calendars.decision_time("XNYS", following, "13:00")
+    assert rig.see(market.bar(following, hour - MINUTE)).emit() is None
+    assert rig.see(market.bar(following, hour)).drain()[-1]["t"] == hour
+
+
+def test_an_hour_that_is_still_to_come_is_taken_at_once(market: Market) -> None:
+    rig = Rig().see(market.config(), market.bar(DAY, T - 120 * MINUTE))
+    early, late = market.config(targets(REBALANCE="12:00")), market.config(targets(REBALANCE="14:00"))
+    rig.see(early, late)
+    assert rig.see(market.bar(DAY, T - 90 * MINUTE)).drain()[-1]["t"] == T - 90 * MINUTE
+
+
+def test_versions_that_were_in_force_are_no_edit_after_a_restart(market: Market) -> None:
+    """They are read again from the start, beside the session's bars, in any order: a late decision stays the one that was due."""
+    rig = Rig().see(market.config(), market.config(targets(REBALANCE="14:00")), *market.history_slices())
+    last = rig.drain()[-1]
+    hour = calendars.decision_time("XNYS", DAY, "14:00")
+
+    def restarted(**known: int) -> Due | None:
+        fresh = Sequencer((BARS,))
+        fresh.resume(last["seq"], barrier_sha(last), last["t"], last["session"], **known)
+        bar = LogBuilder().append(market.bar(DAY, hour + 5 * MINUTE))
+        assert bar.value is not None
+        for record in [r for r in rig.log.records if r.topic == "control.config"][:1]:
+            fresh.observe(record.topic, 0, record.offset, record.value or {})
+        fresh.observe(bar.topic, 0, bar.offset, bar.value)
+        for record in [r for r in rig.log.records if r.topic == "control.config"][1:]:
+            fresh.observe(record.topic, 0, record.offset, record.value or {})
+        return fresh.due()
+
+    found = restarted(config_end=2)
+    assert found is not None
+    assert found.t == hour
+    assert restarted() is None  # were it an edit of now
+
+
 def test_barrier_wait_changes_what_is_missing(market: Market) -> None:
     def barrier(wait: float) -> dict[str, Any] | None:
         rig = Rig((BARS, "data.bars-1"))

@@ -14,7 +14,7 @@ SETTLE_S = 2.0
 
 
 def replay(
-    verify: bool = typer.Option(False, "--verify", help="Compare every output with the log, byte by byte."),
+    verify: bool = typer.Option(False, "--verify", help="Required: compare every output with the log, byte by byte."),
     json_: bool = context.JSON,
     quiet: bool = typer.Option(False, "--quiet", help="Print the verdict only."),
 ) -> None:

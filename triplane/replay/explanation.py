@@ -13,6 +13,9 @@ from triplane.replay.summary import values
 
 OWN_ENDS = frozenset({"not_sent", "abandoned", "doubted", "cancelling", "resolved"})
 """What the order plane itself says of an order, with a reason."""
+SOLVED = "SOLVED"
+SOLVED_ONLY = frozenset({"binding", "volatility", "gross", "net", "solver"})
+"""Figures of the solution: a decision that was held has none."""
 
 
 class ExplanationError(LookupError):
@@ -45,7 +48,10 @@ class Explanation:
     def verdict(self) -> str:
         """One sentence."""
         if not self.intent:
-            return f"{self.symbol} has no intent at barrier {self.seq}: {self.held or self.target.get('outcome', 'nothing decided')}"
+            outcome = str(self.target.get("outcome", "nothing decided"))
+            if outcome == SOLVED or not self.held or self.held == outcome:
+                return f"{self.symbol} has no intent at barrier {self.seq}: {self.held or outcome}"
+            return f"barrier {self.seq} was held as a whole, {outcome}: {self.target.get('detail', '')}; {self.symbol}: {self.held}"
         filled = sum(f["quantity"] * f["side"] for f in self.fills if f["kind"] == "execution")
         denied = [d for d in self.decisions if not d["allowed"]]
         want = f"target {self.intent['target_qty']:,.12g} units ({self.intent['target_weight']:+.2%} of NAV)"
@@ -111,7 +117,7 @@ def _held(slice_: dict[str, Any], targets: dict[str, Any], symbol: str) -> str:
     for name, code in zip(slice_.get("held", []), slice_.get("held_codes", []), strict=False):
         if name == symbol:
             return str(code)
-    return str(slice_.get("outcome", "")) if slice_.get("outcome") != "SOLVED" else ""
+    return str(slice_.get("outcome", "")) if slice_.get("outcome") != SOLVED else ""
 
 
 def explain(recording: Recording, what: str) -> Explanation:
@@ -163,7 +169,7 @@ def explain(recording: Recording, what: str) -> Explanation:
     target |= {
         k: targets[k]
         for k in ("outcome", "detail", "binding", "volatility", "gross", "net", "nav", "solver")
-        if k in targets
+        if k in targets and (k not in SOLVED_ONLY or targets.get("outcome") == SOLVED)
     }
     name = intent_id(slice_["account"], seq, symbol)
     events = values(recording.records["order.events"])

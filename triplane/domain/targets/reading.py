@@ -67,7 +67,8 @@ def read(text: str, name: str = "targets.yaml") -> Reading:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = " ".join(part for part in (error.context, error.problem) if part)
-        problems.append(Problem(name, mark.line + 1 if mark else 0, "", "", f"is not YAML: {reason}; correct the line"))
+        remedy = "write spaces instead of the tab" if "'\\t'" in reason else "correct the line"
+        problems.append(Problem(name, mark.line + 1 if mark else 0, "", "", f"is not YAML: {reason}; {remedy}"))
         return reading
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
