@@ -132,6 +132,11 @@ class Code(StrEnum):
         "cancel",
         "The order rests away from the market; a new child replaces it once this one is final.",
     )
+    FOREIGN_CANCEL = (
+        "FOREIGN_CANCEL",
+        "cancel",
+        "Somebody else, or the broker itself, cancelled an order of the intent; the next barrier decides again.",
+    )
     DOUBLE_ORDER = "DOUBLE_ORDER", "cancel", "Two live orders carry one key; both are cancelled and the name is held."
     BROKER_TIMEOUT = "BROKER_TIMEOUT", "state", "No sign from the broker within BROKER_TIMEOUT_S."
     RESTART = "RESTART", "state", "Written ahead before a restart, without a trace since."

@@ -61,6 +61,11 @@ class Order:
         return self.state in DEAD
 
     @property
+    def cancelled_by_others(self) -> bool:
+        """Whether the broker ended it by a cancel that was not ours."""
+        return self.state is State.CANCELLED and not self.cancel_reason
+
+    @property
     def open_quantity(self) -> float:
         """Units that may still be added to the position by this order, worst case; `max(old, new)` while terms differ."""
         if self.state in DEAD:

@@ -12,6 +12,10 @@ from order_plane.ledger.state import (
     Link,
 )
 from triplane.domain.ids import parse_order_ref
+from triplane.domain.timestamps import SECOND
+
+# Five-second bars tell our market time, the broker ends an order by its own clock: so far (ns) ours may be behind, some bars and their way.
+EXPIRY_LAG = 30 * SECOND
 
 
 class ReportFold(FoldBase):
@@ -37,7 +41,7 @@ class ReportFold(FoldBase):
                 self.state.book.trigger(order, Trigger.DOUBT)
 
     def _step(self, order: Order, trigger: Trigger, what: str) -> list[Note]:
-        before = order.state
+        before, before_dead = order.state, order.dead
         result = self.state.book.trigger(order, trigger)
         if trigger is not Trigger.DOUBT:
             self._prove(order)
@@ -55,7 +59,16 @@ class ReportFold(FoldBase):
                     Code.HELD_AT_BROKER, f"{order.ref} is held at the broker: {what}.", order.symbol, order, alert=True
                 )
             ]
+        if result.state is State.CANCELLED and not before_dead and order.cancelled_by_others:
+            return self._foreign_cancel(order, what)
         return []
+
+    def _foreign_cancel(self, order: Order, what: str) -> list[Note]:
+        parent = self.state.parents.get(order.intent_id)
+        if parent is None or parent.closing or self.state.kill.level == "stopped":
+            return []  # it was on its way out
+        detail = f"{order.ref} was cancelled, and not by us: {what}. The rest of {order.intent_id} is not sent; the next barrier decides again."
+        return [Note(Code.FOREIGN_CANCEL, detail, order.symbol, order, alert=True)]
 
     def _prove(self, order: Order) -> None:
         """An answer to an order of this connection proves the order route."""
@@ -64,9 +77,12 @@ class ReportFold(FoldBase):
 
     def _of_status(self, order: Order, event: Event, *, completed: bool = False) -> Trigger:
         trigger = of_status(event.get("status", ""), completed=completed)
-        if trigger is Trigger.CANCEL_CONFIRMED and order.good_till and self.state.market_time >= order.good_till:
-            return Trigger.EXPIRE
-        return trigger
+        return Trigger.EXPIRE if trigger is Trigger.CANCEL_CONFIRMED and self._ran_out(order) else trigger
+
+    def _ran_out(self, order: Order) -> bool:
+        """Whether the end of an order is that of its good-till time."""
+        lag = 0 if order.cancel_reason else EXPIRY_LAG
+        return bool(order.good_till) and self.state.market_time >= order.good_till - lag
 
     def _order_status(self, event: Event, record: Event | None) -> list[Note]:
         book = self.state.book
@@ -267,7 +283,7 @@ class ReportFold(FoldBase):
             if rule.trigger is Trigger.REFUSED and self._came_too_late(order, event):
                 return self._expire_unseen(order, words)
             trigger = rule.trigger
-            if trigger is Trigger.CANCEL_CONFIRMED and order.good_till and s.market_time >= order.good_till:
+            if trigger is Trigger.CANCEL_CONFIRMED and self._ran_out(order):
                 trigger = Trigger.EXPIRE
             notes = self._step(order, trigger, words)
         if rule.alert and not any(note.alert for note in notes):

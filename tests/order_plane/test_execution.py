@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from order_plane.codes import Code
 from order_plane.ledger.order_state import State
 from order_plane.messages import Place
@@ -124,6 +126,46 @@ def test_no_more_children_than_would_end_the_parent_wait_for_an_answer():
         refused_as_too_late(desk, "The good till date has passed", place)
     assert len([place for place in desk.sent if place.fields["symbol"] == "AAPL"]) == 3
     assert not desk.engine.s.parents
+
+
+def test_what_somebody_else_cancels_is_not_sent_again_before_the_next_barrier():
+    """A person in TWS cancels a child that works: its intent ends, loudly, and the next decision is free to want it again."""
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 500.0})
+    place = desk.sent[0]
+    for report in desk.broker.cancel(desk.broker.orders[place.fields["order_id"]]):
+        desk.report(report)
+    assert desk.state(place.order_ref) == State.CANCELLED
+    told = [alert for alert in desk.alerts if alert.code == Code.FOREIGN_CANCEL]
+    assert len(told) == 1
+    assert place.order_ref in told[0].detail
+    desk.pass_time(60)
+    assert desk.sent == [place]
+    assert not desk.engine.s.parents
+    desk.intents(2, {"AAPL": 500.0})
+    assert [again.fields["quantity"] for again in desk.sent[1:]] == [500.0]
+
+
+@pytest.mark.parametrize("early", [0.0, 10.0], ids=["in time", "by a clock ahead of ours"])
+def test_an_order_that_the_broker_ends_at_its_good_till_time_is_replaced(early):
+    desk = Desk(settings=targets(CHILD_GOOD_TILL_S=60.0)).open()
+    desk.intents(1, {"AAPL": 500.0})
+    place = desk.sent[0]
+    desk.pass_time((place.fields["good_till"] - desk.now) / SECOND - early)
+    for report in desk.broker.cancel(desk.broker.orders[place.fields["order_id"]]):
+        desk.report(report)
+    assert desk.state(place.order_ref) == State.EXPIRED
+    desk.pass_time(5)
+    assert len(desk.sent) == 2
+    assert Code.FOREIGN_CANCEL not in [alert.code for alert in desk.alerts]
+
+
+def test_a_cancel_of_ours_is_nobody_elses():
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 500.0})
+    desk.pass_time(300)
+    assert desk.state(desk.sent[0].order_ref) == State.CANCELLED
+    assert Code.FOREIGN_CANCEL not in [alert.code for alert in desk.alerts]
 
 
 def test_a_good_till_date_that_is_refused_for_another_reason_is_a_refusal():
