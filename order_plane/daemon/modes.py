@@ -23,6 +23,11 @@ def check(settings: Settings) -> None:
     mode, account, port = settings.mode, settings.account, settings.gateway_port
     if mode == "live":
         raise DaemonExit("live trading is refused in this release; set TRIPLANE_MODE=paper, or shadow to send nothing")
+    if mode == "shadow" and not port:
+        raise DaemonExit(
+            "shadow mode follows an account at a broker, which the simulated market is not; "
+            "set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT, or TRIPLANE_MODE=paper"
+        )
     if not account:
         raise DaemonExit("no account is named; set TRIPLANE_ACCOUNT to the one account that Triplane may trade")
     if not account.isalnum():

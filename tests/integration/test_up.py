@@ -170,13 +170,22 @@ def test_up_without_its_gateway_says_so_and_ends_at_ctrl_c(tmp_path: Path) -> No
         assert "Traceback" not in said.read_text()
 
 
-def test_a_mode_that_is_refused_starts_nothing(tmp_path: Path) -> None:
-    variables = {
-        "TRIPLANE_MODE": "live", "TRIPLANE_GATEWAY_PORT": "4001", "TRIPLANE_ACCOUNT": "U1", "TRIPLANE_STATE_DIR": str(tmp_path / "state"),
-    }  # fmt: skip
-    ran = triplane("up", cwd=tmp_path, variables=variables)
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        (
+            {"TRIPLANE_MODE": "live", "TRIPLANE_GATEWAY_PORT": "4001", "TRIPLANE_ACCOUNT": "U1"},
+            "live trading is refused",
+        ),
+        ({"TRIPLANE_MODE": "shadow"}, "set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT"),
+        ({"TRIPLANE_ACCOUNT": "DU1,DU2"}, "name exactly one account"),
+    ],
+    ids=["live", "shadow-of-nothing", "two-accounts"],
+)
+def test_a_mode_or_account_that_is_refused_starts_nothing(variables: dict[str, str], why: str, tmp_path: Path) -> None:
+    ran = triplane("up", cwd=tmp_path, variables=variables | {"TRIPLANE_STATE_DIR": str(tmp_path / "state")})
     assert ran.code == 78
-    assert "live trading is refused" in ran.sentence
+    assert why in ran.sentence
     assert not (tmp_path / "state").exists()
 
 

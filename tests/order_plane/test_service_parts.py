@@ -35,6 +35,7 @@ def settings_of(tmp_path: Path, **fields: Any) -> Settings:
         ({"gateway_port": 0}, "TRIPLANE_GATEWAY_PORT is 0"),
         ({"mode": "shadow", "account": "U123", "gateway_port": 7497}, "contradict each other"),
         ({"mode": "shadow", "account": "DU1", "gateway_port": 4001}, "contradict each other"),
+        ({"mode": "shadow", "gateway_port": 0}, "set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT"),
         ({"order_client_id": 11}, "have to differ"),
         ({"order_client_id": 0}, "above 0"),
     ],

@@ -25,7 +25,7 @@ and a simulated market decides every few seconds."""
 def sentence(line: str) -> str:
     """The part of a log line that is for people; empty for the rest."""
     if not line.startswith("{"):
-        return line.rstrip().removeprefix("control: ")  # whoever tells it names the daemon
+        return line.rstrip()
     try:
         entry = json.loads(line)
     except ValueError:
@@ -87,7 +87,7 @@ class LogRelay:
 
 
 def _tell_of(name: str, tell: Callable[[str], None], line: str) -> None:
-    tell(f"{name}: {line}")
+    tell(f"{name}: {line.removeprefix(f'{name}: ')}")  # a daemon that ends with a sentence names itself
 
 
 @contextlib.asynccontextmanager

@@ -33,7 +33,7 @@ def up(
     """Start the stack and the planes in the foreground, supervised; Ctrl-C stops them in order.
 
     With KAFKA_BOOTSTRAP_SERVERS the planes use that cluster; else a local Kafka keeps its log under the state directory. With
-    TRIPLANE_GATEWAY_PORT they trade through that gateway; else through the simulated market, which continues where it stopped.
+    TRIPLANE_GATEWAY_PORT they trade through that gateway; else, in paper mode, through the simulated market, which continues where it stopped.
     """
     import asyncio
 
@@ -62,12 +62,15 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     market = None
-    if settings.gateway_port or settings.mode != "paper":
-        modes.check(settings)  # what the order plane would refuse is refused before anything is started
+    if not settings.gateway_port and settings.mode == "paper":
+        market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()
+    # What the order plane would refuse is refused before anything is started.
+    if market is None:
+        modes.check(settings)
+    elif settings.account:
+        modes.check(settings.model_copy(update={"gateway_port": market.port}))
     first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
     _tell_problems(settings, nothing_in_force=first)
-    if not settings.gateway_port:
-        market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
     services = LocalServices(settings.state_dir)
 
