@@ -18,8 +18,11 @@ def is_paper_account(account: str) -> bool:
     return account.startswith("D")
 
 
-def check(settings: Settings) -> None:
-    """Raise DaemonExit (never restarted) with one sentence when mode, account and port contradict each other."""
+def check(settings: Settings, *, simulated: bool = False) -> None:
+    """Raise DaemonExit (never restarted) with one sentence when mode, account and port contradict each other.
+
+    `simulated`: the market is Triplane's own, which has its port and, where none is named, its account from whoever starts it.
+    """
     mode, account, port = settings.mode, settings.account, settings.gateway_port
     if mode == "live":
         raise DaemonExit("live trading is refused in this release; set TRIPLANE_MODE=paper, or shadow to send nothing")
@@ -28,13 +31,15 @@ def check(settings: Settings) -> None:
             "shadow mode follows an account at a broker, which the simulated market is not; "
             "set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT, or TRIPLANE_MODE=paper"
         )
+    if simulated and not account:
+        return
     if not account:
         raise DaemonExit("no account is named; set TRIPLANE_ACCOUNT to the one account that Triplane may trade")
     if not account.isalnum():
         raise DaemonExit(
             f"TRIPLANE_ACCOUNT is {account!r}; name exactly one account, its letters and digits alone (IB's look like DU1234567)"
         )
-    if not 0 < port < 65536:
+    if not simulated and not 0 < port < 65536:
         raise DaemonExit(f"TRIPLANE_GATEWAY_PORT is {port}; set it to the port of TWS, IB Gateway or the paper gateway")
     if mode == "paper" and not is_paper_account(account):
         raise DaemonExit(

@@ -373,7 +373,8 @@ def test_doctor_tells_a_stopped_kafka_of_its_own_from_a_foreign_one(
         ),
         ({"TRIPLANE_GATEWAY_PORT": "4001", "TRIPLANE_ACCOUNT": "DU1"}, "port 4001 is IB Gateway's live port"),
         ({"TRIPLANE_GATEWAY_PORT": "4002", "TRIPLANE_ACCOUNT": "U1"}, "U1 is not a paper account"),
-        ({"TRIPLANE_MODE": "shadow"}, "no account is named"),
+        ({"TRIPLANE_MODE": "shadow"}, "the simulated market is not"),
+        ({"TRIPLANE_ACCOUNT": "DU1,DU2"}, "TRIPLANE_ACCOUNT is 'DU1,DU2'"),
     ],
 )
 def test_doctor_names_what_up_would_refuse(folder: Path, variables: dict[str, str], words: str) -> None:

@@ -254,14 +254,15 @@ def _gateway(settings: Settings) -> Iterator[Finding]:
     from order_plane.daemon import modes
     from triplane.runtime.exit_codes import DaemonExit
 
-    if not settings.gateway_port and settings.mode == "paper":
-        yield Finding("ok", "IB gateway", "none is named: `triplane up` trades on its simulated market")
-        return
+    simulated = not settings.gateway_port and settings.mode == "paper"
     try:
-        modes.check(settings)
+        modes.check(settings, simulated=simulated)
     except DaemonExit as error:
         found, _, remedy = str(error).partition("; ")
         yield Finding("problem", "mode, account and port", found, remedy or "correct the TRIPLANE_ variables")
+        return
+    if simulated:
+        yield Finding("ok", "IB gateway", "none is named: `triplane up` trades on its simulated market")
         return
     yield Finding("ok", "mode, account and port", f"{settings.mode}, {settings.account}, {settings.gateway_port}")
     try:

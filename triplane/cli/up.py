@@ -64,11 +64,7 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     market = None
     if not settings.gateway_port and settings.mode == "paper":
         market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()
-    # What the order plane would refuse is refused before anything is started.
-    if market is None:
-        modes.check(settings)
-    elif settings.account:
-        modes.check(settings.model_copy(update={"gateway_port": market.port}))
+    modes.check(settings, simulated=market is not None)  # what the order plane would refuse, before anything is started
     first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
     _tell_problems(settings, nothing_in_force=first)
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
