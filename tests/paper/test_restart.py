@@ -116,6 +116,23 @@ async def test_a_journal_of_another_run_is_refused(tmp_path: Path) -> None:
             pass
 
 
+async def test_a_market_that_has_ended_goes_on_with_more_sessions_and_refuses_fewer_than_it_has_had(
+    tmp_path: Path,
+) -> None:
+    async with running(state_dir=tmp_path, sessions=1) as gateway:
+        await to(gateway, "16:00")
+        assert gateway.core.status()["finished"]
+    async with running(state_dir=tmp_path, sessions=3) as gateway:
+        assert not gateway.core.status()["finished"]
+        await to(gateway, "09:31", date(2018, 1, 23))
+        assert str(gateway.core.clock.day) == "2018-01-23"
+    with pytest.raises(
+        JournalError, match="in its session 3, 2018-01-23, and is to have 2; start it with `--sessions N`"
+    ):
+        async with running(state_dir=tmp_path, sessions=2):
+            pass
+
+
 async def test_a_market_that_was_let_go_goes_on_by_itself_under_the_same_start_only(tmp_path: Path) -> None:
     """Another start of the installation loads its history first, and lets its market go when its planes are there."""
     async with running(state_dir=tmp_path, start_id="a", idle_speed=1.0, speed=1.0) as gateway:

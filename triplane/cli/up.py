@@ -23,7 +23,10 @@ END_ASKED_S = 2.0
 
 def up(
     sessions: int = typer.Option(
-        250, "--sessions", min=1, help="Sessions of the simulated market, where no gateway is configured."
+        250,
+        "--sessions",
+        min=1,
+        help="Sessions of the simulated market since its first start, where no gateway is configured.",
     ),
     speed: float = typer.Option(
         300.0, "--speed", min=1, max=300, help="Fastest clock of the simulated market, times real time."

@@ -59,7 +59,7 @@ async def start_market(market: PaperMarket) -> None:
         ) from None
 
 
-GOES_ON = "`triplane down` and `triplane up` go on with the session after it"
+GOES_ON = "`triplane down`, then `triplane up --sessions N` with a larger N, go on with the session after it"
 
 
 async def market_end(url: str, advice: str = GOES_ON) -> str:

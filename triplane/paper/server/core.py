@@ -312,6 +312,12 @@ class Core:
     def _resume(self, clocks: list[dict[str, Any]], reached: int) -> None:
         if clocks:
             day = date.fromisoformat(clocks[-1]["session"])
+            if day not in self.clock.days:
+                lived = len(calendars.sessions(calendars.MARKET_CALENDAR, self.options.start, day))
+                raise JournalError(
+                    f"the simulated market stands in its session {lived}, {day}, and is to have {len(self.clock.days)}; "
+                    f"start it with `--sessions N`, N above {lived}"
+                )
             index = self.clock.days.index(day)
             opens = calendars.session_open(calendars.MARKET_CALENDAR, day)
             # A kill between two lines: the orders' own times count as time reached too, on the grid of steps.
