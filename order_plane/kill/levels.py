@@ -44,7 +44,7 @@ def judge(account: Account, kill: Kill, nav: float, targets: OrderTargets) -> Tr
             return Trip(
                 Code.KILL_PNL,
                 "stopped",
-                f"Today's PnL is {pnl:.2%} of the prior NAV, the level {targets.KILL_PNL:.2%}.",
+                f"Today's PnL is {pnl:.4%} of the prior NAV, the level {targets.KILL_PNL:.4%}.",
                 numbers,
             )
     if math.isfinite(account.high_water_mark) and account.high_water_mark > 0.0:
@@ -54,7 +54,7 @@ def judge(account: Account, kill: Kill, nav: float, targets: OrderTargets) -> Tr
             return Trip(
                 Code.KILL_DRAWDOWN,
                 "stopped",
-                f"The drawdown is {drawdown:.2%}, the level {targets.MAX_DD_KILL_SWITCH:.2%}.",
+                f"The drawdown is {drawdown:.4%}, the level {targets.MAX_DD_KILL_SWITCH:.4%}.",
                 numbers,
             )
     return None
