@@ -272,9 +272,8 @@ class Assembler:
         return sum(len(part.inbox) for part in self._partitions.values())
 
     def cut_of(self, name: str) -> int:
-        """Where the newest cut of a partition ends, exclusive; 0 for one that is no input."""
-        part = self._partitions.get(name)
-        return part.cut if part is not None else 0
+        """Where the newest cut of an input partition ends, exclusive."""
+        return self._partitions[name].cut
 
     # Snapshot ----------------------------------------------------------------------------------------------------------
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from strategy_plane.portfolio.blocking import SOLVED
 from triplane.domain.ids import intent_id, parse_order_ref
 from triplane.replay.recording import Recording
 from triplane.replay.summary import values
 
 OWN_ENDS = frozenset({"not_sent", "abandoned", "doubted", "cancelling", "resolved"})
 """What the order plane itself says of an order, with a reason."""
-SOLVED = "SOLVED"
 SOLVED_ONLY = frozenset({"binding", "volatility", "gross", "net", "solver"})
 """Figures of the solution: a decision that was held has none."""
 
