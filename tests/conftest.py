@@ -59,12 +59,17 @@ def counts() -> Callable[[int, int], int]:
     return lambda short, long: long if full else short
 
 
-@pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    """Seed of a randomised test, printed with a failure; TRIPLANE_SEED repeats one."""
+def drawn(request: pytest.FixtureRequest) -> int:
+    """Seed of a randomised test or of a fixture that several share, printed with a failure; TRIPLANE_SEED repeats one."""
     value = int(os.environ.get("TRIPLANE_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
     print(f"{request.node.name}: TRIPLANE_SEED={value}")
     return value
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Seed of one test."""
+    return drawn(request)
 
 
 @contextlib.contextmanager
