@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import struct
 from collections.abc import Mapping
 from copy import copy
@@ -26,7 +27,7 @@ from schemas.parallel import ragged
 
 HEADER = struct.Struct(">bI")
 HEADER_BYTES = HEADER.size
-
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 NOT_IN_LOCK = "is not in schemas/registry.lock.json"
 """How an error ends whose record another build wrote: it may be perfectly good."""
@@ -153,9 +154,7 @@ class Codec:
         try:
             value = fastavro.schemaless_reader(body, writer, None if schema_id == self._current[record] else reader)
         except Exception as error:  # fastavro raises a zoo of types on malformed bytes
-            raise CodecError(
-                f"{record}: malformed Avro body: {type(error).__name__}: {' '.join(str(error).split())}"
-            ) from error
+            raise CodecError(f"{record}: malformed Avro body: {_words(error)}") from error
         if body.read(1):
             raise CodecError(f"{record}: bytes are left over after the Avro body")
         assert isinstance(value, dict)
@@ -170,6 +169,16 @@ class Codec:
         if problem:
             raise CodecError(f"{record}: {problem}")
         return value
+
+
+def _words(error: Exception) -> str:
+    """fastavro's complaint as a function of the bytes alone: it is written to the log, and a replay must say the same.
+
+    At a body's end it shows the buffer it read, with the buffer's address.
+    """
+    if isinstance(error, EOFError):
+        return "it ends too early"
+    return f"{type(error).__name__}: {_ADDRESS.sub('', ' '.join(str(error).split()))}"
 
 
 def load_versions() -> list[SchemaVersion]:
