@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from schemas import codec
 from tests.chaos.strategy_harness import StrategyProcess, barrier_values, of_seq, repeats, strategy_log
 from tests.recordings import Market, publish
 from tests.waiting import eventually, wait
+from triplane.domain import calendars
+from triplane.domain.timestamps import SECOND
 from triplane.replay import strategy as replay
 from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
@@ -26,7 +29,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.integration]
 def test_a_malformed_record_is_quarantined_its_barrier_holds_and_the_next_proceeds(settings: Settings) -> None:
     market = Market(history=262, live=2)
     first, second = market.live_days
-    raw = b"\x00\x00\x00\x00\x02 this is no Avro body"
+    quotes = market.quotes(first, calendars.decision_time("XNYS", first, "15:30") - SECOND)
+    raw = codec.load().encode("QuoteSlice", quotes.record)[:-20]  # cut off: what says so must be the same in a replay
     publish(settings, [*market.opening(), *market.history_slices()])
     worker = StrategyProcess(settings)
     try:
