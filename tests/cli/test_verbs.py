@@ -179,7 +179,10 @@ def test_a_path_of_the_cache_is_mended_by_naming_another_cache(monkeypatch: pyte
     error = PermissionError(13, "Permission denied", "/some/cache/kafka.lock")
     assert main._sentence(error, "").endswith("mend that path, or name another cache with TRIPLANE_CACHE")
     error = PermissionError(13, "Permission denied", "/some/state/order.lock")
-    assert main._sentence(error, "").endswith("or name another state directory with TRIPLANE_STATE_DIR")
+    words = "or name another directory (`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
+    assert main._sentence(error, "").endswith(f"Permission denied; mend that path, {words}")
+    error = FileExistsError(17, "File exists", "/dev/null")
+    assert main._sentence(error, "").endswith(f"/dev/null: it is a file, no directory; mend that path, {words}")
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:

@@ -138,8 +138,9 @@ class Demonstration:
         """Refuse a directory whose files no demonstration wrote, before anything is emptied."""
         for source in self._sources:
             if not source.is_file():
+                is_what = "is a directory" if source.is_dir() else "is not here"
                 raise DemoError(
-                    f"{source} is not here; run the demonstration from the folder that holds targets.yaml and assets.csv"
+                    f"{source} {is_what}; run the demonstration from the folder that holds targets.yaml and assets.csv"
                 )
         if self.directory.exists() and not self.directory.is_dir():
             raise DemoError(f"{self.directory} is not a directory; name another with --directory")

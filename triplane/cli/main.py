@@ -32,6 +32,8 @@ from triplane.cli import (
 )
 from triplane.runtime import garbage
 
+STATE_DIRECTORY = "`--directory` of the demonstration, else TRIPLANE_STATE_DIR"
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -121,15 +123,15 @@ def _sentence(error: Exception, message: str) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f"for {error.filename}" if error.filename else "where it writes"
         return (
-            f"triplane: no space left {where}; free space on that disk, or name another directory "
-            "(`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
+            f"triplane: no space left {where}; free space on that disk, or name another directory ({STATE_DIRECTORY})"
         )
     if isinstance(error, OSError) and error.filename and error.strerror:
         from triplane.runtime.settings import cache_root
 
         cached = Path(str(error.filename)).is_relative_to(cache_root())
-        other = "cache with TRIPLANE_CACHE" if cached else "state directory with TRIPLANE_STATE_DIR"
-        return f"triplane: {error.filename}: {error.strerror}; mend that path, or name another {other}"
+        other = "cache with TRIPLANE_CACHE" if cached else f"directory ({STATE_DIRECTORY})"
+        why = "it is a file, no directory" if isinstance(error, FileExistsError) else error.strerror
+        return f"triplane: {error.filename}: {why}; mend that path, or name another {other}"
     return f"triplane: {message or type(error).__name__}"
 
 

@@ -81,7 +81,7 @@ class Daemon:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
             raise DaemonExit(
-                f"{self.name}: {host}:{port} cannot be listened on ({error.strerror}); "
+                f"{host}:{port} cannot be listened on ({os.strerror(error.errno or 0)}); "
                 "stop what uses it or set TRIPLANE_HTTP_PORT=0 for a free port"
             ) from None
         bound = self._runner.addresses[0][1]
