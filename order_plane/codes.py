@@ -176,5 +176,9 @@ class Code(StrEnum):
     BROKER_LIQUIDATION = "BROKER_LIQUIDATION", "kill", "The broker liquidated a position."
     KILL_REQUESTED = "KILL_REQUESTED", "kill", "A person or a monitor asked for it."
     REARMED = "REARMED", "kill", "A person lifted the kill switch."
-    REARM_REFUSED = "REARM_REFUSED", "kill", "Re-arming needs a name and a reason."
+    REARM_REFUSED = (
+        "REARM_REFUSED",
+        "kill",
+        "Re-arming needs a name and a reason, and lifts only a kill that was there when it was asked for.",
+    )
     BAD_COMMAND = "BAD_COMMAND", "kill", "The command's arguments are incomplete or name nothing that exists."

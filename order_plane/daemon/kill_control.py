@@ -13,6 +13,7 @@ from order_plane.daemon.broker_link import BrokerLink
 from order_plane.daemon.dispatch import Dispatcher
 from order_plane.daemon.journal import Journal
 from order_plane.daemon.stop_points import StopPoints
+from order_plane.kill.files import MEANWHILE
 from order_plane.kill.latch import KillLatch
 from order_plane.messages import KillRequest, RearmRequest
 from triplane.domain.timestamps import iso
@@ -52,9 +53,15 @@ class KillControl:
             self._by_file(self.dispatcher)
 
     def take_up(self, dispatcher: Dispatcher) -> None:
-        """At the start: a re-arming and a file that a person left meanwhile; a level that the log knows holds locally, too."""
+        """At the start: a re-arming and a file that a person left meanwhile; a level that the log knows holds locally, too.
+
+        A re-arming takes the file away, so one that is there is of a later kill.
+        """
+        self._latch.look()
         rearm = self._latch.take_rearm()
-        if rearm is not None:
+        if rearm is not None and self._latch.tripped:
+            self._latch.forget_rearm()
+        elif rearm is not None:
             dispatcher.take(RearmRequest("file", rearm.get("actor", ""), rearm.get("reason", ""), self._clock.now()))
             self._latch.forget_rearm()
         kill = dispatcher.engine.s.kill
@@ -90,9 +97,10 @@ class KillControl:
     # -- requests, as kill.http.Switch wants them ------------------------------------------------------------------------------
     async def trip(self, source: str, actor: str, reason: str, scope: str) -> dict[str, Any]:
         """Hold all orders now and ask for cancels."""
-        document = {"actor": actor, "reason": reason, "scope": scope, "time": str(time.time_ns())}
+        now = time.time_ns()
+        document = {"actor": actor, "reason": reason, "scope": scope, "time": str(now)}
         try:
-            self._latch.trip(document)
+            self._latch.trip_again(document, now)
         except OSError as error:
             self._log.error("the kill file could not be written", error=str(error))
         if self.dispatcher is None:
@@ -113,12 +121,21 @@ class KillControl:
             "tripped": True, "cancels": "asked" if asked else "waiting", "open_orders": count, "sentence": sentence,
         }  # fmt: skip
 
-    async def rearm(self, source: str, actor: str, reason: str) -> dict[str, Any]:
-        """Let orders leave again. Raises ValueError with a sentence when that is refused."""
+    async def rearm(self, source: str, actor: str, reason: str, known: str | None = None) -> dict[str, Any]:
+        """Let orders leave again. Raises ValueError with a sentence when that is refused.
+
+        `known` is the KILL file that its person knew (`files.told`): another one is of a kill that came later. Who names none knew
+        those that this process has seen.
+        """
         dispatcher = self.dispatcher
         if dispatcher is None:
             raise ValueError("the order plane is still starting, so it stays tripped; try again when it is ready")
-        self.look()
+        there = self._latch.known
+        new = self._latch.look() is not None
+        if new:
+            self._by_file(dispatcher)
+        if there != known if known is not None else new:
+            raise ValueError(MEANWHILE)
         dispatcher.take(RearmRequest(source, actor, reason, self._clock.now()))
         if dispatcher.engine.s.kill.level == "stopped":
             raise ValueError("re-arming was refused: it needs a name and a reason")

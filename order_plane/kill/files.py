@@ -21,6 +21,9 @@ REARM_NAME: Final = "REARM"
 LONGEST: Final = 500
 """Characters of a name or a reason that are kept."""
 LOCK_WAIT_S: Final = 1.0
+MEANWHILE: Final = (
+    "the kill switch was tripped meanwhile, so it stays tripped; see `triplane kill status`, then re-arm again"
+)
 
 
 def file_of(settings: Settings) -> Path:
@@ -99,6 +102,12 @@ def identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return (0, 0)  # something is there and cannot be read: that trips, too
     return (stat.st_ino, stat.st_mtime_ns)
+
+
+def told(path: Path) -> str:
+    """The identity of a file as a re-arming carries it: which kill its person knew. Empty when there is none."""
+    known = identity(path)
+    return f"{known[0]}:{known[1]}" if known is not None else ""
 
 
 @contextlib.contextmanager

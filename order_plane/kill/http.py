@@ -2,7 +2,7 @@
 
 No token: whoever may connect from this machine may stop trading. Three checks keep web pages out (a browser can be made to post
 to loopback): the peer is loopback, the Host header names loopback, and there is no Origin header. A re-arming may
-carry `valid_until` (wall time, ns): later it is refused. A kill without a body is taken as well, as an empty KILL file is: nobody in
+carry `valid_until` (wall time, ns): later it is refused, and `known`, the KILL file that its person knew: with another one there it is refused. A kill without a body is taken as well, as an empty KILL file is: nobody in
 a hurry is refused for want of words.
 """
 
@@ -28,7 +28,7 @@ class Switch(Protocol):
     async def trip(self, source: str, actor: str, reason: str, scope: str) -> dict[str, Any]:
         """Hold all orders now and ask for cancels; returns what was done."""
 
-    async def rearm(self, source: str, actor: str, reason: str) -> dict[str, Any]:
+    async def rearm(self, source: str, actor: str, reason: str, known: str | None = None) -> dict[str, Any]:
         """Let orders leave again; raises ValueError with a sentence when that is refused."""
 
     def kill_status(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def add_routes(routes: web.RouteTableDef, switch: Switch) -> None:
                 {"error": "the request came too late, so it stays tripped; re-arm again"}, status=409
             )
         try:
-            return web.json_response(await switch.rearm("http", fields["actor"], fields["reason"]))
+            return web.json_response(await switch.rearm("http", fields["actor"], fields["reason"], fields.get("known")))
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=409)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
-from order_plane.kill.files import file_of, hold, identity, read_file, rearm_file_of
+from order_plane.kill.files import file_of, hold, identity, read_file, rearm_file_of, told
 from triplane.runtime.settings import Settings
 
 
@@ -19,6 +21,11 @@ class KillLatch:
         self.tripped = False
         self.document: dict[str, str] = {}
         """What the file said when it was last looked at."""
+
+    @property
+    def known(self) -> str:
+        """Which file is there now; empty without one (`files.told`)."""
+        return told(self._file)
 
     def look(self) -> dict[str, str] | None:
         """What the file says when it is new since the last look, else None."""
@@ -41,6 +48,12 @@ class KillLatch:
             hold(self._file, document)
         self._taken = identity(self._file)
         self.forget_rearm()
+
+    def trip_again(self, document: dict[str, Any], wall: int) -> None:
+        """As `trip`, by somebody who asks at `wall` (ns UTC): a re-arming that knew the file as it was lifts this kill no more."""
+        with contextlib.suppress(OSError):
+            os.utime(self._file, ns=(wall, wall))  # the kernel's own time of a file is as coarse as its ticks
+        self.trip(document)
 
     def lift(self) -> None:
         """A person has re-armed: remove the file, unless a newer one came that nobody has looked at."""

@@ -17,7 +17,18 @@ from typing import Any, Literal
 import httpx
 from filelock import FileLock, Timeout
 
-from order_plane.kill.files import file_of, hold, identity, one_at_a_time, plain, read_file, rearm_file_of, write_file
+from order_plane.kill.files import (
+    MEANWHILE,
+    file_of,
+    hold,
+    identity,
+    one_at_a_time,
+    plain,
+    read_file,
+    rearm_file_of,
+    told,
+    write_file,
+)
 from triplane.broker import orders
 from triplane.broker.session import BrokerError, BrokerSession, ClientIdInUse
 from triplane.domain.ids import parse_order_ref
@@ -193,29 +204,27 @@ async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.
     """Let orders leave again, in the name of a person. Raises OSError, and KillSwitchError where it stays tripped."""
     actor, reason = plain(actor), plain(reason)
     _require(actor, reason)
-    known = identity(file_of(settings))
+    known = told(file_of(settings))
     document = {"actor": actor, "reason": reason, "time": str(time.time_ns())}
     living = order_process(settings)
     if living is not None:
         try:
             async with loopback.async_client(timeout) as client:
                 limit = {"valid_until": str(time.time_ns() + int(timeout * 1e9))}
-                answer = await client.post(f"{living[0]}/rearm", json=document | limit)
-                told = "" if answer.is_success else str(answer.json()["error"])
+                answer = await client.post(f"{living[0]}/rearm", json=document | limit | {"known": known})
+                refused = "" if answer.is_success else str(answer.json()["error"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise KillSwitchError(
                 f"the order process (pid {living[1]}) does not answer ({type(error).__name__}), so it stays tripped; end it or let it go on, then re-arm"
             ) from None
-        if told:
-            raise KillSwitchError(f"the order process (pid {living[1]}) refuses: {told}")
+        if refused:
+            raise KillSwitchError(f"the order process (pid {living[1]}) refuses: {refused}")
         return KillReport(
             False, "told", lines=[f"the order process (pid {living[1]}) is re-armed by {actor}: {reason}"]
         )
     with one_at_a_time(settings):
-        if identity(file_of(settings)) != known:
-            raise KillSwitchError(
-                "the kill switch was tripped meanwhile, so it stays tripped; see `triplane kill status`"
-            )
+        if told(file_of(settings)) != known:
+            raise KillSwitchError(MEANWHILE)
         write_file(rearm_file_of(settings), document)
         file_of(settings).unlink(missing_ok=True)
     return KillReport(
@@ -238,12 +247,12 @@ async def status(settings: Settings, timeout: float = 3.0) -> dict[str, Any]:
         async with loopback.async_client(timeout) as client:
             answer = await client.get(f"{living[0]}/kill")
             answer.raise_for_status()
-            told = answer.json()
+            word = answer.json()
     except (httpx.HTTPError, ValueError):
         return result
-    result.update(told)
+    result.update(word)
     result["order_process"] = "answers"
-    result["tripped"] = bool(told.get("tripped")) or document is not None
+    result["tripped"] = bool(word.get("tripped")) or document is not None
     return result
 
 

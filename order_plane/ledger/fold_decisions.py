@@ -235,6 +235,10 @@ class DecisionFold(FoldBase):
             s.book.reserving = [ref for ref in s.book.reserving if s.book.orders[ref].placed_event > r.requested_event]
         return []
 
+    def _kill_requested(self, event: Event, record: Event | None) -> list[Note]:
+        self.state.kill.asked = event["wall_time"]
+        return []
+
     def _killed(self, event: Event, record: Event | None) -> list[Note]:
         kill, labels = self.state.kill, event["labels"]
         kill.level, kill.reason, kill.scope, kill.actor = (
@@ -244,6 +248,7 @@ class DecisionFold(FoldBase):
             labels["actor"],
         )
         kill.since, kill.global_sent = self.state.market_time, False
+        kill.asked = int(labels.get("asked", "") or event["wall_time"])
         return []
 
     def _rearmed(self, event: Event, record: Event | None) -> list[Note]:

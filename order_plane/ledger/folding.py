@@ -62,6 +62,7 @@ class Fold(ReportFold, DecisionFold):
             "difference": self._difference,
             "cash_set": self._cash_set,
             "reconciled": self._reconciled,
+            "kill_requested": self._kill_requested,
             "killed": self._killed,
             "rearmed": self._rearmed,
             "day_ended": self._day_ended,

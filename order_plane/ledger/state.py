@@ -106,6 +106,8 @@ class Kill:
     scope: str = "own"
     actor: str = ""
     since: int = 0
+    asked: int = 0
+    """When it was last asked for, wall ns UTC: a re-arming on the log from before that did not know of it."""
     global_sent: bool = False
 
 

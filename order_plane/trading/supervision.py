@@ -17,7 +17,7 @@ from order_plane.messages import (
 )
 from order_plane.trading.emission import Emission
 from order_plane.trading.reconciliation import Difference, Findings, compare
-from triplane.domain.timestamps import SECOND
+from triplane.domain.timestamps import SECOND, iso
 
 
 class Supervision(Emission):
@@ -58,8 +58,13 @@ class Supervision(Emission):
     def _command(self, record: Mapping[str, Any]) -> None:
         arguments, command = record["arguments"], record["command"]
         if command == "kill.trip":
-            self._trip(
-                Code.KILL_REQUESTED, "stopped", record["reason"], arguments.get("scope", "account"), record["actor"]
+            scope, asked = arguments.get("scope", "account"), record["event_time"]
+            self._trip(Code.KILL_REQUESTED, "stopped", record["reason"], scope, record["actor"], asked)
+        elif command == "kill.rearm" and record["event_time"] < self.s.kill.asked and self.s.kill.level != "none":
+            # It lay on the log while this process was away or behind; commands among themselves are in the log's order.
+            self._alert(
+                Code.REARM_REFUSED,
+                f"{record['actor']} asked at {iso(record['event_time'])} to re-arm, before the kill that holds; re-arm again.",
             )
         elif command == "kill.rearm":
             self._rearm(record["actor"], record["reason"])
@@ -101,11 +106,13 @@ class Supervision(Emission):
         self._react(notes)
         self.s.account.due = self._revalue = True
 
-    def _trip(self, code: Code, level: str, detail: str, scope: str, actor: str) -> None:
+    def _trip(self, code: Code, level: str, detail: str, scope: str, actor: str, asked: int | None = None) -> None:
+        """`asked`: when a command on the log was given, wall ns UTC; None for what is asked for now."""
         s = self.s
         if s.kill.level == level or s.kill.level == "stopped":
             return
-        self._emit("killed", reason=str(code), text=detail, labels={"level": level, "scope": scope, "actor": actor})
+        labels = {"level": level, "scope": scope, "actor": actor} | ({} if asked is None else {"asked": str(asked)})
+        self._emit("killed", reason=str(code), text=detail, labels=labels)
         self._alert(code, detail)
         s.account.due = True
 

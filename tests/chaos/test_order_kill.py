@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from order_plane.daemon.stop_points import VARIABLE
@@ -129,6 +130,61 @@ def test_a_touched_file_is_enough_and_is_noticed_within_a_second(world: OrderWor
     nothing_leaves(world)
     (killed,) = world.events("killed")
     assert killed["labels"]["scope"] == "account"
+    rearm(world)
+    trades_again(world)
+
+
+@pytest.mark.parametrize("how", ["by hand", "over HTTP"])
+def test_a_re_arming_does_not_lift_a_kill_that_came_after_it_was_asked(world: OrderWorld, how: str) -> None:
+    """The process stands still, somebody re-arms what he knows of, somebody else trips; then the process goes on."""
+    process = world.start().ready()
+    port = int(process.url.rpartition(":")[2])
+    trip(world)
+    process.signal(signal.SIGSTOP)
+
+    async def both() -> None:
+        first = asyncio.create_task(kill_switch.rearm(world.settings, "bob", "the first is over", timeout=20.0))
+        await asyncio.to_thread(eventually, lambda: port in peers(), 10, "the re-arming waits for the process")
+        second = None
+        if how == "by hand":
+            kill_files.file_of(world.settings).write_text("the second")
+        else:  # it, too, waits for the process, behind the re-arming or before it
+            second = asyncio.create_task(kill_switch.trip(world.settings, "risk", "the second", timeout=20.0))
+            known = kill_files.told(kill_files.file_of(world.settings))
+            await asyncio.to_thread(
+                eventually, lambda: kill_files.told(kill_files.file_of(world.settings)) != known, 10
+            )
+        process.signal(signal.SIGCONT)
+        with pytest.raises(KillSwitchError, match="tripped meanwhile"):
+            await first
+        if second is not None:
+            await second
+
+    asyncio.run(both())
+    assert "the second" in kill_files.file_of(world.settings).read_text()
+    nothing_leaves(world)
+    assert world.events("rearmed") == []
+    rearm(world)
+    trades_again(world)
+    world.replays()
+
+
+def peers() -> set[int]:
+    """Ports that this process is connected to."""
+    found = psutil.Process().net_connections("tcp")
+    return {each.raddr.port for each in found if each.raddr and each.status == psutil.CONN_ESTABLISHED}
+
+
+def test_with_the_process_dead_a_file_made_after_a_re_arming_holds(world: OrderWorld) -> None:
+    process = world.start().ready()
+    trip(world)
+    process.kill()
+    rearm(world)
+    assert kill_files.rearm_file_of(world.settings).exists()
+    kill_files.file_of(world.settings).touch()
+    world.start().ready()
+    nothing_leaves(world)
+    assert not kill_files.rearm_file_of(world.settings).exists()
     rearm(world)
     trades_again(world)
 

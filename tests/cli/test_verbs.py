@@ -181,8 +181,8 @@ def test_a_path_of_the_cache_is_mended_by_naming_another_cache(monkeypatch: pyte
     error = PermissionError(13, "Permission denied", "/some/state/order.lock")
     words = "or name another directory (`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
     assert main._sentence(error, "").endswith(f"Permission denied; mend that path, {words}")
-    error = FileExistsError(17, "File exists", "/dev/null")
-    assert main._sentence(error, "").endswith(f"/dev/null: it is a file, no directory; mend that path, {words}")
+    exists = FileExistsError(17, "File exists", "/dev/null")
+    assert main._sentence(exists, "").endswith(f"/dev/null: it is a file, no directory; mend that path, {words}")
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:

@@ -31,10 +31,16 @@ def holding(**settings):
     return desk
 
 
-def rearm(desk, actor="Ann", reason="checked"):
+def rearm(desk, actor="Ann", reason="checked", asked=None):
     return desk.record(
         "control.commands",
-        {"command_id": str(len(desk.log)), "command": "kill.rearm", "actor": actor, "reason": reason},
+        {
+            "command_id": str(len(desk.log)),
+            "command": "kill.rearm",
+            "actor": actor,
+            "reason": reason,
+            "event_time": desk.wall if asked is None else asked,
+        },
     )
 
 
@@ -311,6 +317,29 @@ def test_tripped_survives_a_restart_and_only_a_person_lifts_it():
     assert engine.s.account.returns.n == 0
     desk.intents(3, {"BAC": 100.0})
     assert desk.codes()[-1] == Code.OK
+
+
+def test_a_re_arming_on_the_log_from_before_the_kill_lifts_nothing():
+    """It lay there while the process was away: its person did not know of this kill. Among commands the log's order counts."""
+    desk = holding()
+    asked = desk.wall
+    desk.pass_time(5)
+    desk.kill("own", "later")
+    rearm(desk, asked=asked)
+    assert desk.engine.s.kill.level == "stopped"
+    assert desk.alerts[-1].code == Code.REARM_REFUSED
+    assert "before the kill that holds" in desk.alerts[-1].detail
+    asked = desk.wall
+    desk.pass_time(5)
+    desk.kill("own", "and again")  # while it holds
+    rearm(desk, asked=asked)
+    assert desk.engine.s.kill.level == "stopped"
+    rearm(desk)
+    assert desk.engine.s.kill.level == "none"
+    trip = {"command_id": "t", "command": "kill.trip", "actor": "Ann", "reason": "drill", "event_time": desk.wall - 50}
+    desk.record("control.commands", trip)
+    rearm(desk, asked=desk.wall - 40)  # both came late, in their order
+    assert desk.engine.s.kill.level == "none"
 
 
 def test_requests_by_file_and_repeated_ones():

@@ -229,8 +229,8 @@ class Recorder:
         self.asked.append(("trip", source, actor, reason, scope))
         return {"tripped": True}
 
-    async def rearm(self, source: str, actor: str, reason: str) -> dict[str, Any]:
-        self.asked.append(("rearm", source, actor, reason))
+    async def rearm(self, source: str, actor: str, reason: str, known: str | None = None) -> dict[str, Any]:
+        self.asked.append(("rearm", source, actor, reason, *(() if known is None else (known,))))
         if actor == "nobody":
             raise ValueError("refused")
         return {"tripped": False}

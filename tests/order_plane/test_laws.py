@@ -243,7 +243,13 @@ class Trading(RuleBasedStateMachine):
         assert len(self.desk.sent) == sent
         self.desk.record(
             "control.commands",
-            {"command_id": str(self.desk.wall), "command": "kill.rearm", "actor": "tester", "reason": "test"},
+            {
+                "command_id": str(self.desk.wall),
+                "command": "kill.rearm",
+                "event_time": self.desk.wall,
+                "actor": "tester",
+                "reason": "test",
+            },
         )
 
     # -- what must hold --------------------------------------------------------------------------------------------------------

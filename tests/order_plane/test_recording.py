@@ -37,7 +37,8 @@ def eventful() -> Desk:
     desk.fill_all()
     desk.tick(6.0)
     desk.kill("account", "drill")
-    desk.record("control.commands", {"command_id": "r", "command": "kill.rearm", "actor": "Ann", "reason": "done"})
+    rearm = {"command_id": "r", "command": "kill.rearm", "event_time": desk.wall, "actor": "Ann", "reason": "done"}
+    desk.record("control.commands", rearm)
     desk.pass_time(86_400.0)
     return desk
 
