@@ -43,6 +43,13 @@ class Topic:
         """Name of the compacted twin, or None when the topic has none."""
         return f"{self.name}.latest" if self.latest else None
 
+    @property
+    def partition(self) -> int | None:
+        """The partition to name when writing: 0 where the catalogue knows one, so that a partition which somebody adds on the cluster
+        gets no record; None where the key decides.
+        """
+        return 0 if self.partitions == 1 else None
+
     def identify(self, record: Mapping[str, Any]) -> tuple[Any, ...]:
         """Identity of a record on this topic: the first record with it, in log order, is the record."""
         return tuple(record[field] for field in self.identity)

@@ -26,6 +26,7 @@ from typing import Any
 import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from faust.app.base import BootStrategy
@@ -63,15 +64,33 @@ class _NoTables(TableManager):  # type: ignore[misc]
         await self.recovery.start()
 
 
+def _assignor(partitions: Mapping[str, int]) -> type[RoundRobinPartitionAssignor]:
+    """An assignor that leaves out what somebody added on the cluster beyond the catalogue's `partitions` (by topic): no cut names it."""
+
+    class Catalogued(RoundRobinPartitionAssignor):  # type: ignore[misc]
+        @classmethod
+        def assign(cls, cluster: Any, members: Any) -> dict[str, ConsumerProtocolMemberAssignment]:
+            return {
+                member: ConsumerProtocolMemberAssignment(
+                    cls.version,
+                    [(topic, [n for n in numbers if n < partitions[topic]]) for topic, numbers in given.assignment],
+                    b"",
+                )
+                for member, given in super().assign(cluster, members).items()
+            }
+
+    return Catalogued
+
+
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread with a consumer configured here: several of its options have no setting in Faust."""
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        self._assignor = RoundRobinPartitionAssignor
+        self._assignor = _assignor(transport.partitions)
         return AIOKafkaConsumer(
             **transport.client_options,
             group_id=self.app.conf.id,
-            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
@@ -93,6 +112,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
 class _Transport(driver.Transport):  # type: ignore[misc]
     Consumer = _Consumer
     client_options: dict[str, Any]
+    partitions: dict[str, int]
 
 
 class FaustReader:
@@ -143,6 +163,9 @@ class FaustReader:
         app.BootStrategy = _Boot
         transport = _Transport([URL(f"aiokafka://{server}") for server in servers(self._settings)], app)
         transport.client_options = client_options(self._settings, self.group_id)
+        transport.partitions = {
+            physical: self._catalogue[logical].partitions for physical, logical in self._logical.items()
+        }
         app.transport = transport
         topic = app.topic(
             *self._logical, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
@@ -299,5 +322,5 @@ def partitions_of(settings: Settings, topics: Iterable[str], timeout_s: float = 
         found = known.get(settings.topic(topic))
         if found is None or found.error is not None:
             raise DaemonExit(f"topic {settings.topic(topic)} does not exist; run `triplane topics create`", UNAVAILABLE)
-        names += [partition_name(topic, number) for number in sorted(found.partitions)]
+        names += [partition_name(topic, number) for number in range(catalogue.load()[topic].partitions)]
     return names

@@ -73,7 +73,11 @@ class Publisher:
             )
         marks = {INGEST_TIME: str(time.time_ns()).encode(), **(headers or {})}
         acknowledged = await self._producer.send(
-            self._settings.topic(topic), value=value, key=entry.key_of(filled), headers=list(marks.items())
+            self._settings.topic(topic),
+            value=value,
+            key=entry.key_of(filled),
+            partition=entry.partition,
+            headers=list(marks.items()),
         )
         return asyncio.ensure_future(_offset(topic, acknowledged))
 

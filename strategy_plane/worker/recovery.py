@@ -121,6 +121,20 @@ class Written:
 
     def __init__(self) -> None:
         self._bodies: dict[tuple[str, tuple[Any, ...]], bytes] = {}
+        self._cause = (
+            "the engine is not deterministic or another release wrote it: run `triplane replay --verify`, then remove the snapshot "
+            "or go back to that release"
+        )
+
+    def began(self, begins: Mapping[str, int]) -> None:
+        """Without a snapshot, everything is computed again from where the log of the inputs begins; it may have lost its beginning."""
+        gone = {name: begin for name, begin in sorted(begins.items()) if begin > 0}
+        if gone:
+            (name, begin), *_ = gone.items()
+            self._cause = (
+                f"there is no snapshot, and {name} begins at {begin}: restore the snapshot or the records before it, or begin a new "
+                "log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
+            )
 
     @classmethod
     def read(cls, settings: Settings, outputs: Mapping[str, int]) -> tuple[Written, dict[str, int]]:
@@ -152,7 +166,6 @@ class Written:
             return False
         if body != codec.encode_body(entry.record, filled):
             raise Nondeterminism(
-                f"{topic}: {identity} is on the log with other bytes than were computed again; the engine is not deterministic or "
-                "another release wrote it: run `triplane replay --verify`, then remove the snapshot or go back to that release"
+                f"{topic}: {identity} is on the log with other bytes than were computed again; {self._cause}"
             )
         return True

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
 from schemas import catalogue
 from tests.waiting import settles
 from triplane.runtime.settings import Settings
-from triplane.stack import topics
+from triplane.stack import init, topics
 from triplane.stack.errors import StackError
 from triplane.stack.kafka import admin
 from triplane.stack.ports import free_ports
@@ -60,6 +60,15 @@ def test_diff_names_each_deviation(settings: Settings) -> None:
         assert [str(each) for each in topics.diff(settings.bootstrap, prefix=prefix)] == expected
 
     settles(deviations_are_named)
+    told = init.altered_topics(settings)
+    assert [sentence.partition(":")[0] for sentence in told] == [f"{prefix}data.quotes", f"{prefix}order.events"]
+    assert "Kafka takes none away" in told[0]
+    assert "`triplane topics restore`" in told[1]
+    restored = topics.restore(settings.bootstrap, prefix)
+    assert [(each.topic, each.what) for each in restored] == [(f"{prefix}order.events", "retention.ms")]
+    expected.pop(2)
+    settles(deviations_are_named)
+    assert topics.restore(settings.bootstrap, prefix) == []
 
 
 def test_a_message_of_eight_megabytes_passes(settings: Settings) -> None:

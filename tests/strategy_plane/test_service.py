@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import NewPartitions
 
 from schemas import catalogue, codec
 from strategy_plane.worker import intake, recovery
@@ -25,11 +26,15 @@ from tests.chaos.strategy_harness import OUTPUTS, of_seq, output_sha, repeats, s
 from tests.recordings import Market, Message, message, publish, targets
 from tests.strategy_plane.digest_engine import DigestEngine
 from tests.strategy_plane.rerun import PARTITIONS, Recorded, digest_engine, rerun
+from tests.waiting import settles
 from triplane.replay.recording import Recording, combined, digest
 from triplane.runtime import exit_codes, snapshots
 from triplane.runtime.daemon import Daemon, lock
+from triplane.runtime.kafka_in import TopicReader
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, OwnershipError, TopicWriter
 from triplane.runtime.settings import Settings
+from triplane.stack.kafka import admin
+from triplane.stack.topics import list_topics
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +119,67 @@ def offline_sha(recording: Recording) -> str:
     for output in outputs:
         bodies[output.topic].append(codec.encode_body(catalogue.load()[output.topic].record, output.record))
     return combined({name: digest(bodies[name]) for name in OUTPUTS})
+
+
+def add_partitions(settings: Settings, *topics: str) -> None:
+    """What somebody may do with Kafka's own tools; returns once the broker tells of it."""
+    client = admin(settings.bootstrap)
+    wanted = [NewPartitions(settings.topic(topic), 3) for topic in topics]
+    for future in client.create_partitions(wanted).values():
+        future.result(10)
+    names = {each.topic for each in wanted}
+    settles(lambda: {list_topics(settings.bootstrap, settings.topic_prefix)[name] for name in names} == {3})
+
+
+async def test_partitions_that_somebody_adds_are_not_ours(settings: Settings, market: Market) -> None:
+    """Inputs and outputs keep to the partitions of the catalogue, before and after a restart, and every cut names those alone."""
+    first, second, third = market.live_days
+    await put(settings, *market.opening(), *market.history_slices(), *market.session(first))
+    added = ("data.bars", "data.quotes", "strategy.barriers", "strategy.intents")
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 7)
+        await asyncio.to_thread(add_partitions, settings, *added)
+        await put(settings, *market.session(second))
+        await worker.until("triplane_barrier_seq", 8)
+    producer = Producer({"bootstrap.servers": settings.bootstrap})
+    for partition in (1, 2):
+        producer.produce(settings.topic("data.quotes"), key=b"main", value=b"not ours", partition=partition)
+    assert producer.flush(10) == 0
+    async with running(settings) as worker:
+        await worker.until_ready()
+        await put(settings, *market.session(third))
+        await worker.until("triplane_barrier_seq", 9)
+        assert worker.metric("triplane_strategy_undecodable_total") == 0
+    for topic in added:
+        consumer = TopicReader(settings, [topic])
+        ends = consumer.end_offsets()
+        consumer.close()
+        assert list(ends) == [f"{topic}-0"]
+        assert ends[f"{topic}-0"] > 0
+    log = await log_of(settings)
+    assert repeats(log) == 0
+    assert output_sha(log) == offline_sha(log)
+
+
+async def test_a_log_that_lost_its_beginning_is_named_where_there_is_no_snapshot(
+    settings: Settings, market: Market
+) -> None:
+    """What retention does that somebody set: with the snapshot it goes on, without it the cause is told."""
+    first, second, _ = market.live_days
+    await put(settings, *market.opening(), *market.history_slices(), *market.session(first))
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 7)
+    client = admin(settings.bootstrap)
+    place = TopicPartition(settings.topic("data.bars"), 0, 5)
+    await asyncio.to_thread(lambda: client.delete_records([place])[place].result(10))
+    async with running(settings) as worker:
+        await worker.until_ready()
+        await put(settings, *market.session(second))
+        await worker.until("triplane_barrier_seq", 8)
+    recovery.snapshot_path(settings).unlink()
+    async with running(settings) as worker:
+        await worker.until_ready("there is no snapshot, and data.bars-0 begins at 5: restore")
+        assert "deterministic" not in worker.daemon._reason
 
 
 async def test_from_history_to_intents_and_over_a_restart(settings: Settings, market: Market) -> None:

@@ -165,7 +165,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             "problem",
             "topic",
             str(difference),
-            "run `triplane topics create`, or alter the topic as the catalogue says",
+            difference.remedy,
         )
 
 

@@ -1,4 +1,4 @@
-"""`triplane topics create|list|diff`: the topics of the catalogue on the cluster."""
+"""`triplane topics create|list|diff|restore`: the topics of the catalogue on the cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typer
 
 from triplane.cli import context
 
-app = typer.Typer(no_args_is_help=True, help="Create, list or compare the topics of the catalogue.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, compare or restore the topics of the catalogue.")
 
 
 @app.command("create")
@@ -35,6 +35,18 @@ def list_(json_: bool = context.JSON) -> None:
         context.print_table("Topics", columns, rows)
 
 
+@app.command("restore")
+def restore() -> None:
+    """Set retention, cleanup and the like back to what the catalogue says, where somebody altered them."""
+    from triplane.stack.topics import restore as set_back
+
+    settings = context.connected_settings()
+    done = set_back(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
+    for difference in done:
+        print(f"{difference.topic}: {difference.what} {difference.found} -> {difference.wanted}")
+    print(f"{len(done)} settings restored")
+
+
 @app.command("diff")
 def diff(json_: bool = context.JSON) -> None:
     """What on the cluster is not as the catalogue says; exits 1 when something is."""
@@ -48,7 +60,7 @@ def diff(json_: bool = context.JSON) -> None:
         )
     else:
         for difference in differences:
-            print(difference)
+            print(f"{difference}: {difference.remedy}")
         if not differences:
             print("the cluster is as the catalogue says")
     if differences:

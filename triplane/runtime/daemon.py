@@ -210,6 +210,9 @@ def _code(name: str, settings: Settings, work: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
+        if isinstance(error, IsADirectoryError | NotADirectoryError | PermissionError) and error.filename:
+            say(f"{name}: {error.filename}: {error.strerror}; mend that path, then start again")
+            return exit_codes.CONFIG
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             say(f"{name}: {type(error).__name__}: {error}")
             return exit_codes.SOFTWARE

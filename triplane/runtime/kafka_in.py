@@ -198,7 +198,10 @@ class TopicReader:
                 raise LogUnavailable(
                     f"topic {physical} does not exist; run `triplane topics create` ({metadata.error.str()})"
                 )
-            for number in sorted(metadata.partitions):
+            # What somebody adds on the cluster holds nothing of ours (Topic.partition), and no cut names it.
+            for number in range(self._catalogue[logical].partitions):
+                if number not in metadata.partitions:
+                    raise LogUnavailable(f"topic {physical} has no partition {number}; run `triplane topics diff`")
                 name = partition_name(logical, number)
                 if start == "beginning":
                     offset = OFFSET_BEGINNING

@@ -112,11 +112,12 @@ class TopicWriter:
         data = self._codec.encode(entry.record, record)
         complete = record if entry.key in record else codec.defaults(entry.record) | dict(record)
         future: Future[int] = Future()
-        self._produce(self._settings.topic(topic), entry.key_of(complete), data, headers, partition, future)
+        place = entry.partition if partition is None else partition
+        self._produce(self._settings.topic(topic), entry.key_of(complete), data, headers, place, future)
         if entry.latest_name is not None:
             filled = codec.defaults(entry.record) | dict(record)
             twin_key = "/".join(str(filled[field]) for field in entry.latest).encode()
-            self._produce(self._settings.topic(entry.latest_name), twin_key, data, headers, None, None)
+            self._produce(self._settings.topic(entry.latest_name), twin_key, data, headers, entry.partition, None)
         return future
 
     def _produce(

@@ -18,6 +18,9 @@ from triplane.stack.kafka import await_ready
 from triplane.stack.registry import READY_TIMEOUT_S, Registry
 from triplane.stack.registry import await_ready as await_registry
 
+MOST_TOLD = 5
+"""Altered topics that are told one by one: a cluster that has grown differs in all of them."""
+
 
 def make_topics(settings: Settings, timeout: float = 60.0) -> list[str]:
     """Create what is missing, the registry's topics included, and note whether the log is new. Raises StackError."""
@@ -27,6 +30,15 @@ def make_topics(settings: Settings, timeout: float = 60.0) -> list[str]:
     created = topics.create_registry_topics(settings.bootstrap, settings.kafka_options)
     created += topics.create_topics(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
     return created
+
+
+def altered_topics(settings: Settings) -> list[str]:
+    """What somebody altered on the cluster, each with its remedy: the log may lose records by it. Raises StackError."""
+    found = topics.diff(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
+    told = [f"{difference}: {difference.remedy}" for difference in found if difference.what != "topic"]
+    return told[:MOST_TOLD] + (
+        [f"{len(told) - MOST_TOLD} more; see `triplane topics diff`"] if told[MOST_TOLD:] else []
+    )
 
 
 def register_schemas(settings: Settings, refill: bool = False, timeout: float = READY_TIMEOUT_S) -> list[str]:
@@ -60,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if both or options.topics:
             created = make_topics(settings)
-            print(f"{len(created)} topics created")
+            print("\n".join([f"{len(created)} topics created", *altered_topics(settings)]))
         if both or options.schemas:
             added = register_schemas(settings, options.refill)
             print(f"{len(added)} schema versions registered")

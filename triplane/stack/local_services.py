@@ -78,6 +78,8 @@ class LocalServices:
         created = await in_thread(lambda: init.make_topics(settings))
         if created:
             self._say(f"{len(created)} topics created")
+        for sentence in await in_thread(lambda: init.altered_topics(settings)):
+            self._say(sentence)
         await supervisor.start(specs.registry)
         return specs.bootstrap
 

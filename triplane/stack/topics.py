@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from schemas import catalogue
 from schemas.catalogue import Catalogue
@@ -58,6 +66,17 @@ class Difference:
         if self.what == "topic":
             return f"{self.topic}: {'missing' if self.wanted else 'not in the catalogue'}"
         return f"{self.topic}: {self.what} is {self.found}, the catalogue says {self.wanted}"
+
+    @property
+    def remedy(self) -> str:
+        """What a person does about it."""
+        if self.what == "topic":
+            return "run `triplane topics create`" if self.wanted else "delete it if nobody needs it"
+        if self.what in COMPARED:
+            return "run `triplane topics restore`; what the log has lost by then is lost"
+        if self.what == "partitions":
+            return "nothing is written to or read from the added ones, and Kafka takes none away: leave it, or begin a new log"
+        return "reassign its replicas with Kafka's own kafka-reassign-partitions"
 
 
 def _settings(cleanup: str, retention_ms: int, max_bytes: int, min_isr: int) -> tuple[tuple[str, str], ...]:
@@ -269,6 +288,27 @@ def diff(
         extra = {name for name in metadata.topics if name.startswith(planes)} - want.keys()
     differences.extend(Difference(name, "topic", "", "present") for name in sorted(extra))
     return differences
+
+
+def restore(bootstrap: str, prefix: str = "", options: Options = None) -> list[Difference]:
+    """Set the settings in COMPARED back to what the catalogue says; returns what was set. Raises StackError."""
+    wrong = [each for each in diff(bootstrap, prefix=prefix, options=options) if each.what in COMPARED]
+    resources: dict[str, ConfigResource] = {}
+    for each in wrong:
+        resource = resources.setdefault(each.topic, ConfigResource(ResourceType.TOPIC, each.topic))
+        resource.add_incremental_config(
+            ConfigEntry(each.what, each.wanted, incremental_operation=AlterConfigOpType.SET)
+        )
+    if resources:
+        client = admin(bootstrap, options)
+        for resource, future in client.incremental_alter_configs(list(resources.values())).items():
+            try:
+                future.result(TIMEOUT_S)
+            except KafkaException as error:
+                raise StackError(
+                    f"topic {resource.name} cannot be altered: {error.args[0].str()}; see Kafka's log"
+                ) from None
+    return wrong
 
 
 def _configs(client: AdminClient, names: list[str]) -> Mapping[str, dict[str, str]]:
