@@ -137,7 +137,11 @@ class Code(StrEnum):
         "cancel",
         "Somebody else, or the broker itself, cancelled an order of the intent; the next barrier decides again.",
     )
-    DOUBLE_ORDER = "DOUBLE_ORDER", "cancel", "Two live orders carry one key; both are cancelled and the name is held."
+    DOUBLE_ORDER = (
+        "DOUBLE_ORDER",
+        "cancel",
+        "Two live orders carry one key; what is ours of them is cancelled and the name is held.",
+    )
     BROKER_TIMEOUT = "BROKER_TIMEOUT", "state", "No sign from the broker within BROKER_TIMEOUT_S."
     RESTART = "RESTART", "state", "Written ahead before a restart, without a trace since."
     ABSENT = "ABSENT", "state", "Two complete snapshots do not know it; it is never sent again."

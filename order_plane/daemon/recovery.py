@@ -7,6 +7,7 @@ a file that may be deleted at any time.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from order_plane.engine import OrderEngine
 from order_plane.recording import RecordingError, current, fold_log
+from schemas import catalogue
 from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
@@ -23,9 +25,11 @@ from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks
 
 EVENTS = "order.events"
+EVENTS_PARTITION = "order.events-0"
 REFERENCED = ("control.config", "control.commands", "strategy.intents", "data.actions")
 READ_TIMEOUT_S = 120.0
-FORMAT = 1
+REMEDY = "put back the topics of one moment, or begin a new log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Recovered:
     epoch: int
     positions: dict[str, int]
     events_offset: int
+    last_event: str
+    """SHA-256 of the record before `events_offset`: a log that holds another one there is not the log that was folded."""
     recorded: frozenset[str]
     """Identities of the events read: an output of an earlier run is published only if its event is among them."""
     state: dict[str, Any]
@@ -49,14 +55,27 @@ def checkpoint_path(settings: Settings) -> Path:
 
 
 def recover(settings: Settings, engine: OrderEngine) -> Recovered:
-    """Bring a new engine to the end of the log. Blocks. Raises LogUnavailable, or DaemonExit when the log cannot be folded."""
-    start, positions, epoch = _from_checkpoint(settings, engine)
+    """Bring a new engine to the end of the log. Blocks. Raises LogUnavailable, or DaemonExit when the log cannot be folded or has
+    lost records that this plane has acted on: what it says of our orders is then not all of it.
+    """
+    start, positions, epoch, last = _from_checkpoint(settings, engine)
     reader = TopicReader(settings, (EVENTS, *REFERENCED), start)
     try:
-        records = reader.read_to(reader.end_offsets(), READ_TIMEOUT_S)
-        offset = reader.position()[f"{EVENTS}-0"]
+        ends = reader.end_offsets()
+        _refuse_shorter(start, ends, f"{checkpoint_path(settings)} knows")
+        records = reader.read_to(ends, READ_TIMEOUT_S)
+        offset = reader.position()[EVENTS_PARTITION]
     finally:
         reader.close()
+    known = next((record for record in records if record.topic == EVENTS), None) if last else None
+    if last and (known is None or _sha(known) != last):
+        raise DaemonExit(
+            f"{EVENTS_PARTITION}@{start[EVENTS_PARTITION]} is not the record that {checkpoint_path(settings)} knows there: records of "
+            f"the log are lost; {REMEDY}, or remove that file to go on from this log as it is",
+            CONFIG,
+        )
+    if known is not None:
+        records = [record for record in records if record is not known]  # the checkpoint has it
     events: list[Mapping[str, Any]] = []
     unreadable: list[LogRecord] = []
     referenced: dict[tuple[str, int, int], dict[str, Any]] = {}
@@ -72,16 +91,44 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
                 events.append(record.value)
     # Events of an epoch that ended before the checkpoint are late words of a replaced writer.
     events = [event for event in events if event["epoch"] >= epoch]
+    for event in current(events):
+        for name, end in event["cut"].items():
+            positions[name] = max(positions.get(name, 0), end)
+    _refuse_shorter(positions, _ends(settings, positions), f"{EVENTS} says that this plane has read")
     try:
         highest = max(epoch, fold_log(engine, events, lambda *place: referenced.get(place)))
     except RecordingError as error:
         raise DaemonExit(str(error), CONFIG) from None
-    for event in current(events):
-        for name, end in event["cut"].items():
-            positions[name] = max(positions.get(name, 0), end)
     # What a replaced writer said too late is on the log and never happened, and neither did what follows from it.
     recorded = frozenset(event["event_id"] for event in current(events))
-    return Recovered(highest, positions, max(offset, 0), recorded, engine.state(), tuple(unreadable))
+    folded = [record for record in ([known] if known is not None else []) + records if record.topic == EVENTS]
+    ended = _sha(folded[-1]) if folded else ""
+    return Recovered(highest, positions, max(offset, 0), ended, recorded, engine.state(), tuple(unreadable))
+
+
+def _sha(record: LogRecord) -> str:
+    return hashlib.sha256(record.raw).hexdigest()
+
+
+def _ends(settings: Settings, positions: Mapping[str, int]) -> dict[str, int]:
+    topics = sorted({name.rpartition("-")[0] for name in positions} & set(catalogue.load()))
+    if not topics:
+        return {}
+    reader = TopicReader(settings, topics, "end")
+    try:
+        return reader.end_offsets()
+    finally:
+        reader.close()
+
+
+def _refuse_shorter(positions: Mapping[str, int], ends: Mapping[str, int], who: str) -> None:
+    """A log that was put back from earlier ends before what has been read of it."""
+    for name, position in sorted(positions.items()):
+        if name in ends and position > ends[name]:
+            raise DaemonExit(
+                f"{name} ends at {ends[name]}, and {who} it up to {position}: records of the log are lost; {REMEDY}",
+                CONFIG,
+            )
 
 
 def checkpoint(settings: Settings, recovered: Recovered) -> None:
@@ -90,25 +137,30 @@ def checkpoint(settings: Settings, recovered: Recovered) -> None:
         "format": FORMAT,
         "prefix": settings.topic_prefix,
         "events": recovered.events_offset,
+        "last": recovered.last_event,
         "epoch": recovered.epoch,
         "positions": recovered.positions,
     }
     snapshots.save(checkpoint_path(settings), meta, recovered.state)
 
 
-def _from_checkpoint(settings: Settings, engine: OrderEngine) -> tuple[dict[str, int], dict[str, int], int]:
-    """(start positions, input positions, epoch): from the checkpoint when there is a usable one, else the beginning."""
+def _from_checkpoint(settings: Settings, engine: OrderEngine) -> tuple[dict[str, int], dict[str, int], int, str]:
+    """(start positions, input positions, epoch, SHA-256 of the first event to be read) of a usable checkpoint, else the beginning.
+
+    Reading starts with the last event that the checkpoint has, to see that it is there.
+    """
     try:
         meta, state = snapshots.load(checkpoint_path(settings))
         if (meta["format"], meta["prefix"]) != (FORMAT, settings.topic_prefix):
-            return {}, {}, 0
+            return {}, {}, 0, ""
         engine.restore(state)
     except (SnapshotError, KeyError, TypeError, ValueError):
-        return {}, {}, 0
+        return {}, {}, 0, ""
     positions = {str(name): int(end) for name, end in meta["positions"].items()}
-    start = {f"{EVENTS}-0": int(meta["events"])}
+    last = str(meta["last"])
+    start = {EVENTS_PARTITION: int(meta["events"]) - bool(last)}
     start |= {name: end for name, end in positions.items() if name.rpartition("-")[0] in REFERENCED}
-    return start, positions, int(meta["epoch"])
+    return start, positions, int(meta["epoch"]), last
 
 
 async def while_log_answers(settings: Settings, waiting: Coroutine[Any, Any, None]) -> None:

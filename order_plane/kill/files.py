@@ -98,7 +98,7 @@ def identity(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.stat()
     except FileNotFoundError:
-        return None
+        return (0, 0) if path.is_symlink() else None  # a link to nowhere is there all the same
     except OSError:
         return (0, 0)  # something is there and cannot be read: that trips, too
     return (stat.st_ino, stat.st_mtime_ns)

@@ -111,7 +111,10 @@ class ReportFold(FoldBase):
         if order is None:
             return self._foreign_order(event)
         if order.perm_id and event.get("perm_id") and order.perm_id != event["perm_id"]:
+            new = str(event["perm_id"]) not in book.foreign_orders
             self._remember_foreign(event, order.symbol)
+            # A number of another client's names another order of ours, or none.
+            ours = event["client_id"] == self.state.client_id
             detail = f"{order.ref} is live twice at the broker (permanent ids {order.perm_id} and {event['perm_id']})."
             return [
                 Note(
@@ -119,9 +122,9 @@ class ReportFold(FoldBase):
                     detail,
                     order.symbol,
                     order,
-                    alert=True,
+                    alert=new,
                     snapshot=True,
-                    order_id=event["order_id"],
+                    order_id=event["order_id"] if ours else 0,
                 )
             ]
         self._name(order, event)

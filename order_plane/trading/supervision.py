@@ -19,6 +19,9 @@ from order_plane.trading.emission import Emission
 from order_plane.trading.reconciliation import Difference, Findings, compare
 from triplane.domain.timestamps import SECOND, iso
 
+HOLDING = (Code.UNKNOWN_ORDER, Code.DOUBLE_ORDER, Code.LATE_EXECUTION)
+"""What holds its name until a person releases it."""
+
 
 class Supervision(Emission):
     """Reactions that do not send orders."""
@@ -29,13 +32,14 @@ class Supervision(Emission):
         for note in notes:
             if note.record is not None:
                 self._out.appends.append(Append("order.fills", note.record))
-            if note.alert:
+            holds = note.code in HOLDING and s.holds.get(note.symbol) != note.code  # which tells it
+            if note.alert and not holds:
                 self._alert(note.code, note.detail, note.symbol, note.numbers)
             if note.snapshot:
                 s.reconciling.want(str(note.code), s.wall)
             if note.code is Code.NONDETERMINISM:
                 self._hold(EVERYTHING, note.code, note.detail)
-            elif note.code in (Code.UNKNOWN_ORDER, Code.DOUBLE_ORDER, Code.LATE_EXECUTION):
+            elif note.code in HOLDING:
                 self._hold(note.symbol, note.code, note.detail)
             elif note.code is Code.BROKER_LIQUIDATION:
                 self._trip(note.code, "stopped", note.detail, self.folded.targets.order.KILL_SCOPE, "level")
@@ -46,14 +50,16 @@ class Supervision(Emission):
                 self._emit("explained", symbol=note.symbol, reason=str(note.code), text=note.detail)
             if note.code is Code.DOUBLE_ORDER and note.order is not None:
                 self._cancel(note.order, Code.DOUBLE_ORDER)
-                self._emit(
-                    "cancelling",
-                    order_ref=note.order.ref,
-                    order_id=note.order_id,
-                    symbol=note.symbol,
-                    reason=str(note.code),
-                )
-                self._out.cancels.append(CancelOrder(note.order.ref, note.order_id))
+                if note.order_id:
+                    order = note.order
+                    self._emit(
+                        "cancelling",
+                        order_ref=order.ref,
+                        order_id=note.order_id,
+                        symbol=note.symbol,
+                        reason=str(note.code),
+                    )
+                    self._out.cancels.append(CancelOrder(order.ref, note.order_id))
 
     def _command(self, record: Mapping[str, Any]) -> None:
         arguments, command = record["arguments"], record["command"]

@@ -119,6 +119,17 @@ def test_two_live_orders_under_one_key_are_both_cancelled(one_order):
     assert one_order.engine.s.book.open_side("AAPL", 1) == 1000.0
 
 
+def test_of_an_order_that_another_client_gave_our_key_only_ours_is_cancelled(one_order):
+    """Its number is that client's: sent under ours it would name another order of ours. It is told once."""
+    one_order.auto = False
+    order = one_order.order(one_order.sent[0])
+    for _ in range(3):
+        one_order.report(one_order.broker.opened(order, perm_id=777, order_id=order.order_id + 40, client_id=99))
+    assert {c.order_id for c in one_order.cancelled} == {order.order_id}
+    assert [alert.code for alert in one_order.alerts].count(Code.DOUBLE_ORDER) == 1
+    assert one_order.engine.s.holds["AAPL"] == Code.DOUBLE_ORDER
+
+
 def test_an_unknown_child_of_ours_holds_the_name():
     desk = Desk().open()
     desk.report(

@@ -118,6 +118,17 @@ def test_a_kill_file_with_anything_in_it_trips(tmp_path: Path, text: str) -> Non
     assert codec.encode_body("OrderEvent", codec.defaults("OrderEvent") | words)
 
 
+def test_a_link_to_nowhere_is_a_kill_file_all_the_same(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    settings.state_dir.mkdir(parents=True)
+    file_of(settings).symlink_to(tmp_path / "nowhere")
+    latch = KillLatch(settings)
+    assert latch.look() is not None
+    assert latch.tripped
+    latch.lift()
+    assert not file_of(settings).is_symlink()
+
+
 # -- the switch from outside -----------------------------------------------------------------------------------------------------
 async def test_without_name_or_reason_nothing_happens(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)

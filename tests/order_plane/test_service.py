@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
+from order_plane.daemon import recovery
 from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.order_plane.world import OrderProcess, OrderWorld
 from tests.waiting import eventually
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import SECOND
+from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import admin
+from triplane.stack.topics import create_topics, delete_topics
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -85,6 +89,57 @@ def test_an_orderly_stop_and_start_goes_on_under_a_new_epoch(world: OrderWorld) 
     world.orders.stop()
     world.start().ready()
     assert world.events("epoch")[-1]["epoch"] == 3
+
+
+def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> None:
+    """The checkpoint, and the events themselves, know records that the log no longer has: what it says of our orders is not all."""
+    world.open_market()
+    world.start().ready()
+    world.intents(KO=300)
+    world.until_event("parent_closed")
+    assert world.orders is not None
+    world.orders.stop()
+    world.start().ready()  # writes the checkpoint of what the first run did
+    world.orders.stop()
+    settings = world.settings
+
+    def refused() -> str:
+        before = len(world.log("order.events"))
+        process = world.start()
+        assert process.wait() == CONFIG
+        assert len(world.log("order.events")) == before  # it wrote nothing
+        return process.words().splitlines()[-1]
+
+    kept = recovery.checkpoint_path(settings).read_bytes()
+    # The order plane's own topic, as it was before all of it: empty, then with other records.
+    delete_topics(settings.bootstrap, settings.topic("order.events"))
+    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    words = refused()
+    assert "order.events-0 ends at 0" in words
+    assert "records of the log are lost; put back the topics of one moment" in words
+    meta, _ = snapshots.load(recovery.checkpoint_path(settings))
+    for _ in range(meta["events"]):
+        world.send("order.events", account="DU999", event_id=str(uuid.uuid4()))
+    assert f"is not the record that {recovery.checkpoint_path(settings)} knows there" in refused()
+    assert recovery.checkpoint_path(settings).read_bytes() == kept
+    # A person decides to go on from this log.
+    recovery.checkpoint_path(settings).unlink()
+    world.start().ready()
+
+
+def test_inputs_that_were_put_back_from_earlier_are_refused(world: OrderWorld) -> None:
+    world.open_market()
+    world.start().ready()
+    world.intents(KO=300)
+    world.until_event("parent_closed")
+    assert world.orders is not None
+    world.orders.stop()
+    settings = world.settings
+    delete_topics(settings.bootstrap, settings.topic("strategy.intents"))
+    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    process = world.start()
+    assert process.wait() == CONFIG
+    assert "strategy.intents-0 ends at 0, and order.events says that this plane has read it up to 1" in process.words()
 
 
 def test_shadow_checks_everything_and_sends_nothing(settings: Settings, tmp_path: Path) -> None:
