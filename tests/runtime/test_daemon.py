@@ -16,7 +16,7 @@ import pytest
 from triplane.runtime import loopback
 
 SCRIPT = """
-import asyncio, contextlib, logging, sys, time
+import asyncio, contextlib, logging, os, sys, time
 from triplane.runtime.daemon import Daemon, run
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
@@ -35,6 +35,8 @@ async def main(daemon: Daemon) -> None:
         logging.getLogger("a.library").warning("Error %d, reqId %d: lost", 1100, -1)
     if "full" in sys.argv:
         raise OSError(28, "No space left on device")
+    if "folder" in sys.argv:
+        open(os.environ["TRIPLANE_STATE_DIR"], "ab")
     if "linger" in sys.argv:  # as a client library does whose broker stands still
         async def deaf() -> None:
             while True:
@@ -173,6 +175,7 @@ def test_taken_port_is_one_sentence(tmp_path):
         ("fail", 78, "set TRIPLANE_MODE=live"),
         ("crash", 70, "ValueError: a bug"),
         ("full", 69, "is full; free space there"),
+        ("folder", 78, ": Is a directory; mend that path, then start again"),
     ],
 )
 def test_failures_are_one_sentence_and_a_code(tmp_path, argument, code, sentence):

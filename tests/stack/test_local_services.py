@@ -93,9 +93,14 @@ async def test_a_registry_that_lost_its_ids_ends_the_run(
         services = LocalServices(settings.state_dir, lambda _line: None)
         await services.start(it, registry=True, topic_prefix=settings.topic_prefix)
         with pytest.raises(
-            StackError, match=r"schemas ended with code 78: init: the registry at .* is empty although .*data.bars"
+            StackError,
+            match=r"schemas ended with code 78: init: the registry at .* is empty although .*data.bars.*`triplane up --refill-registry`",
         ):
             await it.run(asyncio.Event())
+    async with Supervisor([], settings.state_dir) as it:  # as the sentence says
+        services = LocalServices(settings.state_dir, lambda _line: None, refill=True)
+        await services.start(it, registry=True, topic_prefix=settings.topic_prefix)
+        await services.settled(it)
 
 
 async def test_ctrl_c_during_the_first_download_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

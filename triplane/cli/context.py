@@ -33,6 +33,11 @@ class CommandError(RuntimeError):
         self.code = code
 
 
+REFILL = typer.Option(
+    False,
+    "--refill-registry",
+    help="Fill a registry that lost its store again, with the same ids: only when that is known.",
+)
 JSON = typer.Option(False, "--json", help="Print JSON instead of a table.")
 
 

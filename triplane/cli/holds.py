@@ -144,7 +144,7 @@ def _order(account: Mapping[str, Any]) -> list[Hold]:
         add(symbol, "FOREIGN_POSITION", "until that position is closed where it was opened")
     if account and not math.isfinite(account["nav"]):
         unmarked = ", ".join(account["unmarked"])
-        why = f"{unmarked} has had no quote since the order plane started, or lost its row of assets.csv"
+        why = f"no quote of {unmarked} since the order plane started, or its row of assets.csv is gone"
         told = f"NAV_UNKNOWN: {why if unmarked else 'the broker has not told the cash yet'}"
         add("", told, "until its next quote, for which it needs its row" if unmarked else "until the broker tells it")
     if account and not account["reconciled"]:

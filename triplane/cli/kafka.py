@@ -13,15 +13,18 @@ app = typer.Typer(no_args_is_help=True, help="Start, stop or show the local Kafk
 
 
 @app.command("up")
-def up(registry: bool = typer.Option(True, help="Start the schema registry too.")) -> None:
+def up(
+    registry: bool = typer.Option(True, help="Start the schema registry too."),
+    refill_registry: bool = context.REFILL,
+) -> None:
     """Start Kafka and the registry in the foreground, with the catalogue's topics; Ctrl-C stops them."""
     from triplane.runtime import garbage
 
     garbage.usual()  # it stays for weeks
-    asyncio.run(_up(registry))
+    asyncio.run(_up(registry, refill_registry))
 
 
-async def _up(registry: bool) -> None:
+async def _up(registry: bool, refill: bool) -> None:
     from triplane.runtime.settings import from_environment
     from triplane.stack.local_services import LocalServices, unless
     from triplane.stack.supervisor import Supervisor
@@ -30,7 +33,7 @@ async def _up(registry: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    services = LocalServices(settings.state_dir)
+    services = LocalServices(settings.state_dir, refill=refill)
 
     async def start(supervisor: Supervisor) -> None:
         bootstrap = await services.start(supervisor, registry, settings.topic_prefix)

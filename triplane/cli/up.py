@@ -32,6 +32,7 @@ def up(
         300.0, "--speed", min=1, max=300, help="Fastest clock of the simulated market, times real time."
     ),
     registry: bool = typer.Option(True, help="Start a schema registry on the local stack."),
+    refill_registry: bool = context.REFILL,
 ) -> None:
     """Start the stack and the planes in the foreground, supervised; Ctrl-C stops them in order.
 
@@ -43,10 +44,10 @@ def up(
     from triplane.runtime import garbage
 
     garbage.usual()  # it stays for weeks
-    asyncio.run(_up(sessions, speed, registry))
+    asyncio.run(_up(sessions, speed, registry, refill_registry))
 
 
-async def _up(sessions: int, speed: float, registry: bool) -> None:
+async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None:
     import asyncio
     import os
 
@@ -71,7 +72,7 @@ async def _up(sessions: int, speed: float, registry: bool) -> None:
     first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
     _tell_problems(settings, nothing_in_force=first)
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
-    services = LocalServices(settings.state_dir)
+    services = LocalServices(settings.state_dir, refill=refill)
 
     states: dict[str, str] = {}
 

@@ -63,9 +63,17 @@ def _registry_reason(url: str) -> str:
 
 
 def prepare(
-    directory: Path, *, topic_prefix: str = "", with_registry: bool = True, kafka_port: int = 0, registry_port: int = 0
+    directory: Path,
+    *,
+    topic_prefix: str = "",
+    with_registry: bool = True,
+    refill: bool = False,
+    kafka_port: int = 0,
+    registry_port: int = 0,
 ) -> StackSpecs:
     """Fetch what is missing and say what to start under `directory` (the state directory). Raises StackError.
+
+    With `refill` a registry that has lost its store is filled again with the same ids: a person's decision.
 
     May take a minute at the first time; `java.abandon()` from another thread ends a download.
     """
@@ -111,7 +119,7 @@ def prepare(
         )
     job = ProcessSpec(
         name="schemas",
-        argv=[sys.executable, "-m", "triplane.stack.init", "--schemas"],
+        argv=[sys.executable, "-m", "triplane.stack.init", "--schemas", *(["--refill"] if refill else [])],
         env={
             "TRIPLANE_BOOTSTRAP": bootstrap,
             "TRIPLANE_TOPIC_PREFIX": topic_prefix,

@@ -43,12 +43,16 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 class LocalServices:
-    """Started before the daemons. `say` gets one line for people at each stage. The supervisor stops them, after the daemons."""
+    """Started before the daemons. `say` gets one line for people at each stage. The supervisor stops them, after the daemons.
 
-    def __init__(self, directory: Path, say: Callable[[str], None] = print) -> None:
+    With `refill` a registry that has lost its store is filled again.
+    """
+
+    def __init__(self, directory: Path, say: Callable[[str], None] = print, *, refill: bool = False) -> None:
         self.specs: StackSpecs | None = None
         self._directory = directory
         self._say = say
+        self._refill = refill
 
     @property
     def registry_url(self) -> str:
@@ -63,7 +67,7 @@ class LocalServices:
         java.resume()
 
         def fetch() -> StackSpecs:
-            return prepare(self._directory, topic_prefix=topic_prefix, with_registry=registry)
+            return prepare(self._directory, topic_prefix=topic_prefix, with_registry=registry, refill=self._refill)
 
         task = asyncio.ensure_future(asyncio.to_thread(fetch))
         try:

@@ -163,6 +163,7 @@ def refuse_lost(registry: Registry, history: History, topic_with_data: str | Non
     if not registry.subjects() & subjects(catalogue.load(), prefix).keys():
         raise StackError(
             f"the registry at {registry.url} is empty although {topic_with_data} holds records: it has lost its store; "
-            "restore its topic kafkasql-journal, or, when it is known that the store is gone, run "
-            "`python -m triplane.stack.init --refill`, which fills it from the committed lock with the same ids"
+            "restore its topic kafkasql-journal, or, when it is known that the store is gone, start once with "
+            "`triplane up --refill-registry` (a registry elsewhere: `python -m triplane.stack.init --refill`), which fills it "
+            "from the committed lock with the same ids"
         )
