@@ -1,9 +1,9 @@
 """The kill switch over loopback HTTP, on the order daemon's own server: POST /kill, POST /rearm, GET /kill.
 
 No token: whoever may connect from this machine may stop trading. Three checks keep web pages out (a browser can be made to post
-to loopback): the peer is loopback, the Host header names loopback, and there is no Origin header. A re-arming may
-carry `valid_until` (wall time, ns): later it is refused, and `known`, the KILL file that its person knew: with another one there it is refused. A kill without a body is taken as well, as an empty KILL file is: nobody in
-a hurry is refused for want of words.
+to loopback): the peer is loopback, the Host header names loopback, and there is no Origin header. A re-arming may carry
+`valid_until` (wall time, ns), after which it is refused, and `known`, the KILL file that its person knew: with another one there it
+is refused, too. A kill without a body is taken, as an empty KILL file is: nobody in a hurry is refused for want of words.
 """
 
 from __future__ import annotations
