@@ -27,6 +27,7 @@ KILLED = (*PLANES, "gateway")
 class Plan:
     """What is done to a run: how long it is, who is killed in turn, who is stopped and for how many seconds."""
 
+    seed: int
     sessions: int
     killed: list[str]
     rounds: int
@@ -39,7 +40,7 @@ def plan(request: pytest.FixtureRequest, counts: Callable[[int, int], int]) -> P
     seed = drawn(request)
     killed = random.Random(seed).sample(KILLED, counts(2, len(KILLED)))
     stopped = random.Random(seed + 1).choice(("data", "strategy", "order"))
-    return Plan(counts(6, 30), killed, counts(1, 3), stopped, counts(5, 60))
+    return Plan(seed, counts(6, 30), killed, counts(1, 3), stopped, counts(5, 60))
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,11 @@ def test_killed_and_stopped_planes_lose_nothing(kept: Demo, plan: Plan) -> None:
     assert "Traceback" not in kept.words()
 
 
-def test_everything_is_accounted_for(kept: Demo) -> None:
+def test_everything_is_accounted_for(kept: Demo, plan: Plan) -> None:
     outcome = kept.outcome(1)
     assert outcome["warmup_barriers"] > 252 * (SHORT_HISTORY - 0.1)
-    assert outcome["intents"] >= 20 * (outcome["decision_barriers"] - 1)
+    # A decision that a kill left without its data is held: it has no intents, and neither has the first.
+    assert outcome["intents"] >= 20 * (outcome["decision_barriers"] - 1 - 2 * plan.rounds)
     assert outcome["orders"] > 0
     # How many depends on the machine: an order that comes late in its session expires with it, and is accounted for as that.
     assert outcome["fills"] > 0
