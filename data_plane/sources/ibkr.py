@@ -203,6 +203,10 @@ class IbkrSource:
         assert self._feed is not None
         assets = self._context.assets()
         wanted = [asset.symbol for asset in assets]
+        for symbol in self._requests.forget_changed(assets):
+            self._context.log.warning("another contract from now on", source=NAME, symbol=symbol)
+            self._feed.unsubscribe(symbol)
+            self._asked_contracts = []
         if set(wanted) & self._requests.contracts.keys() == set(self._feed.symbols) and self._asked_contracts == wanted:
             return
         self._asked_contracts = wanted

@@ -35,19 +35,15 @@ class Requests:
         self._pacing = Pacing()
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         self.contracts: dict[str, Any] = {}
+        self._asked: dict[str, dict[str, Any]] = {}
+        """What the row of each name said when its contract was asked for."""
 
     async def resolve(self, session: BrokerSession, assets: Sequence[Asset]) -> None:
         """Contract ids of the assets, asked once; a name that the broker does not know is left out and said."""
 
         async def one(asset: Asset) -> None:
-            wanted = make_contract(
-                asset.broker_symbol,
-                sec_type=asset.sec_type,
-                exchange=asset.exchange,
-                currency=asset.currency,
-                primary_exchange=asset.primary_exchange,
-                con_id=asset.con_id,
-            )
+            self._asked[asset.symbol] = _terms(asset)
+            wanted = make_contract(**_terms(asset))
             try:
                 async with self._slots:
                     info = await contracts.resolve(session, wanted)
@@ -58,6 +54,13 @@ class Requests:
             self.contracts[asset.symbol] = wanted
 
         await asyncio.gather(*(one(asset) for asset in assets if asset.symbol not in self.contracts))
+
+    def forget_changed(self, assets: Sequence[Asset]) -> list[str]:
+        """Forget contracts whose row now says something else of them (con_id, exchange, ...); returns their symbols."""
+        changed = [a.symbol for a in assets if a.symbol in self._asked and self._asked[a.symbol] != _terms(a)]
+        for symbol in changed:
+            self.contracts.pop(symbol, None)
+        return changed
 
     def names(self) -> list[str]:
         """Symbols of the universe that have a contract, in its order."""
@@ -93,6 +96,17 @@ class Requests:
             except RequestFailed as error:
                 self._context.log.warning("no bars", source=self._source, symbol=name, reason=str(error))
                 return None
+
+
+def _terms(asset: Asset) -> dict[str, Any]:
+    return {
+        "symbol": asset.broker_symbol,
+        "sec_type": asset.sec_type,
+        "exchange": asset.exchange,
+        "currency": asset.currency,
+        "primary_exchange": asset.primary_exchange,
+        "con_id": asset.con_id,
+    }
 
 
 Pivoted = tuple[list[int], tuple[str, ...], Any, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,17 @@ class Recovered:
     """Records of order.events that no build has written: they say nothing of our orders."""
 
 
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where the fold begins: offsets to read from, input positions and epoch as of the checkpoint. Reading starts with the last
+    event that the checkpoint has, `last` being its SHA-256, to see that it is there."""
+
+    start: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    epoch: int = 0
+    last: str = ""
+
+
 def checkpoint_path(settings: Settings) -> Path:
     """The checkpoint's file."""
     return settings.state_dir / "order-engine.snapshot"
@@ -58,24 +69,25 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     """Bring a new engine to the end of the log. Blocks. Raises LogUnavailable, or DaemonExit when the log cannot be folded or has
     lost records that this plane has acted on: what it says of our orders is then not all of it.
     """
-    start, positions, epoch, last = _from_checkpoint(settings, engine)
-    reader = TopicReader(settings, (EVENTS, *REFERENCED), start)
+    begin = _from_checkpoint(settings, engine)
+    reader = TopicReader(settings, (EVENTS, *REFERENCED), begin.start)
     try:
         ends = reader.end_offsets()
-        _refuse_shorter(start, ends, f"{checkpoint_path(settings)} knows")
+        _refuse_shorter(begin.start, ends, f"{checkpoint_path(settings)} knows")
         records = reader.read_to(ends, READ_TIMEOUT_S)
         offset = reader.position()[EVENTS_PARTITION]
     finally:
         reader.close()
-    known = next((record for record in records if record.topic == EVENTS), None) if last else None
-    if last and (known is None or _sha(known) != last):
-        raise DaemonExit(
-            f"{EVENTS_PARTITION}@{start[EVENTS_PARTITION]} is not the record that {checkpoint_path(settings)} knows there: records of "
-            f"the log are lost; {REMEDY}, or remove that file to go on from this log as it is",
-            CONFIG,
-        )
-    if known is not None:
-        records = [record for record in records if record is not known]  # the checkpoint has it
+    newest = begin.last
+    if begin.last:
+        known = next((record for record in records if record.topic == EVENTS), None)
+        if known is None or _sha(known) != begin.last:
+            raise DaemonExit(
+                f"{EVENTS_PARTITION}@{begin.start[EVENTS_PARTITION]} is not the record that {checkpoint_path(settings)} knows there: "
+                f"records of the log are lost; {REMEDY}, or remove that file to go on from this log as it is",
+                CONFIG,
+            )
+        records.remove(known)  # the checkpoint has it
     events: list[Mapping[str, Any]] = []
     unreadable: list[LogRecord] = []
     referenced: dict[tuple[str, int, int], dict[str, Any]] = {}
@@ -83,6 +95,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
         if record.value is not None and record.topic != EVENTS:
             referenced[record.topic, record.partition, record.offset] = record.value
         elif record.topic == EVENTS:
+            newest = _sha(record)
             if record.value is None:
                 if refused := unknown_to_this_build(record, settings):
                     raise DaemonExit(refused, CONFIG)  # it may be an order of ours
@@ -90,20 +103,19 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
             elif record.value["account"] == engine.account:
                 events.append(record.value)
     # Events of an epoch that ended before the checkpoint are late words of a replaced writer.
-    events = [event for event in events if event["epoch"] >= epoch]
+    events = [event for event in events if event["epoch"] >= begin.epoch]
+    positions = dict(begin.positions)
     for event in current(events):
         for name, end in event["cut"].items():
             positions[name] = max(positions.get(name, 0), end)
     _refuse_shorter(positions, _ends(settings, positions), f"{EVENTS} says that this plane has read")
     try:
-        highest = max(epoch, fold_log(engine, events, lambda *place: referenced.get(place)))
+        highest = max(begin.epoch, fold_log(engine, events, lambda *place: referenced.get(place)))
     except RecordingError as error:
         raise DaemonExit(str(error), CONFIG) from None
     # What a replaced writer said too late is on the log and never happened, and neither did what follows from it.
     recorded = frozenset(event["event_id"] for event in current(events))
-    folded = [record for record in ([known] if known is not None else []) + records if record.topic == EVENTS]
-    ended = _sha(folded[-1]) if folded else ""
-    return Recovered(highest, positions, max(offset, 0), ended, recorded, engine.state(), tuple(unreadable))
+    return Recovered(highest, positions, max(offset, 0), newest, recorded, engine.state(), tuple(unreadable))
 
 
 def _sha(record: LogRecord) -> str:
@@ -144,23 +156,20 @@ def checkpoint(settings: Settings, recovered: Recovered) -> None:
     snapshots.save(checkpoint_path(settings), meta, recovered.state)
 
 
-def _from_checkpoint(settings: Settings, engine: OrderEngine) -> tuple[dict[str, int], dict[str, int], int, str]:
-    """(start positions, input positions, epoch, SHA-256 of the first event to be read) of a usable checkpoint, else the beginning.
-
-    Reading starts with the last event that the checkpoint has, to see that it is there.
-    """
+def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin:
+    """From a usable checkpoint, whose state the engine then has; else from the beginning of the log."""
     try:
         meta, state = snapshots.load(checkpoint_path(settings))
         if (meta["format"], meta["prefix"]) != (FORMAT, settings.topic_prefix):
-            return {}, {}, 0, ""
+            return Begin()
         engine.restore(state)
     except (SnapshotError, KeyError, TypeError, ValueError):
-        return {}, {}, 0, ""
+        return Begin()
     positions = {str(name): int(end) for name, end in meta["positions"].items()}
     last = str(meta["last"])
     start = {EVENTS_PARTITION: int(meta["events"]) - bool(last)}
     start |= {name: end for name, end in positions.items() if name.rpartition("-")[0] in REFERENCED}
-    return start, positions, int(meta["epoch"]), last
+    return Begin(start, positions, int(meta["epoch"]), last)
 
 
 async def while_log_answers(settings: Settings, waiting: Coroutine[Any, Any, None]) -> None:

@@ -22,6 +22,8 @@ async def test_a_share_is_resolved_to_one_contract_with_hours_and_ticks(gateway:
     assert info.liquid_hours
     again = await contracts.resolve(session, contracts.make_contract("", con_id=info.con_id))
     assert again == info
+    with pytest.raises(ContractUnknown, match=rf"contract id {info.con_id} is KO .* not PEP; correct con_id"):
+        await contracts.resolve(session, contracts.make_contract("PEP", con_id=info.con_id))
     assert not recorder.of("error")
     await session.close()
 

@@ -294,6 +294,33 @@ async def test_the_universe_is_followed(running: tuple[Rig, IbkrSource], gateway
     assert times == [{newest}, {newest + 1}]
 
 
+async def test_a_row_that_names_another_contract_is_followed(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    """A corrected con_id is subscribed at once; one that is another name's gives no prices at all."""
+    bench, source = running
+    feed = source._feed
+    assert feed is not None
+    assets = bench.context.assets
+    ids = {symbol: contract.conId for symbol, contract in source._requests.contracts.items()}
+    (first, second, *_) = ids
+
+    def row(con_id: int) -> None:
+        changed = [a.model_copy(update={"con_id": con_id}) if a.symbol == first else a for a in assets()]
+        bench.context.assets = lambda: changed  # type: ignore[method-assign]
+
+    row(ids[second])
+    await until(lambda: first not in feed.symbols)
+    await until(lambda: source._asked_contracts and source._requests._asked[first]["con_id"] == ids[second])
+    assert first not in source._requests.contracts
+    row(ids[first])
+    await until(lambda: first in feed.symbols)
+    assert source._requests.contracts[first].conId == ids[first]
+    before = len(bench.quotes())
+    await asyncio.to_thread(gateway.advance, to="2018-01-19T15:27")
+    await until(lambda: any(first in record["symbols"] for record in bench.quotes()[before:]))
+
+
 # -- without a gateway ---------------------------------------------------------------------------------------------------------
 def test_a_leap_is_told_from_a_fast_clock() -> None:
     speed = Speed()

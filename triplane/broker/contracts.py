@@ -121,7 +121,9 @@ async def details(session: BrokerSession, contract: Any, timeout: float = 10.0) 
 
 
 async def resolve(session: BrokerSession, contract: Any, timeout: float = 10.0) -> ContractInfo:
-    """The one instrument that matches. Raises ContractUnknown when there is none or more than one."""
+    """The one instrument that matches. Raises ContractUnknown when there is none or more than one, or when the contract's id is of
+    an instrument with another symbol: its prices would be taken for this one's.
+    """
     found = await details(session, contract, timeout)
     if not found:
         raise ContractUnknown(
@@ -132,4 +134,10 @@ async def resolve(session: BrokerSession, contract: Any, timeout: float = 10.0) 
         raise ContractUnknown(
             f"{contract.symbol} is ambiguous at the broker: {choices}; name the primary exchange or the contract id"
         )
-    return found[0]
+    (info,) = found
+    if contract.conId and contract.symbol and info.symbol != contract.symbol:
+        raise ContractUnknown(
+            f"contract id {contract.conId} is {info.symbol} ({info.name}) at the broker, not {contract.symbol}; correct con_id in "
+            "assets.csv, or set it to 0"
+        )
+    return info
