@@ -106,7 +106,7 @@ class DataEngine:
         """Take a new version. When names change, what was begun under the old ones is published first."""
         outputs: list[Output] = []
         if tuple(names) != self._frame.names:
-            outputs = self.flush()
+            outputs = self.flush() + self._frame.leave(set(self._frame.names) - set(names))
             self._renumber(tuple(names))
         self._frame.configure(targets, config_hash)
         return outputs

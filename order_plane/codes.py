@@ -42,7 +42,11 @@ class Code(StrEnum):
     )
     UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL", "intent", "The name is not in the configured universe."
     CLASS_NOT_TRADED = "CLASS_NOT_TRADED", "intent", "This release does not trade the asset's class."
-    CONTRACT_MISMATCH = "CONTRACT_MISMATCH", "intent", "The intent's contract id is not the configured one."
+    CONTRACT_MISMATCH = (
+        "CONTRACT_MISMATCH",
+        "intent",
+        "The contract id is not the configured one, or not this name's at the broker.",
+    )
     NOT_A_NUMBER = "NOT_A_NUMBER", "intent", "A quantity, price or volume that decides is not a finite number."
     NO_CONFIG = "NO_CONFIG", "intent", "No configuration was taken yet."
 

@@ -321,7 +321,7 @@ class StrategyEngine:
         if len(self._table.tradable) == 0:
             return hold("HOLD_NOTHING_TRADABLE", "assets.csv has no asset of a traded class")
         symbols = {symbol: column for column, symbol in enumerate(self._table.symbols)}
-        gate, _ = self._gates.closed(symbols)
+        gate, _ = self._gates.closed(symbols, self._table.groups)
         return hold("HOLD_GATE_CLOSED", gate) if gate else None
 
     def _blocks(self, barrier: Mapping[str, Any], view: View, book: Book) -> list[Block | None]:
@@ -331,7 +331,7 @@ class StrategyEngine:
         n = len(table.symbols)
         adv, costs = np.full(n, np.nan), np.full(n, np.nan)
         adv[names], costs[names] = book.adv, book.linear + book.impact
-        _, gates = self._gates.closed({symbol: column for column, symbol in enumerate(table.symbols)})
+        _, gates = self._gates.closed({symbol: column for column, symbol in enumerate(table.symbols)}, table.groups)
         blocks = blocking.name_blocks(
             table.symbols,
             class_codes=table.class_codes,

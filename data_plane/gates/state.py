@@ -6,7 +6,7 @@ never closed is open and has no record. Only changes leave this module, as GateS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -93,6 +93,14 @@ class GateBook:
         del self._closed[key]
         detail = f"{self.reopen} good in a row after {state.code}"
         return [self._record(key, True, "", detail, time, time)]
+
+    def leave(self, scopes: Collection[str]) -> list[dict[str, Any]]:
+        """Open what is closed of these scopes: their names have left the universe, and no verdict on them will come any more."""
+        records = []
+        for key in [key for key in sorted(self._closed) if key.scope in scopes]:
+            time = max(self._told.get(key, 0), self._closed.pop(key).since)
+            records.append(self._record(key, True, "", "the name left the universe", time, time))
+        return records
 
     def _record(self, key: GateKey, is_open: bool, code: str, detail: str, time: int, since: int) -> dict[str, Any]:
         time = self._told[key] = max(time, self._told.get(key, time - 1) + 1)

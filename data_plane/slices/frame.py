@@ -49,6 +49,10 @@ class Frame:
                 outputs += self.verdict(gate, source, scope, None, time)
         return outputs
 
+    def leave(self, names: set[str]) -> list[Output]:
+        """Open the gates of names that leave the universe."""
+        return gate_outputs(self.gates.leave(names), self.config_hash)
+
     def session_at(self, time: int) -> tuple[str, int]:
         """(session as YYYY-MM-DD, its ordinal) whose [open, close] holds `time`, or ("", 0)."""
         opens, closes, session, ordinal = self._session

@@ -13,7 +13,7 @@ from data_plane.observations import BAR_COLUMNS
 from data_plane.sources.base import Context
 from data_plane.sources.pacing import Pacing
 from triplane.broker import contracts
-from triplane.broker.contracts import ContractUnknown, make_contract
+from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
 from triplane.broker.market_data import HistoricalBars, history
 from triplane.broker.session import BrokerSession, RequestFailed
 from triplane.domain.assets import Asset
@@ -42,8 +42,8 @@ class Requests:
         """Contract ids of the assets, asked once; a name that the broker does not know is left out and said."""
 
         async def one(asset: Asset) -> None:
-            self._asked[asset.symbol] = _terms(asset)
-            wanted = make_contract(**_terms(asset))
+            self._asked[asset.symbol] = terms_of(asset)
+            wanted = make_contract(**terms_of(asset))
             try:
                 async with self._slots:
                     info = await contracts.resolve(session, wanted)
@@ -57,7 +57,7 @@ class Requests:
 
     def forget_changed(self, assets: Sequence[Asset]) -> list[str]:
         """Forget contracts whose row now says something else of them (con_id, exchange, ...); returns their symbols."""
-        changed = [a.symbol for a in assets if a.symbol in self._asked and self._asked[a.symbol] != _terms(a)]
+        changed = [a.symbol for a in assets if a.symbol in self._asked and self._asked[a.symbol] != terms_of(a)]
         for symbol in changed:
             self.contracts.pop(symbol, None)
         return changed
@@ -96,17 +96,6 @@ class Requests:
             except RequestFailed as error:
                 self._context.log.warning("no bars", source=self._source, symbol=name, reason=str(error))
                 return None
-
-
-def _terms(asset: Asset) -> dict[str, Any]:
-    return {
-        "symbol": asset.broker_symbol,
-        "sec_type": asset.sec_type,
-        "exchange": asset.exchange,
-        "currency": asset.currency,
-        "primary_exchange": asset.primary_exchange,
-        "con_id": asset.con_id,
-    }
 
 
 Pivoted = tuple[list[int], tuple[str, ...], Any, Any]

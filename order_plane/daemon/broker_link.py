@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from order_plane.daemon.contract_check import ContractCheck
 from triplane.broker import orders, snapshot
 from triplane.broker.orders import OrderRequest
 from triplane.broker.reports import Report
@@ -38,6 +39,7 @@ class BrokerLink:
         self._settings = settings
         self._log = log
         self.session = BrokerSession(reports=deliver, max_requests=0)
+        self.contracts = ContractCheck(self.session, log)
         self.attempts = 0
         self.connections = 0
         self.round_trip = float("nan")
@@ -126,6 +128,7 @@ class BrokerLink:
         try:
             self.round_trip = await self.session.heartbeat(HEARTBEAT_TIMEOUT_S)
             self.last_answer = time.monotonic()
+            await self.contracts.ask()
         except BrokerUnavailable as error:
             self.problem = str(error)
             self._log.warning("broker does not answer; reconnecting", error=str(error))

@@ -21,6 +21,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from order_plane.codes import Code
 from order_plane.daemon.broker_link import BrokerLink
 from order_plane.daemon.journal import Journal
 from order_plane.daemon.publisher import Output, Publisher
@@ -96,6 +97,7 @@ class Dispatcher:
         self._kill = engine.s.kill.level
         self._codec, self._topics = codec.load(), catalogue.load()
         self._event_id = ""
+        link.contracts.rows = lambda: engine.folded.universe.tradable if engine.folded.universe is not None else ()
 
     @property
     def waiting(self) -> int:
@@ -241,18 +243,20 @@ class Dispatcher:
             return
         now = time.monotonic()
         ready: list[Waiting] = []
-        refused: list[tuple[Waiting, str]] = []
+        refused: list[tuple[Waiting, str, str]] = []
         # Oldest first and never out of order: sequence numbers only grow.
         while self._waiting and self._waiting[0].needs <= acknowledged:
             ready.append(self._waiting.popleft())
         while self._waiting and now - self._waiting[0].since > self._waiting[0].place.ack_timeout_s:
             late = self._waiting.popleft()
-            refused.append((late, f"Kafka did not acknowledge the record within {late.place.ack_timeout_s:g} s"))
+            refused.append((late, f"Kafka did not acknowledge the record within {late.place.ack_timeout_s:g} s", ""))
         sent: list[Sent] = []
         if ready:
             self._stops.reach("placing-acked")
         for waiting in ready:
-            reason = self._closed_gate() or self._outdated(waiting)
+            reason, ends = self._closed_gate() or self._outdated(waiting), ""
+            if not reason and (reason := self._unconfirmed(waiting)):
+                ends = str(Code.CONTRACT_MISMATCH)
             if not reason:
                 try:
                     sent.append(self._send(waiting))
@@ -260,9 +264,9 @@ class Dispatcher:
                     continue
                 except (BrokerError, OrderFieldError) as error:
                     reason = str(error)
-            refused.append((waiting, reason))
-        for waiting, reason in refused:
-            self._tell(waiting, {"kind": "not_sent", "text": reason}, {})
+            refused.append((waiting, reason, ends))
+        for waiting, reason, ends in refused:
+            self._tell(waiting, {"kind": "not_sent", "text": reason, "labels": {"ends": ends} if ends else {}}, {})
         for done in sent:
             event = {"kind": "sent", "order_id": done.waiting.place.fields["order_id"]}
             self._tell(done.waiting, event, {**done.waiting.cause, SENT_TIME: str(done.at).encode()})
@@ -282,6 +286,13 @@ class Dispatcher:
         if order.good_till and order.good_till <= self.engine.s.market_time:
             return "its good-till time passed before it was sent"
         return ""
+
+    def _unconfirmed(self, waiting: Waiting) -> str:
+        """Why its contract id may be another instrument's, which the next child's would be as well."""
+        fields, universe = waiting.place.fields, self.engine.folded.universe
+        assert universe is not None
+        asset = universe[fields["symbol"]]
+        return self._link.contracts.refusal(asset, fields["con_id"] or asset.con_id)
 
     def _send(self, waiting: Waiting) -> Sent:
         fields = waiting.place.fields

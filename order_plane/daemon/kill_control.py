@@ -31,6 +31,7 @@ class KillControl:
         self._clock = clock
         self.journal: Journal | None = None
         self.dispatcher: Dispatcher | None = None
+        self._rearm: dict[str, str] | None = None
 
     @property
     def tripped(self) -> bool:
@@ -52,14 +53,18 @@ class KillControl:
         if self._latch.look() is not None and self.dispatcher is not None:
             self._by_file(self.dispatcher)
 
+    def note_rearm(self) -> None:
+        """At the start, before the journal is taken up: a kill in it came before the re-arming, and ends it no more."""
+        self._rearm = self._latch.take_rearm()
+
     def take_up(self, dispatcher: Dispatcher) -> None:
         """At the start: a re-arming and a file that a person left meanwhile; a level that the log knows holds locally, too.
 
-        A re-arming takes the file away, so one that is there is of a later kill.
+        A re-arming takes the file away, so one that is there is of a later kill. What the journal tells of was before it.
         """
         self._latch.look()
-        rearm = self._latch.take_rearm()
-        if rearm is not None and self._latch.tripped:
+        rearm = self._rearm
+        if rearm is not None and self._latch.by_file:
             self._latch.forget_rearm()
         elif rearm is not None:
             dispatcher.take(RearmRequest("file", rearm.get("actor", ""), rearm.get("reason", ""), self._clock.now()))

@@ -18,7 +18,7 @@ from order_plane.recording import RecordingError, current, fold_log
 from schemas import catalogue
 from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime import snapshots
-from triplane.runtime.exit_codes import CONFIG, DaemonExit
+from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, TopicReader, unknown_to_this_build
 from triplane.runtime.settings import Settings
 from triplane.runtime.snapshots import SnapshotError
@@ -30,6 +30,8 @@ REFERENCED = ("control.config", "control.commands", "strategy.intents", "data.ac
 READ_TIMEOUT_S = 120.0
 REMEDY = "put back the topics of one moment, or begin a new log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
 FORMAT = 2
+LastEvent = tuple[int, str] | None
+"""Offset and SHA-256 of a record of order.events; None of an empty log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class Recovered:
     epoch: int
     positions: dict[str, int]
     events_offset: int
-    last_event: str
-    """SHA-256 of the record before `events_offset`: a log that holds another one there is not the log that was folded."""
+    last_event: LastEvent
+    """The newest record folded: a log that holds another one there is not the log that was folded."""
     recorded: frozenset[str]
     """Identities of the events read: an output of an earlier run is published only if its event is among them."""
     state: dict[str, Any]
@@ -52,12 +54,13 @@ class Recovered:
 @dataclass(frozen=True, slots=True)
 class Begin:
     """Where the fold begins: offsets to read from, input positions and epoch as of the checkpoint. Reading starts with the last
-    event that the checkpoint has, `last` being its SHA-256, to see that it is there."""
+    event that the checkpoint has, to see that it is there; `seen` is where the log ended when the checkpoint was written."""
 
     start: dict[str, int] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     epoch: int = 0
-    last: str = ""
+    last: LastEvent = None
+    seen: int = 0
 
 
 def checkpoint_path(settings: Settings) -> Path:
@@ -73,17 +76,25 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     reader = TopicReader(settings, (EVENTS, *REFERENCED), begin.start)
     try:
         ends = reader.end_offsets()
-        _refuse_shorter(begin.start, ends, f"{checkpoint_path(settings)} knows")
+        known_to = {**begin.start, EVENTS_PARTITION: max(begin.seen, begin.start.get(EVENTS_PARTITION, 0))}
+        _refuse_shorter(known_to, ends, f"{checkpoint_path(settings)} knows")
+        hidden = reader.end_offsets(committed=False)[EVENTS_PARTITION]
+        if hidden > ends[EVENTS_PARTITION]:
+            raise DaemonExit(
+                f"{EVENTS} is not readable from {ends[EVENTS_PARTITION]} on: somebody else's transaction is open there and hides what "
+                "we wrote; end it with Kafka's own kafka-transactions, or wait until it runs out",
+                UNAVAILABLE,
+            )
         records = reader.read_to(ends, READ_TIMEOUT_S)
         offset = reader.position()[EVENTS_PARTITION]
     finally:
         reader.close()
     newest = begin.last
-    if begin.last:
+    if begin.last is not None:
         known = next((record for record in records if record.topic == EVENTS), None)
-        if known is None or _sha(known) != begin.last:
+        if known is None or _last(known) != begin.last:
             raise DaemonExit(
-                f"{EVENTS_PARTITION}@{begin.start[EVENTS_PARTITION]} is not the record that {checkpoint_path(settings)} knows there: "
+                f"{EVENTS_PARTITION}@{begin.last[0]} is not the record that {checkpoint_path(settings)} knows there: "
                 f"records of the log are lost; {REMEDY}, or remove that file to go on from this log as it is",
                 CONFIG,
             )
@@ -95,7 +106,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
         if record.value is not None and record.topic != EVENTS:
             referenced[record.topic, record.partition, record.offset] = record.value
         elif record.topic == EVENTS:
-            newest = _sha(record)
+            newest = _last(record)
             if record.value is None:
                 if refused := unknown_to_this_build(record, settings):
                     raise DaemonExit(refused, CONFIG)  # it may be an order of ours
@@ -118,8 +129,8 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     return Recovered(highest, positions, max(offset, 0), newest, recorded, engine.state(), tuple(unreadable))
 
 
-def _sha(record: LogRecord) -> str:
-    return hashlib.sha256(record.raw).hexdigest()
+def _last(record: LogRecord) -> tuple[int, str]:
+    return record.offset, hashlib.sha256(record.raw).hexdigest()
 
 
 def _ends(settings: Settings, positions: Mapping[str, int]) -> dict[str, int]:
@@ -149,7 +160,8 @@ def checkpoint(settings: Settings, recovered: Recovered) -> None:
         "format": FORMAT,
         "prefix": settings.topic_prefix,
         "events": recovered.events_offset,
-        "last": recovered.last_event,
+        "last": list(recovered.last_event) if recovered.last_event is not None else [],
+        "seen": _ends(settings, {EVENTS_PARTITION: 0})[EVENTS_PARTITION],
         "epoch": recovered.epoch,
         "positions": recovered.positions,
     }
@@ -166,10 +178,10 @@ def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin:
     except (SnapshotError, KeyError, TypeError, ValueError):
         return Begin()
     positions = {str(name): int(end) for name, end in meta["positions"].items()}
-    last = str(meta["last"])
-    start = {EVENTS_PARTITION: int(meta["events"]) - bool(last)}
+    last = (int(meta["last"][0]), str(meta["last"][1])) if meta["last"] else None
+    start = {EVENTS_PARTITION: last[0] if last is not None else int(meta["events"])}
     start |= {name: end for name, end in positions.items() if name.rpartition("-")[0] in REFERENCED}
-    return Begin(start, positions, int(meta["epoch"]), last)
+    return Begin(start, positions, int(meta["epoch"]), last, int(meta["seen"]))
 
 
 async def while_log_answers(settings: Settings, waiting: Coroutine[Any, Any, None]) -> None:

@@ -179,6 +179,7 @@ class OrderService:
     def _take_up_local(self, dispatcher: Dispatcher) -> None:
         """Kill files and journal entries that an earlier run, or a person meanwhile, left on disk."""
         assert self._journal is not None
+        self._kill.note_rearm()
         for entry in self._journal.recovered:
             if entry["kind"] == "report":
                 dispatcher.take(BrokerReport(entry["report"], self._clock.now()), None, [entry["seq"]])

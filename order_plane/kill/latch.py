@@ -19,6 +19,8 @@ class KillLatch:
         self._rearm: Path = rearm_file_of(settings)
         self._taken: tuple[int, int] | None = None
         self.tripped = False
+        self.by_file = False
+        """Whether somebody else's file tripped it: one that `look` found."""
         self.document: dict[str, str] = {}
         """What the file said when it was last looked at."""
 
@@ -33,7 +35,7 @@ class KillLatch:
         if found is None or found == self._taken:
             return None
         self._taken = found
-        self.tripped = True
+        self.tripped = self.by_file = True
         self.document = read_file(self._file) or {}
         return self.document
 
@@ -62,7 +64,7 @@ class KillLatch:
         self.forget_rearm()
         self._file.unlink(missing_ok=True)
         self._taken = None
-        self.tripped = False
+        self.tripped = self.by_file = False
 
     def take_rearm(self) -> dict[str, str] | None:
         """A person's re-arming from while the process was down; the file is removed by `forget_rearm` once it is on the log."""

@@ -53,6 +53,8 @@ class Order:
     absent_wall: int = 0
     too_late: bool = False
     """The broker got it after its good-till time and never took it."""
+    ends: str = ""
+    """Why its parent sends no other; empty where the next child may fare better."""
     fills: list[str] = field(default_factory=list)
 
     @property

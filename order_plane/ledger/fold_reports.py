@@ -329,6 +329,7 @@ class ReportFold(FoldBase):
         if order is None or order.traced:
             return [Note(Code.ANOMALY, f"{event['order_ref']} cannot be unsent.", alert=True)]
         self.state.book.trigger(order, Trigger.NOT_SENT)
+        order.ends = event.get("labels", {}).get("ends", "")
         return [
             Note(Code.NOT_SENT, f"{order.ref} was not sent: {event.get('text', '')}", order.symbol, order, alert=True)
         ]

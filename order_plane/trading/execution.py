@@ -188,6 +188,9 @@ def closing_reason(
     orders = _orders_of(state, parent)
     if any(order.state is State.REJECTED for order in orders):
         return Code.REJECTED  # what the broker refuses once, it refuses again; the next barrier decides
+    ends = next((order.ends for order in orders if order.ends), "")
+    if ends:
+        return ends  # what kept this child keeps the next
     if any(order.cancelled_by_others for order in orders):
         return Code.FOREIGN_CANCEL  # who cancels by hand does not want the rest sent again five seconds later
     if _too_late(orders) >= TOO_LATE_MAX:

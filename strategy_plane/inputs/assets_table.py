@@ -17,6 +17,7 @@ class AssetsTable:
     """Columns of assets.csv that the engine computes with, each N; `tradable` are the columns of names it may trade, n."""
 
     symbols: list[str]
+    groups: frozenset[str]
     class_codes: list[str]  # why the class is not traded; empty when it is
     tradable: NDArray[np.int64]
     members: NDArray[np.bool_]
@@ -42,6 +43,7 @@ class AssetsTable:
         traded = [asset for asset, code in zip(assets, codes, strict=True) if code == ""]
         return cls(
             symbols=[asset.symbol for asset in assets],
+            groups=frozenset(asset.group for asset in assets),
             class_codes=codes,
             tradable=np.flatnonzero(members),
             members=members,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 
@@ -29,10 +29,11 @@ class GateBoard:
         else:
             self._closed[key] = record["code"]
 
-    def closed(self, symbols: Mapping[str, int]) -> tuple[str, dict[int, str]]:
+    def closed(self, symbols: Mapping[str, int], groups: Collection[str]) -> tuple[str, dict[int, str]]:
         """The gate that closes a whole market source ("" when none), and the gate that closes each held name's column.
 
-        A scope that is no symbol of the universe is the source's, or a group of it.
+        An empty scope is the whole source, that of a symbol group all that we trade of it. Any other one is of a name that has left the
+        universe, and holds nothing.
         """
         whole, names = "", {}
         for gate, source, scope in sorted(self._closed):
@@ -40,7 +41,7 @@ class GateBoard:
                 continue
             if scope in symbols:
                 names[symbols[scope]] = gate
-            elif not whole:
+            elif not whole and (not scope or scope in groups):
                 whole = gate
         return whole, names
 

@@ -288,6 +288,18 @@ def test_ended_while_tripping_the_kill_still_stands(world: OrderWorld) -> None:
     nothing_leaves(world)
 
 
+def test_a_re_arming_of_the_dead_process_lifts_what_its_journal_tells_of(world: OrderWorld) -> None:
+    """The kill that never reached the log came before the re-arming, whose command says that the process starts re-armed."""
+    process = world.start(**{VARIABLE: "kill-journalled"}).ready()
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(f"{process.url}/kill", json={"actor": "ann", "reason": "drill", "scope": "own"}, timeout=5)
+    assert process.wait() == -signal.SIGKILL
+    assert rearm(world).order_process == "dead"
+    world.start().ready()
+    assert not kill_files.file_of(world.settings).exists()
+    trades_again(world)
+
+
 def test_with_kafka_stopped_new_orders_wait_and_kills_and_cancels_do_not(tmp_path: Path) -> None:
     """Kafka stands still (SIGSTOP): an order without acknowledgement is given up after ACK_TIMEOUT_S; the kill does not notice."""
     with LocalStack.start(tmp_path / "kafka") as stack:

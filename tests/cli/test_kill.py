@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 from tests.cli.command import Ran, triplane, variables_of
 from tests.order_plane.world import OrderWorld
 from tests.waiting import eventually
+from triplane.cli import context
 from triplane.runtime import loopback
 from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
@@ -49,6 +51,16 @@ def test_trip_status_and_rearm_without_kafka_gateway_or_order_process(tmp_path: 
     assert ran.code == 0
     assert not (state / "KILL").exists()
     assert kill(state, "status", "--json").json["tripped"] is False
+
+
+def test_a_user_without_a_name_is_recorded_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under some number; a kill is not refused for it."""
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    assert context.user_name() == f"uid {os.getuid()}"
 
 
 @pytest.mark.parametrize(

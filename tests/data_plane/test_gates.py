@@ -13,7 +13,7 @@ from data_plane.gates import clock, completeness, prices, schema, values
 from data_plane.gates.clock import ClockGate, ClockSample
 from data_plane.gates.freshness import LastHeard
 from data_plane.gates.prices import CODES, PriceMemory
-from data_plane.gates.state import GateBook
+from data_plane.gates.state import FRESHNESS, GateBook
 from data_plane.gates.values import FactMemory, MacroMemory
 from data_plane.observations import Bars, Fact, Filing, RealtimeBar, TradeTick, Vintage
 from data_plane.slices.quotes import judge_trades
@@ -321,6 +321,20 @@ def test_each_record_of_a_gate_is_later_than_the_one_before() -> None:
     ]  # fmt: skip
     identify = catalogue.load()["data.gates"].identify
     assert len({identify(record) for record in told}) == len(told)
+
+
+def test_a_name_that_leaves_the_universe_leaves_no_gate_closed() -> None:
+    """Nobody would ever judge it again."""
+    book = GateBook(3)
+    for scope in ("KO", "ZZZ", "main"):
+        (closed,) = book.bad(FRESHNESS, "ibkr", scope, "STALE", "", 100)
+    (opened,) = book.leave({"ZZZ", "PEP"})
+    assert (opened["scope"], opened["open"], opened["gate"]) == ("ZZZ", True, FRESHNESS)
+    assert opened["event_time"] > closed["event_time"]
+    assert [key.scope for key, _, _ in book.closed()] == ["KO", "main"]
+    again = GateBook(3)
+    again.restore([closed | {"scope": "ZZZ"}, opened])
+    assert again.closed() == []
 
 
 def test_gates_left_closed_are_taken_over() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from order_plane.daemon import recovery
@@ -24,6 +25,7 @@ from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import SECOND
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
+from triplane.runtime.kafka_in import LogRecord
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import admin
 from triplane.stack.topics import create_topics, delete_topics
@@ -91,6 +93,34 @@ def test_an_orderly_stop_and_start_goes_on_under_a_new_epoch(world: OrderWorld) 
     assert world.events("epoch")[-1]["epoch"] == 3
 
 
+def test_an_order_leaves_only_in_the_contract_that_its_row_names(world: OrderWorld) -> None:
+    """IB trades what the id says: a wrong one would buy another instrument under this name."""
+    world.open_market()
+    process = world.start().ready()
+    world.configure(con_ids={"KO": world._con_ids["PFE"], "JPM": world._con_ids["JPM"]})
+    eventually(
+        lambda: (
+            "no order in this contract leaves" in process.words() and process.words().count("contract confirmed") == 1
+        )
+    )
+    world.advance(0.1)
+    world.intents(KO=300, JPM=50, XOM=20)
+    world.until_event("parent_closed", 2, reason="DONE")
+    world.until_event("parent_closed", symbol="KO", reason="CONTRACT_MISMATCH")
+    (refused,) = world.events("not_sent")
+    assert re.search(
+        rf"contract id {world._con_ids['PFE']} is PFE .* at the broker, not KO; correct con_id", refused["text"]
+    )
+    assert set(world.gateway.status()["positions"]) == {"JPM", "XOM"}
+    world.configure(con_ids={"KO": world._con_ids["KO"]})
+    eventually(lambda: process.words().count("contract confirmed") == 2)
+    world.advance(0.1)
+    world.intents(KO=300, JPM=50, XOM=20)
+    world.until_event("parent_closed", symbol="KO", reason="DONE")
+    assert world.gateway.status()["positions"]["KO"] == 300
+    world.at_most_once()
+
+
 def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> None:
     """The checkpoint, and the events themselves, know records that the log no longer has: what it says of our orders is not all."""
     world.open_market()
@@ -111,20 +141,56 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
         return process.words().splitlines()[-1]
 
     kept = recovery.checkpoint_path(settings).read_bytes()
-    # The order plane's own topic, as it was before all of it: empty, then with other records.
-    delete_topics(settings.bootstrap, settings.topic("order.events"))
-    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    meta, _ = snapshots.load(recovery.checkpoint_path(settings))
+    before = world.log("order.events")[: meta["events"]]
+    # As it was just before the last start: all that the checkpoint folded is there, and nothing of the run that wrote it.
+    put_back(settings, before)
+    assert f"order.events-0 ends at {meta['events']}" in refused()
+    # As it was before all of it: empty, then with other records.
+    put_back(settings, [])
     words = refused()
     assert "order.events-0 ends at 0" in words
     assert "records of the log are lost; put back the topics of one moment" in words
-    meta, _ = snapshots.load(recovery.checkpoint_path(settings))
-    for _ in range(meta["events"]):
+    for _ in range(meta["seen"]):
         world.send("order.events", account="DU999", event_id=str(uuid.uuid4()))
     assert f"is not the record that {recovery.checkpoint_path(settings)} knows there" in refused()
     assert recovery.checkpoint_path(settings).read_bytes() == kept
     # A person decides to go on from this log.
     recovery.checkpoint_path(settings).unlink()
     world.start().ready()
+
+
+def put_back(settings: Settings, records: list[LogRecord]) -> None:
+    """Make order.events anew, with these records."""
+    delete_topics(settings.bootstrap, settings.topic("order.events"))
+    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    producer = Producer({"bootstrap.servers": settings.bootstrap})
+    for record in records:
+        producer.produce(settings.topic("order.events"), record.raw, key=record.key)
+    assert producer.flush(10) == 0
+
+
+def test_somebody_elses_transaction_on_our_log_is_waited_for_and_then_is_nothing(world: OrderWorld) -> None:
+    """While it is open, readers see nothing of what we write behind it: two starts would take the same number."""
+    world.open_market()
+    world.start().ready()
+    assert world.orders is not None
+    world.orders.stop()
+    topic = world.settings.topic("order.events")
+    theirs = Producer({"bootstrap.servers": world.settings.bootstrap, "transactional.id": str(uuid.uuid4())})
+    theirs.init_transactions(20)
+    for end in (theirs.commit_transaction, theirs.abort_transaction):
+        theirs.begin_transaction()
+        theirs.produce(topic, b"nobody wrote this")
+        theirs.flush(10)
+        process = world.start()
+        assert process.wait() == UNAVAILABLE
+        assert "somebody else's transaction is open there" in process.words().splitlines()[-1]
+        end(20)
+        for _ in range(2):  # from a checkpoint whose log ends with their marker, too
+            world.start().ready()
+            world.orders.stop()
+    assert [event["epoch"] for event in world.events("epoch")] == [1, 2, 3, 4, 5]
 
 
 def test_inputs_that_were_put_back_from_earlier_are_refused(world: OrderWorld) -> None:

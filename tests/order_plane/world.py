@@ -184,8 +184,8 @@ class OrderWorld:
         record = codec.defaults(self.writers[owner]._topics[topic].record) | fields
         return self.writers[owner].send(topic, record, headers=headers).result(40)
 
-    def configure(self, **order: Any) -> None:
-        """The next version of the configuration, with some of the order plane's parameters changed."""
+    def configure(self, *, con_ids: Mapping[str, int] | None = None, **order: Any) -> None:
+        """The next version of the configuration, with some of the order plane's parameters changed, and contract ids by symbol."""
         loose = {
             "POV_CAP": 1.0,
             "ORDER_ADV_MAX": 1.0,
@@ -193,7 +193,9 @@ class OrderWorld:
             "MIN_CHILD_NOTIONAL": 0.0,
             "RECONCILE_S": 3600.0,
         }
-        made = configuration.make(Targets.model_validate({"order": loose | order}), UNIVERSE)
+        ids = con_ids or {}
+        assets = Universe(a.model_copy(update={"con_id": ids.get(a.symbol, a.con_id)}) for a in UNIVERSE.assets)
+        made = configuration.make(Targets.model_validate({"order": loose | order}), assets)
         self._config = configuration.to_record(made, self._config, actor="test", event_time=0)
         self.send("control.config", **self._config)
 

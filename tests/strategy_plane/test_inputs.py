@@ -91,20 +91,22 @@ def test_gates_of_market_sources_hold_and_others_do_not():
     columns = {"A": 0, "B": 1}
     gates.fold(gate("freshness", "ibkr", "B", False))
     gates.fold(gate("schema", "edgar", "", False))
-    assert gates.closed(columns) == ("", {})
+    assert gates.closed(columns, {"main"}) == ("", {})
     gates.observe("ibkr")
     gates.observe("ibkr")
-    assert gates.closed(columns) == ("", {1: "freshness"})
+    assert gates.closed(columns, {"main"}) == ("", {1: "freshness"})
     gates.fold(gate("completeness", "ibkr", "main", False))
-    assert gates.closed(columns)[0] == "completeness"
+    assert gates.closed(columns, {"main"})[0] == "completeness"
     assert GateBoard.restored(gates.state()).state() == gates.state()
     gates.fold(gate("completeness", "ibkr", "main", True))
     gates.fold(gate("freshness", "ibkr", "B", True))
     gates.fold(gate("freshness", "ibkr", "B", True))
-    assert gates.closed(columns) == ("", {})
+    assert gates.closed(columns, {"main"}) == ("", {})
+    gates.fold(gate("freshness", "ibkr", "ZZZ", False))  # it was a row of assets.csv once
+    assert gates.closed(columns, {"main"}) == ("", {})
     gates.fold(gate("clock", "ntp", "", False))
     gates.fold(gate("clock", "ntp2", "", False))
-    assert gates.closed(columns)[0] == "clock"
+    assert gates.closed(columns, {"main"})[0] == "clock"
 
 
 def account(**changes):

@@ -7,6 +7,7 @@ from typing import Any
 
 from triplane.broker.client_library import Contract
 from triplane.broker.session import BrokerError, BrokerSession, RequestFailed
+from triplane.domain.assets import Asset
 
 NO_SUCH_CONTRACT = 200
 
@@ -69,6 +70,18 @@ def make_contract(
         lastTradeDateOrContractMonth=expiry,
         multiplier=multiplier,
     )
+
+
+def terms_of(asset: Asset) -> dict[str, Any]:
+    """Arguments of `make_contract` for a row of assets.csv."""
+    return {
+        "symbol": asset.broker_symbol,
+        "sec_type": asset.sec_type,
+        "exchange": asset.exchange,
+        "currency": asset.currency,
+        "primary_exchange": asset.primary_exchange,
+        "con_id": asset.con_id,
+    }
 
 
 def info_of(details: Any) -> ContractInfo:

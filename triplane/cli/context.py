@@ -6,6 +6,7 @@ its Kafka and gateway without a flag. A variable in the caller's environment win
 
 from __future__ import annotations
 
+import getpass
 import json
 import math
 import os
@@ -39,6 +40,14 @@ REFILL = typer.Option(
     help="Fill a registry that lost its store again, with the same ids: only when that is known.",
 )
 JSON = typer.Option(False, "--json", help="Print JSON instead of a table.")
+
+
+def user_name() -> str:
+    """Who runs the command, for the record. A container may run under a number that no name belongs to; nothing fails for want of one."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return f"uid {os.getuid()}"
 
 
 def state_dir() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -39,7 +38,7 @@ def trip(
     found = context.kill_settings("nothing was tripped")
     for settings in found:
         try:
-            asked = kill_switch.trip(settings, actor or getpass.getuser(), reason, scope)  # type: ignore[arg-type]
+            asked = kill_switch.trip(settings, actor or context.user_name(), reason, scope)  # type: ignore[arg-type]
             reports[str(settings.state_dir)] = kill_switch.run(asked)
         except kill_switch.KillSwitchError as error:  # the others are stopped all the same
             failed.append(f"{settings.state_dir}: {error}" if len(found) > 1 else str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import Any
 
@@ -96,7 +95,7 @@ def _give(command: str, arguments: dict[str, str], actor: str | None, reason: st
 
     from triplane.runtime import loopback
 
-    body = {"command": command, "arguments": arguments, "actor": actor or getpass.getuser(), "reason": reason}
+    body = {"command": command, "arguments": arguments, "actor": actor or context.user_name(), "reason": reason}
     try:
         with loopback.client(30.0) as client:
             answer = client.post(f"{_control_address()}/commands", json=body)

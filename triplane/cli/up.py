@@ -72,6 +72,8 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
     first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
     _tell_problems(settings, nothing_in_force=first)
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
+    if market is not None:
+        extra.pop("TRIPLANE_GATEWAY_PORT", None)  # 0, which means the same, and must not hide the market's own
     services = LocalServices(settings.state_dir, refill=refill)
 
     states: dict[str, str] = {}

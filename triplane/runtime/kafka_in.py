@@ -238,9 +238,10 @@ class TopicReader:
         """Next offset to read, per `topic-partition`."""
         return dict(self._position)
 
-    def end_offsets(self) -> dict[str, int]:
+    def end_offsets(self, committed: bool = True) -> dict[str, int]:
         """End of every assigned partition (the offset the next record will get), asked from the broker now.
 
+        What an open transaction hides from readers counts only without `committed`.
         The question goes over a connection of its own: on the consumer's it would wait behind a fetch, half a second a partition.
         """
         if self._admin is None:
@@ -250,7 +251,9 @@ class TopicReader:
         deadline = time.monotonic() + self._timeout_s
         while True:
             answers = self._admin.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout_s
+                asked,
+                isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=self._timeout_s,
             )
             try:
                 ends = {
