@@ -25,6 +25,7 @@ from triplane.stack.ports import HOST, free_ports  # noqa: E402
 from triplane.stack.registry import LocalRegistry  # noqa: E402
 from triplane.stack.topics import create_topics, delete_topics  # noqa: E402
 
+SEED = "TRIPLANE_SEED"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -44,6 +45,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (not item.get_closest_marker("chaos"), not item.get_closest_marker("integration")))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Seeds of what failed; of every test that drew one in the full counts."""
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in getattr(report, "user_properties", ()):
+                if name == SEED and (outcome != "passed" or os.environ.get("TRIPLANE_FULL") == "1"):
+                    terminalreporter.write_line(f"{report.nodeid}: {SEED}={value}")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real market, SEC, FRED and IBKR data; the test is skipped where it is absent."""
@@ -60,16 +70,18 @@ def counts() -> Callable[[int, int], int]:
 
 
 def drawn(request: pytest.FixtureRequest) -> int:
-    """Seed of a randomised test or of a fixture that several share, printed with a failure; TRIPLANE_SEED repeats one."""
-    value = int(os.environ.get("TRIPLANE_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-    print(f"{request.node.name}: TRIPLANE_SEED={value}")
+    """Seed of a randomised test or of a fixture that several share; TRIPLANE_SEED repeats one."""
+    value = int(os.environ.get(SEED, "0")) or random.SystemRandom().randrange(1, 2**31)
+    print(f"{request.node.name}: {SEED}={value}")
     return value
 
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """Seed of one test."""
-    return drawn(request)
+    """Seed of one test, told in the summary."""
+    value = drawn(request)
+    request.node.user_properties.append((SEED, value))
+    return value
 
 
 @contextlib.contextmanager

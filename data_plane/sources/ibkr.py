@@ -60,6 +60,8 @@ class IbkrSource:
         self._asked_contracts: list[str] = []
         """Names whose contracts were asked for on this connection: one that the broker does not know is not asked for each second."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._was_connected = False
+        """Then an id in use is ours still: the gateway has not noticed yet that our connection ended."""
         self._failure: BaseException | None = None
 
     # -- connection ------------------------------------------------------------------------------------------------------------
@@ -91,9 +93,11 @@ class IbkrSource:
                 self._refuse_other_time(now)
                 self._history.connected(now)
                 await self._requests.resolve(session, context.assets())
-            except (ClientIdInUse, WrongAccount) as error:
+            except WrongAccount as error:
                 raise DaemonExit(str(error)) from error
-            except (BrokerUnavailable, RequestFailed) as error:
+            except (ClientIdInUse, BrokerUnavailable, RequestFailed) as error:
+                if isinstance(error, ClientIdInUse) and not self._was_connected:
+                    raise DaemonExit(str(error)) from error
                 context.blocked(NAME, str(error))
                 self._session = None
                 await session.close()
@@ -101,6 +105,7 @@ class IbkrSource:
                     break
                 wait = min(2 * wait, RECONNECT_MAX_S)
                 continue
+            self._was_connected = True
             context.blocked(NAME, "not subscribed yet")
             context.log.info("connected", source=NAME, names=len(self._requests.contracts))
             return True

@@ -15,6 +15,7 @@ What is never sent is told to the engine as `not_sent`, so no order is left with
 from __future__ import annotations
 
 import base64
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Container, Mapping
@@ -37,6 +38,7 @@ from order_plane.messages import (
     Effect,
     GlobalCancel,
     Input,
+    LogInput,
     Place,
     RequestSnapshot,
 )
@@ -111,7 +113,10 @@ class Dispatcher:
         `cause` are headers for what follows from it; `entries` its numbers in the local journal. Raises BufferError when
         Kafka has been away for so long that no more can be remembered.
         """
+        stopped = self.engine.s.kill.level == "stopped"
         effects = self.engine.handle(item)
+        if stopped and isinstance(item, LogInput) and item.record.get("command") == "kill.trip":
+            self._again(item.record)
         kind = item.event["kind"] if isinstance(item, BrokerReport) else ""
         if kind == "execution":
             self._stops.reach("execution-handled")
@@ -183,6 +188,12 @@ class Dispatcher:
     def _alert(self, alert: Alert) -> None:
         self._metrics.alerted(alert.code)
         self._log.warning("alert", code=alert.code, detail=alert.detail, symbol=alert.symbol, **dict(alert.numbers))
+
+    def _again(self, command: Mapping[str, Any]) -> None:
+        """Somebody stops what is stopped: a re-arming that did not know of it must not lift it."""
+        document = {"actor": command["actor"], "reason": command["reason"], "time": str(time.time_ns())}
+        with contextlib.suppress(OSError):  # the hold stands
+            self._latch.trip_again(document, time.time_ns())
 
     def _mirror_kill(self) -> None:
         """A level that the engine trips holds locally, too, and a person's re-arming lifts both."""

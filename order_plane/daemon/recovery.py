@@ -19,7 +19,7 @@ from schemas import catalogue
 from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
-from triplane.runtime.kafka_in import LogRecord, TopicReader, unknown_to_this_build
+from triplane.runtime.kafka_in import LogRecord, PositionGone, TopicReader, unknown_to_this_build
 from triplane.runtime.settings import Settings
 from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks
@@ -75,6 +75,11 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     begin = _from_checkpoint(settings, engine)
     reader = TopicReader(settings, (EVENTS, *REFERENCED), begin.start)
     try:
+        first = max(reader.position()[EVENTS_PARTITION], 0)
+        if begin.last is None and first > begin.start.get(EVENTS_PARTITION, 0):
+            raise DaemonExit(
+                f"{EVENTS_PARTITION} begins at {first} and there is no checkpoint of what came before; {REMEDY}", CONFIG
+            )
         ends = reader.end_offsets()
         known_to = {**begin.start, EVENTS_PARTITION: max(begin.seen, begin.start.get(EVENTS_PARTITION, 0))}
         _refuse_shorter(known_to, ends, f"{checkpoint_path(settings)} knows")
@@ -87,6 +92,8 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
             )
         records = reader.read_to(ends, READ_TIMEOUT_S)
         offset = reader.position()[EVENTS_PARTITION]
+    except PositionGone as error:
+        raise DaemonExit(f"{error}, and {checkpoint_path(settings)} goes on from there; {REMEDY}", CONFIG) from None
     finally:
         reader.close()
     newest = begin.last

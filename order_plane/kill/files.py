@@ -96,9 +96,9 @@ def read_file(path: Path) -> dict[str, str] | None:
 def identity(path: Path) -> tuple[int, int] | None:
     """What tells one writing of a file from the next (inode, modification time in ns); None when there is none."""
     try:
-        stat = path.stat()
+        stat = path.lstat()  # a link to nowhere is there all the same
     except FileNotFoundError:
-        return (0, 0) if path.is_symlink() else None  # a link to nowhere is there all the same
+        return None
     except OSError:
         return (0, 0)  # something is there and cannot be read: that trips, too
     return (stat.st_ino, stat.st_mtime_ns)

@@ -54,7 +54,9 @@ class KillLatch:
     def trip_again(self, document: dict[str, Any], wall: int) -> None:
         """As `trip`, by somebody who asks at `wall` (ns UTC): a re-arming that knew the file as it was lifts this kill no more."""
         with contextlib.suppress(OSError):
-            os.utime(self._file, ns=(wall, wall))  # the kernel's own time of a file is as coarse as its ticks
+            os.utime(
+                self._file, ns=(wall, wall), follow_symlinks=False
+            )  # the kernel's own time of a file is as coarse as its ticks
         self.trip(document)
 
     def lift(self) -> None:

@@ -217,6 +217,17 @@ def test_a_command_on_the_log_trips_and_another_lifts(world: OrderWorld) -> None
     trades_again(world)
 
 
+def test_a_kill_by_command_of_what_is_killed_is_not_lifted_by_who_knew_the_first(world: OrderWorld) -> None:
+    process = world.start().ready()
+    trip(world)
+    known = kill_files.told(kill_files.file_of(world.settings))
+    world.send("control.commands", command_id="1", command="kill.trip", actor="risk", reason="the second")
+    eventually(lambda: kill_files.told(kill_files.file_of(world.settings)) != known)
+    answer = httpx.post(f"{process.url}/rearm", json={"actor": "bob", "reason": "the first is over", "known": known})
+    assert (answer.status_code, "tripped meanwhile" in answer.json()["error"]) == (409, True)
+    nothing_leaves(world)
+
+
 def test_with_the_gateway_down_it_holds_and_says_that_cancels_wait(world: OrderWorld) -> None:
     process = world.start().ready()
     rest_an_order(world)

@@ -265,6 +265,23 @@ async def test_a_taken_client_id_is_for_a_person_to_mend(gateway: GatewayProcess
     await source.close()
 
 
+async def test_its_own_client_id_is_waited_for_at_a_reconnect(gateway: GatewayProcess) -> None:
+    """The gateway may not have noticed yet that the connection before has ended."""
+    bench = rig(gateway)
+    source = IbkrSource(bench.context)
+    await source.backfill()
+    await source._leave()
+    other = BrokerSession()
+    await other.connect("127.0.0.1", gateway.port, 11, ACCOUNT)
+    task = asyncio.create_task(source.follow())
+    await until(lambda: "client id 11 is in use" in bench.blocked[-1])
+    await other.close()
+    await until(lambda: bench.blocked[-1] == "")
+    bench.context.stop.set()
+    await asyncio.wait_for(task, 10)
+    await source.close()
+
+
 async def test_the_universe_is_followed(running: tuple[Rig, IbkrSource], gateway: GatewayProcess) -> None:
     bench, source = running
     assert source._feed is not None

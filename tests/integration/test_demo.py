@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.cli.command import ROOT
-from tests.conftest import drawn
+from tests.conftest import SEED, drawn
 from tests.integration.demonstrations import PLANES, SHORT_HISTORY, Demo, marked
 from tests.waiting import eventually, wait
 
@@ -65,8 +65,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory, plan: Plan) -> Iterator[Demo]
         yield demo
 
 
-def test_killed_and_stopped_planes_lose_nothing(kept: Demo, plan: Plan) -> None:
+def test_killed_and_stopped_planes_lose_nothing(
+    kept: Demo, plan: Plan, record_property: Callable[[str, object], None]
+) -> None:
     """Each plane and the gateway are SIGKILLed while the market trades, one is stopped and continued; the run ends whole and replays equal."""
+    record_property(SEED, plan.seed)
     outcome = kept.outcome(1)
     assert outcome["problems"] == [], kept.words()
     assert re.fullmatch(r"identical [0-9a-f]{64}", outcome["verdict"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from order_plane.daemon import recovery
@@ -154,9 +154,19 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
     for _ in range(meta["seen"]):
         world.send("order.events", account="DU999", event_id=str(uuid.uuid4()))
     assert f"is not the record that {recovery.checkpoint_path(settings)} knows there" in refused()
+    # Its beginning is gone, with the last record that the checkpoint folded.
+    place = TopicPartition(settings.topic("order.events"), 0, meta["seen"])
+    client = admin(settings.bootstrap)  # held: its futures are cancelled when it goes
+    client.delete_records([place])[place].result(10)
+    words = refused()
+    assert "order.events: the position to read from is no longer on the log" in words
+    assert "put back the topics of one moment" in words
     assert recovery.checkpoint_path(settings).read_bytes() == kept
-    # A person decides to go on from this log.
+    # Without the checkpoint nobody knows what came before.
     recovery.checkpoint_path(settings).unlink()
+    assert f"order.events-0 begins at {meta['seen']} and there is no checkpoint" in refused()
+    # A person decides to go on from another log.
+    put_back(settings, before)
     world.start().ready()
 
 

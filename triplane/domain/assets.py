@@ -68,7 +68,9 @@ class Asset(BaseModel):
     lot_size: float = Field(1.0, gt=0, le=1e9, description="quantities are multiples of this, units")
     min_tick: float = Field(0.01, gt=0, le=1e6, description="prices are multiples of this, currency")
     min_order: float = Field(1.0, gt=0, le=1e12, description="smallest order, units")
-    group: str = Field("main", pattern=r"^[a-z0-9_\-]{1,32}$", description="symbol group: slice, partition and worker")
+    group: Literal["main"] = Field(
+        "main", description="symbol group: slice, partition and worker; this release has one"
+    )
 
     @field_validator("currency")
     @classmethod

@@ -80,9 +80,10 @@ class Daemon:
         try:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             raise DaemonExit(
-                f"{host}:{port} cannot be listened on ({os.strerror(error.errno or 0)}); "
-                "stop what uses it or set TRIPLANE_HTTP_PORT=0 for a free port"
+                f"{host}:{port} cannot be listened on ({why}); "
+                "stop what uses it, set TRIPLANE_HTTP_PORT=0 for a free port, or correct TRIPLANE_HTTP_HOST"
             ) from None
         bound = self._runner.addresses[0][1]
         self.http_url = f"http://{host}:{bound}"

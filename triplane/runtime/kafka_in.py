@@ -57,6 +57,10 @@ class LogUnavailable(RuntimeError):
     """Kafka cannot be reached, lacks a topic, or no longer holds a position."""
 
 
+class PositionGone(LogUnavailable):
+    """The log begins behind a position that was to be read, or ends before it."""
+
+
 class Nondeterminism(RuntimeError):
     """Two records share an identity but not their bytes."""
 
@@ -322,7 +326,9 @@ class TopicReader:
         error = message.error()
         if error is not None:
             if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-                raise LogUnavailable(f"{message.topic()}: {error.str()}: the position is no longer on the log")
+                raise PositionGone(
+                    f"{message.topic()}: the position to read from is no longer on the log ({error.str()})"
+                )
             if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
                 raise LogUnavailable(f"{message.topic()}: {error.str()}; run `triplane topics create`")
             return None  # transport errors: librdkafka reconnects by itself
