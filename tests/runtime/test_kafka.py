@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
 from confluent_kafka import Producer
 
 from schemas import catalogue, codec
-from tests.waiting import settles
+from tests.waiting import eventually, settles
 from triplane.runtime.kafka_in import FirstPerIdentity, LogUnavailable, Nondeterminism, TopicReader, read_all
 from triplane.runtime.kafka_out import DeliveryError, OwnershipError, TopicWriter
+from triplane.runtime.settings import Settings
+from triplane.stack.kafka import LocalKafka
+from triplane.stack.topics import create_topics
 
 pytestmark = pytest.mark.integration
 
@@ -63,6 +67,47 @@ def test_an_empty_key_and_an_unknown_field_queue_nothing(settings, writer):
     with pytest.raises(ValueError, match="unknown field 'closs'"):
         writer.send("data.bars", bars(1, closs=[1.0]))
     assert writer.in_flight() == 0
+
+
+def test_a_broker_that_lost_records_ends_the_producer_and_is_told(tmp_path):
+    """Its folder is put back from earlier under a living producer: sequence numbers no longer meet, and nothing is taken any more."""
+    directory = tmp_path / "kafka"
+    directory.mkdir()
+    kafka = LocalKafka.start(directory)
+    port = int(kafka.bootstrap.rpartition(":")[2])
+    create_topics(kafka.bootstrap)
+    writer = TopicWriter(Settings(bootstrap=kafka.bootstrap, state_dir=tmp_path / "state"), "data")
+    second = 0
+
+    def write(count):
+        nonlocal second
+        futures = [writer.send("data.bars", bars(second := second + 1)) for _ in range(count)]
+        return [future.result(30) for future in futures]
+
+    try:
+        write(5)
+        kafka.stop()
+        shutil.copytree(directory / "data", tmp_path / "earlier")
+        kafka = LocalKafka.start(directory, port)
+        assert write(5) == list(range(5, 10))
+        kafka.kill()
+        shutil.rmtree(directory / "data")
+        shutil.copytree(tmp_path / "earlier", directory / "data")
+        kafka = LocalKafka.start(directory, port)
+
+        def refused():
+            try:
+                write(1)
+            except DeliveryError as error:
+                return str(error)
+            return ""
+
+        assert "data.bars: not" in eventually(refused, 60)
+        assert eventually(lambda: "not taken" in refused(), 30)
+        assert writer._poller.is_alive()
+    finally:
+        writer.close(1.0)
+        kafka.kill()
 
 
 def test_latest_twin_keeps_the_newest_per_key(settings, writer):

@@ -61,9 +61,9 @@ def test_diff_names_each_deviation(settings: Settings) -> None:
 
     settles(deviations_are_named)
     told = init.altered_topics(settings)
-    assert [sentence.partition(":")[0] for sentence in told] == [f"{prefix}data.quotes", f"{prefix}order.events"]
-    assert "Kafka takes none away" in told[0]
-    assert "`triplane topics restore`" in told[1]
+    assert [sentence.partition(":")[0] for sentence in told] == [f"{prefix}order.events", f"{prefix}data.quotes"]
+    assert "`triplane topics restore`" in told[0]
+    assert "Kafka takes none away" in told[1]
     restored = topics.restore(settings.bootstrap, prefix)
     assert [(each.topic, each.what) for each in restored] == [(f"{prefix}order.events", "retention.ms")]
     expected.pop(2)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import catalogue, codec
 from schemas.catalogue import Catalogue
@@ -90,7 +90,12 @@ class TopicWriter:
 
     def _poll(self) -> None:
         while not self._closed.is_set():
-            self._producer.poll(0.1)
+            try:
+                self._producer.poll(0.1)
+            except KafkaException:
+                # A broker that lost records breaks an idempotent producer for good. What was queued fails with the next calls, and
+                # whoever sends again is told: this thread must live to say so.
+                self._closed.wait(0.1)
 
     def send(
         self,
@@ -146,9 +151,13 @@ class TopicWriter:
 
         marks = {INGEST_TIME: str(time.time_ns()).encode(), **(headers or {})}
         extra = {} if partition is None else {"partition": partition}
-        self._producer.produce(
-            physical, value=data, key=key, headers=list(marks.items()), on_delivery=delivered, **extra
-        )
+        try:
+            self._producer.produce(
+                physical, value=data, key=key, headers=list(marks.items()), on_delivery=delivered, **extra
+            )
+        except KafkaException as error:
+            told = error.args[0]
+            raise DeliveryError(f"{physical}: not taken: {cause(told.code(), told.str())}") from None
 
     def in_flight(self) -> int:
         """Records queued and not yet acknowledged."""

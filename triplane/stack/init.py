@@ -35,6 +35,7 @@ def make_topics(settings: Settings, timeout: float = 60.0) -> list[str]:
 def altered_topics(settings: Settings) -> list[str]:
     """What somebody altered on the cluster, each with its remedy: the log may lose records by it. Raises StackError."""
     found = topics.diff(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
+    found.sort(key=lambda difference: difference.what == "partitions")  # which do no harm
     told = [f"{difference}: {difference.remedy}" for difference in found if difference.what != "topic"]
     return told[:MOST_TOLD] + (
         [f"{len(told) - MOST_TOLD} more; see `triplane topics diff`"] if told[MOST_TOLD:] else []
