@@ -7,7 +7,9 @@ a file that may be deleted at any time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import json
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +65,31 @@ class Begin:
     seen: int = 0
 
 
+def seen_path(settings: Settings) -> Path:
+    """The file that says how far order.events was seen on the log."""
+    return settings.state_dir / "order-seen.json"
+
+
+def note_seen(settings: Settings, end: int) -> None:
+    """Write down where the acknowledged events end, so that a log which is put back from before that is known for what it is.
+
+    A file that cannot be written is no reason to stop: the checkpoint knows where the log ended at the last start.
+    """
+    path = seen_path(settings)
+    with contextlib.suppress(OSError):
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps({"prefix": settings.topic_prefix, "events": end}) + "\n", encoding="utf-8")
+        scratch.replace(path)
+
+
+def _seen(settings: Settings) -> int:
+    try:
+        document = json.loads(seen_path(settings).read_text(encoding="utf-8"))
+        return int(document["events"]) if document["prefix"] == settings.topic_prefix else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def checkpoint_path(settings: Settings) -> Path:
     """The checkpoint's file."""
     return settings.state_dir / "order-engine.snapshot"
@@ -83,6 +110,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
         ends = reader.end_offsets()
         known_to = {**begin.start, EVENTS_PARTITION: max(begin.seen, begin.start.get(EVENTS_PARTITION, 0))}
         _refuse_shorter(known_to, ends, f"{checkpoint_path(settings)} knows")
+        _refuse_shorter({EVENTS_PARTITION: _seen(settings)}, ends, f"{seen_path(settings)} knows")
         hidden = reader.end_offsets(committed=False)[EVENTS_PARTITION]
         if hidden > ends[EVENTS_PARTITION]:
             raise DaemonExit(
@@ -102,7 +130,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
         if known is None or _last(known) != begin.last:
             raise DaemonExit(
                 f"{EVENTS_PARTITION}@{begin.last[0]} is not the record that {checkpoint_path(settings)} knows there: "
-                f"records of the log are lost; {REMEDY}, or remove that file to go on from this log as it is",
+                f"records of the log are lost; {REMEDY}",
                 CONFIG,
             )
         records.remove(known)  # the checkpoint has it

@@ -130,8 +130,11 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
     assert world.orders is not None
     world.orders.stop()
     world.start().ready()  # writes the checkpoint of what the first run did
-    world.orders.stop()
     settings = world.settings
+    world.advance(0.1)
+    world.intents(PFE=200)
+    world.until_event("parent_closed", symbol="PFE")
+    world.orders.stop()
 
     def refused() -> str:
         before = len(world.log("order.events"))
@@ -142,10 +145,16 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
 
     kept = recovery.checkpoint_path(settings).read_bytes()
     meta, _ = snapshots.load(recovery.checkpoint_path(settings))
-    before = world.log("order.events")[: meta["events"]]
+    everything = world.log("order.events")
+    assert meta["events"] < meta["seen"] < len(everything)
+    # As it was in the midst of the last run: what the checkpoint knows is there, and the second order is not.
+    put_back(settings, everything[: meta["seen"]])
+    assert f"order.events-0 ends at {meta['seen']}, and {recovery.seen_path(settings)} knows it up to" in refused()
+    recovery.seen_path(settings).unlink()  # it may be lost
+    before = everything[: meta["events"]]
     # As it was just before the last start: all that the checkpoint folded is there, and nothing of the run that wrote it.
     put_back(settings, before)
-    assert f"order.events-0 ends at {meta['events']}" in refused()
+    assert f"order.events-0 ends at {meta['events']}, and {recovery.checkpoint_path(settings)} knows" in refused()
     # As it was before all of it: empty, then with other records.
     put_back(settings, [])
     words = refused()
@@ -165,9 +174,10 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
     # Without the checkpoint nobody knows what came before.
     recovery.checkpoint_path(settings).unlink()
     assert f"order.events-0 begins at {meta['seen']} and there is no checkpoint" in refused()
-    # A person decides to go on from another log.
-    put_back(settings, before)
+    # The log itself is put back, whole.
+    put_back(settings, everything)
     world.start().ready()
+    assert world.events("epoch")[-1]["epoch"] == 3
 
 
 def put_back(settings: Settings, records: list[LogRecord]) -> None:
