@@ -40,7 +40,7 @@ ELECTING = (
     *("FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH"),
 )
 """Answers for a partition whose leader is not settled yet, as after the restart of a broker: ask again."""
-COMPARED = ("cleanup.policy", "retention.ms", "max.message.bytes", "min.insync.replicas")
+COMPARED = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "min.insync.replicas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ def _settings(cleanup: str, retention_ms: int, max_bytes: int, min_isr: int) -> 
     return (
         ("cleanup.policy", cleanup),
         ("retention.ms", str(retention_ms)),
+        ("retention.bytes", "-1"),  # a log is cut by age alone, or not at all
         ("max.message.bytes", str(max_bytes)),
         ("min.insync.replicas", str(min_isr)),
     )
