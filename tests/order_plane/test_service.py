@@ -8,27 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from order_plane.daemon import recovery
 from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.order_plane.world import OrderProcess, OrderWorld
 from tests.waiting import eventually
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import SECOND
-from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
-from triplane.runtime.kafka_in import LogRecord
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import admin
-from triplane.stack.topics import create_topics, delete_topics
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -119,113 +113,6 @@ def test_an_order_leaves_only_in_the_contract_that_its_row_names(world: OrderWor
     world.until_event("parent_closed", symbol="KO", reason="DONE")
     assert world.gateway.status()["positions"]["KO"] == 300
     world.at_most_once()
-
-
-def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> None:
-    """The checkpoint, and the events themselves, know records that the log no longer has: what it says of our orders is not all."""
-    world.open_market()
-    world.start().ready()
-    world.intents(KO=300)
-    world.until_event("parent_closed")
-    assert world.orders is not None
-    world.orders.stop()
-    world.start().ready()  # writes the checkpoint of what the first run did
-    settings = world.settings
-    world.advance(0.1)
-    world.intents(PFE=200)
-    world.until_event("parent_closed", symbol="PFE")
-    world.orders.stop()
-
-    def refused() -> str:
-        before = len(world.log("order.events"))
-        process = world.start()
-        assert process.wait() == CONFIG
-        assert len(world.log("order.events")) == before  # it wrote nothing
-        return process.words().splitlines()[-1]
-
-    kept = recovery.checkpoint_path(settings).read_bytes()
-    meta, _ = snapshots.load(recovery.checkpoint_path(settings))
-    everything = world.log("order.events")
-    assert meta["events"] < meta["seen"] < len(everything)
-    # As it was in the midst of the last run: what the checkpoint knows is there, and the second order is not.
-    put_back(settings, everything[: meta["seen"]])
-    assert f"order.events-0 ends at {meta['seen']}, and {recovery.seen_path(settings)} knows it up to" in refused()
-    recovery.seen_path(settings).unlink()  # it may be lost
-    before = everything[: meta["events"]]
-    # As it was just before the last start: all that the checkpoint folded is there, and nothing of the run that wrote it.
-    put_back(settings, before)
-    assert f"order.events-0 ends at {meta['events']}, and {recovery.checkpoint_path(settings)} knows" in refused()
-    # As it was before all of it: empty, then with other records.
-    put_back(settings, [])
-    words = refused()
-    assert "order.events-0 ends at 0" in words
-    assert "records of the log are lost; put back the topics of one moment" in words
-    for _ in range(meta["seen"]):
-        world.send("order.events", account="DU999", event_id=str(uuid.uuid4()))
-    assert f"is not the record that {recovery.checkpoint_path(settings)} knows there" in refused()
-    # Its beginning is gone, with the last record that the checkpoint folded.
-    place = TopicPartition(settings.topic("order.events"), 0, meta["seen"])
-    client = admin(settings.bootstrap)  # held: its futures are cancelled when it goes
-    client.delete_records([place])[place].result(10)
-    words = refused()
-    assert "order.events: the position to read from is no longer on the log" in words
-    assert "put back the topics of one moment" in words
-    assert recovery.checkpoint_path(settings).read_bytes() == kept
-    # Without the checkpoint nobody knows what came before.
-    recovery.checkpoint_path(settings).unlink()
-    assert f"order.events-0 begins at {meta['seen']} and there is no checkpoint" in refused()
-    # The log itself is put back, whole.
-    put_back(settings, everything)
-    world.start().ready()
-    assert world.events("epoch")[-1]["epoch"] == 3
-
-
-def put_back(settings: Settings, records: list[LogRecord]) -> None:
-    """Make order.events anew, with these records."""
-    delete_topics(settings.bootstrap, settings.topic("order.events"))
-    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
-    producer = Producer({"bootstrap.servers": settings.bootstrap})
-    for record in records:
-        producer.produce(settings.topic("order.events"), record.raw, key=record.key)
-    assert producer.flush(10) == 0
-
-
-def test_somebody_elses_transaction_on_our_log_is_waited_for_and_then_is_nothing(world: OrderWorld) -> None:
-    """While it is open, readers see nothing of what we write behind it: two starts would take the same number."""
-    world.open_market()
-    world.start().ready()
-    assert world.orders is not None
-    world.orders.stop()
-    topic = world.settings.topic("order.events")
-    theirs = Producer({"bootstrap.servers": world.settings.bootstrap, "transactional.id": str(uuid.uuid4())})
-    theirs.init_transactions(20)
-    for end in (theirs.commit_transaction, theirs.abort_transaction):
-        theirs.begin_transaction()
-        theirs.produce(topic, b"nobody wrote this")
-        theirs.flush(10)
-        process = world.start()
-        assert process.wait() == UNAVAILABLE
-        assert "somebody else's transaction is open there" in process.words().splitlines()[-1]
-        end(20)
-        for _ in range(2):  # from a checkpoint whose log ends with their marker, too
-            world.start().ready()
-            world.orders.stop()
-    assert [event["epoch"] for event in world.events("epoch")] == [1, 2, 3, 4, 5]
-
-
-def test_inputs_that_were_put_back_from_earlier_are_refused(world: OrderWorld) -> None:
-    world.open_market()
-    world.start().ready()
-    world.intents(KO=300)
-    world.until_event("parent_closed")
-    assert world.orders is not None
-    world.orders.stop()
-    settings = world.settings
-    delete_topics(settings.bootstrap, settings.topic("strategy.intents"))
-    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
-    process = world.start()
-    assert process.wait() == CONFIG
-    assert "strategy.intents-0 ends at 0, and order.events says that this plane has read it up to 1" in process.words()
 
 
 def test_shadow_checks_everything_and_sends_nothing(settings: Settings, tmp_path: Path) -> None:
