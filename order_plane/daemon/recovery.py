@@ -7,30 +7,35 @@ a file that may be deleted at any time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import json
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from order_plane.daemon.log_extent import (
+    EVENTS,
+    EVENTS_PARTITION,
+    REMEDY,
+    ends_now,
+    note_seen,
+    refuse_hidden,
+    refuse_shorter,
+    seen,
+    seen_path,
+)
 from order_plane.engine import OrderEngine
 from order_plane.recording import RecordingError, current, fold_log
-from schemas import catalogue
 from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime import snapshots
-from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
+from triplane.runtime.exit_codes import CONFIG, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, PositionGone, TopicReader, unknown_to_this_build
 from triplane.runtime.settings import Settings
 from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks
 
-EVENTS = "order.events"
-EVENTS_PARTITION = "order.events-0"
 REFERENCED = ("control.config", "control.commands", "strategy.intents", "data.actions")
 READ_TIMEOUT_S = 120.0
-REMEDY = "put back the topics of one moment, or begin a new log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
 FORMAT = 2
 LastEvent = tuple[int, str] | None
 """Offset and SHA-256 of a record of order.events; None of an empty log."""
@@ -56,38 +61,12 @@ class Recovered:
 @dataclass(frozen=True, slots=True)
 class Begin:
     """Where the fold begins: offsets to read from, input positions and epoch as of the checkpoint. Reading starts with the last
-    event that the checkpoint has, to see that it is there; `seen` is where the log ended when the checkpoint was written."""
+    event that the checkpoint has, to see that it is there."""
 
     start: dict[str, int] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     epoch: int = 0
     last: LastEvent = None
-    seen: int = 0
-
-
-def seen_path(settings: Settings) -> Path:
-    """The file that says how far order.events was seen on the log."""
-    return settings.state_dir / "order-seen.json"
-
-
-def note_seen(settings: Settings, end: int) -> None:
-    """Write down where the acknowledged events end, so that a log which is put back from before that is known for what it is.
-
-    A file that cannot be written is no reason to stop: the checkpoint knows where the log ended at the last start.
-    """
-    path = seen_path(settings)
-    with contextlib.suppress(OSError):
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text(json.dumps({"prefix": settings.topic_prefix, "events": end}) + "\n", encoding="utf-8")
-        scratch.replace(path)
-
-
-def _seen(settings: Settings) -> int:
-    try:
-        document = json.loads(seen_path(settings).read_text(encoding="utf-8"))
-        return int(document["events"]) if document["prefix"] == settings.topic_prefix else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
 
 
 def checkpoint_path(settings: Settings) -> Path:
@@ -108,16 +87,11 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
                 f"{EVENTS_PARTITION} begins at {first} and there is no checkpoint of what came before; {REMEDY}", CONFIG
             )
         ends = reader.end_offsets()
-        known_to = {**begin.start, EVENTS_PARTITION: max(begin.seen, begin.start.get(EVENTS_PARTITION, 0))}
-        _refuse_shorter(known_to, ends, f"{checkpoint_path(settings)} knows")
-        _refuse_shorter({EVENTS_PARTITION: _seen(settings)}, ends, f"{seen_path(settings)} knows")
-        hidden = reader.end_offsets(committed=False)[EVENTS_PARTITION]
-        if hidden > ends[EVENTS_PARTITION]:
-            raise DaemonExit(
-                f"{EVENTS} is not readable from {ends[EVENTS_PARTITION]} on: somebody else's transaction is open there and hides what "
-                "we wrote; end it with Kafka's own kafka-transactions, or wait until it runs out",
-                UNAVAILABLE,
-            )
+        folded_to = begin.last[0] + 1 if begin.last is not None else 0
+        known_to = {**begin.start, EVENTS_PARTITION: max(folded_to, begin.start.get(EVENTS_PARTITION, 0))}
+        refuse_shorter(known_to, ends, f"{checkpoint_path(settings)} knows")
+        refuse_shorter({EVENTS_PARTITION: seen(settings)}, ends, f"{seen_path(settings)} knows")
+        refuse_hidden(reader, ends[EVENTS_PARTITION])
         records = reader.read_to(ends, READ_TIMEOUT_S)
         offset = reader.position()[EVENTS_PARTITION]
     except PositionGone as error:
@@ -154,7 +128,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     for event in current(events):
         for name, end in event["cut"].items():
             positions[name] = max(positions.get(name, 0), end)
-    _refuse_shorter(positions, _ends(settings, positions), f"{EVENTS} says that this plane has read")
+    refuse_shorter(positions, ends_now(settings, positions), f"{EVENTS} says that this plane has read")
     try:
         highest = max(begin.epoch, fold_log(engine, events, lambda *place: referenced.get(place)))
     except RecordingError as error:
@@ -168,27 +142,6 @@ def _last(record: LogRecord) -> tuple[int, str]:
     return record.offset, hashlib.sha256(record.raw).hexdigest()
 
 
-def _ends(settings: Settings, positions: Mapping[str, int]) -> dict[str, int]:
-    topics = sorted({name.rpartition("-")[0] for name in positions} & set(catalogue.load()))
-    if not topics:
-        return {}
-    reader = TopicReader(settings, topics, "end")
-    try:
-        return reader.end_offsets()
-    finally:
-        reader.close()
-
-
-def _refuse_shorter(positions: Mapping[str, int], ends: Mapping[str, int], who: str) -> None:
-    """A log that was put back from earlier ends before what has been read of it."""
-    for name, position in sorted(positions.items()):
-        if name in ends and position > ends[name]:
-            raise DaemonExit(
-                f"{name} ends at {ends[name]}, and {who} it up to {position}: records of the log are lost; {REMEDY}",
-                CONFIG,
-            )
-
-
 def checkpoint(settings: Settings, recovered: Recovered) -> None:
     """Write the checkpoint. Only once the outputs of the run before are published: the next start no longer sees their events."""
     meta = {
@@ -196,11 +149,11 @@ def checkpoint(settings: Settings, recovered: Recovered) -> None:
         "prefix": settings.topic_prefix,
         "events": recovered.events_offset,
         "last": list(recovered.last_event) if recovered.last_event is not None else [],
-        "seen": _ends(settings, {EVENTS_PARTITION: 0})[EVENTS_PARTITION],
         "epoch": recovered.epoch,
         "positions": recovered.positions,
     }
     snapshots.save(checkpoint_path(settings), meta, recovered.state)
+    note_seen(settings, ends_now(settings, {EVENTS_PARTITION: 0})[EVENTS_PARTITION])
 
 
 def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin:
@@ -216,7 +169,7 @@ def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin:
     last = (int(meta["last"][0]), str(meta["last"][1])) if meta["last"] else None
     start = {EVENTS_PARTITION: last[0] if last is not None else int(meta["events"])}
     start |= {name: end for name, end in positions.items() if name.rpartition("-")[0] in REFERENCED}
-    return Begin(start, positions, int(meta["epoch"]), last, int(meta["seen"]))
+    return Begin(start, positions, int(meta["epoch"]), last)
 
 
 async def while_log_answers(settings: Settings, waiting: Coroutine[Any, Any, None]) -> None:

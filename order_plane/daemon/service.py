@@ -16,7 +16,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from order_plane.daemon import modes, quarantine, recovery
+from order_plane.daemon import log_extent, modes, quarantine, recovery
 from order_plane.daemon.broker_link import BrokerLink
 from order_plane.daemon.dispatch import Dispatcher
 from order_plane.daemon.journal import Journal
@@ -149,7 +149,7 @@ class OrderService:
         await asyncio.to_thread(recovery.load_calendars, engine)
         assert self._journal is not None
         writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_TIMEOUT_S)
-        self._publisher = Publisher(writer, self._progress, self._journal.done, partial(recovery.note_seen, settings))
+        self._publisher = Publisher(writer, self._progress, self._journal.done, partial(log_extent.note_seen, settings))
         dispatcher = Dispatcher(
             engine, self._publisher, self._journal, self._link, self._latch, self._metrics, self._daemon.log, self._stops,
             self._request_snapshot, self._closed_gate, self._clock,

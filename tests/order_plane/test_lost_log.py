@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from order_plane.daemon import recovery
+from order_plane.daemon import log_extent, recovery
 from tests.order_plane.world import OrderWorld
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
@@ -45,28 +46,31 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
         assert len(world.log("order.events")) == before  # it wrote nothing
         return process.words().splitlines()[-1]
 
-    kept = recovery.checkpoint_path(settings).read_bytes()
+    kept, seen = recovery.checkpoint_path(settings).read_bytes(), log_extent.seen_path(settings).read_text()
     meta, _ = snapshots.load(recovery.checkpoint_path(settings))
     everything = world.log("order.events")
-    assert meta["events"] < meta["seen"] < len(everything)
+    folded, acknowledged = meta["last"][0] + 1, json.loads(seen)["events"]
+    assert folded < acknowledged - 1 and acknowledged == everything[-1].offset + 1
     # As it was in the midst of the last run: what the checkpoint knows is there, and the second order is not.
-    put_back(settings, everything[: meta["seen"]])
-    assert f"order.events-0 ends at {meta['seen']}, and {recovery.seen_path(settings)} knows it up to" in refused()
-    recovery.seen_path(settings).unlink()  # it may be lost
-    before = everything[: meta["events"]]
+    put_back(settings, everything[: acknowledged - 1])
+    assert f"order.events-0 ends at {acknowledged - 1}, and {log_extent.seen_path(settings)} knows it up to" in refused()
     # As it was just before the last start: all that the checkpoint folded is there, and nothing of the run that wrote it.
-    put_back(settings, before)
-    assert f"order.events-0 ends at {meta['events']}, and {recovery.checkpoint_path(settings)} knows" in refused()
+    put_back(settings, everything[:folded])
+    assert f"order.events-0 ends at {folded}, and {log_extent.seen_path(settings)} knows it up to" in refused()
+    # As it was in the midst of the first run. The file may be lost: the checkpoint knows what it folded.
+    log_extent.seen_path(settings).unlink()
+    put_back(settings, everything[: folded - 1])
+    assert f"order.events-0 ends at {folded - 1}, and {recovery.checkpoint_path(settings)} knows it up to {folded}" in refused()
     # As it was before all of it: empty, then with other records.
     put_back(settings, [])
     words = refused()
     assert "order.events-0 ends at 0" in words
     assert "records of the log are lost; put back the topics of one moment" in words
-    for _ in range(meta["seen"]):
+    for _ in range(acknowledged):
         world.send("order.events", account="DU999", event_id=str(uuid.uuid4()))
     assert f"is not the record that {recovery.checkpoint_path(settings)} knows there" in refused()
     # Its beginning is gone, with the last record that the checkpoint folded.
-    place = TopicPartition(settings.topic("order.events"), 0, meta["seen"])
+    place = TopicPartition(settings.topic("order.events"), 0, acknowledged)
     client = admin(settings.bootstrap)  # held: its futures are cancelled when it goes
     client.delete_records([place])[place].result(10)
     words = refused()
@@ -75,7 +79,7 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
     assert recovery.checkpoint_path(settings).read_bytes() == kept
     # Without the checkpoint nobody knows what came before.
     recovery.checkpoint_path(settings).unlink()
-    assert f"order.events-0 begins at {meta['seen']} and there is no checkpoint" in refused()
+    assert f"order.events-0 begins at {acknowledged} and there is no checkpoint" in refused()
     # The log itself is put back, whole.
     put_back(settings, everything)
     world.start().ready()

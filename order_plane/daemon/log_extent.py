@@ -1,0 +1,83 @@
+"""How much of its log this plane knows: a log that ends before that, or hides its end, is not the whole account of our orders.
+
+order.events is the only memory of what was sent. Put back from an earlier moment, or emptied, it would let keys be used again and
+orders be forgotten, so the start is refused rather than trusted (law L11). The file `order-seen.json` says how far the events were
+acknowledged; the checkpoint and the cuts of the events say how far each input was read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from schemas import catalogue
+from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
+from triplane.runtime.kafka_in import TopicReader
+from triplane.runtime.settings import Settings
+
+EVENTS = "order.events"
+EVENTS_PARTITION = "order.events-0"
+REMEDY = "put back the topics of one moment, or begin a new log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
+
+
+def seen_path(settings: Settings) -> Path:
+    """The file that says how far order.events was seen on the log."""
+    return settings.state_dir / "order-seen.json"
+
+
+def note_seen(settings: Settings, end: int) -> None:
+    """Write down where the acknowledged events end, so that a log which is put back from before that is known for what it is.
+
+    A file that cannot be written is no reason to stop: the checkpoint knows the last event that was folded at the last start.
+    """
+    path = seen_path(settings)
+    with contextlib.suppress(OSError):
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps({"prefix": settings.topic_prefix, "events": end}) + "\n", encoding="utf-8")
+        scratch.replace(path)
+
+
+def seen(settings: Settings) -> int:
+    """Where the acknowledged events ended as far as the file knows; 0 without one of this log."""
+    try:
+        document = json.loads(seen_path(settings).read_text(encoding="utf-8"))
+        return int(document["events"]) if document["prefix"] == settings.topic_prefix else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def ends_now(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int]:
+    """Where the topics of the named partitions end, those that the catalogue knows. Raises LogUnavailable."""
+    topics = sorted({name.rpartition("-")[0] for name in partitions} & set(catalogue.load()))
+    if not topics:
+        return {}
+    reader = TopicReader(settings, topics, "end")
+    try:
+        return reader.end_offsets()
+    finally:
+        reader.close()
+
+
+def refuse_shorter(known_to: Mapping[str, int], ends: Mapping[str, int], who: str) -> None:
+    """A log that was put back from earlier ends before what is known of it (`known_to`, next offset by partition): DaemonExit.
+
+    `who` knows it, with its verb.
+    """
+    for name, position in sorted(known_to.items()):
+        if name in ends and position > ends[name]:
+            raise DaemonExit(
+                f"{name} ends at {ends[name]}, and {who} it up to {position}: records of the log are lost; {REMEDY}",
+                CONFIG,
+            )
+
+
+def refuse_hidden(reader: TopicReader, end: int) -> None:
+    """Behind an open transaction of somebody else nobody reads what we wrote; `end` is where reading stops. DaemonExit."""
+    if reader.end_offsets(committed=False)[EVENTS_PARTITION] > end:
+        raise DaemonExit(
+            f"{EVENTS} is not readable from {end} on: somebody else's transaction is open there and hides what "
+            "we wrote; end it with Kafka's own kafka-transactions, or wait until it runs out",
+            UNAVAILABLE,
+        )
