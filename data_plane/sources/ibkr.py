@@ -57,8 +57,8 @@ class IbkrSource:
         self._heard_at = 0.0
         """When it came, wall seconds of the monotonic clock."""
         self._minutes_due = ""
-        self._asked_contracts: list[str] = []
-        """Names whose contracts were asked for on this connection: one that the broker does not know is not asked for each second."""
+        self._subscribed = False
+        """Whether the universe has been subscribed on this connection."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._was_connected = False
         """Then an id in use is ours still: the gateway has not noticed yet that our connection ended."""
@@ -167,7 +167,7 @@ class IbkrSource:
         self._feed = MarketFeed(session, self._handler(), context.clock.now)
         context.resume(NAME, await self._time())
         self._minutes_due = "start"
-        self._asked_contracts = []
+        self._subscribed = False
         resubscribed = time.monotonic()
         while not context.stop.is_set():
             await self._follow_universe()
@@ -211,10 +211,9 @@ class IbkrSource:
         for symbol in self._requests.forget_changed(assets):
             self._context.log.warning("another contract from now on", source=NAME, symbol=symbol)
             self._feed.unsubscribe(symbol)
-            self._asked_contracts = []
-        if set(wanted) & self._requests.contracts.keys() == set(self._feed.symbols) and self._asked_contracts == wanted:
+        known = set(wanted) & self._requests.contracts.keys()
+        if self._subscribed and known == set(self._feed.symbols) and not self._requests.to_resolve(assets):
             return
-        self._asked_contracts = wanted
         listening = set(self._feed.symbols)
         for symbol in listening - set(wanted):
             self._feed.unsubscribe(symbol)
@@ -229,6 +228,7 @@ class IbkrSource:
                 await self._time()
         # The client library queues requests at its own rate. Once this one is answered, those before it have reached the gateway.
         await self._time()
+        self._subscribed = True
         self._context.blocked(NAME, "")
 
     def _start(self, name: str, work: Any) -> None:

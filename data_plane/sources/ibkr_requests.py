@@ -20,6 +20,9 @@ from triplane.domain.assets import Asset
 
 # IB answers 50 historical requests at once; a third of that leaves room for other clients of the gateway.
 CONCURRENT_REQUESTS = 16
+# Wall seconds after which a contract that the broker did not know is asked for again: while IB's security definition farm is
+# away, it knows none.
+CONTRACT_AGAIN_S = 60.0
 # Number of trades in a cell without a bar (an unknown number is -1).
 ABSENT = -2
 
@@ -37,9 +40,11 @@ class Requests:
         self.contracts: dict[str, Any] = {}
         self._asked: dict[str, dict[str, Any]] = {}
         """What the row of each name said when its contract was asked for."""
+        self._refused: dict[str, float] = {}
+        """Names that the broker did not know, and when that was (seconds of the monotonic clock)."""
 
     async def resolve(self, session: BrokerSession, assets: Sequence[Asset]) -> None:
-        """Contract ids of the assets, asked once; a name that the broker does not know is left out and said."""
+        """Contract ids of the assets that have none yet; a name that the broker does not know is left out and said."""
 
         async def one(asset: Asset) -> None:
             self._asked[asset.symbol] = terms_of(asset)
@@ -48,10 +53,12 @@ class Requests:
                 async with self._slots:
                     info = await contracts.resolve(session, wanted)
             except ContractUnknown as error:
+                self._refused[asset.symbol] = time.monotonic()
                 self._context.log.error("no contract", source=self._source, symbol=asset.symbol, reason=str(error))
                 return
             wanted.conId = info.con_id
             self.contracts[asset.symbol] = wanted
+            self._refused.pop(asset.symbol, None)
 
         await asyncio.gather(*(one(asset) for asset in assets if asset.symbol not in self.contracts))
 
@@ -60,7 +67,13 @@ class Requests:
         changed = [a.symbol for a in assets if a.symbol in self._asked and self._asked[a.symbol] != terms_of(a)]
         for symbol in changed:
             self.contracts.pop(symbol, None)
+            self._refused.pop(symbol, None)
         return changed
+
+    def to_resolve(self, assets: Sequence[Asset]) -> bool:
+        """Whether a name has no contract and is to be asked for (again)."""
+        due = time.monotonic() - CONTRACT_AGAIN_S
+        return any(a.symbol not in self.contracts and self._refused.get(a.symbol, due) <= due for a in assets)
 
     def names(self) -> list[str]:
         """Symbols of the universe that have a contract, in its order."""

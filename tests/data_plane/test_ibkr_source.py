@@ -16,6 +16,7 @@ import pytest
 from data_plane.engine import DataEngine
 from data_plane.observations import TradeTick
 from data_plane.outputs import Output
+from data_plane.sources import ibkr_requests
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.ibkr_requests import pivot
 from data_plane.sources.speed import Speed
@@ -312,9 +313,9 @@ async def test_the_universe_is_followed(running: tuple[Rig, IbkrSource], gateway
 
 
 async def test_a_row_that_names_another_contract_is_followed(
-    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A corrected con_id is subscribed at once; one that is another name's gives no prices at all."""
+    """A corrected con_id is subscribed at once; one that is another name's gives no prices at all, and is asked for again."""
     bench, source = running
     feed = source._feed
     assert feed is not None
@@ -328,8 +329,11 @@ async def test_a_row_that_names_another_contract_is_followed(
 
     row(ids[second])
     await until(lambda: first not in feed.symbols)
-    await until(lambda: source._asked_contracts and source._requests._asked[first]["con_id"] == ids[second])
+    await until(lambda: first in source._requests._refused)
     assert first not in source._requests.contracts
+    asked_at = source._requests._refused[first]
+    monkeypatch.setattr(ibkr_requests, "CONTRACT_AGAIN_S", 0.2)
+    await until(lambda: source._requests._refused[first] >= asked_at + 0.2)
     row(ids[first])
     await until(lambda: first in feed.symbols)
     assert source._requests.contracts[first].conId == ids[first]
