@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tests.replay.logs import HandLog
 from triplane.cli.live_state import LiveState, SessionLine
-from triplane.cli.live_view import BLOCKS, render, sparkline
+from triplane.cli.live_view import BLOCKS, LiveView, sparkline
 from triplane.domain.timestamps import DAY, NEW_YORK, at
 
 T = at(date(2018, 2, 5), time(15, 30), NEW_YORK)
@@ -26,9 +26,9 @@ def folded(log: HandLog) -> LiveState:
     return state
 
 
-def shown(state: LiveState, **processes: str) -> str:
-    console = Console(width=220, record=True, file=io.StringIO())
-    console.print(render(state, processes or {"data": "ready"}, "session 3/21", ["one", "two"]))
+def shown(state: LiveState, width: int = 220, height: int = 50, **processes: str) -> str:
+    console = Console(width=width, height=height, record=True, file=io.StringIO())
+    console.print(LiveView(state, processes or {"data": "ready"}, "session 3/21", ["one", "two"]))
     return console.export_text()
 
 
@@ -189,7 +189,9 @@ def test_a_gate_that_opens_again_is_not_closed(log: HandLog) -> None:
     assert folded(log).closed_gates() == []
 
 
-def test_what_is_shown(log: HandLog) -> None:
+@pytest.mark.parametrize(("width", "height"), [(220, 50), (100, 40), (80, 24)])
+def test_what_is_shown(log: HandLog, width: int, height: int) -> None:
+    """All of it, on the smallest terminal too: there without the frames."""
     log.put(
         "strategy.targets",
         account="DU1",
@@ -200,7 +202,10 @@ def test_what_is_shown(log: HandLog) -> None:
         outcome="SOLVED",
         gross=0.5,
     )
-    text = shown(folded(log), data="ready", order="restarting")
+    planes = {name: "ready" for name in ("kafka", "registry", "gateway", "providers", "control", "data", "strategy")}
+    text = shown(folded(log), width, height, **planes, order="restarting")
+    assert len(text.splitlines()) <= height
+    assert ("╭" in text) == (height > 24)
     for words in (
         "SIMULATED", "Mon 2018-02-05 15:30:01", "session 3/21", "● order restarting", "Storm", "drawdown", "0.50",
         "XOM", "-30.0%", "+20.0%", "990,000 USD", "-10,000", "1 / 2", "-120 KO @ 46.50", "+5 KO", "gates 1 closed", "4.0 bp + 0.80", "quarantined 1", "one", "two",

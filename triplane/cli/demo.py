@@ -92,7 +92,7 @@ async def _run(
     from rich.console import Console
     from rich.live import Live
 
-    from triplane.cli.live_view import render
+    from triplane.cli.live_view import LiveView
 
     console = Console()
     loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ async def _run(
                     gateway = demonstration.gateway
                     running = int(gateway.get("sessions_done", 0)) + bool(gateway.get("session_open"))
                     progress = f"session {running}/{demonstration.market.sessions}"
-                    view.update(render(follower.state, demonstration.processes, progress, lines))
+                    view.update(LiveView(follower.state, demonstration.processes, progress, lines))
 
                 await demonstration.trade(redraw)
         else:

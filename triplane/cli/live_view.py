@@ -1,11 +1,14 @@
-"""The live terminal view: planes, flow, gates, regime, weights, orders, fills, PnL and learned cost. Pure drawing."""
+"""The live terminal view: planes, flow, gates, regime, weights, orders, fills, PnL and learned cost. Pure drawing.
+
+A terminal that is too small for the panels gets the same lines without frames, in two columns: 80 x 24 shows all of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from rich.columns import Columns
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +16,9 @@ from rich.text import Text
 from triplane.cli.live_state import LiveState
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
+MESSAGES = 6
+WEIGHTS, WEIGHTS_SMALL = 7, 5
+Rows = list[tuple[str, str]]
 
 
 def sparkline(values: list[float], width: int = 40) -> str:
@@ -26,7 +32,7 @@ def sparkline(values: list[float], width: int = 40) -> str:
     return "".join(BLOCKS[1 + round((value - low) / span * 7)] for value in sampled)
 
 
-def _grid(rows: list[tuple[str, str]]) -> Table:
+def _grid(rows: Rows) -> Table:
     table = Table.grid(padding=(0, 1))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
@@ -47,9 +53,9 @@ def _processes(processes: Mapping[str, str]) -> RenderableType:
     return text
 
 
-def _flow(state: LiveState) -> RenderableType:
+def _flow(state: LiveState) -> Rows:
     counts = state.counts
-    rows = [
+    return [
         ("bar slices", f"{counts['data.bars']:,}"),
         ("quote slices", f"{counts['data.quotes']:,}"),
         ("trade slices", f"{counts['data.trades']:,}"),
@@ -59,13 +65,12 @@ def _flow(state: LiveState) -> RenderableType:
         *(("closed", f"{gate['gate']} {gate['scope']}: {gate['code']}") for gate in state.closed_gates()[:2]),
         ("barriers", f"{state.barriers['warmup']:,} + {state.barriers['decision']:,}"),
     ]
-    return Panel(_grid(rows), title="data → barriers", border_style="cyan")
 
 
-def _regime(state: LiveState) -> RenderableType:
+def _regime(state: LiveState) -> Rows:
     regime = state.regime
     if not regime:
-        return Panel("-", title="regime", border_style="magenta")
+        return [("state", "-")]
     colour = {"Calm": "green", "Normal": "yellow", "Storm": "bold red"}.get(regime["state"], "dim")
     rows = [
         ("state", f"[{colour}]{regime['state'] or 'not fitted'}[/]"),
@@ -80,13 +85,13 @@ def _regime(state: LiveState) -> RenderableType:
             ("gross / net", f"{targets['gross']:.2f} / {targets['net']:+.2f}"),
             ("volatility", f"{targets['volatility']:.1%}"),
         ]
-    return Panel(_grid(rows), title="regime and targets", border_style="magenta")
+    return rows
 
 
-def _weights(state: LiveState, shown: int = 7) -> RenderableType:
+def _weights(state: LiveState, shown: int) -> RenderableType:
     targets = state.targets
     if not targets or not targets["symbols"]:
-        return Panel("-", title="weights", border_style="magenta")
+        return Text("-")
     current = dict(zip(targets["symbols"], targets["current"], strict=True))
     ranked = sorted(zip(targets["symbols"], targets["target"], strict=True), key=lambda item: -abs(item[1]))[:shown]
     table = Table.grid(padding=(0, 1))
@@ -94,10 +99,10 @@ def _weights(state: LiveState, shown: int = 7) -> RenderableType:
         bar = "█" * round(abs(weight) * 40)
         style = "green" if weight >= 0 else "red"
         table.add_row(symbol, f"{current[symbol]:+.1%}", "→", f"{weight:+.1%}", Text(bar, style=style))
-    return Panel(table, title="largest weights", border_style="magenta")
+    return table
 
 
-def _orders(state: LiveState) -> RenderableType:
+def _orders(state: LiveState) -> Rows:
     account = state.account
     resting = state.open_orders()
     more = f" and {len(resting) - 2} more" if len(resting) > 2 else ""
@@ -111,7 +116,7 @@ def _orders(state: LiveState) -> RenderableType:
         colour = "green" if state.pnl >= 0 else "red"
         rows += [
             ("NAV", f"{account['nav']:,.0f} {account['base_currency']}"),
-            ("PnL", f"[{colour}]{state.pnl:+,.0f}[/]"),
+            ("PnL (simulated)", f"[{colour}]{state.pnl:+,.0f}[/]"),
             ("drawdown", f"{account['drawdown']:.2%}"),
             ("kill switch", account["kill_level"] or "none"),
         ]
@@ -119,17 +124,55 @@ def _orders(state: LiveState) -> RenderableType:
         rows.append(
             ("learned cost", f"{state.costs['linear'][0] * 1e4:.1f} bp + {state.costs['impact'][0]:.2f}·σ√(q/adv)")
         )
-    line = sparkline(list(state.nav_path))
-    return Panel(
-        Group(_grid(rows), Text(line, style="blue")), title="orders and account (simulated)", border_style="yellow"
-    )
+    return rows
 
 
-def render(state: LiveState, processes: Mapping[str, str], progress: str, messages: list[str]) -> RenderableType:
-    """The whole view. `processes` maps a process to ready, starting, stopped or what went wrong."""
-    header = Text.assemble(
-        ("Triplane ", "bold"), ("SIMULATED MARKET  ", "bold yellow"), (state.clock, "cyan"), (f"   {progress}", "dim")
-    )
-    body = Columns([_flow(state), _regime(state), _weights(state), _orders(state)], expand=False, equal=False)
-    tail = Text("\n".join(messages[-6:]))
-    return Group(header, _processes(processes), body, tail)
+class LiveView:
+    """The whole view. `processes` maps a process to ready, starting, stopped or what went wrong; `messages` are the newest last."""
+
+    def __init__(self, state: LiveState, processes: Mapping[str, str], progress: str, messages: list[str]) -> None:
+        self._state, self._processes, self._messages = state, processes, messages[-MESSAGES:]
+        self._progress = progress
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The panels when they fit into the terminal, else the lines alone."""
+        framed = Group(self._head(), self._panels(), Text("\n".join(self._messages)))
+        if len(console.render_lines(framed, options, pad=False)) <= options.size.height:
+            yield framed
+            return
+        bare = Group(self._head(), self._lines())
+        room = options.size.height - len(console.render_lines(bare, options, pad=False))
+        yield bare
+        if room > 0:
+            yield Text("\n".join(self._messages[-room:]), no_wrap=True, overflow="ellipsis")
+
+    def _head(self) -> RenderableType:
+        title = Text.assemble(
+            ("Triplane ", "bold"),
+            ("SIMULATED MARKET  ", "bold yellow"),
+            (self._state.clock, "cyan"),
+            (f"   {self._progress}", "dim"),
+        )
+        return Group(title, _processes(self._processes))
+
+    def _nav(self) -> RenderableType:
+        return Text(sparkline(list(self._state.nav_path)), style="blue")
+
+    def _panels(self) -> RenderableType:
+        state = self._state
+        orders = Group(_grid(_orders(state)), self._nav())
+        panels = [
+            Panel(_grid(_flow(state)), title="data → barriers", border_style="cyan"),
+            Panel(_grid(_regime(state)), title="regime and targets", border_style="magenta"),
+            Panel(_weights(state, WEIGHTS), title="largest weights", border_style="magenta"),
+            Panel(orders, title="orders and account (simulated)", border_style="yellow"),
+        ]
+        return Columns(panels, expand=False, equal=False)
+
+    def _lines(self) -> RenderableType:
+        state = self._state
+        left = Group(_grid(_flow(state)), _grid(_regime(state)))
+        right = Group(_weights(state, WEIGHTS_SMALL), _grid(_orders(state)), self._nav())
+        table = Table.grid(padding=(0, 3))
+        table.add_row(left, right)
+        return table
