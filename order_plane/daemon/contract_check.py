@@ -47,7 +47,9 @@ class ContractCheck:
             key: asset
             for asset in self.rows()
             if asset.con_id
-            and ((key := (asset.broker_symbol, asset.con_id)) not in self._found or self._again.get(key, now + 1) <= now)
+            and (
+                (key := (asset.broker_symbol, asset.con_id)) not in self._found or self._again.get(key, now + 1) <= now
+            )
         }
         await asyncio.gather(*(self._ask(key, asset) for key, asset in list(news.items())[:AT_ONCE]))
 

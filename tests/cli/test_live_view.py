@@ -202,7 +202,7 @@ def test_what_is_shown(log: HandLog, width: int, height: int) -> None:
         outcome="SOLVED",
         gross=0.5,
     )
-    planes = {name: "ready" for name in ("kafka", "registry", "gateway", "providers", "control", "data", "strategy")}
+    planes = dict.fromkeys(("kafka", "registry", "gateway", "providers", "control", "data", "strategy"), "ready")
     text = shown(folded(log), width, height, **planes, order="restarting")
     assert len(text.splitlines()) <= height
     assert ("╭" in text) == (height > 24)

@@ -50,17 +50,23 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
     meta, _ = snapshots.load(recovery.checkpoint_path(settings))
     everything = world.log("order.events")
     folded, acknowledged = meta["last"][0] + 1, json.loads(seen)["events"]
-    assert folded < acknowledged - 1 and acknowledged == everything[-1].offset + 1
+    assert folded < acknowledged - 1
+    assert acknowledged == everything[-1].offset + 1
     # As it was in the midst of the last run: what the checkpoint knows is there, and the second order is not.
     put_back(settings, everything[: acknowledged - 1])
-    assert f"order.events-0 ends at {acknowledged - 1}, and {log_extent.seen_path(settings)} knows it up to" in refused()
+    assert (
+        f"order.events-0 ends at {acknowledged - 1}, and {log_extent.seen_path(settings)} knows it up to" in refused()
+    )
     # As it was just before the last start: all that the checkpoint folded is there, and nothing of the run that wrote it.
     put_back(settings, everything[:folded])
     assert f"order.events-0 ends at {folded}, and {log_extent.seen_path(settings)} knows it up to" in refused()
     # As it was in the midst of the first run. The file may be lost: the checkpoint knows what it folded.
     log_extent.seen_path(settings).unlink()
     put_back(settings, everything[: folded - 1])
-    assert f"order.events-0 ends at {folded - 1}, and {recovery.checkpoint_path(settings)} knows it up to {folded}" in refused()
+    assert (
+        f"order.events-0 ends at {folded - 1}, and {recovery.checkpoint_path(settings)} knows it up to {folded}"
+        in refused()
+    )
     # As it was before all of it: empty, then with other records.
     put_back(settings, [])
     words = refused()
