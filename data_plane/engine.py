@@ -34,10 +34,10 @@ from data_plane.observations import (
 from data_plane.outputs import QUARANTINE, Output, bar_row, quarantined, raw_json
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
-from data_plane.slices.assembly import STEP, BarAssembler, Ready
+from data_plane.slices.assembly import STEP, Ready
 from data_plane.slices.bars import BarSlices, punctuation
 from data_plane.slices.frame import Frame
-from data_plane.slices.ticks import TickSlices
+from data_plane.slices.stream import Stream
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.domain.targets.data import DataTargets
 from triplane.domain.timestamps import SECOND
@@ -49,23 +49,7 @@ CONFLATED = "CONFLATED"
 OUTSIDE_SESSION = "OUTSIDE_SESSION"
 
 SOURCE_DOWN = "SOURCE_DOWN"
-
-
-class Stream:
-    """One source's running market data."""
-
-    def __init__(self, frame: Frame, source: str, last_slice: int = 0) -> None:
-        self.bars = BarAssembler(len(frame.names))
-        self.heard = LastHeard.empty(len(frame.names))
-        self.ticks = TickSlices(frame, source, last_slice)
-        self.ticks_heard = LastHeard.empty(len(frame.names))
-        self.last_bars = 0
-        """End of the latest five-second record, ns UTC."""
-
-    @property
-    def pending(self) -> int:
-        """Observations held back for the next slices."""
-        return self.bars.pending + self.ticks.pending
+CONTRACT_UNKNOWN = "CONTRACT_UNKNOWN"
 
 
 class DataEngine:
@@ -117,12 +101,9 @@ class DataEngine:
         new, old = [row for row, _ in pairs], [row for _, row in pairs]
         self._frame.rename(names)
         self._slices.renumber(len(names), new, old)
-        for source, was in sorted(self._streams.items()):
-            stream = Stream(self._frame, source, was.ticks.last)
-            stream.bars.done, stream.last_bars = was.bars.done, was.last_bars
-            stream.heard = was.heard.renumbered(len(names), new, old)
-            stream.ticks_heard = was.ticks_heard.renumbered(len(names), new, old)
-            self._streams[source] = stream
+        self._streams = {
+            source: stream.renumbered(self._frame, source, new, old) for source, stream in sorted(self._streams.items())
+        }
 
     def remember(self, topic: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Take over what an earlier run put on a topic of the plane, in log order."""
@@ -379,11 +360,22 @@ class DataEngine:
         return self._frame.verdict(state.CLOCK, source, "", fault, now)
 
     def source_state(self, source: str, up: bool, detail: str, now: int) -> list[Output]:
-        """A provider has given up after its retries, or answers again; one answer proves it, so nothing is waited for."""
-        fault = None if up else Fault(SOURCE_DOWN, detail)
-        outputs = self._frame.verdict(state.FRESHNESS, source, "", fault, now)
-        while up and not self.gates.is_open(state.FRESHNESS, source):
-            outputs += self._frame.verdict(state.FRESHNESS, source, "", None, now)
+        """A provider has given up after its retries, or answers again."""
+        return self._answered(state.FRESHNESS, source, "", None if up else Fault(SOURCE_DOWN, detail), now)
+
+    def contract_state(self, source: str, symbol: str, problem: str, now: int) -> list[Output]:
+        """A provider does not know a name's contract (one sentence), or (empty) has confirmed it."""
+        if symbol not in self._frame.row:
+            return []
+        return self._answered(
+            state.CONTRACT, source, symbol, Fault(CONTRACT_UNKNOWN, problem) if problem else None, now
+        )
+
+    def _answered(self, gate: str, source: str, scope: str, fault: Fault | None, now: int) -> list[Output]:
+        """One good answer proves it, so no further ones are waited for."""
+        outputs = self._frame.verdict(gate, source, scope, fault, now)
+        while fault is None and not self.gates.is_open(gate, source, scope):
+            outputs += self._frame.verdict(gate, source, scope, None, now)
         return outputs
 
     def flush(self) -> list[Output]:

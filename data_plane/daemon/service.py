@@ -218,6 +218,9 @@ class DataService:
                 self.engine.compare_clock(source, sample, self.clock.now())
             ),
             source_state=self._source_state,
+            contract_state=lambda source, symbol, problem: self._emit(
+                self.engine.contract_state(source, symbol, problem, self.clock.now())
+            ),
             blocked=self._set_blocked,
             log=self._daemon.log,
             stop=self._daemon.stop,

@@ -58,6 +58,8 @@ class Context:
     compare_clock: Callable[[str, ClockSample | str], None]
     source_state: Callable[[str, bool, str], None]
     """A source is up or down (with one sentence why); shown as its freshness gate and as health."""
+    contract_state: Callable[[str, str, str], None]
+    """A source's answer on a name's contract: (source, symbol, why there is none; empty when there is one); shown as a gate."""
     blocked: Callable[[str, str], None]
     """(source, why it is not ready; empty when it is): shown on /readyz."""
     log: structlog.stdlib.BoundLogger

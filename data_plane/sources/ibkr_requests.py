@@ -55,10 +55,12 @@ class Requests:
             except ContractUnknown as error:
                 self._refused[asset.symbol] = time.monotonic()
                 self._context.log.error("no contract", source=self._source, symbol=asset.symbol, reason=str(error))
+                self._context.contract_state(self._source, asset.symbol, str(error))
                 return
             wanted.conId = info.con_id
             self.contracts[asset.symbol] = wanted
             self._refused.pop(asset.symbol, None)
+            self._context.contract_state(self._source, asset.symbol, "")
 
         await asyncio.gather(*(one(asset) for asset in assets if asset.symbol not in self.contracts))
 

@@ -265,6 +265,7 @@ class Bench:
             source_age=lambda source: 0.0,
             compare_clock=nothing,
             source_state=lambda name, up, why: self.states.append((name, up, why)),
+            contract_state=nothing,
             blocked=nothing,
             log=structlog.get_logger(),
         )

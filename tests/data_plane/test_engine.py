@@ -382,6 +382,12 @@ def test_clock_and_provider_gates() -> None:
     assert gate_changes(machine.source_state("edgar", False, "gone", now)) == [("freshness", "", False, "SOURCE_DOWN")]
     assert gate_changes(machine.source_state("edgar", True, "", now)) == [("freshness", "", True, "")]
     assert machine.source_state("edgar", True, "", now) == []
+    name = machine.names[0]
+    assert gate_changes(machine.contract_state("ibkr", name, "unknown", now)) == [
+        ("contract", name, False, "CONTRACT_UNKNOWN")
+    ]
+    assert gate_changes(machine.contract_state("ibkr", name, "", now)) == [("contract", name, True, "")]
+    assert machine.contract_state("ibkr", "NOT.OURS", "unknown", now) == []
 
 
 def test_a_new_configuration_counts_from_the_next_slice() -> None:

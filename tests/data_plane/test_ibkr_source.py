@@ -59,6 +59,9 @@ class Rig(Bench):
         context.compare_clock = lambda source, sample: self.outputs.extend(
             self.engine.compare_clock(source, sample, self.clock.now())
         )
+        context.contract_state = lambda source, symbol, problem: self.outputs.extend(
+            self.engine.contract_state(source, symbol, problem, self.clock.now())
+        )
         context.blocked = lambda source, why: self.blocked.append(why)
 
     def tell_time(self, now: int) -> None:
@@ -331,12 +334,14 @@ async def test_a_row_that_names_another_contract_is_followed(
     await until(lambda: first not in feed.symbols)
     await until(lambda: first in source._requests._refused)
     assert first not in source._requests.contracts
+    assert ("contract", first, False, "CONTRACT_UNKNOWN") in bench.gates()
     asked_at = source._requests._refused[first]
     monkeypatch.setattr(ibkr_requests, "CONTRACT_AGAIN_S", 0.2)
     await until(lambda: source._requests._refused[first] >= asked_at + 0.2)
     row(ids[first])
     await until(lambda: first in feed.symbols)
     assert source._requests.contracts[first].conId == ids[first]
+    assert [gate for gate in bench.gates() if gate[0] == "contract"][-1] == ("contract", first, True, "")
     before = len(bench.quotes())
     await asyncio.to_thread(gateway.advance, to="2018-01-19T15:27")
     await until(lambda: any(first in record["symbols"] for record in bench.quotes()[before:]))
