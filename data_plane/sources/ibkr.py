@@ -18,6 +18,7 @@ from data_plane.sources.ibkr_history import CHUNK, IbkrHistory
 from data_plane.sources.ibkr_requests import Requests
 from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
+from triplane.broker.present_time import other_time
 from triplane.broker.session import BrokerSession, BrokerUnavailable, ClientIdInUse, RequestFailed, WrongAccount
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, SECOND
@@ -30,8 +31,6 @@ NAME = "ibkr"
 HEARTBEAT_S = 1.0
 # While the paper gateway's clock runs fast or is held, a second of wall time can be a whole session.
 FAST_HEARTBEAT_S = 0.1
-# Outside paper mode the gateway's clock and this machine's may differ by so many seconds.
-OTHER_TIME_S = 600.0
 # Silence of so many freshness limits makes the subscriptions anew; at most so often, wall seconds.
 RESUBSCRIBE_AFTER = 4.0
 RESUBSCRIBE_EVERY_S = 30.0
@@ -90,7 +89,8 @@ class IbkrSource:
                 )
                 self._session = session
                 now = await self._time()
-                self._refuse_other_time(now)
+                if refused := other_time(settings.mode, now, context.clock.now()):
+                    raise BrokerUnavailable(refused)
                 self._history.connected(now)
                 await self._requests.resolve(session, context.assets())
             except WrongAccount as error:
@@ -110,15 +110,6 @@ class IbkrSource:
             context.log.info("connected", source=NAME, names=len(self._requests.contracts))
             return True
         return False
-
-    def _refuse_other_time(self, theirs: int) -> None:
-        """Outside paper mode this machine's clock is market time; a gateway that lives at another one gives no present data."""
-        ahead = (theirs - self._context.clock.now()) / SECOND
-        if self._context.settings.mode != "paper" and abs(ahead) > OTHER_TIME_S:
-            raise BrokerUnavailable(
-                f"the gateway's clock is {abs(ahead) / 86_400:,.1f} days {'ahead of' if ahead > 0 else 'behind'} this machine's: "
-                f"{self._context.settings.mode} mode needs a gateway at the present time (a simulated market is for paper mode)"
-            )
 
     @property
     def _live_session(self) -> BrokerSession:

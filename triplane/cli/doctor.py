@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
@@ -275,15 +276,16 @@ def _gateway(settings: Settings) -> Iterator[Finding]:
             "start TWS or IB Gateway with API access on that port, or correct TRIPLANE_GATEWAY_PORT",
         )
         return
-    problem = asyncio.run(_log_in(settings))
+    problem, remedy = asyncio.run(_log_in(settings))
     if problem:
-        yield Finding("problem", "IB gateway", problem, "log in to that account there, or correct TRIPLANE_ACCOUNT")
+        yield Finding("problem", "IB gateway", problem, remedy)
     else:
         yield Finding("ok", "IB gateway", f"{settings.gateway_host}:{settings.gateway_port} has {settings.account}")
 
 
-async def _log_in(settings: Settings) -> str:
-    """What a client meets at the gateway; empty when it answers and manages the account alone."""
+async def _log_in(settings: Settings) -> tuple[str, str]:
+    """What a client meets at the gateway, with its remedy; empty when it answers, manages the account alone and lives now."""
+    from triplane.broker.present_time import other_time
     from triplane.broker.session import BrokerError, BrokerSession
 
     session = BrokerSession()
@@ -291,11 +293,12 @@ async def _log_in(settings: Settings) -> str:
         await session.connect(
             settings.gateway_host, settings.gateway_port, settings.kill_client_id + 2, settings.account, 5.0
         )
+        refused = other_time(settings.mode, await session.server_time(), time.time_ns())
     except BrokerError as error:
-        return str(error)
+        return str(error), "log in to that account there, or correct TRIPLANE_ACCOUNT"
     finally:
         await session.close()
-    return ""
+    return refused, "name a gateway of the present in TRIPLANE_GATEWAY_PORT, or set TRIPLANE_MODE=paper"
 
 
 def _trading(settings: Settings) -> Iterator[Finding]:
