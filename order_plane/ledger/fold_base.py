@@ -13,7 +13,7 @@ from order_plane.ledger.state import (
     EngineState,
     Parent,
 )
-from triplane.domain.assets import Universe
+from triplane.domain.assets import Asset, Universe
 from triplane.domain.targets import Targets
 from triplane.runtime.configuration import Config, from_record
 
@@ -45,7 +45,7 @@ class FoldBase:
         self.simulated = simulated
         self.state = EngineState()
         self.config: Config | None = None
-        self._by_con_id: dict[int, str] = {}
+        self._by_con_id: dict[int, Asset] = {}
         self._by_broker_symbol: dict[str, str] = {}
 
     @property
@@ -66,12 +66,18 @@ class FoldBase:
     def _set_config(self, config: Config | None) -> None:
         self.config = config
         assets = config.universe.assets if config is not None else ()
-        self._by_con_id = {asset.con_id: asset.symbol for asset in assets if asset.con_id}
+        self._by_con_id = {asset.con_id: asset for asset in assets if asset.con_id}
         self._by_broker_symbol = {asset.broker_symbol: asset.symbol for asset in assets if asset.sec_type == "STK"}
 
     def symbol_of(self, name: str, con_id: int) -> str:
-        """Our symbol of the broker's (symbol, contract id); the broker's own name when we do not know the contract."""
-        return self._by_con_id.get(con_id) or self._by_broker_symbol.get(name, name)
+        """Our symbol of the broker's (name, contract id; `reports.name_of`); the broker's own name when we do not know the contract.
+
+        What the broker says it is decides: an id in assets.csv that is another instrument's would book that one under this name.
+        """
+        asset = self._by_con_id.get(con_id)
+        if asset is not None and asset.sec_type != "STK" and name.startswith(asset.broker_symbol):
+            return asset.symbol
+        return self._by_broker_symbol.get(name, name)
 
     def multiplier(self, symbol: str) -> float:
         """Units of the underlying per unit; 1 for names that are not ours."""

@@ -9,7 +9,9 @@ import pytest
 from order_plane.codes import Code
 from order_plane.ledger.order_state import State
 from order_plane.messages import RequestSnapshot
-from tests.order_plane.desk import ACCOUNT, Broker, Desk, asset, targets
+from tests.order_plane.desk import ACCOUNT, Broker, Desk, asset, targets, universe
+from triplane.broker.client_library import Contract
+from triplane.broker.reports import name_of
 from triplane.domain.assets import Universe
 
 
@@ -352,6 +354,46 @@ def test_the_brokers_spelling_of_a_name():
     desk.broker.positions["BRK B"] = 3.0
     desk.open()
     assert desk.engine.s.book.excluded == {"BRK.B": 3.0}
+
+
+def test_an_id_of_another_instrument_in_assets_csv_books_nothing_under_this_name():
+    """Two ids swapped, one that nobody has: the broker's own names stay what they are, with their positions."""
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 20.0, "BAC": 30.0, "KO": 5.0})
+    desk.fill_all()
+    desk.auto = False
+    compare(desk)
+    desk.configure(assets=universe(AAPL={"con_id": 2}, BAC={"con_id": desk.broker.con_ids["AAPL"]}, KO={"con_id": 99}))
+    compare(desk, 3)
+    assert desk.engine.s.reconciling.passed
+    assert desk.events("difference") == []
+    assert [desk.engine.s.book.position(name) for name in ("AAPL", "BAC", "KO")] == [20.0, 30.0, 5.0]
+
+
+def test_an_option_is_not_the_share_that_it_is_on():
+    """Both bear the underlying's symbol at IB; a future that has a row is known by its id."""
+    share, option = (
+        Contract(secType="STK", symbol="KO"),
+        Contract(secType="OPT", symbol="KO", localSymbol="KO 180216C1"),
+    )
+    assert (name_of(share), name_of(option)) == ("KO", "KO 180216C1")
+    assert name_of(Contract(secType="FUT", symbol="MES")) == "MES FUT"
+    engine = (
+        Desk(
+            assets=Universe(
+                [
+                    asset("KO"),
+                    asset(
+                        "MES", con_id=7, asset_class="Future", sec_type="FUT", cost_profile="Futures", expiry="201803"
+                    ),
+                ]
+            )
+        )
+        .open()
+        .engine
+    )
+    names = [("KO", 5), ("KO 180216C1", 9), ("MESH8", 7), ("MESM8", 8), ("MNQH8", 7)]
+    assert [engine.folded.symbol_of(*each) for each in names] == ["KO", "KO 180216C1", "MES", "MESM8", "MNQH8"]
 
 
 def test_reconciliation_is_repeated():

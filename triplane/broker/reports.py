@@ -49,12 +49,21 @@ def disconnected(account: str, client_id: int, text: str) -> Report:
     return {"kind": "disconnected", "account": account, "client_id": client_id, "text": text}
 
 
+def name_of(contract: Any) -> str:
+    """The broker's name of an instrument: a share's symbol; the local symbol of anything else, since an option or a future bears its
+    underlying's symbol as well, and would be taken for the shares.
+    """
+    if str(contract.secType) in ("STK", ""):
+        return str(contract.symbol)
+    return str(contract.localSymbol) or f"{contract.symbol} {contract.secType}"
+
+
 def order_fields(contract: Any, order: Any) -> Report:
     """What openOrder and completedOrder have in common."""
     report: Report = {
         "account": str(order.account),
         "order_ref": str(order.orderRef),
-        "symbol": str(contract.symbol),
+        "symbol": name_of(contract),
         "con_id": whole(contract.conId),
         "perm_id": whole(order.permId),
         "action": str(order.action),
@@ -135,7 +144,7 @@ def execution(contract: Any, execution_: Any, *, live: bool) -> Report:
         "account": str(execution_.acctNumber),
         "order_ref": str(execution_.orderRef),
         "exec_id": str(execution_.execId),
-        "symbol": str(contract.symbol),
+        "symbol": name_of(contract),
         "con_id": whole(contract.conId),
         "order_id": whole(execution_.orderId),
         "client_id": whole(execution_.clientId),
@@ -173,9 +182,9 @@ def position(account: str, contract: Any, quantity: float, avg_cost: float) -> R
     return {
         "kind": "position",
         "account": account,
-        "symbol": str(contract.symbol),
+        "symbol": name_of(contract),
         "con_id": whole(contract.conId),
-        "symbols": [str(contract.symbol)],
+        "symbols": [name_of(contract)],
         "con_ids": [whole(contract.conId)],
         "quantities": [number(quantity)],
         "prices": [number(avg_cost)],
