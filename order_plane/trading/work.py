@@ -72,7 +72,7 @@ class Work(Marking):
             killed = s.kill.level == "stopped"
             refused = slice_code(s, record, killed)
             decisions = decide_slice(s, record, universe, self.folded.targets.order, refused)
-            if refused is not None and refused[0] in (Code.SUPERSEDED, Code.EXPIRED):
+            if record["symbols"] and refused is not None and refused[0] in (Code.SUPERSEDED, Code.EXPIRED):
                 self._alert(refused[0], f"The intents of barrier {record['seq']} are not traded. {refused[1]}")
             if record["seq"] >= s.last_seq:
                 for parent in [p for p in s.parents.values() if p.seq < record["seq"] and not p.closing]:

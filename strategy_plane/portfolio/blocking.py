@@ -106,7 +106,8 @@ def name_blocks(
         elif warm[column]:
             block = Block("WARMING", warm[column])
         elif idle[column] + bars_behind > 0:
-            block = Block("BARS_STALE", f"last daily bar is {int(idle[column]) + bars_behind} sessions old")
+            old = int(idle[column]) + bars_behind
+            block = Block("BARS_STALE", f"last daily bar is {old} session{'' if old == 1 else 's'} old")
         elif not np.isfinite(adv[column]):
             block = Block("ADV_UNKNOWN", "fewer than 11 of the last 21 sessions have a volume")
         elif not np.isfinite(costs[column]):

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from triplane.cli.demo_outcome import ConfigEdit, Outcome, untraded
+from triplane.cli.demo_outcome import ConfigEdit, Outcome, under_way, untraded
 
 
 def outcome(p95: float, speed: float, expired: int = 0) -> Outcome:
@@ -31,10 +31,48 @@ def test_late_orders_are_told_with_a_remedy(p95: float, speed: float, seconds: s
 
 
 def test_a_demonstration_in_which_every_decision_was_held_has_failed() -> None:
-    held = cast(Any, SimpleNamespace(intents=0, holds={"HOLD_UNIVERSE_MISSING": 4}))
+    held = cast(Any, SimpleNamespace(intents=0, fills=0, holds={"HOLD_UNIVERSE_MISSING": 4}))
     (problem,) = untraded(held)
     assert "no decision was solved (HOLD_UNIVERSE_MISSING 4)" in problem
-    assert untraded(cast(Any, SimpleNamespace(intents=20, holds={"HOLD_UNIVERSE_MISSING": 3}))) == []
+    assert untraded(cast(Any, SimpleNamespace(intents=20, fills=1, holds={"HOLD_UNIVERSE_MISSING": 3}))) == []
+
+
+def test_a_demonstration_in_which_no_order_was_filled_has_failed() -> None:
+    nothing = cast(Any, SimpleNamespace(intents=220, orders=47, fills=0, decisions={"EXPIRED": 180, "OK": 40}))
+    (problem,) = untraded(nothing)
+    assert "220 intents and 47 orders, and not one was filled (EXPIRED 180, OK 40)" in problem
+
+
+def test_the_speed_that_is_advised_meets_the_rule_it_is_advised_for() -> None:
+    said = outcome(1.93, 300.0).late
+    advised = int(said.partition("--speed ")[2].partition("`")[0])
+    assert outcome(1.93, advised).late == ""
+
+
+def test_what_is_under_way_makes_the_numbers_add_up() -> None:
+    counted = {"received": 100.0, "published": 80.0, "quarantined": 3.0, "deduplicated": 1.0, "dropped": 2.0}
+    assert under_way(counted | {"dropped:LATE": 2.0}) == 14.0
+    assert under_way({}) == 0.0
+
+
+@pytest.mark.parametrize(("symbols", "told"), [([], "each of the 1 decisions under it was held"), (["KO"], "")])
+def test_a_hold_under_the_edit_is_no_decision_that_took_it(symbols: list[str], told: str) -> None:
+    slices = [_record(0, config_hash="old", symbols=["KO"]), _record(1, config_hash="new", symbols=symbols)]
+    found = cast(Any, SimpleNamespace(records={"strategy.intents": slices}))
+    problems = ConfigEdit(new_hash="new").problems(found)
+    assert told in " ".join(problems)
+    assert bool(problems) == bool(told)
+
+
+def test_a_brake_that_changed_with_the_edit_is_told() -> None:
+    before = {"symbols": ["KO"], "target": [0.2], "brake": 1.0}
+    after = {"seq": 9, "symbols": ["KO"], "target": [0.1], "brake": 0.4}
+    edit = ConfigEdit()
+    edit.take(before, after)
+    assert edit.brake == (1.0, 0.4)
+    edit = ConfigEdit()
+    edit.take(before, after | {"brake": 1.0})
+    assert edit.brake is None
 
 
 def _record(offset: int, **value: Any) -> Any:

@@ -1,18 +1,20 @@
-"""What doctor finds at a gateway: the account, and the time it lives at."""
+"""What doctor finds at a gateway (the account, and the time it lives at), and how it says what it found."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import typer
 
 from tests.broker.gateways import GatewayProcess
+from triplane.cli import doctor as doctor_verb
+from triplane.cli.context import print_table
 from triplane.cli.doctor import Finding, _gateway
 from triplane.runtime.settings import Settings
 
-pytestmark = pytest.mark.integration
 
-
+@pytest.mark.integration
 def test_a_gateway_of_the_past_is_for_paper_mode_alone(tmp_path: Path) -> None:
     gateway = GatewayProcess(tmp_path / "gateway", "--hold")
 
@@ -31,3 +33,17 @@ def test_a_gateway_of_the_past_is_for_paper_mode_alone(tmp_path: Path) -> None:
         assert "log in to that account" in other.remedy
     finally:
         gateway.stop()
+
+
+def test_brackets_of_a_bad_value_are_shown_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value of targets.yaml is no markup: `[/abc]` ended the verb, `[bold]` was swallowed."""
+    bad = Finding("problem", "configuration", "EXECUTION: [/abc] is not allowed", "one of [bold], limit")
+    monkeypatch.setattr(doctor_verb, "examine", lambda _: [bad])
+    with pytest.raises(typer.Exit):
+        doctor_verb.doctor(json_=False)
+    print_table("found", ["what"], [["[/abc] [bold]"], [["[red]", "x"]]])
+    told = capsys.readouterr().out
+    for words in (bad.found, bad.remedy, "[/abc] [bold]", "[red], x"):
+        assert words in told

@@ -95,7 +95,7 @@ def test_a_hold_of_everything_says_why() -> None:
 def test_an_account_that_is_not_reconciled_or_killed() -> None:
     found = holds({}, {}, record("order.account", account="DU1", kill_level="full", kill_reason="MAX_DD at 0.16"), [])
     assert found[0].reason.startswith("NOT_RECONCILED")
-    assert found[0].until == "tried again every minute"
+    assert found[0].until == "tried again every RECONCILE_S"
     assert found[1].reason == "KILL_SWITCH full: MAX_DD at 0.16"
     assert "`triplane kill rearm --actor NAME --reason WHY`" in found[1].until
     held = record("strategy.intents", outcome="HOLD_KILLED")

@@ -56,6 +56,19 @@ def test_what_is_tried_for_hours_is_told_once_in_a_while(tmp_path: Path) -> None
     assert [line.rpartition(" ")[2] for line in patient] == ["away", "slow"]
 
 
+def test_a_hold_after_decisions_went_on_is_news_again(tmp_path: Path) -> None:
+    path, told = tmp_path / "strategy.log", list[str]()
+    relay = LogRelay(path, told.append, 600.0)
+    held = {"event": "decision held", "code": "HOLD_DATA_MISSING", "detail": ""}
+    for number, entry in enumerate([held, held, {"event": "decisions resumed", "seq": 8, "after": "x"}, held]):
+        with path.open("a") as log:
+            log.write(json.dumps(entry | {"n": number}) + "\n")
+        relay.look()
+    assert [line.partition(":")[0] for line in told] == [
+        "everything is held", "decisions go on with barrier 8, after x", "everything is held",
+    ]  # fmt: skip
+
+
 async def test_every_sentence_begins_with_its_daemon(tmp_path: Path) -> None:
     told: list[str] = []
     both = asyncio.Event()

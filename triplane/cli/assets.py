@@ -46,8 +46,8 @@ def add(
     from triplane.broker import contracts
     from triplane.broker.session import BrokerSession
     from triplane.control.contract_row import assets_row_from_contract_details, with_row
-    from triplane.control.document import replace_text
     from triplane.domain.assets import SEC_TYPES
+    from triplane.runtime import atomic_file
 
     if not symbol.strip():
         raise context.CommandError("SYMBOL is empty; name the broker's symbol", 2)
@@ -90,7 +90,7 @@ def add(
         for note in notes:
             print(f"note: {note}")
     if not dry_run:
-        replace_text(path, updated)
+        atomic_file.write(path, updated)
     if json_:
         context.print_json({"row": row, "notes": notes, "file": str(path), "added": not dry_run})
     elif not dry_run:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from triplane.runtime import atomic_file
+
 if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
 
@@ -139,10 +141,7 @@ def _saved(path: Path) -> dict[str, str]:
 
 def write_environment(directory: Path, values: Mapping[str, str]) -> None:
     """Leave the installation's variables for other verbs."""
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f"{ENVIRONMENT_FILE}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(dict(values), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(directory / ENVIRONMENT_FILE)
+    atomic_file.write_json(directory / ENVIRONMENT_FILE, dict(values), indent=1)
 
 
 def settings(directory: Path | None = None) -> Settings:
@@ -190,6 +189,7 @@ def _cell(value: Any) -> str:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on stdout; numbers are right-aligned."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     listed = [list(row) for row in rows]
@@ -198,6 +198,6 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         numeric = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        table.add_row(*(_cell(cell) for cell in row))
+        table.add_row(*(escape(_cell(cell)) for cell in row))
     # A pipe has no width of its own; a narrow guess would cut names.
     Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -160,7 +160,7 @@ async def _run(
 
 def report(outcome: Outcome, json_: bool) -> None:
     """Print the summary."""
-    from triplane.cli.demo_outcome import DROPPED
+    from triplane.cli.demo_outcome import DROPPED, under_way
 
     summary, verdict, edit = outcome.summary, outcome.verdict, outcome.edit
     if json_:
@@ -183,6 +183,7 @@ def report(outcome: Outcome, json_: bool) -> None:
                 "sha256": verdict.sha,
                 "topics": {topic.topic: {"records": topic.records, "sha256": topic.sha} for topic in verdict.topics},
                 "late": outcome.late,
+                "unsettled": outcome.unsettled,
                 "problems": outcome.problems,
                 "seconds": outcome.seconds,
                 "passed": outcome.passed,
@@ -208,6 +209,7 @@ def report(outcome: Outcome, json_: bool) -> None:
         (
             "records",
             f"{received.get('received', 0):,.0f} in, {received.get('published', 0):,.0f} published, {received.get('quarantined', 0):,.0f} quarantined, {received.get('deduplicated', 0):,.0f} repeated, {received.get('dropped', 0):,.0f} dropped{dropped}"
+            + (f", {on_the_way:,.0f} under way" if (on_the_way := under_way(received)) else "")
             + (", since the data plane was started again" if "data" in outcome.restarts else ""),
         ),
         (
@@ -254,7 +256,11 @@ def report(outcome: Outcome, json_: bool) -> None:
             "configuration",
             f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by {edit.taken_by}",
         ),
-        ("weights moved", ", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved) or "none"),
+        (
+            "weights moved",
+            (", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved) or "none")
+            + (f"; the brake went {edit.brake[0]:g} -> {edit.brake[1]:g} at the same barrier" if edit.brake else ""),
+        ),
         ("restarts", ", ".join(f"{name} {count}" for name, count in outcome.restarts.items()) or "none"),
         ("time", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.seconds.items())),
         ("replay", str(verdict)),
@@ -265,6 +271,10 @@ def report(outcome: Outcome, json_: bool) -> None:
         print(f"  {name:15} {text}")
     if outcome.late:
         print(f"  NOTE            {outcome.late}")
+    if outcome.unsettled:
+        print(
+            "  NOTE            the planes still wrote when the log was taken; what came later is not in these numbers"
+        )
     if outcome.killed:
         print(f"  NOTE            the kill switch is tripped: {outcome.killed}; nothing was traded from then on")
     for problem in outcome.problems[:20]:

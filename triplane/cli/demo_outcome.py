@@ -16,6 +16,12 @@ LATE_SHARE = 0.25
 """Orders that leave later than this share of a parent's life make a summary that says so."""
 
 
+def under_way(received: Mapping[str, float]) -> float:
+    """What came into the data plane and has not left it yet, by its own counters (`Demonstration._received`)."""
+    left = sum(received.get(outcome, 0.0) for outcome in ("published", "quarantined", "deduplicated", "dropped"))
+    return received.get("received", 0.0) - left
+
+
 @dataclass(slots=True)
 class ConfigEdit:
     """The edit half way: what changed, which barrier took it, which weights moved most."""
@@ -27,6 +33,8 @@ class ConfigEdit:
     """The first that was solved under it."""
     first_barrier: int = 0
     """The first that rests on it, held or not."""
+    brake: tuple[float, float] | None = None
+    """The brake before and at that decision, where it changed as well: then not all that moved is the edit's."""
     moved: list[tuple[str, float, float]] = field(default_factory=list)
 
     @property
@@ -39,6 +47,8 @@ class ConfigEdit:
     def take(self, before: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
         """Note the first decision under the new version, and what it moved."""
         self.barrier = targets["seq"]
+        if before and before["brake"] != targets["brake"]:
+            self.brake = (before["brake"], targets["brake"])
         old = dict(zip(before.get("symbols", []), before.get("target", []), strict=False))
         moves = [(s, old.get(s, 0.0), w) for s, w in zip(targets["symbols"], targets["target"], strict=True)]
         self.moved = sorted(moves, key=lambda move: -abs(move[2] - move[1]))[:4]
@@ -63,20 +73,31 @@ class ConfigEdit:
         """A sentence when the edit was not taken, or by no decision."""
         if not self.new_hash:
             return ["the edit of targets.yaml was not taken"]
-        if any(
-            r.value is not None and r.value["config_hash"] == self.new_hash for r in found.records["strategy.intents"]
-        ):
-            return []
-        return [
-            "no intent carries the edited configuration's hash: the edit came after the market's last decision, for this process stood "
-            "still or the machine is too busy"
+        under_it = [
+            r.value
+            for r in found.records["strategy.intents"]
+            if r.value is not None and r.value["config_hash"] == self.new_hash
         ]
+        if any(slice_["symbols"] for slice_ in under_it):
+            return []
+        why = (
+            f"each of the {len(under_it)} decisions under it was held"
+            if under_it
+            else "it came after the market's last decision, for this process stood still or the machine is too busy"
+        )
+        return [f"no intent carries the edited configuration's hash: {why}"]
 
 
 def untraded(summary: Summary) -> list[str]:
-    """A sentence when every decision was held: a demonstration that trades nothing has shown nothing."""
-    if summary.intents:
+    """A sentence when every decision was held, or no order filled: a demonstration that trades nothing has shown nothing."""
+    if summary.fills:
         return []
+    if summary.intents:
+        codes = ", ".join(f"{code} {count}" for code, count in summary.decisions.items())
+        return [
+            f"nothing was traded: {summary.intents} intents and {summary.orders} orders, and not one was filled ({codes}); where the machine "
+            "is too busy, `triplane demo --speed 60` waits for it"
+        ]
     why = ", ".join(f"{code} {count}" for code, count in summary.holds.items()) or "none was made"
     return [
         f"nothing was traded, for no decision was solved ({why}); `triplane explain SYMBOL` and the strategy's log say why"
@@ -102,6 +123,8 @@ class Outcome:
     """PARENT_EXPIRY_S, market seconds."""
     restarts: dict[str, int] = field(default_factory=dict)
     """How often each process was started again."""
+    unsettled: bool = False
+    """Whether the planes still wrote when the log was taken: what came later is in neither the numbers nor the verdict."""
     killed: str = ""
     """Why the kill switch is tripped at the end; empty when it is not."""
 
@@ -114,11 +137,12 @@ class Outcome:
         delay = self.summary.latency_s[1]
         if not delay * self.speed > LATE_SHARE * self.parent_life_s:
             return ""
+        slower = min(self.speed / 5, LATE_SHARE * self.parent_life_s / delay / 2)
         expired = sum(of.get("EXPIRED", 0) for of in (self.summary.decisions, self.summary.later_decisions))
         lost = f", and {expired} intents expired that might have filled" if expired else ""
         return (
             f"orders left up to {delay:.2f} s (p95) after their data, {delay * self.speed:.0f} market seconds at {self.speed:g}x: the "
-            f"machine is busy{lost}; `triplane demo --speed {max(self.speed / 5, 1):g}` waits for it"
+            f"machine is busy{lost}; `triplane demo --speed {max(slower, 1):.0f}` waits for it"
         )
 
     @property

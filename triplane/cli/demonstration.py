@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from triplane.cli import context
-from triplane.cli.demo_outcome import DROPPED, ConfigEdit, Outcome, untraded
+from triplane.cli.demo_outcome import DROPPED, ConfigEdit, Outcome, under_way, untraded
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
 from triplane.domain import calendars
 from triplane.replay import gateway_journal
-from triplane.runtime import loopback
+from triplane.runtime import atomic_file, loopback
 from triplane.runtime.configuration import load_files
 from triplane.runtime.settings import Settings
 from triplane.stack import state_file
@@ -68,6 +68,8 @@ class Demonstration:
         self.installation: Installation | None = None
         self._parent_life_s = 0.0
         self.edit = ConfigEdit()
+        self.unsettled = False
+        """Whether the planes still wrote at the end of `trade`."""
         self.seconds: dict[str, float] = {}
         self.gateway: dict[str, Any] = {}
         self.processes: dict[str, str] = {}
@@ -214,11 +216,13 @@ class Demonstration:
                 if self.gateway["finished"] and not self.gateway["open_orders"]:
                     break
                 await asyncio.sleep(0.1)  # the view's frame rate
-        await self._quiet(redraw)
+        self.unsettled = not await self._quiet(redraw)
         self.seconds["trading"] = time.perf_counter() - started
 
-    async def _quiet(self, redraw: Callable[[], None], still_s: float = 1.0, limit_s: float = 20.0) -> None:
-        """Wait until nothing more is written: the log has stood still for `still_s` wall seconds."""
+    async def _quiet(self, redraw: Callable[[], None], still_s: float = 1.0, limit_s: float = 60.0) -> bool:
+        """Wait until nothing more is written: the log has stood still for `still_s` wall seconds, and the data plane has nothing
+        under way. False when that has not come in `limit_s`.
+        """
         assert self.follower is not None
         deadline = time.monotonic() + limit_s
         last, since = -1, time.monotonic()
@@ -227,9 +231,12 @@ class Demonstration:
             if total != last:
                 last, since = total, time.monotonic()
             elif time.monotonic() - since > still_s:
-                return
+                if not under_way(await self._received()):
+                    return True
+                since = time.monotonic()
             redraw()
             await asyncio.sleep(0.1)  # the view's frame rate
+        return False
 
     def _check_alive(self) -> None:
         assert self.supervisor is not None
@@ -250,9 +257,7 @@ class Demonstration:
         changed, count = re.subn(rf"(?m)^(\s*{EDITED}:\s*)([0-9.eE+-]+)", rf"\g<1>{EDIT_TO}", text, count=1)
         if not count:
             raise DemoError(f"{path} has no {EDITED} to edit")
-        temporary = path.with_suffix(".new")
-        temporary.write_text(changed, encoding="utf-8")
-        temporary.replace(path)
+        atomic_file.write(path, changed)
         old = re.search(rf"(?m)^\s*{EDITED}:\s*([0-9.eE+-]+)", text)
         assert old is not None
         self.edit.change = f"{EDITED} {old.group(1)} -> {EDIT_TO}"
@@ -295,7 +300,7 @@ class Demonstration:
         self.seconds["replay"] = time.perf_counter() - started
         return Outcome(
             summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
-            self.market.speed, self._parent_life_s, self._restarts(), self._killed(),
+            self.market.speed, self._parent_life_s, self._restarts(), self.unsettled, self._killed(),
         )  # fmt: skip
 
     def _killed(self) -> str:

@@ -376,12 +376,13 @@ def doctor(json_: bool = context.JSON) -> None:
         context.print_json([asdict(finding) for finding in findings])
     else:
         from rich.console import Console
+        from rich.markup import escape
 
         console = Console(highlight=False)
         marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
         for finding in findings:
-            console.print(f"{marks[finding.state]} {finding.what}: {finding.found}", soft_wrap=True)
+            console.print(f"{marks[finding.state]} {finding.what}: {escape(finding.found)}", soft_wrap=True)
             if finding.remedy:
-                console.print(f"    → {finding.remedy}", soft_wrap=True)
+                console.print(f"    → {escape(finding.remedy)}", soft_wrap=True)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)

@@ -148,7 +148,7 @@ def _order(account: Mapping[str, Any]) -> list[Hold]:
         told = f"NAV_UNKNOWN: {why if unmarked else 'the broker has not told the cash yet'}"
         add("", told, "until its next quote, for which it needs its row" if unmarked else "until the broker tells it")
     if account and not account["reconciled"]:
-        add("", "NOT_RECONCILED: no order leaves before a reconciliation has passed", "tried again every minute")
+        add("", "NOT_RECONCILED: no order leaves before a reconciliation has passed", "tried again every RECONCILE_S")
     if account.get("kill_level", "none") not in ("", "none"):
         add("", f"KILL_SWITCH {account['kill_level']}: {account['kill_reason']}", REARM)
     return found
@@ -161,8 +161,9 @@ def _working(
     if not intents or not account or account["event_time"] > intents["valid_until"]:
         return []
     last = {each["symbol"]: each for each in decisions if each["seq"] == intents["seq"]}
+    until = f"tried again until {when(intents['valid_until'])}, when its intent ends"
     return [
-        Hold("order", symbol, f"{each['code']}: {each['detail']}", "tried again while its intent is in force")
+        Hold("order", symbol, f"{each['code']}: {each['detail']}", until)
         for symbol, each in last.items()
         if symbol and not each["allowed"] and each["code"] not in NEVER_SENT
     ]

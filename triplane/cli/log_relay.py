@@ -22,6 +22,9 @@ TOLD = {"control": 0.0, "data": 600.0, "strategy": 60.0, "order": 0.0}
 and a simulated market decides every few seconds."""
 
 
+HELD, RESUMED = "everything is held: ", "decisions go on"
+
+
 def sentence(line: str) -> str:
     """The part of a log line that is for people; empty for the rest."""
     if not line.startswith("{"):
@@ -43,9 +46,9 @@ def sentence(line: str) -> str:
     if entry.get("event") == "record passed over":
         return f"record {entry['record']} is passed over: {entry['problem']}"
     if entry.get("event") == "decision held":
-        return f"everything is held: {entry['code']}: {entry['detail']}".rstrip(": ")
+        return f"{HELD}{entry['code']}: {entry['detail']}".rstrip(": ")
     if entry.get("event") == "decisions resumed":
-        return f"decisions go on with barrier {entry['seq']}, after {entry['after']}"
+        return f"{RESUMED} with barrier {entry['seq']}, after {entry['after']}"
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
     return ""
@@ -78,6 +81,8 @@ class LogRelay:
                 if self._repeat_s:
                     self._told[said] = time.monotonic()
                 self._tell(said)
+                if said.startswith(RESUMED):  # what holds from now on is news again
+                    self._told = {each: at for each, at in self._told.items() if not each.startswith(HELD)}
 
     async def run(self) -> None:
         """Look several times a second until cancelled."""
