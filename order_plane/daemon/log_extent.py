@@ -7,18 +7,22 @@ acknowledged; the checkpoint and the cuts of the events say how far each input w
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from schemas import catalogue
+from triplane.runtime import atomic_file
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import TopicReader
+from triplane.runtime.open_transactions import hidden
 from triplane.runtime.settings import Settings
 
 EVENTS = "order.events"
 EVENTS_PARTITION = "order.events-0"
+NOTE_EVERY_S = 1.0
 REMEDY = "put back the topics of one moment, or begin a new log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
 
 
@@ -32,11 +36,10 @@ def note_seen(settings: Settings, end: int) -> None:
 
     A file that cannot be written is no reason to stop: the checkpoint knows the last event that was folded at the last start.
     """
-    path = seen_path(settings)
+    if not end or not settings.state_dir.is_dir():
+        return
     with contextlib.suppress(OSError):
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text(json.dumps({"prefix": settings.topic_prefix, "events": end}) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        atomic_file.write_json(seen_path(settings), {"prefix": settings.topic_prefix, "events": end}, durable=True)
 
 
 def seen(settings: Settings) -> int:
@@ -76,8 +79,14 @@ def refuse_shorter(known_to: Mapping[str, int], ends: Mapping[str, int], who: st
 def refuse_hidden(reader: TopicReader, end: int) -> None:
     """Behind an open transaction of somebody else nobody reads what we wrote; `end` is where reading stops. DaemonExit."""
     if reader.end_offsets(committed=False)[EVENTS_PARTITION] > end:
-        raise DaemonExit(
-            f"{EVENTS} is not readable from {end} on: somebody else's transaction is open there and hides what "
-            "we wrote; end it with Kafka's own kafka-transactions, or wait until it runs out",
-            UNAVAILABLE,
-        )
+        raise DaemonExit(hidden(EVENTS_PARTITION, end), UNAVAILABLE)
+
+
+async def keep_noting(settings: Settings, end: Callable[[], int]) -> None:
+    """Note the end of the acknowledged events within a second of each change, until cancelled."""
+    noted = 0
+    while True:
+        if end() > noted:
+            noted = end()
+            await asyncio.to_thread(note_seen, settings, noted)
+        await asyncio.sleep(NOTE_EVERY_S)

@@ -23,8 +23,6 @@ from triplane.runtime.kafka_out import TopicWriter
 # Records wait in the producer's memory while Kafka is away, and cancels and kills go on meanwhile. Only after this long the daemon
 # ends, to be started again with what the log has; what it lost by then, the broker and the local journal still know.
 DELIVERY_TIMEOUT_S = 6 * 3600.0
-SEEN_EVERY_S = 1.0
-"""Wall seconds between two notes of how far the events are on the log."""
 Headers = Mapping[str, bytes]
 
 
@@ -43,7 +41,7 @@ class Publisher:
     """Used from the event loop; acknowledgements arrive on the producer's thread and are handed over in bunches.
 
     `progressed` is called after each bunch, and looks at `failure` first; `finished` with the journal entries of outputs that are on the
-    log; `seen` about once a second and at the end with where the acknowledged events end.
+    log.
     """
 
     def __init__(
@@ -51,13 +49,13 @@ class Publisher:
         writer: TopicWriter,
         progressed: Callable[[], None],
         finished: Callable[[list[int]], None],
-        seen: Callable[[int], None],
     ) -> None:
         self._writer = writer
         self._progressed, self._finished = progressed, finished
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._seen, self._end, self._told, self._told_at = seen, 0, 0, 0.0
+        self.end = 0
+        """Where the acknowledged events end: the offset after the newest of them."""
         self._arrived: list[tuple[bool, int, BaseException | None, int]] = []
         self._open: dict[int, float] = {}
         self._held: deque[Output] = deque()
@@ -123,15 +121,13 @@ class Publisher:
                 self.failure = self.failure or problem
             elif event:
                 self._open.pop(number, None)
-                self._end = max(self._end, offset + 1)
+                self.end = max(self.end, offset + 1)
             else:
                 self._outputs.discard(number)
                 entries.append(number)
         if entries:
             self._finished(entries)
         self._moved.set()
-        if time.monotonic() - self._told_at > SEEN_EVERY_S:
-            self._tell_seen()
         try:
             self._progressed()  # orders first: they wait for events alone
             self._release()
@@ -152,15 +148,9 @@ class Publisher:
             pass
         return not self.pending
 
-    def _tell_seen(self) -> None:
-        if self._end > self._told:
-            self._seen(self._end)
-            self._told, self._told_at = self._end, time.monotonic()
-
     def close(self, timeout: float) -> None:
         """Give the producer `timeout` wall seconds to deliver what is queued; blocks."""
         self._writer.close(timeout)
         with self._lock:
             ends = [offset + 1 for event, _, problem, offset in self._arrived if event and problem is None]
-        self._end = max([self._end, *ends])
-        self._tell_seen()
+        self.end = max([self.end, *ends])

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any
 
 from order_plane.daemon import log_extent, modes, quarantine, recovery
@@ -89,7 +88,7 @@ class OrderService:
         if self._journal.damaged:
             self._daemon.log.error("lines of the local journal are damaged and left out", lines=self._journal.damaged)
         await self._daemon.serve()
-        self._daemon.probe = KafkaProbe(self._settings, "order.events")
+        self._daemon.probe = KafkaProbe(self._settings, *TOPICS, "order.events")
         self._daemon.ready(False, "connecting to the broker")
         tasks: list[asyncio.Task[None]] = []
 
@@ -109,7 +108,8 @@ class OrderService:
             self._stops.reach("connected")
             begin(self._link.keep(stop), "broker link")
             self._daemon.ready(False, "reading the log")
-            await self._start_engine()
+            publisher = await self._start_engine()
+            begin(log_extent.keep_noting(self._settings, lambda: publisher.end), "extent of the log")
             self._daemon.ready(False, "reconciling")
             begin(self._work(), "inbox")
             begin(self._tick(), "ticks")
@@ -138,18 +138,19 @@ class OrderService:
         await self._link.close()
         if self._publisher is not None:
             await asyncio.to_thread(self._publisher.close, 3.0)
+            log_extent.note_seen(self._settings, self._publisher.end)
             await asyncio.sleep(0)  # the last acknowledgements reach the journal
         if self._journal is not None:
             self._journal.close()
 
-    async def _start_engine(self) -> None:
+    async def _start_engine(self) -> Publisher:
         settings = self._settings
         engine = OrderEngine(settings.account, settings.mode)
         recovered = await asyncio.to_thread(recovery.recover, settings, engine)
         await asyncio.to_thread(recovery.load_calendars, engine)
         assert self._journal is not None
         writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_TIMEOUT_S)
-        self._publisher = Publisher(writer, self._progress, self._journal.done, partial(log_extent.note_seen, settings))
+        self._publisher = Publisher(writer, self._progress, self._journal.done)
         dispatcher = Dispatcher(
             engine, self._publisher, self._journal, self._link, self._latch, self._metrics, self._daemon.log, self._stops,
             self._request_snapshot, self._closed_gate, self._clock,
@@ -176,6 +177,7 @@ class OrderService:
         self._standstill.restart()
         self._feed = LogFeed(settings, TOPICS, positions, self._on_records, self._on_feed_failure)
         self._feed.begin()
+        return self._publisher
 
     def _take_up_local(self, dispatcher: Dispatcher) -> None:
         """Kill files and journal entries that an earlier run, or a person meanwhile, left on disk."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from triplane.runtime import atomic_file
 from triplane.runtime.settings import Settings
 
 FILE_NAME: Final = "KILL"
@@ -46,30 +46,10 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in whole).strip()[:LONGEST]
 
 
-def write_file(path: Path, document: Mapping[str, Any]) -> None:
-    """Write JSON atomically and durably (file and directory synced)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def hold(path: Path, document: Mapping[str, Any]) -> str:
     """Make the KILL file; an empty one where the disk has no room for its words, and why. Raises OSError when there is none at all."""
     try:
-        write_file(path, document)
+        atomic_file.write_json(path, document, durable=True)
     except OSError as error:
         path.touch()  # an empty file needs no room, and holds as well
         return error.strerror or str(error)

@@ -27,12 +27,11 @@ from order_plane.kill.files import (
     read_file,
     rearm_file_of,
     told,
-    write_file,
 )
 from triplane.broker import orders
 from triplane.broker.session import BrokerError, BrokerSession, ClientIdInUse
 from triplane.domain.ids import parse_order_ref
-from triplane.runtime import loopback
+from triplane.runtime import atomic_file, loopback
 from triplane.runtime.process_identity import is_alive, start_time
 from triplane.runtime.settings import Settings
 
@@ -225,7 +224,7 @@ async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.
     with one_at_a_time(settings):
         if told(file_of(settings)) != known:
             raise KillSwitchError(MEANWHILE)
-        write_file(rearm_file_of(settings), document)
+        atomic_file.write_json(rearm_file_of(settings), document, durable=True)
         file_of(settings).unlink(missing_ok=True)
     return KillReport(
         False, "dead", lines=[f"the order process is not running; it starts re-armed by {actor}: {reason}"]

@@ -50,6 +50,7 @@ from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogUnavailable, Nondeterminism
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, DeliveryError
+from triplane.runtime.kafka_probe import KafkaProbe
 from triplane.runtime.tasks import end_tasks
 
 MODELS_PARTITION = "strategy.models-0"
@@ -184,6 +185,7 @@ class Worker:
             self._behind,
             self._waiting,
             lambda: intake.ahead,
+            KafkaProbe(settings, *self._inputs, BARRIERS),
         )
         self._metrics.barrier_seq.set(self._position.seq)
         self._metrics.barrier_time.set(self._position.t / 1e9)

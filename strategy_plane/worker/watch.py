@@ -41,8 +41,12 @@ class Watch:
         behind: Callable[[], Awaitable[Mapping[str, int]]],
         waiting: Callable[[], Waiting | None],
         ahead: Callable[[], int],
+        hidden: Callable[[], Awaitable[str]],
     ) -> None:
-        """`ahead` tells how many records in a row were refused as stamped ahead of this machine's clock."""
+        """`ahead` tells how many records in a row were refused as stamped ahead of this machine's clock, `hidden` why records of the
+        inputs cannot be read.
+        """
+        self._hidden = hidden
         self._daemon, self._metrics = daemon, metrics
         self._sequencer, self._assembler = sequencer, assembler
         self._behind, self._waiting, self._ahead = behind, waiting, ahead
@@ -70,9 +74,9 @@ class Watch:
                 self._daemon.ready(not reason, reason)
 
     async def probe(self) -> str:
-        """Asked from outside: whether what is on the log at this very moment leaves any history to fold."""
+        """Asked from outside: whether what is on the log at this very moment leaves any history to fold, and can be read at all."""
         try:
-            return self._folding(await self._lag())
+            return self._folding(await self._lag()) or await self._hidden()
         except TimeoutError:
             return SILENT
         except KafkaError as error:

@@ -11,7 +11,7 @@ import pytest
 from tests.control.contents import ASSETS, with_value
 from tests.control.daemon import ACTOR, Control, check_chain
 from tests.waiting import eventually, wait
-from triplane.control.document import replace_text
+from triplane.runtime import atomic_file
 from triplane.runtime.configuration import from_record, parse
 from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
@@ -31,7 +31,7 @@ def test_a_daemon_killed_at_any_moment_leaves_a_chain_of_whole_versions(
     for number in range(rounds):
         control.launch()
         if number:
-            replace_text(control.targets, with_value("VOL_TARGET", f"{0.1 + number / 100:.2f}"))
+            atomic_file.write(control.targets, with_value("VOL_TARGET", f"{0.1 + number / 100:.2f}"))
         wait(chance.uniform(0.5, 2.5))  # the fault is a moment
         control.end(signal.SIGKILL)
     control.start()
@@ -52,14 +52,14 @@ def test_an_edit_and_a_command_while_kafka_is_down_are_on_the_log_once_it_is_bac
         eventually(
             lambda: control.get("/readyz")["reason"] == SILENT, 20, "not ready before there is anything to publish"
         )
-        replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
+        atomic_file.write(control.targets, with_value("VOL_TARGET", "0.07"))
         answer = control.post({"command": "kill.trip", "command_id": "c1", **ACTOR})
         assert answer.status_code == 503
         assert "repeat it with this command_id" in answer.json()["error"]
         eventually(lambda: "could not be published" in control.get("/readyz")["reason"], 20, "why it is not ready")
         assert control.status_seq() == 1
         # Edited again meanwhile: what counts is what stands in the file when Kafka is back.
-        replace_text(control.targets, with_value("VOL_TARGET", "0.08"))
+        atomic_file.write(control.targets, with_value("VOL_TARGET", "0.08"))
         kafka = LocalKafka.start(data, int(kafka.bootstrap.rpartition(":")[2]))
         eventually(lambda: from_record(control.versions()[-1]).targets.strategy.VOL_TARGET == 0.08, 60, "the edit")
         eventually(lambda: control.get("/readyz")["ready"], 20, "ready again")

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from tests.control.contents import ASSETS, TARGETS, with_value
 from tests.control.daemon import ACTOR, Control, check_chain
 from tests.waiting import eventually
-from triplane.control.document import replace_text
+from triplane.runtime import atomic_file
 from triplane.runtime.configuration import from_record, hash_of, parse, to_record
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
@@ -33,7 +33,7 @@ def test_an_edit_is_on_the_log_within_a_second_and_a_restart_publishes_nothing(c
     latencies = []
     for number, value in enumerate((0.07, 0.08, 0.09), 2):
         edited = time.monotonic()
-        replace_text(control.targets, with_value("VOL_TARGET", str(value)))
+        atomic_file.write(control.targets, with_value("VOL_TARGET", str(value)))
         eventually(partial(lambda wanted: control.status_seq() == wanted, number), 20, f"version {number}")
         latencies.append(time.monotonic() - edited)
     assert max(latencies) < 1.0, latencies
@@ -48,7 +48,7 @@ def test_an_edit_is_on_the_log_within_a_second_and_a_restart_publishes_nothing(c
     assert control.get("/status")["config"]["offset"] == control.log()[-1].offset
     assert control.end(signal.SIGKILL) == -signal.SIGKILL
     # What was edited while nobody watched is taken at the next start.
-    replace_text(control.targets, with_value("VOL_TARGET", "0.05"))
+    atomic_file.write(control.targets, with_value("VOL_TARGET", "0.05"))
     control.start()
     assert control.status_seq() == 5
     check_chain(control.versions())
@@ -58,7 +58,7 @@ def test_a_bad_edit_changes_nothing_and_is_told_on_the_terminal_in_the_log_as_me
     control.start()
     text = with_value("BOX_LIM", "25")
     line = next(number for number, item in enumerate(text.splitlines(), 1) if "BOX_LIM:" in item)
-    replace_text(control.targets, text)
+    atomic_file.write(control.targets, text)
     eventually(lambda: control.refused() == 1, 20, "the edit is refused")
     status = control.get("/status")
     assert status["config"]["seq"] == 1
@@ -82,13 +82,13 @@ def test_a_bad_edit_changes_nothing_and_is_told_on_the_terminal_in_the_log_as_me
     # Refused once, however often the file is looked at; mended, it counts as good again.
     time.sleep(1.2)  # two comparisons without an event: nothing to wait for, as nothing may happen
     assert control.refused() == 1
-    replace_text(control.targets, TARGETS)
+    atomic_file.write(control.targets, TARGETS)
     eventually(lambda: "triplane_config_bad 0.0" in control.get("/metrics"), 20, "mended")
     assert "The files are good again: configuration 1 stays in force.\n" in control.stderr.read_text()
     control.assets.unlink()
     eventually(lambda: control.refused() == 2, 20, "a missing file is refused")
     assert "assets.csv: cannot be read (No such file or directory)" in control.stderr.read_text()
-    replace_text(control.assets, ASSETS)
+    atomic_file.write(control.assets, ASSETS)
     eventually(lambda: control.get("/status")["rejected"]["problems"] == [], 20, "back")
     assert [version["seq"] for version in control.versions()] == [1]
 
@@ -148,7 +148,7 @@ def test_a_version_that_nobody_can_read_is_passed_over_by_the_next_edit(control:
     writer = TopicWriter(settings, "control")
     writer.send("control.config", odd).result(10)
     writer.close()
-    replace_text(control.targets, with_value("VOL_TARGET", "0.3"))
+    atomic_file.write(control.targets, with_value("VOL_TARGET", "0.3"))
     eventually(lambda: control.status_seq() == 3, 20, "the version after it")
     assert from_record(control.versions()[-1]).targets.strategy.VOL_TARGET == 0.3
     assert control.process is not None
@@ -166,7 +166,7 @@ def test_a_second_daemon_is_refused_and_so_is_a_second_writer(control: Control, 
     writer = TopicWriter(settings, "control")
     writer.send("control.config", foreign).result(10)
     writer.close()
-    replace_text(control.targets, with_value("VOL_TARGET", "0.3"))
+    atomic_file.write(control.targets, with_value("VOL_TARGET", "0.3"))
     assert control.process is not None
     assert control.process.wait(20) == 78
     assert "another control daemon wrote version 2 of control.config; stop it" in control.stderr.read_text()
@@ -199,7 +199,7 @@ def test_a_start_with_bad_files_goes_on_with_the_version_on_the_log(control: Con
     control.start()
     assert control.status_seq() == 1
     assert control.refused() == 1
-    replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
+    atomic_file.write(control.targets, with_value("VOL_TARGET", "0.07"))
     eventually(lambda: control.status_seq() == 2, 20, "mended")
 
 
@@ -217,7 +217,7 @@ def test_a_version_of_an_unknown_schema_ends_the_start_unless_a_person_says_that
         assert control.stderr.read_text().strip().endswith(f"set TRIPLANE_PASS_OVER={known}")
     control.start(TRIPLANE_PASS_OVER=known)
     assert control.status_seq() == 1
-    replace_text(control.targets, with_value("VOL_TARGET", "0.07"))
+    atomic_file.write(control.targets, with_value("VOL_TARGET", "0.07"))
     eventually(lambda: control.status_seq() == 2, 20, "an edit is taken")
 
 

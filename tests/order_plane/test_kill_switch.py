@@ -26,6 +26,7 @@ from order_plane.kill.files import file_of, rearm_file_of
 from order_plane.kill.latch import KillLatch
 from order_plane.kill.switch import KillSwitchError
 from schemas import codec
+from triplane.runtime import atomic_file
 from triplane.runtime.settings import Settings
 from triplane.stack import ports
 
@@ -59,18 +60,18 @@ def test_lifting_never_removes_a_newer_trip(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     latch = KillLatch(settings)
     latch.trip({"actor": "a", "reason": "first"})
-    kill_files.write_file(file_of(settings), {"actor": "b", "reason": "second", "scope": "own"})
+    atomic_file.write_json(file_of(settings), {"actor": "b", "reason": "second", "scope": "own"})
     latch.lift()
     assert latch.tripped
     assert latch.look() == {"actor": "b", "reason": "second", "scope": "own"}
 
 
-def _no_room(*_: object) -> None:
+def _no_room(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
 def test_a_full_disk_holds_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kill_files, "write_file", _no_room)
+    monkeypatch.setattr(atomic_file, "write_json", _no_room)
     settings = settings_of(tmp_path)
     latch = KillLatch(settings)
     with pytest.raises(OSError, match="No such file"):  # the directory itself is missing
@@ -86,11 +87,11 @@ def test_a_full_disk_holds_all_the_same(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_trip_is_worth_more_than_a_re_arming_from_before(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
-    kill_files.write_file(rearm_file_of(settings), {"actor": "bob", "reason": "old"})
+    atomic_file.write_json(rearm_file_of(settings), {"actor": "bob", "reason": "old"})
     latch = KillLatch(settings)
     latch.trip({"actor": "risk", "reason": "fat finger"})
     assert latch.take_rearm() is None
-    kill_files.write_file(rearm_file_of(settings), {"actor": "bob", "reason": "old"})
+    atomic_file.write_json(rearm_file_of(settings), {"actor": "bob", "reason": "old"})
     latch.lift()  # a person re-armed the living process: that, too, is later
     assert latch.take_rearm() is None
 
@@ -162,12 +163,12 @@ async def test_on_a_full_disk_an_empty_file_holds_and_where_nothing_holds_it_fai
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(tmp_path, gateway_port=1)
-    monkeypatch.setattr(kill_files, "write_file", _no_room)
+    monkeypatch.setattr(atomic_file, "write_json", _no_room)
     monkeypatch.setattr(Path, "touch", _no_room)
     with pytest.raises(KillSwitchError, match="nothing holds new orders"):
         await kill_switch.trip(settings, "ann", "full", timeout=1.0)
     monkeypatch.undo()
-    monkeypatch.setattr(kill_files, "write_file", _no_room)
+    monkeypatch.setattr(atomic_file, "write_json", _no_room)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     report = await kill_switch.trip(settings, "ann", "full", timeout=1.0)
     assert "without name and reason (No space left on device)" in report.lines[0]
@@ -181,7 +182,7 @@ async def test_a_re_arming_lifts_only_the_kill_that_its_person_knew(
     await kill_switch.trip(settings, "ann", "first", timeout=1.0)
 
     def meanwhile(_: object) -> None:
-        kill_files.write_file(file_of(settings), {"actor": "risk", "reason": "second"})
+        atomic_file.write_json(file_of(settings), {"actor": "risk", "reason": "second"})
 
     monkeypatch.setattr(kill_switch, "order_process", meanwhile)
     with pytest.raises(KillSwitchError, match="tripped meanwhile"):

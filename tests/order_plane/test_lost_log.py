@@ -10,6 +10,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from order_plane.daemon import log_extent, recovery
 from tests.order_plane.world import OrderWorld
+from tests.waiting import settles
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
 from triplane.runtime.kafka_in import LogRecord
@@ -100,6 +101,39 @@ def put_back(settings: Settings, records: list[LogRecord]) -> None:
     for record in records:
         producer.produce(settings.topic("order.events"), record.raw, key=record.key)
     assert producer.flush(10) == 0
+
+
+def test_the_end_of_the_log_is_noted_though_nothing_follows(world: OrderWorld) -> None:
+    """What was acknowledged last is known within a second, and a power failure in the quiet that follows takes it from nobody."""
+    world.open_market()
+    process = world.start().ready()
+    world.intents(KO=300)
+    world.until_event("parent_closed")
+
+    def noted() -> int:
+        return int(json.loads(log_extent.seen_path(world.settings).read_text())["events"])
+
+    settles(lambda: noted() == world.log("order.events")[-1].offset + 1, 5.0)
+    process.kill()
+    assert noted() == world.log("order.events")[-1].offset + 1
+
+
+def test_a_transaction_that_hides_intents_is_told_while_it_is_open(world: OrderWorld) -> None:
+    """Lag does not show it: to a reader the log ends there."""
+    world.open_market()
+    process = world.start().ready()
+    theirs = Producer({"bootstrap.servers": world.settings.bootstrap, "transactional.id": str(uuid.uuid4())})
+    theirs.init_transactions(20)
+    theirs.begin_transaction()
+    theirs.produce(world.settings.topic("strategy.intents"), b"nobody wrote this")
+    theirs.flush(10)
+    world.intents(KO=300)
+    told = "strategy.intents-0 is not readable from 0 on: somebody else's transaction is open there"
+    settles(lambda: told in process.get("/readyz").json()["reason"], 20.0)
+    assert world.records("order.decisions") == []
+    theirs.abort_transaction(20)
+    process.ready()
+    world.until_event("parent_closed")
 
 
 def test_somebody_elses_transaction_on_our_log_is_waited_for_and_then_is_nothing(world: OrderWorld) -> None:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -472,4 +473,25 @@ async def test_history_that_arrives_later_is_folded_before_the_probe_says_ready(
             answers.append(await worker.daemon.probe())
         assert worker.metric("triplane_barrier_seq") == 6
         assert all("to go" in answer for answer in answers[:-1])
+        await hide_and_tell(settings, worker.daemon.probe)
     assert worker.daemon.probe is None
+
+
+async def hide_and_tell(settings: Settings, probe: Callable[[], Awaitable[str]]) -> None:
+    """To a reader the log ends where somebody else's transaction is open, so no lag tells of what it hides."""
+    theirs = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": str(uuid.uuid4())})
+    theirs.init_transactions(20)
+    theirs.begin_transaction()
+    theirs.produce(settings.topic("data.quotes"), b"nobody wrote this")
+    theirs.flush(10)
+
+    async def told(words: str) -> None:
+        async with asyncio.timeout(20):
+            answer = await probe()
+            while words not in answer or bool(answer) != bool(words):
+                await asyncio.sleep(0.1)  # the next look
+                answer = await probe()
+
+    await told("data.quotes-0 is not readable from 0 on: somebody else's transaction is open there")
+    theirs.abort_transaction(20)
+    await told("")

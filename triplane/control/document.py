@@ -7,7 +7,6 @@ are new take their default. `--check` writes nothing and ends with 1 when either
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from triplane.domain.problems import ProblemsError
 from triplane.domain.targets import Targets
 from triplane.domain.targets.reading import REGENERATE, read, sections
 from triplane.domain.targets.writing import page, render
+from triplane.runtime import atomic_file
 
 
 def document(text: str, name: str = "targets.yaml") -> tuple[str, list[str]]:
@@ -37,14 +37,6 @@ def document(text: str, name: str = "targets.yaml") -> tuple[str, list[str]]:
     # A missing parameter has lost nothing; everything else that is named with a value, or unknown, has.
     lost = [str(problem) for problem in reading.problems if problem.parameter and REGENERATE not in problem.allowed]
     return render(targets, {full: reading.spelled[full] for full in kept}), lost
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file's content at once: a reader, or the control daemon, sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 PAGE = Path("docs/configuration.md")
@@ -78,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stale = True
             print(f"{path}: {'stale; run python -m triplane.control.document' if options.check else 'rewritten'}")
             if not options.check:
-                replace_text(path, text)
+                atomic_file.write(path, text)
     return 1 if options.check and stale else 0
 
 

@@ -89,7 +89,7 @@ class ControlService:
 
     async def _start(self) -> None:
         settings = self._daemon.settings
-        self._daemon.probe = KafkaProbe(settings, CONFIG)
+        self._daemon.probe = KafkaProbe(settings, CONFIG, COMMANDS_TOPIC)
         self._reader = await asyncio.to_thread(TopicReader, settings, [CONFIG, COMMANDS_TOPIC])
         self._writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_S)
         await self._read_log()

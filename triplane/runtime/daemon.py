@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import os
 import signal
 import sys
@@ -22,7 +21,7 @@ from aiohttp import web
 from filelock import FileLock, Timeout
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from triplane.runtime import calendar_cache, exit_codes, garbage
+from triplane.runtime import atomic_file, calendar_cache, exit_codes, garbage
 from triplane.runtime.event_loop import EventLoop
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.process_identity import start_time
@@ -87,12 +86,8 @@ class Daemon:
             ) from None
         bound = self._runner.addresses[0][1]
         self.http_url = f"http://{host}:{bound}"
-        run = self.settings.state_dir / "run"
-        run.mkdir(parents=True, exist_ok=True)
         document = {"pid": os.getpid(), "started": start_time(), "http": self.http_url}
-        temporary = run / f"{self.name}.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.replace(run / f"{self.name}.json")
+        atomic_file.write_json(self.settings.state_dir / "run" / f"{self.name}.json", document)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

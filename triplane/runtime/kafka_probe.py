@@ -1,16 +1,19 @@
 """Whether Kafka answers at this very moment, for a daemon's readiness.
 
 A broker that stands still closes no connection, and a daemon that has nothing to publish would notice it only at its next record.
+Nor would one notice that what it reads is hidden from it (open_transactions.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from triplane.runtime.kafka_out import LOG_LEVEL
+from triplane.runtime.open_transactions import OpenTransactions
 from triplane.runtime.settings import Settings
 
 ANSWER_S = 1.5
@@ -19,9 +22,9 @@ SILENT = f"Kafka does not answer within {ANSWER_S:g} s"
 
 
 class KafkaProbe:
-    """Asks the broker about one topic at each call; `topic` is a name of the catalogue that the daemon uses anyhow."""
+    """Asks the broker about one topic at each call; `topics` are names of the catalogue that the daemon reads."""
 
-    def __init__(self, settings: Settings, topic: str) -> None:
+    def __init__(self, settings: Settings, *topics: str) -> None:
         self._admin = AdminClient(
             {
                 "bootstrap.servers": settings.bootstrap,
@@ -31,12 +34,18 @@ class KafkaProbe:
                 **settings.kafka_options,
             }
         )
-        self._topic = settings.topic(topic)
+        self._topic = settings.topic(topics[0])
+        self._one_at_a_time = threading.Lock()
+        self._transactions = OpenTransactions(settings, topics)
 
     async def __call__(self) -> str:
         """Why the daemon is not ready, or an empty text."""
-        try:
-            await asyncio.to_thread(self._admin.list_topics, self._topic, timeout=ANSWER_S)
-        except KafkaException:
-            return SILENT
-        return ""
+        return await asyncio.to_thread(self._ask)
+
+    def _ask(self) -> str:
+        with self._one_at_a_time:
+            try:
+                self._admin.list_topics(self._topic, timeout=ANSWER_S)
+            except KafkaException:
+                return SILENT
+            return self._transactions.look(self._admin, ANSWER_S)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from triplane.runtime import atomic_file
 
 _ARRAY = "__array__"
 
@@ -106,13 +107,7 @@ def loads(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 def save(path: Path, meta: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     """Write a snapshot so that a crash leaves the old or the new one, never half; returns its SHA-256."""
     data = dumps(meta, state)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fdatasync(file.fileno()) if hasattr(os, "fdatasync") else os.fsync(file.fileno())
-    temporary.replace(path)
+    atomic_file.write(path, data, durable=True)
     return hashlib.sha256(data).hexdigest()
 
 

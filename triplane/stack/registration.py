@@ -16,6 +16,7 @@ from typing import Any
 from schemas import catalogue, lock
 from schemas.catalogue import Catalogue
 from schemas.codec import fingerprint
+from triplane.runtime import atomic_file
 from triplane.stack.errors import StackError
 from triplane.stack.registry import Registry, refusal
 
@@ -150,10 +151,7 @@ class History:
         self._write("filled")
 
     def _write(self, state: str) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._path.with_suffix(".tmp")
-        scratch.write_text(json.dumps({"state": state}) + "\n", encoding="utf-8")
-        scratch.replace(self._path)
+        atomic_file.write_json(self._path, {"state": state})
 
 
 def refuse_lost(registry: Registry, history: History, topic_with_data: str | None, prefix: str = "") -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from triplane.runtime import atomic_file
 from triplane.runtime.process_identity import is_alive, start_time
 from triplane.stack.errors import StackError
 from triplane.stack.specs import ProcessStatus
@@ -59,9 +60,7 @@ def write(state_dir: Path, processes: Iterable[ProcessStatus]) -> None:
     """Replace the state file; readers see the old one or the new one."""
     pid = os.getpid()
     document = {"pid": pid, "started": start_time(pid), "processes": [asdict(each) for each in processes]}
-    scratch = state_dir / f"{NAME}.{pid}.tmp"
-    scratch.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    scratch.replace(state_dir / NAME)
+    atomic_file.write_json(state_dir / NAME, document, indent=1)
 
 
 def remove(state_dir: Path) -> None:

@@ -1,0 +1,66 @@
+"""Whether somebody else's open transaction hides records of our topics.
+
+Nothing of ours writes in a transaction, and every reader is read_committed: behind one that a foreign client left open, what the
+planes write is on the log and read by nobody until it ends, by default up to fifteen minutes. Lag does not show it, since to a
+reader the log seems to end there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from schemas import catalogue
+from triplane.runtime.settings import Settings
+
+LOOK_EVERY_S = 5.0
+"""Wall seconds between two looks while nothing is hidden."""
+
+
+def hidden(name: str, offset: int) -> str:
+    """The sentence for partition `name`, which is readable up to `offset`."""
+    return (
+        f"{name} is not readable from {offset} on: somebody else's transaction is open there and hides what is written; "
+        "end it with Kafka's own kafka-transactions, or wait until it runs out"
+    )
+
+
+class OpenTransactions:
+    """Looks at the ends of `topics` (names of the catalogue). Blocks; not thread-safe."""
+
+    def __init__(self, settings: Settings, topics: Iterable[str]) -> None:
+        known = catalogue.load()
+        self._names = {
+            TopicPartition(settings.topic(topic), number): f"{topic}-{number}"
+            for topic in topics
+            for number in range(known[topic].partitions)
+        }
+        self._looked = float("-inf")
+        self._found = ""
+
+    def look(self, admin: AdminClient, timeout_s: float) -> str:
+        """What is hidden, or an empty text; the answer of a moment ago where that was empty, or where Kafka does not answer now."""
+        if not self._found and time.monotonic() - self._looked < LOOK_EVERY_S:
+            return ""
+        # In this order: what is written between the two questions can only make the second answer larger.
+        everything = self._ends(admin, IsolationLevel.READ_UNCOMMITTED, timeout_s)
+        readable = self._ends(admin, IsolationLevel.READ_COMMITTED, timeout_s)
+        if readable:
+            found = (name for name, end in sorted(readable.items()) if end < everything.get(name, 0))
+            first = next(found, None)
+            self._found, self._looked = hidden(first, readable[first]) if first else "", time.monotonic()
+        return self._found
+
+    def _ends(self, admin: AdminClient, level: IsolationLevel, timeout_s: float) -> dict[str, int]:
+        """Ends by partition; of those that Kafka did not tell, none."""
+        ends = {}
+        asked = dict.fromkeys(self._names, OffsetSpec.latest())
+        for partition, answer in admin.list_offsets(asked, isolation_level=level, request_timeout=timeout_s).items():
+            try:
+                ends[self._names[partition]] = answer.result().offset
+            except KafkaException:
+                continue
+        return ends
