@@ -98,7 +98,13 @@ class IbkrSource:
             except (ClientIdInUse, BrokerUnavailable, RequestFailed) as error:
                 if isinstance(error, ClientIdInUse) and not self._was_connected:
                     raise DaemonExit(str(error)) from error
-                context.blocked(NAME, str(error))
+                ours = isinstance(error, ClientIdInUse)
+                context.blocked(
+                    NAME,
+                    "its client id is still in use at the gateway, by our last connection or another program; tried again"
+                    if ours
+                    else str(error),
+                )
                 self._session = None
                 await session.close()
                 if await context.pause(wait):

@@ -141,6 +141,8 @@ class KillControl:
             self._by_file(dispatcher)
         if there != known if known is not None else new:
             raise ValueError(MEANWHILE)
+        if stuck := self._latch.stuck:  # a re-arming that cannot hold must not begin PnL and drawdown anew
+            raise ValueError(f"{stuck}, so the kill stays; remove the file KILL by hand, then re-arm")
         dispatcher.take(RearmRequest(source, actor, reason, self._clock.now()))
         if dispatcher.engine.s.kill.level == "stopped":
             raise ValueError("re-arming was refused: it needs a name and a reason")

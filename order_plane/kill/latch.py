@@ -59,6 +59,15 @@ class KillLatch:
             )  # the kernel's own time of a file is as coarse as its ticks
         self.trip(document)
 
+    @property
+    def stuck(self) -> str:
+        """Why the file could not be removed, so that no re-arming can hold; empty when nothing is in the way."""
+        if self._file.is_dir() and not self._file.is_symlink():
+            return f"{self._file} is a folder"
+        if identity(self._file) is not None and not os.access(self._file.parent, os.W_OK | os.X_OK):
+            return f"{self._file.parent} is not writable"
+        return ""
+
     def lift(self) -> None:
         """A person has re-armed: remove the file, unless a newer one came that nobody has looked at."""
         if identity(self._file) not in (None, self._taken):

@@ -111,6 +111,13 @@ def test_under_load_it_holds_cancels_survives_a_restart_and_only_a_person_lifts_
     with pytest.raises(KillSwitchError):
         asyncio.run(kill_switch.rearm(world.settings, "", "because"))
     assert httpx.post(f"{process.url}/rearm", json={"actor": "bob"}).status_code == 400
+    # Nor while something stands there that cannot be taken away: a refused re-arming lifts nothing, on the log neither.
+    kill_files.file_of(world.settings).unlink()
+    kill_files.file_of(world.settings).mkdir()
+    with pytest.raises(KillSwitchError, match="KILL is a folder, so the kill stays"):
+        rearm(world)
+    assert world.events("rearmed") == []
+    kill_files.file_of(world.settings).rmdir()
     nothing_leaves(world)
     rearm(world)
     assert not kill_files.file_of(world.settings).exists()

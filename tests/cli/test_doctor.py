@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
+from strategy_plane.portfolio import blocking
 from tests.broker.gateways import GatewayProcess
 from triplane.cli import doctor as doctor_verb
+from triplane.cli import remedies
 from triplane.cli.context import print_table
 from triplane.cli.doctor import Finding, _gateway
 from triplane.runtime.settings import Settings
@@ -33,6 +35,12 @@ def test_a_gateway_of_the_past_is_for_paper_mode_alone(tmp_path: Path) -> None:
         assert "log in to that account" in other.remedy
     finally:
         gateway.stop()
+
+
+def test_every_code_that_holds_everything_has_a_remedy() -> None:
+    for code in blocking.HOLDS:
+        assert remedies.remedy_of(f"{code}: some detail") == remedies.HELD_REMEDIES[code]
+    assert remedies.remedy_of("SOMETHING_NEW") == "see `triplane status`"
 
 
 def test_brackets_of_a_bad_value_are_shown_as_they_are(

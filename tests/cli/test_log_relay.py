@@ -40,6 +40,10 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(held | {"detail": ""})) == "everything is held: HOLD_INFEASIBLE"
     again = {"event": "decisions resumed", "seq": 8, "after": "HOLD_INFEASIBLE"}
     assert sentence(json.dumps(again)) == "decisions go on with barrier 8, after HOLD_INFEASIBLE"
+    unknown = {"event": "no contract", "symbol": "UNH", "reason": "contract id 7 is WMT at the broker"}
+    assert sentence(json.dumps(unknown)) == "no data of UNH: contract id 7 is WMT at the broker"
+    kept_back = unknown | {"event": "no order in this contract leaves"}
+    assert sentence(json.dumps(kept_back)) == "no order of UNH leaves: contract id 7 is WMT at the broker"
     down = {"event": "source down", "source": "edgar", "reason": "SEC asks for a name"}
     assert sentence(json.dumps(down)) == "source edgar is down: SEC asks for a name"
 
@@ -59,10 +63,10 @@ def test_what_is_tried_for_hours_is_told_once_in_a_while(tmp_path: Path) -> None
 def test_a_hold_after_decisions_went_on_is_news_again(tmp_path: Path) -> None:
     path, told = tmp_path / "strategy.log", list[str]()
     relay = LogRelay(path, told.append, 600.0)
-    held = {"event": "decision held", "code": "HOLD_DATA_MISSING", "detail": ""}
-    for number, entry in enumerate([held, held, {"event": "decisions resumed", "seq": 8, "after": "x"}, held]):
+    held = json.dumps({"event": "decision held", "code": "HOLD_DATA_MISSING", "detail": ""})
+    for line in (held, held, json.dumps({"event": "decisions resumed", "seq": 8, "after": "x"}), held):
         with path.open("a") as log:
-            log.write(json.dumps(entry | {"n": number}) + "\n")
+            log.write(line + "\n")
         relay.look()
     assert [line.partition(":")[0] for line in told] == [
         "everything is held", "decisions go on with barrier 8, after x", "everything is held",

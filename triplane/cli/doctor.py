@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from triplane.cli import context
+from triplane.cli.remedies import remedy_of
 
 if TYPE_CHECKING:
     from triplane.domain.problems import Problem
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "problem"]
 DISK_LOW = 5 * 2**30
-HELD_REMEDIES = {
-    "CLOCK_UNKNOWN": "name a time server that answers: TRIPLANE_NTP_SERVER",
-    "NAV_UNKNOWN": "wait for quotes, or put the row of the named position back into assets.csv",
-    "HOLD_WARMING": "wait: `triplane status` counts the bars that are still missing",
-    "KILL_SWITCH": "`triplane kill status` says why; `triplane kill rearm --actor NAME --reason WHY` lifts it",
-    "NAV_JUMP": "compare positions and marks with the broker, then `triplane order release '*' --reason ...`",
-    "NONDETERMINISM": "find who wrote the same identity twice, then `triplane order release '*' --reason ...`",
-    "FOREIGN_HALT": "close or set FOREIGN_POSITIONS for what Triplane did not open, then `triplane order release '*' --reason ...`",
-    "NOT_RECONCILED": "see that the gateway answers; `triplane explain` names the difference",
-}
-"""What to do about a code that holds everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +304,7 @@ def _trading(settings: Settings) -> Iterator[Finding]:
         return  # said of Kafka itself
     everything = [hold.reason for hold in told.held if not hold.symbol]
     for reason in everything:
-        remedy = next((words for code, words in HELD_REMEDIES.items() if code in reason), "see `triplane status`")
-        yield Finding("warning", "trading", f"everything is held: {reason}", remedy)
+        yield Finding("warning", "trading", f"everything is held: {reason}", remedy_of(reason))
     if told.account and not everything:
         yield Finding("ok", "trading", "nothing holds the whole account")
 

@@ -49,6 +49,10 @@ def sentence(line: str) -> str:
         return f"{HELD}{entry['code']}: {entry['detail']}".rstrip(": ")
     if entry.get("event") == "decisions resumed":
         return f"{RESUMED} with barrier {entry['seq']}, after {entry['after']}"
+    if entry.get("event") == "no contract":
+        return f"no data of {entry['symbol']}: {entry['reason']}"
+    if entry.get("event") == "no order in this contract leaves":
+        return f"no order of {entry['symbol']} leaves: {entry['reason']}"
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
     return ""

@@ -79,5 +79,6 @@ class SupervisionServer:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         late = [each for each in self._supervisor.status() if each.state not in ("ready", "done")]
-        reason = f"{late[0].name}: {late[0].state}, {late[0].detail}".removesuffix(", ") if late else ""
+        told = dict.fromkeys((late[0].state, late[0].detail)) if late else {}
+        reason = f"{late[0].name}: {', '.join(filter(None, told))}" if late else ""
         return web.json_response({"ready": not late, "reason": reason}, status=503 if late else 200)
