@@ -126,9 +126,11 @@ def next_child(
             quantity < whole and quantity * price * asset.multiplier < targets.MIN_CHILD_NOTIONAL
         )
         if too_small:
+            tightest = min(caps, key=lambda each: caps[each])
+            code, limit = CAPS[tightest]
             return Denial(
-                Code.DAY_ADV if caps["day"] < caps["volume"] else Code.VOLUME_WAIT,
-                "Observed volume does not allow a child of useful size yet.",
+                code,
+                f"{limit} allows {max(caps[tightest], 0.0):g} of {rest:g} units now, which is no child of useful size.",
                 {"rest": rest, "allowed": max(allowed, 0.0), **{f"cap_{name}": cap for name, cap in caps.items()}},
             )
     ref = str(OrderRef(account, parent.seq, parent.symbol, parent.next_child, 0))
@@ -136,6 +138,16 @@ def next_child(
         ref, state.book.next_order_id(), parent.symbol, side, quantity, price, is_limit=targets.EXECUTION != "market"
     )
     return Child(proposal, rest)
+
+
+CAPS = {
+    "volume": (Code.VOLUME_WAIT, "Observed volume"),
+    "day": (Code.DAY_ADV, "ADV_DAY_CAP"),
+    "quantity": (Code.ORDER_QTY, "ORDER_QTY_MAX"),
+    "adv": (Code.ORDER_ADV, "ORDER_ADV_MAX"),
+    "notional": (Code.ORDER_NOTIONAL, "ORDER_NOTIONAL_MAX"),
+}
+"""What keeps a child small, with its code and the name of the limit."""
 
 
 def terms(now: int, session_end: int, targets: OrderTargets) -> dict[str, Any]:

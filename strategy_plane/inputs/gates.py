@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+CONTRACT = "contract"
+"""The gate of a name that the broker does not know."""
+
 
 class GateBoard:
     """Closed gates, and which sources publish market data.
@@ -35,12 +38,14 @@ class GateBoard:
         An empty scope is the whole source, that of a symbol group all that we trade of it. Any other one is of a name that has left the
         universe, and holds nothing.
         """
-        whole, names = "", {}
+        whole = ""
+        names: dict[int, str] = {}
         for gate, source, scope in sorted(self._closed):
             if source not in self._market and gate != "clock":
                 continue
             if scope in symbols:
-                names[symbols[scope]] = gate
+                if names.get(symbols[scope]) != CONTRACT:  # the cause of what else is closed of this name
+                    names[symbols[scope]] = gate
             elif not whole and (not scope or scope in groups):
                 whole = gate
         return whole, names

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strategy_plane.inputs.gates import CONTRACT
 from triplane.domain.targets import StrategyTargets
 
 SOLVED = "SOLVED"
@@ -34,6 +35,8 @@ HOLDS: Mapping[str, str] = {
 }
 
 # Codes of names that say that their prices cannot be used now; they count towards UNIVERSE_MISSING_MAX.
+NO_CONTRACT = "CONTRACT_UNKNOWN"
+"""The broker knows no such name: a wrong row, which counts for nothing in what the universe lacks."""
 PRICE_CODES = frozenset({"DATA_STALE", "DATA_DELAYED", "HALTED", "GATE_CLOSED", "BARS_STALE"})
 
 
@@ -100,7 +103,7 @@ def name_blocks(
         elif symbol in account_held:
             block = Block(account_held[symbol])
         elif column in gates:
-            block = Block("GATE_CLOSED", gates[column])
+            block = Block(NO_CONTRACT) if gates[column] == CONTRACT else Block("GATE_CLOSED", gates[column])
         elif quote_codes[column]:
             block = Block(quote_codes[column])
         elif warm[column]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from strategy_plane.inputs.window import Array
 from strategy_plane.portfolio import rounding
-from strategy_plane.portfolio.blocking import HOLDS, PRICE_CODES, SOLVED, Block
+from strategy_plane.portfolio.blocking import HOLDS, NO_CONTRACT, PRICE_CODES, SOLVED, Block
 from strategy_plane.portfolio.book import Book
 from strategy_plane.portfolio.limits import ANNUAL, Limits, reachable
 from strategy_plane.portfolio.optimiser import CHECK_FACTOR, Problem, Program
@@ -54,15 +54,15 @@ def hold(code: str, detail: str = "", **fields: Any) -> Decision:
 
 def universe_hold(blocks: list[Block | None], size_usable: NDArray[np.bool_], missing_max: float) -> tuple[str, str]:
     """The hold that the names' blocks amount to, with its detail; empty when the barrier can go on. n names."""
-    n = len(blocks)
     codes = ["" if block is None else block.code for block in blocks]
+    n = sum(code != NO_CONTRACT for code in codes)
     unpriced = sum(code in PRICE_CODES for code in codes)
     if unpriced > missing_max * n:
         causes = Counter(code for code in codes if code in PRICE_CODES)
         told = ", ".join(f"{code} {count}" for code, count in sorted(causes.items()))
         return "HOLD_UNIVERSE_MISSING", f"{unpriced} of {n} ({told})"
-    warm = [column for column, code in enumerate(codes) if code != "WARMING"]
-    if not warm:
+    warm = [column for column, code in enumerate(codes) if code not in ("WARMING", NO_CONTRACT)]
+    if n and not warm:
         return "HOLD_WARMING", f"0 of {n}"
     without = sum(not size_usable[column] for column in warm)
     if without > missing_max * len(warm):

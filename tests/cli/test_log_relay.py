@@ -44,6 +44,8 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(unknown)) == "no data of UNH: contract id 7 is WMT at the broker"
     kept_back = unknown | {"event": "no order in this contract leaves"}
     assert sentence(json.dumps(kept_back)) == "no order of UNH leaves: contract id 7 is WMT at the broker"
+    unlisted = {"event": "no CIK", "source": "edgar", "symbol": "TGTX"}
+    assert sentence(json.dumps(unlisted)) == "no facts of TGTX: the SEC lists no such ticker"
     down = {"event": "source down", "source": "edgar", "reason": "SEC asks for a name"}
     assert sentence(json.dumps(down)) == "source edgar is down: SEC asks for a name"
 

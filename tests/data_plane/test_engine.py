@@ -115,6 +115,15 @@ def test_a_bad_print_is_taken_out_alone() -> None:
     assert_conserved(machine)
 
 
+def test_a_name_without_a_contract_is_not_missed_by_completeness() -> None:
+    """A wrong row would else close the gate of all for good."""
+    machine = engine(COMPLETENESS_MIN=0.9)
+    absent = full_step(0)[-1].symbol
+    machine.contract_state("ibkr", absent, "the broker knows no such name", day_open())
+    outputs = run(machine, [bar for step in (0, 1) for bar in full_step(step) if bar.symbol != absent])
+    assert gate_changes(outputs) == []
+
+
 def test_an_incomplete_slice_closes_the_completeness_gate() -> None:
     machine = engine(COMPLETENESS_MIN=0.9)
     run(machine, full_step(0))

@@ -66,10 +66,9 @@ def test_decision_time_keeps_its_distance_from_an_early_close():
     assert iso(calendars.decision_time("XNYS", date(2018, 2, 5), "15:30")) == "2018-02-05T20:30:00Z"
     assert iso(calendars.decision_time("XNYS", date(2018, 7, 2), "15:30")) == "2018-07-02T19:30:00Z"
     assert iso(calendars.decision_time("XNYS", date(2018, 7, 3), "15:30")) == "2018-07-03T16:30:00Z"
-    # Three hours before the close of a half day lies before its open by no more than the open itself.
-    assert calendars.decision_time("XNYS", date(2018, 7, 3), "10:00") == calendars.session_open(
-        "XNYS", date(2018, 7, 3)
-    )
+    # What lies before the open of a half day is moved behind it, where names have been quoted.
+    assert iso(calendars.decision_time("XNYS", date(2018, 7, 3), "10:00")) == "2018-07-03T13:31:00Z"
+    assert iso(calendars.decision_time("XNYS", date(2018, 7, 3), "12:32")) == "2018-07-03T13:32:00Z"
     assert calendars.decision_time("XNYS", date(2018, 7, 2), "23:00") == calendars.session_close(
         "XNYS", date(2018, 7, 2)
     )

@@ -34,6 +34,27 @@ def test_small_children_wait_but_a_last_one_goes():
     assert desk.sent[-1].fields["quantity"] == 160.0
 
 
+@pytest.mark.parametrize(
+    ("limits", "code", "words"),
+    [
+        (
+            {"ORDER_NOTIONAL_MAX": 20.0, "MIN_CHILD_NOTIONAL": 10.0},
+            Code.ORDER_NOTIONAL,
+            "ORDER_NOTIONAL_MAX allows 0.1",
+        ),
+        ({"ORDER_QTY_MAX": 2.0, "MIN_CHILD_NOTIONAL": 2_000.0}, Code.ORDER_QTY, "ORDER_QTY_MAX allows 2 of 500"),
+        ({"MIN_CHILD_NOTIONAL": 90_000.0}, Code.VOLUME_WAIT, "Observed volume allows 80 of 500 units now"),
+    ],
+)
+def test_what_keeps_a_child_too_small_is_named(limits, code, words):
+    """Of the limits the tightest: where it is an order limit, no volume will help."""
+    desk = Desk(settings=targets(**limits)).open(volume=1_000.0)
+    desk.intents(1, {"AAPL": 500.0})
+    assert desk.sent == []
+    (told,) = [r for r in desk.appended("order.decisions") if r["code"] == code]
+    assert words in told["detail"]
+
+
 def test_parents_end_in_time_and_cancel_what_is_open():
     desk = Desk(settings=targets(REQUOTE_S=1000.0)).open()
     desk.intents(1, {"AAPL": 500.0})

@@ -238,7 +238,7 @@ def test_a_conflict_names_line_values_and_reason():
 
 @pytest.mark.parametrize(
     ("clock", "fits"),
-    [("09:29", False), ("09:30", True), ("15:30", True), ("15:54", True), ("15:55", False), ("16:30", False)],
+    [("09:30", False), ("09:31", True), ("15:30", True), ("15:54", True), ("15:55", False), ("16:30", False)],
 )
 def test_the_decision_lies_in_the_session_and_leaves_time_to_trade(clock: str, fits: bool):
     text = with_value(DEFAULTS, "REBALANCE", f'"{clock}"')
@@ -246,7 +246,7 @@ def test_the_decision_lies_in_the_session_and_leaves_time_to_trade(clock: str, f
         parsed = parse(text, ASSETS)
         assert clock == parsed.targets.strategy.REBALANCE
     else:
-        assert "must be from 09:30 and before 15:55 on a regular day of XNYS" in only(text)
+        assert "must be from 09:31 and before 15:55 on a regular day of XNYS" in only(text)
         assert "before 15:54:30" in only(
             with_value(with_value(DEFAULTS, "REBALANCE", '"15:55"'), "CLOSE_BUFFER_S", "330")
         )

@@ -10,6 +10,7 @@ from strategy_plane.inputs.account import AccountBook
 from strategy_plane.inputs.gates import GateBoard
 from strategy_plane.inputs.quotes import QuoteBoard
 from strategy_plane.portfolio.blocking import HOLDS, PRICE_CODES, Block, name_blocks, warming
+from strategy_plane.portfolio.decision import universe_hold
 from triplane.domain.targets import StrategyTargets
 from triplane.domain.timestamps import SECOND
 
@@ -98,6 +99,11 @@ def test_gates_of_market_sources_hold_and_others_do_not():
     gates.fold(gate("completeness", "ibkr", "main", False))
     assert gates.closed(columns, {"main"})[0] == "completeness"
     assert GateBoard.restored(gates.state()).state() == gates.state()
+    for name in ("freshness", "contract", "quote_freshness"):  # that of the contract is the cause of the others
+        gates.fold(gate(name, "ibkr", "A", False))
+    assert gates.closed({"A": 0}, {"main"})[1] == {0: "contract"}
+    for name in ("freshness", "contract", "quote_freshness"):
+        gates.fold(gate(name, "ibkr", "A", True))
     gates.fold(gate("completeness", "ibkr", "main", True))
     gates.fold(gate("freshness", "ibkr", "B", True))
     gates.fold(gate("freshness", "ibkr", "B", True))
@@ -183,6 +189,14 @@ def blocks(**changes):
     return name_blocks(["A"], **fields)[0]
 
 
+def test_names_without_a_contract_count_for_nothing_in_what_the_universe_lacks():
+    unknown, stale = Block("CONTRACT_UNKNOWN"), Block("DATA_STALE")
+    usable = np.array([True] * 10)
+    assert universe_hold([unknown] * 4 + [None] * 6, usable, 0.2) == ("", "")
+    assert universe_hold([unknown] * 4 + [stale] * 2 + [None] * 4, usable, 0.2)[1] == "2 of 6 (DATA_STALE 2)"
+    assert universe_hold([unknown] * 10, usable, 0.2) == ("HOLD_NOTHING_TRADABLE", "CONTRACT_UNKNOWN")
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
@@ -190,6 +204,7 @@ def blocks(**changes):
         ({"currencies": ["EUR"]}, "A:CURRENCY_NOT_TRADED EUR prices, USD account"),
         ({"account_held": {"A": "FOREIGN_POSITION"}}, "A:FOREIGN_POSITION"),
         ({"gates": {0: "freshness"}}, "A:GATE_CLOSED freshness"),
+        ({"gates": {0: "contract"}}, "A:CONTRACT_UNKNOWN"),
         ({"quote_codes": ["DATA_DELAYED"]}, "A:DATA_DELAYED"),
         ({"warm": ["momentum 180/252 bars"]}, "A:WARMING momentum 180/252 bars"),
         ({"idle": np.array([2]), "bars_behind": 1}, "A:BARS_STALE last daily bar is 3 sessions old"),

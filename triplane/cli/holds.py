@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from data_plane.gates.state import CLOCK
+from data_plane.gates.state import CLOCK, COMPLETENESS, CONTRACT
 from triplane.domain.timestamps import DAY, MINUTE, NEW_YORK, to_datetime
 
 if TYPE_CHECKING:
@@ -207,10 +207,19 @@ def behind(quotes: Mapping[str, Any], account: Mapping[str, Any]) -> str:
     )
 
 
+_OPENS = {CONTRACT: "until its row of assets.csv is corrected or removed"}
+
+
 def _gate(gate: Mapping[str, Any]) -> Hold:
     """A closed gate; it opens by itself with the first data that passes."""
-    scope = gate["scope"] if gate["scope"] not in ("", "all") else ""
+    group = gate["gate"] == COMPLETENESS  # its scope is a group of names, which holds all that we trade of it
+    scope = gate["scope"] if gate["scope"] not in ("", "all") and not group else ""
     of = f" of {gate['source']}" if gate["source"] else ""
     since = f" since {when(gate['event_time'])}" if gate["event_time"] > 0 else ""
     why = f"{gate['code']} {gate['detail']}".strip() or "no reason is given"
-    return Hold("data", scope, f"gate {gate['gate']}{of} closed{since}: {why}", "until its source is good again")
+    return Hold(
+        "data",
+        scope,
+        f"gate {gate['gate']}{of} closed{since}: {why}",
+        _OPENS.get(gate["gate"], "until its source is good again"),
+    )

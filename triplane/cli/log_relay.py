@@ -49,6 +49,8 @@ def sentence(line: str) -> str:
         return f"{HELD}{entry['code']}: {entry['detail']}".rstrip(": ")
     if entry.get("event") == "decisions resumed":
         return f"{RESUMED} with barrier {entry['seq']}, after {entry['after']}"
+    if entry.get("event") == "no CIK":
+        return f"no facts of {entry['symbol']}: the SEC lists no such ticker"
     if entry.get("event") == "no contract":
         return f"no data of {entry['symbol']}: {entry['reason']}"
     if entry.get("event") == "no order in this contract leaves":

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from triplane.domain.timestamps import DAY, at
+from triplane.domain.timestamps import DAY, MINUTE, at
 
 FIRST_DAY: Final = date(1990, 1, 1)
 LAST_DAY: Final = date(2035, 12, 31)
@@ -180,12 +180,16 @@ def regular_hours(calendar: str, day: date) -> tuple[int, int]:
     )
 
 
+FIRST_QUOTES: Final = MINUTE
+"""Market time after the open in which the names are quoted for the first time: a decision on the bell would hold them all."""
+
+
 def decision_time(calendar: str, day: date, clock: str) -> int:
     """When the session of `day` decides, ns UTC; `clock` is HH:MM on the exchange's own clock on a regular day.
 
     When the exchange closes early the decision is as far before that close as `clock` is before the regular one (15:30 is
     half an hour before 16:00, so 12:30 on a half day), because what matters is the liquidity and the time left to trade. It
-    never lies outside the session.
+    never lies outside the session, nor on its opening bell: FIRST_QUOTES must have come.
     """
     kind = kind_of(calendar)
     hour, minute = clock.split(":")
@@ -193,7 +197,7 @@ def decision_time(calendar: str, day: date, clock: str) -> int:
     before_close = regular_close - at(day, time(int(hour), int(minute)), ZoneInfo(kind.zone))
     place = _place(calendar, day)
     opens, closes = int(table(calendar).opens[place]), int(table(calendar).closes[place])
-    return min(max(closes - before_close, opens), closes)
+    return min(max(closes - before_close, opens + FIRST_QUOTES), closes)
 
 
 def _inside(calendar: str, day: date) -> None:

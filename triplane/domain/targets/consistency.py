@@ -9,7 +9,7 @@ from datetime import date, time
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from triplane.domain.calendars import MARKET_CALENDAR, kind_of, regular_hours
+from triplane.domain.calendars import FIRST_QUOTES, MARKET_CALENDAR, kind_of, regular_hours
 from triplane.domain.targets import Targets
 from triplane.domain.timestamps import MINUTE, SECOND, at
 
@@ -114,9 +114,10 @@ def _rebalance(targets: Targets, calendars: list[str]) -> list[Conflict]:
         opens, closes = regular_hours(calendar, REGULAR_DAY)
         midnight = at(REGULAR_DAY, time(0), ZoneInfo(kind_of(calendar).zone))
         decision = midnight + (int(hour) * 60 + int(minute)) * MINUTE
+        first = opens + FIRST_QUOTES
         latest = closes - round(float(buffer or 0) * SECOND)
-        if not opens <= decision < latest:
-            span = f"{_clock(opens - midnight)} and before {_clock(latest - midnight)}"
+        if not first <= decision < latest:
+            span = f"{_clock(first - midnight)} and before {_clock(latest - midnight)}"
             wanted = f"must be from {span} on a regular day of {calendar} (its close less order.CLOSE_BUFFER_S)"
             found.append(Conflict("strategy.REBALANCE", repr(clock), wanted))
     return found

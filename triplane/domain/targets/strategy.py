@@ -10,7 +10,8 @@ class StrategyTargets(Section):
 
     REBALANCE: str = parameter(
         "15:30",
-        "Time of the decision barrier on each session, New York. An hour that the running session has passed is taken from the next one on.",
+        "Time of the decision barrier on each session, New York; on a half day as far before the early close, but not before 09:31. An hour "
+        "that the running session has passed is taken from the next one on.",
         "HH:MM",
         pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
         time="market",
