@@ -35,7 +35,7 @@ FAST_HEARTBEAT_S = 0.1
 RESUBSCRIBE_AFTER = 4.0
 RESUBSCRIBE_EVERY_S = 30.0
 # Wall seconds without a bar after which the rest of a session that is over is fetched: no next session has begun.
-QUIET_S = 3.0
+QUIET_S = 1.5
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.5, 10.0
 
 

@@ -75,6 +75,7 @@ def test_killed_and_stopped_planes_lose_nothing(
     assert re.fullmatch(r"identical [0-9a-f]{64}", outcome["verdict"])
     assert outcome["passed"] is True
     assert outcome["killed"] == ""
+    assert outcome["unsettled"] is False
     restarts = {plane: kept.err.count(f"{plane}: restarting: {plane} was ended by SIGKILL") for plane in plan.killed}
     assert restarts == outcome["restarts"] == dict.fromkeys(plan.killed, plan.rounds), kept.err
     assert outcome["sessions"] == plan.sessions

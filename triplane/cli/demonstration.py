@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 DEFAULT_DIRECTORY = Path(".triplane/demo")
 MARKER = "demonstration"
 """A file of this name says that a directory is a demonstration's own."""
+MINUTES_S = 4.0
+"""Wall seconds: the data plane asks for the rest of a session once its stream has been quiet for 1.5."""
 GATEWAY_AWAY_S = 120.0
 """Wall time that the paper gateway may be away before the run is given up."""
 EDITED = "VOL_TARGET"
@@ -220,9 +222,13 @@ class Demonstration:
         self.seconds["trading"] = time.perf_counter() - started
 
     async def _quiet(self, redraw: Callable[[], None], still_s: float = 1.0, limit_s: float = 60.0) -> bool:
-        """Wait until nothing more is written: the log has stood still for `still_s` wall seconds, and the data plane has nothing
-        under way. False when that has not come in `limit_s`.
+        """Wait until nothing more is written: the log has stood still for `still_s` wall seconds, or for MINUTES_S while the last
+        session's minutes are not there, and the data plane has nothing under way. False when that has not come in `limit_s`.
         """
+        day = date.fromisoformat(self.market.start)
+        for _ in range(self.market.sessions - 1):
+            day = calendars.next_session(calendars.MARKET_CALENDAR, day)
+        closes = calendars.session_close(calendars.MARKET_CALENDAR, day)
         assert self.follower is not None
         deadline = time.monotonic() + limit_s
         last, since = -1, time.monotonic()
@@ -230,7 +236,7 @@ class Demonstration:
             total = sum(self.follower.state.counts.values())
             if total != last:
                 last, since = total, time.monotonic()
-            elif time.monotonic() - since > still_s:
+            elif time.monotonic() - since > (still_s if self.follower.state.minutes_until >= closes else MINUTES_S):
                 if not under_way(await self._received()):
                     return True
                 since = time.monotonic()

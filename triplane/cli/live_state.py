@@ -60,6 +60,8 @@ class LiveState:
     configs: list[dict[str, Any]] = field(default_factory=list)
     orders: int = 0
     fills: int = 0
+    minutes_until: int = 0
+    """End of the newest one-minute bars, ns UTC: those after a session's stream come when it has been quiet for a while."""
     newest_fill: str = ""
     """Signed quantity, name and price."""
     denials: Counter[str] = field(default_factory=Counter)
@@ -95,6 +97,8 @@ class LiveState:
             self.market_time = max(self.market_time, value["available_time"])
         elif value["interval"] == "1d" and value["symbols"]:
             self.history += 1
+        if value["interval"] == "1m":
+            self.minutes_until = max(self.minutes_until, value["event_time"])
         self.session = max(self.session, value["session"])
 
     def _data_quotes(self, value: dict[str, Any]) -> None:
