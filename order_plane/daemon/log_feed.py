@@ -16,6 +16,18 @@ from triplane.runtime.settings import Settings
 
 MOST_AHEAD = 2_000  # records handed over and not taken up yet
 LAG_EVERY_S = 10.0
+READ_TIMEOUT_S = 120.0
+
+
+def read_to_end(
+    settings: Settings, topics: tuple[str, ...], start: Mapping[str, int]
+) -> tuple[list[LogRecord], dict[str, int]]:
+    """What lies on the log now from `start` on, and the positions after it. Blocks. Raises LogUnavailable."""
+    reader = TopicReader(settings, topics, start)
+    try:
+        return reader.read_to(reader.end_offsets(), READ_TIMEOUT_S), reader.position()
+    finally:
+        reader.close()
 
 
 class LogFeed:

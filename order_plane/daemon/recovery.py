@@ -24,6 +24,7 @@ from order_plane.daemon.log_extent import (
     seen,
     seen_path,
 )
+from order_plane.daemon.log_feed import READ_TIMEOUT_S
 from order_plane.engine import OrderEngine
 from order_plane.recording import RecordingError, current, fold_log
 from triplane.domain.calendars import MARKET_CALENDAR, session_of
@@ -35,7 +36,6 @@ from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks
 
 REFERENCED = ("control.config", "control.commands", "strategy.intents", "data.actions")
-READ_TIMEOUT_S = 120.0
 FORMAT = 2
 LastEvent = tuple[int, str] | None
 """Offset and SHA-256 of a record of order.events; None of an empty log."""

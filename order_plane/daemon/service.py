@@ -20,7 +20,7 @@ from order_plane.daemon.broker_link import BrokerLink
 from order_plane.daemon.dispatch import Dispatcher
 from order_plane.daemon.journal import Journal
 from order_plane.daemon.kill_control import KillControl
-from order_plane.daemon.log_feed import LogFeed
+from order_plane.daemon.log_feed import LogFeed, read_to_end
 from order_plane.daemon.publisher import DELIVERY_TIMEOUT_S, Publisher
 from order_plane.daemon.standstill import Standstill
 from order_plane.daemon.stop_points import StopPoints
@@ -35,7 +35,7 @@ from triplane.broker.reports import Report
 from triplane.runtime.clock import SteadyClock
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
-from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
+from triplane.runtime.kafka_in import LogRecord, LogUnavailable
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, TopicWriter
 from triplane.runtime.kafka_probe import KafkaProbe
 from triplane.runtime.tasks import end_tasks
@@ -197,16 +197,8 @@ class OrderService:
 
     async def _take_first(self, dispatcher: Dispatcher, positions: dict[str, int]) -> dict[str, int]:
         """Configuration and commands, then data, each up to its present end: no intent is judged by yesterday's limits or quotes."""
-
-        def read(topics: tuple[str, ...]) -> tuple[list[LogRecord], dict[str, int]]:
-            reader = TopicReader(self._settings, topics, positions)
-            try:
-                return reader.read_to(reader.end_offsets(), recovery.READ_TIMEOUT_S), reader.position()
-            finally:
-                reader.close()
-
         for topics in FIRST_TOPICS:
-            records, reached = await asyncio.to_thread(read, topics)
+            records, reached = await asyncio.to_thread(read_to_end, self._settings, topics, positions)
             for record in records:
                 self._take_record(dispatcher, record)
             positions = positions | {name: offset for name, offset in reached.items() if offset >= 0}

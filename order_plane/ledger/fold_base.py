@@ -14,6 +14,7 @@ from order_plane.ledger.state import (
     Parent,
 )
 from triplane.domain.assets import Asset, Universe
+from triplane.domain.names import share_name
 from triplane.domain.targets import Targets
 from triplane.runtime.configuration import Config, from_record
 
@@ -67,7 +68,9 @@ class FoldBase:
         self.config = config
         assets = config.universe.assets if config is not None else ()
         self._by_con_id = {asset.con_id: asset for asset in assets if asset.con_id}
-        self._by_broker_symbol = {asset.broker_symbol: asset.symbol for asset in assets if asset.sec_type == "STK"}
+        self._by_broker_symbol = {
+            share_name(asset.broker_symbol, asset.currency): asset.symbol for asset in assets if asset.sec_type == "STK"
+        }
 
     def symbol_of(self, name: str, con_id: int) -> str:
         """Our symbol of the broker's (name, contract id; `reports.name_of`); the broker's own name when we do not know the contract.

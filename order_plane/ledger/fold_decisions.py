@@ -14,6 +14,7 @@ from order_plane.ledger.state import (
     KEEP_NS,
     Parent,
 )
+from triplane.domain import names
 
 
 class DecisionFold(FoldBase):
@@ -226,7 +227,7 @@ class DecisionFold(FoldBase):
         r.passed = True
         r.suspects = dict(zip(event["symbols"], event["quantities"], strict=True))
         r.cash_suspect = values.get("cash_suspect", math.nan)
-        untold = event["labels"].get("foreign", "").split()
+        untold = names.split(event["labels"].get("foreign", ""))
         s.book.foreign_traded = {name: units for name, units in s.book.foreign_traded.items() if name in untold}
         s.account.base_currency = event["labels"].get("base_currency", "") or s.account.base_currency
         if "available_funds" in values:

@@ -17,6 +17,7 @@ from order_plane.codes import Code
 from order_plane.ledger.book import Order
 from order_plane.ledger.order_state import State
 from order_plane.ledger.state import EngineState
+from triplane.domain import names
 from triplane.domain.targets import OrderTargets
 from triplane.domain.timestamps import SECOND
 
@@ -106,7 +107,7 @@ def _positions(
     findings: Findings,
 ) -> None:
     theirs = snapshot_positions(event, resolve)
-    touched = {resolve(name, 0) for name in str(event["labels"].get("touched", "")).split()} | set(
+    touched = {resolve(name, 0) for name in names.split(str(event["labels"].get("touched", "")))} | set(
         state.reconciling.touched
     )
     book, pending = state.book, state.reconciling
@@ -117,7 +118,8 @@ def _positions(
             if abs(surplus) > DUST:
                 findings.foreign[symbol] = surplus
         return
-    for symbol in sorted({*theirs, *book.positions, *book.excluded}):
+    # What somebody traded a moment ago may be in none of the others yet, and must not be forgotten.
+    for symbol in sorted({*theirs, *book.positions, *book.excluded, *book.foreign_traded}):
         ours = book.position(symbol)
         broker = theirs.get(symbol, 0.0) - book.excluded.get(symbol, 0.0)
         gap = broker - ours

@@ -17,6 +17,7 @@ from order_plane.messages import (
 )
 from order_plane.trading.emission import Emission
 from order_plane.trading.reconciliation import Difference, Findings, compare
+from triplane.domain.names import join
 from triplane.domain.timestamps import SECOND, iso
 
 HOLDING = (Code.UNKNOWN_ORDER, Code.DOUBLE_ORDER, Code.LATE_EXECUTION)
@@ -170,7 +171,7 @@ class Supervision(Emission):
             quantities=[found.suspects[name] for name in sorted(found.suspects)],
             values=values,
             labels={"base_currency": event["labels"].get("base_currency", "")}
-            | ({"foreign": " ".join(found.untold)} if found.untold else {}),
+            | ({"foreign": join(found.untold)} if found.untold else {}),
         )
         if found.again:
             s.reconciling.want("again", later)

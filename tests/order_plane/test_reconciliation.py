@@ -13,6 +13,7 @@ from tests.order_plane.desk import ACCOUNT, Broker, Desk, asset, targets, univer
 from triplane.broker.client_library import Contract
 from triplane.broker.reports import name_of
 from triplane.domain.assets import Universe
+from triplane.domain.names import join
 
 
 def quiet_desk(**kwargs):
@@ -392,8 +393,40 @@ def test_an_option_is_not_the_share_that_it_is_on():
         .open()
         .engine
     )
-    names = [("KO", 5), ("KO 180216C1", 9), ("MESH8", 7), ("MESM8", 8), ("MNQH8", 7)]
-    assert [engine.folded.symbol_of(*each) for each in names] == ["KO", "KO 180216C1", "MES", "MESM8", "MNQH8"]
+    assert (
+        name_of(Contract(secType="STK", symbol="KO", currency="CAD")) == "KO CAD"
+    )  # a listing elsewhere is another share
+    names = [("KO CAD", 6), ("KO", 5), ("KO 180216C1", 9), ("MESH8", 7), ("MESM8", 8), ("MNQH8", 7)]
+    assert [engine.folded.symbol_of(*each) for each in names] == [
+        "KO CAD",
+        "KO",
+        "KO 180216C1",
+        "MES",
+        "MESM8",
+        "MNQH8",
+    ]
+
+
+@pytest.mark.parametrize("name", ["GE", "KOFUT", "BRK B", "AAPL  180615C00150000"])
+@pytest.mark.parametrize("told", [True, False])
+def test_what_somebody_trades_while_a_snapshot_is_taken_stays_theirs(name, told):
+    """`told`: its positions have the trade already. The name is in no other list yet, and may hold spaces."""
+    desk = quiet_desk()
+    compare(desk)
+    desk.tick(61.0)
+    *before, snapshot = desk.broker.snapshot()
+    desk.report(desk.broker.execute(name, 1, 5.0, 15.0))
+    touched = {"labels": snapshot["labels"] | {"touched": join([name])}}
+    if told:
+        more = {"symbols": [name], "con_ids": [0], "quantities": [5.0], "prices": [15.0]}
+        touched |= {key: snapshot[key] + value for key, value in more.items()}
+    for report in (*before, snapshot | touched):
+        desk.report(report)
+    compare(desk, 3)
+    assert desk.engine.s.book.excluded == {name: 5.0}
+    assert desk.engine.s.holds == {}
+    (difference,) = desk.events("difference")
+    assert (difference["reason"], difference["labels"]["into"]) == ("FOREIGN_EXECUTION", "excluded")
 
 
 def test_reconciliation_is_repeated():

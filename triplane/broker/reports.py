@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from triplane.broker.client_library import UNSET_DOUBLE, UNSET_INTEGER
+from triplane.domain import names
 from triplane.domain.timestamps import from_datetime
 
 Report = dict[str, Any]
@@ -50,11 +51,11 @@ def disconnected(account: str, client_id: int, text: str) -> Report:
 
 
 def name_of(contract: Any) -> str:
-    """The broker's name of an instrument: a share's symbol; the local symbol of anything else, since an option or a future bears its
-    underlying's symbol as well, and would be taken for the shares.
+    """The broker's name of an instrument: a share's (`names.share_name`); the local symbol of anything else, since an option or a
+    future bears its underlying's symbol as well, and would be taken for the shares.
     """
     if str(contract.secType) in ("STK", ""):
-        return str(contract.symbol)
+        return names.share_name(str(contract.symbol), str(contract.currency))
     return str(contract.localSymbol) or f"{contract.symbol} {contract.secType}"
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from triplane.broker.client_library import ExecutionFilter
 from triplane.broker.reports import Report, number
 from triplane.broker.session import LINK_LOST, BrokerError, BrokerSession
+from triplane.domain import names
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Snapshot:
             "prices": [row["prices"][0] for row in rows],
             "values": dict(sorted(self.values.items())),
             "refs": sorted(row["order_ref"] for row in self.open_orders if row["order_ref"]),
-            "labels": {"base_currency": self.base_currency, "touched": " ".join(self.touched)},
+            "labels": {"base_currency": self.base_currency, "touched": names.join(self.touched)},
         }
 
 
