@@ -9,9 +9,9 @@ import pytest
 
 from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.broker.sessions import connected, place
-from triplane.domain import names
 from triplane.broker import snapshot
 from triplane.broker.snapshot import account_values
+from triplane.domain import names
 
 pytestmark = pytest.mark.integration
 
@@ -113,7 +113,7 @@ async def test_a_fill_while_it_is_taken_is_named(gateway: GatewayProcess) -> Non
     await recorder.until(lambda: recorder.of("execution"))
     assert taken.complete, taken.problems
     assert taken.touched == ("KO",)
-        assert names.split(taken.report()["labels"]["touched"]) == ["KO"]
+    assert names.split(taken.report()["labels"]["touched"]) == ["KO"]
     await session.close()
 
 
