@@ -141,10 +141,15 @@ class KillControl:
             self._by_file(dispatcher)
         if there != known if known is not None else new:
             raise ValueError(MEANWHILE)
-        if stuck := self._latch.stuck:  # a re-arming that cannot hold must not begin PnL and drawdown anew
-            raise ValueError(f"{stuck}, so the kill stays; remove the file KILL by hand, then re-arm")
+        try:
+            self._latch.set_aside()
+        except OSError as error:
+            raise ValueError(
+                f"the file KILL cannot be removed ({error.strerror}), so it stays tripped; remove it by hand, then re-arm"
+            ) from None
         dispatcher.take(RearmRequest(source, actor, reason, self._clock.now()))
         if dispatcher.engine.s.kill.level == "stopped":
+            self._latch.put_back()
             raise ValueError("re-arming was refused: it needs a name and a reason")
         if self._latch.tripped:
             raise ValueError("the file KILL could not be removed, so it stays tripped; remove it, then re-arm")

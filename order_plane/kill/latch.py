@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ class KillLatch:
 
     def __init__(self, settings: Settings) -> None:
         self._file: Path = file_of(settings)
+        self._aside: Path = self._file.with_name(f"{self._file.name}.lifted")
         self._rearm: Path = rearm_file_of(settings)
         self._taken: tuple[int, int] | None = None
         self.tripped = False
@@ -59,14 +61,22 @@ class KillLatch:
             )  # the kernel's own time of a file is as coarse as its ticks
         self.trip(document)
 
-    @property
-    def stuck(self) -> str:
-        """Why the file could not be removed, so that no re-arming can hold; empty when nothing is in the way."""
+    def set_aside(self) -> None:
+        """Take the file away before a re-arming is decided on: one that cannot hold must not begin PnL and drawdown anew.
+
+        Raises OSError when something keeps it there. A crash before `lift` leaves the kill on the log, which makes the file again.
+        """
         if self._file.is_dir() and not self._file.is_symlink():
-            return f"{self._file} is a folder"
-        if identity(self._file) is not None and not os.access(self._file.parent, os.W_OK | os.X_OK):
-            return f"{self._file.parent} is not writable"
-        return ""
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with contextlib.suppress(FileNotFoundError):
+            self._file.rename(self._aside)
+
+    def put_back(self) -> None:
+        """The re-arming was refused: the file holds again, unless a newer one does."""
+        with contextlib.suppress(FileNotFoundError):
+            if identity(self._file) is None:
+                self._aside.rename(self._file)
+            self._aside.unlink(missing_ok=True)
 
     def lift(self) -> None:
         """A person has re-armed: remove the file, unless a newer one came that nobody has looked at."""
@@ -74,6 +84,7 @@ class KillLatch:
             return
         self.forget_rearm()
         self._file.unlink(missing_ok=True)
+        self._aside.unlink(missing_ok=True)
         self._taken = None
         self.tripped = self.by_file = False
 

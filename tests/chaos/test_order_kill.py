@@ -114,7 +114,7 @@ def test_under_load_it_holds_cancels_survives_a_restart_and_only_a_person_lifts_
     # Nor while something stands there that cannot be taken away: a refused re-arming lifts nothing, on the log neither.
     kill_files.file_of(world.settings).unlink()
     kill_files.file_of(world.settings).mkdir()
-    with pytest.raises(KillSwitchError, match="KILL is a folder, so the kill stays"):
+    with pytest.raises(KillSwitchError, match=r"KILL cannot be removed \(Is a directory\), so it stays tripped"):
         rearm(world)
     assert world.events("rearmed") == []
     kill_files.file_of(world.settings).rmdir()

@@ -112,7 +112,9 @@ def test_an_unknown_nav_names_the_position_that_has_no_mark() -> None:
     nan = float("nan")
     rows = {"symbols": ["KO", "XOM"], "position": [5.0, 0.0], "mark": [nan, nan], "unmarked": ["KO"]}
     found = reasons(holds({}, {}, record("order.account", **ACCOUNT, nav=nan, **rows), []))[""]
-    assert found == ["NAV_UNKNOWN: no quote of KO since the order plane started, or its row of assets.csv is gone"]
+    assert found == [
+        "NAV_UNKNOWN: no quote of KO for days or since the order plane started, or its row of assets.csv is gone"
+    ]
     found = reasons(holds({}, {}, record("order.account", **ACCOUNT, nav=nan), []))[""]
     assert found == ["NAV_UNKNOWN: the broker has not told the cash yet"]
 

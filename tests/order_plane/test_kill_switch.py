@@ -295,3 +295,27 @@ def test_whatever_stands_in_the_kill_files_place_holds(tmp_path: Path) -> None:
     latch = KillLatch(settings)
     assert latch.look() is not None
     assert latch.tripped
+
+
+def test_a_file_is_set_aside_before_a_re_arming_is_decided_on(tmp_path: Path) -> None:
+    """What cannot be taken away keeps the kill; a refused re-arming puts the file back, unless a newer one holds."""
+    settings = settings_of(tmp_path)
+    settings.state_dir.mkdir(parents=True)
+    file, latch = file_of(settings), KillLatch(settings)
+    latch.trip({"actor": "ann", "reason": "drill"})
+    latch.set_aside()
+    assert not file.exists()
+    latch.put_back()
+    assert json.loads(file.read_text())["actor"] == "ann"
+    latch.set_aside()
+    file.touch()
+    latch.put_back()
+    assert file.read_text() == ""
+    latch.set_aside()
+    latch.lift()
+    assert not latch.tripped
+    assert sorted(each.name for each in settings.state_dir.iterdir()) == []
+    latch.set_aside()  # there may be none: a level of the log
+    file.mkdir()
+    with pytest.raises(IsADirectoryError):
+        latch.set_aside()

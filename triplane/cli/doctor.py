@@ -305,6 +305,10 @@ def _trading(settings: Settings) -> Iterator[Finding]:
     everything = [hold.reason for hold in told.held if not hold.symbol]
     for reason in everything:
         yield Finding("warning", "trading", f"everything is held: {reason}", remedy_of(reason))
+    for hold in told.held:
+        if "CONTRACT_UNKNOWN" in hold.reason:
+            remedy = "correct its row of assets.csv (symbol, con_id, exchange, currency), or remove it"
+            yield Finding("warning", "trading", f"{hold.symbol}: {hold.reason}", remedy)
     if told.account and not everything:
         yield Finding("ok", "trading", "nothing holds the whole account")
 

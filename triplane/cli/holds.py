@@ -144,9 +144,15 @@ def _order(account: Mapping[str, Any]) -> list[Hold]:
         add(symbol, "FOREIGN_POSITION", "until that position is closed where it was opened")
     if account and not math.isfinite(account["nav"]):
         unmarked = ", ".join(account["unmarked"])
-        why = f"no quote of {unmarked} since the order plane started, or its row of assets.csv is gone"
+        why = f"no quote of {unmarked} for days or since the order plane started, or its row of assets.csv is gone"
         told = f"NAV_UNKNOWN: {why if unmarked else 'the broker has not told the cash yet'}"
-        add("", told, "until its next quote, for which it needs its row" if unmarked else "until the broker tells it")
+        add(
+            "",
+            told,
+            "until its next quote, for which it needs its row and contract"
+            if unmarked
+            else "until the broker tells it",
+        )
     if account and not account["reconciled"]:
         add("", "NOT_RECONCILED: no order leaves before a reconciliation has passed", "tried again every RECONCILE_S")
     if account.get("kill_level", "none") not in ("", "none"):
@@ -195,9 +201,9 @@ def behind(quotes: Mapping[str, Any], account: Mapping[str, Any]) -> str:
         return ""
     if account["event_time"] - quotes["available_time"] > AHEAD_NS:
         return (
-            f"market time is {when(account['event_time'])} to the order plane, and the newest quotes are of {when(quotes['available_time'])}: it has "
-            "taken a record that was stamped ahead of the market, and time does not go back. Find who wrote it; a log without it, or the day "
-            "itself, lets trading go on"
+            f"market time is {when(account['event_time'])} to the order plane, and the newest quotes are of {when(quotes['available_time'])}. Either "
+            "newer ones cannot be read, and the planes above say why, or it has taken a record that was stamped ahead of the market, and time "
+            "does not go back: find who wrote it; a log without it, or the day itself, lets trading go on"
         )
     if quotes["available_time"] - account["event_time"] < BEHIND_NS:
         return ""
