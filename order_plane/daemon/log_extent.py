@@ -43,11 +43,18 @@ def note_seen(settings: Settings, end: int) -> None:
 
 
 def seen(settings: Settings) -> int:
-    """Where the acknowledged events ended as far as the file knows; 0 without one of this log."""
+    """Where the acknowledged events ended as far as the file knows; 0 without one of this log.
+
+    Raises OSError where something is there that is no file: it could not be noted either, and nobody would know.
+    """
     try:
-        document = json.loads(seen_path(settings).read_text(encoding="utf-8"))
+        text = seen_path(settings).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return 0
+    try:
+        document = json.loads(text)
         return int(document["events"]) if document["prefix"] == settings.topic_prefix else 0
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return 0
 
 

@@ -1,0 +1,37 @@
+"""The file that says how far order.events is known. What a start does with it: test_lost_log.py, on a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from order_plane.daemon import log_extent
+from triplane.runtime.settings import Settings
+
+
+def test_it_is_known_for_its_own_log_alone(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, topic_prefix="a.")
+    assert log_extent.seen(settings) == 0
+    log_extent.note_seen(settings, 0)  # nothing acknowledged yet says nothing
+    assert log_extent.seen(settings) == 0
+    log_extent.note_seen(settings, 41)
+    assert log_extent.seen(settings) == 41
+    assert log_extent.seen(settings.model_copy(update={"topic_prefix": "b."})) == 0
+    for torn in (b"", b"{", b"[]", b'{"events": 4}', b"\xff\xfe"):
+        log_extent.seen_path(settings).write_bytes(torn)
+        assert log_extent.seen(settings) == 0
+
+
+def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    log_extent.seen_path(settings).mkdir()
+    log_extent.note_seen(settings, 41)  # under a running plane there is nothing to be done about it
+    with pytest.raises(IsADirectoryError, match=r"order-seen\.json"):
+        log_extent.seen(settings)
+
+
+def test_a_state_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "gone")
+    log_extent.note_seen(settings, 41)
+    assert not settings.state_dir.exists()
