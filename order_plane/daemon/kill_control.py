@@ -142,7 +142,8 @@ class KillControl:
         if there != known if known is not None else new:
             raise ValueError(MEANWHILE)
         try:
-            self._latch.set_aside()
+            if not self._latch.set_aside():
+                raise ValueError(MEANWHILE)
         except OSError as error:
             raise ValueError(
                 f"the file KILL cannot be removed ({error.strerror}), so it stays tripped; remove it by hand, then re-arm"

@@ -61,15 +61,20 @@ class KillLatch:
             )  # the kernel's own time of a file is as coarse as its ticks
         self.trip(document)
 
-    def set_aside(self) -> None:
+    def set_aside(self) -> bool:
         """Take the file away before a re-arming is decided on: one that cannot hold must not begin PnL and drawdown anew.
 
-        Raises OSError when something keeps it there. A crash before `lift` leaves the kill on the log, which makes the file again.
+        False when it was one that nobody has looked at: it holds again. Raises OSError when something keeps it there. A crash before
+        `lift` leaves the kill on the log, which makes the file again.
         """
         if self._file.is_dir() and not self._file.is_symlink():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with contextlib.suppress(FileNotFoundError):
             self._file.rename(self._aside)
+            if identity(self._aside) != self._taken:
+                self.put_back()
+                return False
+        return True
 
     def put_back(self) -> None:
         """The re-arming was refused: the file holds again, unless a newer one does."""

@@ -303,7 +303,7 @@ def test_a_file_is_set_aside_before_a_re_arming_is_decided_on(tmp_path: Path) ->
     settings.state_dir.mkdir(parents=True)
     file, latch = file_of(settings), KillLatch(settings)
     latch.trip({"actor": "ann", "reason": "drill"})
-    latch.set_aside()
+    assert latch.set_aside()
     assert not file.exists()
     latch.put_back()
     assert json.loads(file.read_text())["actor"] == "ann"
@@ -311,7 +311,10 @@ def test_a_file_is_set_aside_before_a_re_arming_is_decided_on(tmp_path: Path) ->
     file.touch()
     latch.put_back()
     assert file.read_text() == ""
-    latch.set_aside()
+    assert not latch.set_aside()  # a kill that nobody has looked at yet
+    assert file.exists()
+    latch.look()
+    assert latch.set_aside()
     latch.lift()
     assert not latch.tripped
     assert sorted(each.name for each in settings.state_dir.iterdir()) == []
