@@ -67,7 +67,7 @@ class FoldBase:
     def _set_config(self, config: Config | None) -> None:
         self.config = config
         assets = config.universe.assets if config is not None else ()
-        self._by_con_id = {asset.con_id: asset for asset in assets if asset.con_id}
+        self._by_con_id = {asset.con_id: asset for asset in assets if asset.con_id and asset.sec_type != "STK"}
         self._by_broker_symbol = {
             share_name(asset.broker_symbol, asset.currency): asset.symbol for asset in assets if asset.sec_type == "STK"
         }
@@ -78,7 +78,7 @@ class FoldBase:
         What the broker says it is decides: an id in assets.csv that is another instrument's would book that one under this name.
         """
         asset = self._by_con_id.get(con_id)
-        if asset is not None and asset.sec_type != "STK" and name.startswith(asset.broker_symbol):
+        if asset is not None and name.startswith(asset.broker_symbol):
             return asset.symbol
         return self._by_broker_symbol.get(name, name)
 
