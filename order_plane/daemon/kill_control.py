@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 from order_plane.daemon.broker_link import BrokerLink
@@ -145,8 +146,9 @@ class KillControl:
             if not self._latch.set_aside():
                 raise ValueError(MEANWHILE)
         except OSError as error:
+            name = Path(error.filename or "KILL").name
             raise ValueError(
-                f"the file KILL cannot be removed ({error.strerror}), so it stays tripped; remove it by hand, then re-arm"
+                f"the file {name} cannot be removed ({error.strerror}), so it stays tripped; remove it by hand, then re-arm"
             ) from None
         dispatcher.take(RearmRequest(source, actor, reason, self._clock.now()))
         if dispatcher.engine.s.kill.level == "stopped":

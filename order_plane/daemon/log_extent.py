@@ -54,7 +54,7 @@ def seen(settings: Settings) -> int:
     try:
         document = json.loads(text)
         return int(document["events"]) if document["prefix"] == settings.topic_prefix else 0
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0
 
 

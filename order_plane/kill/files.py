@@ -57,13 +57,14 @@ def hold(path: Path, document: Mapping[str, Any]) -> str:
 
 
 def read_file(path: Path) -> dict[str, str] | None:
-    """Contents of a KILL or REARM file; None when there is none. A file that holds anything else still counts: `touch` trips."""
+    """Contents of a KILL or REARM file; None when there is none. A file that holds anything else, or a link to nothing, still counts."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
     except OSError as error:
-        return {"actor": "", "reason": f"{path.name} cannot be read: {error.strerror}", "scope": "account"}
+        if identity(path) is None:
+            return None
+        why = "is a link to nowhere" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        return {"actor": "", "reason": f"{path.name} {why}", "scope": "account"}
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

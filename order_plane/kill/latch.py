@@ -64,11 +64,13 @@ class KillLatch:
     def set_aside(self) -> bool:
         """Take the file away before a re-arming is decided on: one that cannot hold must not begin PnL and drawdown anew.
 
-        False when it was one that nobody has looked at: it holds again. Raises OSError when something keeps it there. A crash before
-        `lift` leaves the kill on the log, which makes the file again.
+        False when it was one that nobody has looked at: it holds again. Raises OSError, its `filename` what is in the way, when something
+        keeps it there. A crash before `lift` leaves the kill on the log, which makes the file again.
         """
-        if self._file.is_dir() and not self._file.is_symlink():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for path in (self._file, self._aside, self._rearm):
+            if path.is_dir() and not path.is_symlink():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        self._aside.unlink(missing_ok=True)  # of a run that ended between the two
         with contextlib.suppress(FileNotFoundError):
             self._file.rename(self._aside)
             if identity(self._aside) != self._taken:
@@ -98,5 +100,6 @@ class KillLatch:
         return read_file(self._rearm)
 
     def forget_rearm(self) -> None:
-        """The re-arming was taken up."""
-        self._rearm.unlink(missing_ok=True)
+        """The re-arming was taken up, or is worth nothing any more; one that cannot be removed is nothing beside a KILL."""
+        with contextlib.suppress(OSError):
+            self._rearm.unlink(missing_ok=True)

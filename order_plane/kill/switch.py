@@ -9,6 +9,7 @@ is one message, scope own one message an order. Only a person re-arms, with name
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ async def trip(
     try:
         with one_at_a_time(settings):
             short = hold(file_of(settings), document)
-            rearm_file_of(settings).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that cannot be removed is nothing beside a KILL
+                rearm_file_of(settings).unlink(missing_ok=True)
         without = f", without name and reason ({short})" if short else ""
         report.lines.append(f"{file_of(settings)} is written{without}: no new order leaves until `triplane kill rearm`")
     except OSError as error:
@@ -200,7 +202,7 @@ async def _cancel_own(session: BrokerSession, settings: Settings, timeout: float
 
 
 async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.0) -> KillReport:
-    """Let orders leave again, in the name of a person. Raises OSError, and KillSwitchError where it stays tripped."""
+    """Let orders leave again, in the name of a person. Raises KillSwitchError where it stays tripped."""
     actor, reason = plain(actor), plain(reason)
     _require(actor, reason)
     known = told(file_of(settings))
@@ -224,11 +226,27 @@ async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.
     with one_at_a_time(settings):
         if told(file_of(settings)) != known:
             raise KillSwitchError(MEANWHILE)
-        atomic_file.write_json(rearm_file_of(settings), document, durable=True)
-        file_of(settings).unlink(missing_ok=True)
+        _rearm_next_start(settings, document)
     return KillReport(
         False, "dead", lines=[f"the order process is not running; it starts re-armed by {actor}: {reason}"]
     )
+
+
+def _rearm_next_start(settings: Settings, document: dict[str, str]) -> None:
+    """Leave REARM in the place of KILL, or both as they were: a crash between the two leaves both, and KILL counts then."""
+    file, rearm_file = file_of(settings), rearm_file_of(settings)
+    at = rearm_file
+    try:
+        atomic_file.write_json(rearm_file, document, durable=True)
+        at = file
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        if at == file:
+            rearm_file.unlink(missing_ok=True)
+        verb = "removed" if at == file else "written"
+        raise KillSwitchError(
+            f"the file {at} cannot be {verb} ({error.strerror}), so it stays tripped; remove it by hand, then re-arm"
+        ) from None
 
 
 async def status(settings: Settings, timeout: float = 3.0) -> dict[str, Any]:

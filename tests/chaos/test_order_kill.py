@@ -119,6 +119,12 @@ def test_under_load_it_holds_cancels_survives_a_restart_and_only_a_person_lifts_
     assert world.events("rearmed") == []
     kill_files.file_of(world.settings).rmdir()
     nothing_leaves(world)
+    in_the_way = world.settings.state_dir / "KILL.lifted"
+    in_the_way.mkdir()
+    with pytest.raises(KillSwitchError, match=r"the file KILL\.lifted cannot be removed"):
+        rearm(world)
+    assert world.events("rearmed") == []
+    in_the_way.rmdir()
     rearm(world)
     assert not kill_files.file_of(world.settings).exists()
     (lifted,) = world.until_event("rearmed")

@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from data_plane.engine import DataEngine
-from data_plane.observations import Bars, Observation, QuoteTick, RealtimeBar, units
+from data_plane.observations import Bars, Fact, Filing, Observation, QuoteTick, RealtimeBar, units
 from data_plane.outputs import Output
 from data_plane.published import PublishedIndex
 from data_plane.sources.base import Context
@@ -269,3 +269,9 @@ class Bench:
             blocked=nothing,
             log=structlog.get_logger(),
         )
+
+
+def filing(accession: str, *values: float, available: int = 10**18) -> Filing:
+    """A filing of one fact a value."""
+    facts = tuple(Fact(f"us-gaap:C{i}", "shares", 0, 10**17, value, 2017, "FY") for i, value in enumerate(values))
+    return Filing("edgar", "AAA", 7, accession, "10-K", "2018-01-19", "", available, facts)

@@ -124,6 +124,8 @@ def test_a_link_to_nowhere_is_a_kill_file_all_the_same(tmp_path: Path) -> None:
     settings.state_dir.mkdir(parents=True)
     file_of(settings).symlink_to(tmp_path / "nowhere")
     latch = KillLatch(settings)
+    found = asyncio.run(kill_switch.status(settings))
+    assert (found["tripped"], found["file"]["reason"]) == (True, "KILL is a link to nowhere")
     assert latch.look() is not None
     assert latch.tripped
     latch.lift()
@@ -297,6 +299,25 @@ def test_whatever_stands_in_the_kill_files_place_holds(tmp_path: Path) -> None:
     assert latch.tripped
 
 
+@pytest.mark.parametrize(("name", "verb"), [("KILL", "removed"), ("REARM", "written")])
+async def test_a_re_arming_that_failed_leaves_nothing_behind(tmp_path: Path, name: str, verb: str) -> None:
+    """Without a process: else the next start would re-arm in the name of who was told that it failed."""
+    settings = settings_of(tmp_path, gateway_port=1)
+    (settings.state_dir / name).mkdir(parents=True)
+    report = await kill_switch.trip(settings, "ann", "drill", timeout=1.0)
+    assert "is written" in report.lines[0]
+    with pytest.raises(
+        KillSwitchError, match=rf"{name} cannot be {verb} \(.*\), so it stays tripped; remove it by hand"
+    ):
+        await kill_switch.rearm(settings, "bob", "over")
+    (settings.state_dir / name).rmdir()
+    assert not rearm_file_of(settings).exists()
+    if name == "REARM":
+        assert json.loads(file_of(settings).read_text())["actor"] == "ann"
+        await kill_switch.rearm(settings, "bob", "over")
+        assert json.loads(rearm_file_of(settings).read_text())["actor"] == "bob"
+
+
 def test_a_file_is_set_aside_before_a_re_arming_is_decided_on(tmp_path: Path) -> None:
     """What cannot be taken away keeps the kill; a refused re-arming puts the file back, unless a newer one holds."""
     settings = settings_of(tmp_path)
@@ -319,6 +340,14 @@ def test_a_file_is_set_aside_before_a_re_arming_is_decided_on(tmp_path: Path) ->
     assert not latch.tripped
     assert sorted(each.name for each in settings.state_dir.iterdir()) == []
     latch.set_aside()  # there may be none: a level of the log
-    file.mkdir()
-    with pytest.raises(IsADirectoryError):
-        latch.set_aside()
+    for name in ("KILL", "KILL.lifted", "REARM"):  # whatever is in the way is named, and nothing is taken away
+        (settings.state_dir / name).mkdir()
+        with pytest.raises(IsADirectoryError) as refused:
+            latch.set_aside()
+        assert Path(refused.value.filename).name == name
+        (settings.state_dir / name).rmdir()
+    latch.trip({"actor": "ann", "reason": "drill"})
+    (settings.state_dir / "KILL.lifted").write_text("of a run that ended between setting aside and lifting")
+    assert latch.set_aside()
+    latch.lift()
+    assert list(settings.state_dir.iterdir()) == []

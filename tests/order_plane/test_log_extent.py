@@ -18,7 +18,7 @@ def test_it_is_known_for_its_own_log_alone(tmp_path: Path) -> None:
     log_extent.note_seen(settings, 41)
     assert log_extent.seen(settings) == 41
     assert log_extent.seen(settings.model_copy(update={"topic_prefix": "b."})) == 0
-    for torn in (b"", b"{", b"[]", b'{"events": 4}', b"\xff\xfe"):
+    for torn in (b"", b"{", b"[]", b'{"events": 4}', b"\xff\xfe", b'{"prefix": "a.", "events": 1e999}', b"[" * 200_000):
         log_extent.seen_path(settings).write_bytes(torn)
         assert log_extent.seen(settings) == 0
 

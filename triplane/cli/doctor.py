@@ -232,7 +232,7 @@ def _daemons(settings: Settings) -> Iterator[Finding]:
                 "is not running",
                 f"`triplane up` starts it; its log is under {settings.state_dir / 'logs'}",
             )
-    if (settings.state_dir / "KILL").exists():
+    if os.path.lexists(settings.state_dir / "KILL"):  # a link to nowhere holds as well
         yield Finding(
             "warning",
             "kill switch",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from typing import Any
 def write(path: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Replace a file's content, text as UTF-8; makes its folder. `durable`: it survives a power failure once this returns.
 
-    Raises OSError, and leaves the old file then.
+    A symbolic link stays one: what it points to is replaced. Mode and owner of the file that was there stay, as far as this process may
+    give them. Raises OSError, and leaves the old file then.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
+            _as_before(path, file.fileno())
             file.write(content.encode() if isinstance(content, str) else content)
             if durable:
                 file.flush()
@@ -38,3 +42,15 @@ def write(path: Path, content: str | bytes, *, durable: bool = False) -> None:
 def write_json(path: Path, document: Any, *, indent: int | None = None, durable: bool = False) -> None:
     """`write` a JSON document and a newline."""
     write(path, json.dumps(document, indent=indent) + "\n", durable=durable)
+
+
+def _as_before(path: Path, descriptor: int) -> None:
+    """Give the new file owner and mode of the old one; the owner first, as a change of owner may take bits of the mode."""
+    try:
+        before = path.stat()
+    except OSError:
+        return  # a new file has what the process gives it
+    with contextlib.suppress(OSError):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
