@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.control.contents import ASSETS, with_value
 from tests.control.daemon import ACTOR, Control, check_chain
@@ -38,6 +41,40 @@ def test_a_daemon_killed_at_any_moment_leaves_a_chain_of_whole_versions(
     final = parse(control.targets.read_text(), ASSETS)
     assert control.get("/status")["config"]["hash"] == final.hash
     check_chain(control.versions())
+
+
+@contextlib.contextmanager
+def foreign_transaction(settings: Settings) -> Iterator[None]:
+    """Somebody else's transaction, open on control.config; ends with its records aborted."""
+    theirs = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": str(uuid.uuid4())})
+    theirs.init_transactions(20)
+    theirs.begin_transaction()
+    theirs.produce(settings.topic("control.config"), b"no record of ours", partition=0)
+    assert theirs.flush(20) == 0
+    yield
+    theirs.abort_transaction(20)
+
+
+def test_an_edit_behind_an_open_transaction_is_one_version_and_waits_for_its_end(control: Control, settings: Settings):
+    """Published, acknowledged and hidden: neither the daemon nor its successor writes it a second time."""
+    control.start()
+    name = "control.config-0 is not readable from"
+    with foreign_transaction(settings):
+        atomic_file.write(control.targets, with_value("VOL_TARGET", "0.07"))
+        eventually(lambda: name in control.get("/readyz")["reason"], 30, "why it is not ready")
+        eventually(lambda: "waiting for the whole log" in control.stderr.read_text(), 40, "it waits for what it wrote")
+        control.end(signal.SIGKILL)
+        control.launch()
+        eventually(lambda: control.address() and name in control.get("/readyz")["reason"], 30, "its successor waits")
+        assert control.end() == 0, "it can be stopped while it waits"
+        control.launch()
+        eventually(lambda: control.address() and name in control.get("/readyz")["reason"], 30, "the next one waits")
+    eventually(lambda: control.get("/readyz")["ready"], 20, "ready once the transaction ended")
+    assert control.status_seq() == 2
+    versions = [version["seq"] for version in control.versions()]
+    assert versions == [1, 2]
+    check_chain(control.versions())
+    assert "another control daemon" not in control.stderr.read_text()
 
 
 def test_an_edit_and_a_command_while_kafka_is_down_are_on_the_log_once_it_is_back(tmp_path: Path):

@@ -2,13 +2,14 @@
 
 Publishing one edit, in steps: (1) the contents are read until they stand still; (2) the engine judges them whole; (3) the record
 is sent and its acknowledgement awaited; (4) the log is read back up to it, and only then it is in force here. When Kafka does not
-acknowledge, the log is read again before anything else is sent, since the record may be there after all. When step 4 finds another
-writer's version, this daemon ends with exit code 78: two writers are a mistake that only a person can undo.
+acknowledge, the log is read again before anything else is sent, since the record may be there after all. A log whose end is hidden by
+somebody's open transaction is waited for, at the start and in step 4. When step 4 finds another writer's version, this daemon ends with exit code 78: two writers are a mistake that only a person can undo.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Callable
@@ -92,6 +93,8 @@ class ControlService:
         self._daemon.probe = KafkaProbe(settings, CONFIG, COMMANDS_TOPIC)
         self._reader = await asyncio.to_thread(TopicReader, settings, [CONFIG, COMMANDS_TOPIC])
         self._writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_S)
+        if not await self._until_whole():
+            return
         await self._read_log()
         await self._compare()
         if self._engine.last is not None:
@@ -162,7 +165,8 @@ class ControlService:
             self._daemon.ready(False, f"a version could not be published: {error}")
             await self._read_again()
             return False
-        await self._read_log(offset + 1)
+        if not await self._read_back(offset):
+            return False
         if self._engine.offset != offset:
             if self._passed_over():
                 return False  # the planes pass over it, too; the version that comes next is ours
@@ -188,12 +192,46 @@ class ControlService:
         """Read the log to its end, however long Kafka is away."""
         while not self._daemon.stop.is_set():
             try:
-                await self._read_log()
+                if await self._until_whole():
+                    await self._read_log()
             except LogUnavailable as error:
                 self._daemon.log.warning("waiting for Kafka", reason=str(error))
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+    async def _read_back(self, offset: int) -> bool:
+        """Read up to our own acknowledged record, however long somebody's transaction hides it; False when the daemon is stopped first."""
+        while True:
+            try:
+                await self._read_log(offset + 1)
+            except LogUnavailable:
+                assert self._reader is not None
+                if not await asyncio.to_thread(self._reader.hidden):
+                    raise
+                if not await self._until_whole():
+                    return False
+            else:
+                return True
+
+    async def _until_whole(self) -> bool:
+        """Wait until no open transaction hides the end of the log: a version that is there and not seen would be written twice.
+
+        False when the daemon is stopped first.
+        """
+        assert self._reader is not None
+        told = ""
+        while not self._daemon.stop.is_set():
+            if not (found := await asyncio.to_thread(self._reader.hidden)):
+                return True
+            if found != told:
+                self._daemon.log.warning("waiting for the whole log", reason=found)
+            told = found
+            self._daemon.ready(False, found)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S):
+                    await self._daemon.stop.wait()
+        return False
 
     async def _read_log(self, end: int | None = None) -> None:
         """Take what is on the log, to its present end, or at least up to `end` (exclusive) of control.config.

@@ -99,9 +99,11 @@ class Daemon:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         ready, reason = self._ready, self._reason
-        if ready and self.probe is not None:
-            reason = await self.probe()
-            ready = not reason
+        found = await self.probe() if self.probe is not None else ""
+        if ready:
+            ready, reason = not found, found
+        elif found and found not in reason:  # the cause of what is waited for, perhaps
+            reason = f"{reason}; {found}" if reason else found
         return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
 
     async def close(self) -> None:

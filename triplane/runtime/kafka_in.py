@@ -29,6 +29,7 @@ from schemas import catalogue, codec
 from schemas.catalogue import Catalogue
 from schemas.codec import HEADER_BYTES, Codec, CodecError
 from triplane.runtime.kafka_out import LOG_LEVEL, MAX_MESSAGE_BYTES
+from triplane.runtime.open_transactions import hidden
 from triplane.runtime.settings import Settings
 
 # Just after a topic was created or its leader moved, brokers disagree on who leads it; after a broker was restarted a client's
@@ -274,6 +275,14 @@ class TopicReader:
             if unknown:
                 raise LogUnavailable(f"Kafka did not tell the end of {', '.join(unknown)}; ask it again")
             return ends
+
+    def hidden(self) -> str:
+        """That somebody else's open transaction hides records of an assigned partition, in a sentence; else an empty text."""
+        everything = self.end_offsets(
+            committed=False
+        )  # asked first, so that what is written between only makes the other larger
+        readable = self.end_offsets()
+        return next((hidden(name, end) for name, end in sorted(readable.items()) if end < everything[name]), "")
 
     def _acquainted(self) -> AdminClient:
         """A client for questions that knows the brokers already.
