@@ -229,6 +229,8 @@ class DataEngine:
         if stale.any():
             ages = heard.ages(now)
             for row in np.flatnonzero(stale).tolist():
+                if not self.gates.is_open(state.CONTRACT, source, names[row]):
+                    continue  # nothing of it can come, for the reason which that gate tells
                 fault = Fault(freshness.STALE, f"{names[row]}: {ages[row]:.0f} s old, allowed {limit_s:g} s")
                 outputs += self._frame.verdict(gate, source, names[row], fault, now)
         return outputs + self._frame.good_names(gate, source, {names[row] for row in rows if not stale[row]}, now)

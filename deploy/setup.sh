@@ -17,12 +17,17 @@ if [ -z "$python" ]; then
     echo "Triplane needs Python 3.11, 3.12 or 3.13, and found $found: install one and run again, or name it with PYTHON=/path/to/python3.12." >&2
     exit 69
 fi
-if ! "$venv/bin/python" -c '' 2>/dev/null; then
-    if ! "$python" -m venv "$venv" 2>"$venv.log"; then
+# Its pip comes last and its script last of all: an environment without it was cut short, and is made anew.
+if ! [ -x "$venv/bin/pip" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    anew=
+    [ -f "$venv/pyvenv.cfg" ] && anew=--clear
+    trap 'rm -f "$venv.log"; exit 130' INT TERM
+    if ! "$python" -m venv $anew "$venv" 2>"$venv.log"; then
         echo "A virtual environment could not be made with $python ($(tail -n 1 "$venv.log")): on Debian and Ubuntu install python3-venv, then run again." >&2
         exit 69
     fi
     rm -f "$venv.log"
+    trap - INT TERM
 fi
 echo "Installing Triplane and its libraries into $venv; the first time takes a minute or two." >&2
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.8"

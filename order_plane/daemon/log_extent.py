@@ -15,11 +15,13 @@ from pathlib import Path
 
 from schemas import catalogue
 from triplane.runtime import atomic_file
+from triplane.runtime.daemon import lock_path
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import TopicReader
-from triplane.runtime.open_transactions import hidden
+from triplane.runtime.readable_topics import hidden
 from triplane.runtime.settings import Settings
 
+PLANE = "order"
 EVENTS = "order.events"
 EVENTS_PARTITION = "order.events-0"
 NOTE_EVERY_S = 1.0
@@ -34,9 +36,10 @@ def seen_path(settings: Settings) -> Path:
 def note_seen(settings: Settings, end: int) -> None:
     """Write down where the acknowledged events end, so that a log which is put back from before that is known for what it is.
 
-    A file that cannot be written is no reason to stop: the checkpoint knows the last event that was folded at the last start.
+    A file that cannot be written is no reason to stop: the checkpoint knows the last event that was folded at the last start. A folder
+    without the lock of this process is not the one that it began with: somebody removed that, Kafka's log in it, too.
     """
-    if not end or not settings.state_dir.is_dir():
+    if not end or not lock_path(settings, PLANE).exists():
         return
     with contextlib.suppress(OSError):
         atomic_file.write_json(seen_path(settings), {"prefix": settings.topic_prefix, "events": end}, durable=True)

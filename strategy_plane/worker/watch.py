@@ -66,7 +66,7 @@ class Watch:
             try:
                 behind = await self._lag()
             except TimeoutError:
-                silent = SILENT
+                silent = await self._unheard()
             except KafkaError:
                 pass  # asked again at once; the last lag stands
             if not self.held:
@@ -78,7 +78,7 @@ class Watch:
         try:
             return self._folding(await self._lag()) or await self._hidden()
         except TimeoutError:
-            return SILENT
+            return await self._unheard()
         except KafkaError as error:
             return f"Kafka does not tell the ends of the input partitions ({error!r})"
 
@@ -106,6 +106,10 @@ class Watch:
         for name, lag in lags.items():
             self._metrics.lag.labels(name).set(lag)
         return sum(lags.values())
+
+    async def _unheard(self) -> str:
+        """Why no lag came in time: aiokafka asks for a topic that is gone until it is there again."""
+        return await self._hidden() or SILENT
 
     def _reason(self, behind: int, by: int) -> str:
         """Why the plane is not ready, or an empty text."""

@@ -15,7 +15,10 @@ from confluent_kafka import Producer
 
 from schemas import codec
 from tests.cli.command import ROOT, Ran, triplane, variables_of
+from tests.foreign_transaction import foreign_transaction
 from tests.recordings import Market, Message, publish, targets
+from triplane.cli.status import latest, unavailable
+from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
 from triplane.stack import state_file
@@ -132,6 +135,27 @@ def test_an_empty_log_is_explained_and_replayed(folder: Folder) -> None:
     assert status["blocked"] == []
     assert "data.gates-0@0 names no gate" in status["passed_over"][0]
     assert "names no gate" in folder.run("status").out
+
+
+def test_what_somebody_else_wrote_does_not_hide_what_the_planes_wrote_last(folder: Folder) -> None:
+    market = Market(history=2, live=1)
+    publish(folder.settings, [market.config()])
+    for commit in (False, True):
+        with foreign_transaction(folder.settings, "control.config", commit=commit):
+            pass
+    found = latest(folder.settings, {"control.config": 1, "order.account": 1})
+    assert [len(records) for records in found.values()] == [1, 0]
+    assert found["control.config"][0]["seq"] == 1
+
+
+def test_a_log_that_cannot_be_read_though_kafka_answers_is_not_told_as_a_silent_kafka(folder: Folder) -> None:
+    """The supervisor keeps that Kafka running; what to do about its process is no remedy."""
+    kept = [{"service": "kafka", "state": "ready", "pid": os.getpid()}]
+    why = LogUnavailable("reading to the end of the log took longer than 10 s")
+    assert unavailable(folder.settings, kept, why) == str(why)
+    with foreign_transaction(folder.settings, "data.gates"):
+        told = unavailable(folder.settings, kept, why)
+    assert told.startswith("data.gates-0 is not readable from 0 on: somebody else's transaction is open there")
 
 
 def test_topics_and_kafka_status(folder: Folder) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 
 from tests.control.contents import ASSETS, with_value
 from tests.control.daemon import ACTOR, Control, check_chain
+from tests.foreign_transaction import foreign_transaction
 from tests.waiting import eventually, wait
 from triplane.runtime import atomic_file
 from triplane.runtime.configuration import from_record, parse
@@ -43,23 +41,11 @@ def test_a_daemon_killed_at_any_moment_leaves_a_chain_of_whole_versions(
     check_chain(control.versions())
 
 
-@contextlib.contextmanager
-def foreign_transaction(settings: Settings) -> Iterator[None]:
-    """Somebody else's transaction, open on control.config; ends with its records aborted."""
-    theirs = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": str(uuid.uuid4())})
-    theirs.init_transactions(20)
-    theirs.begin_transaction()
-    theirs.produce(settings.topic("control.config"), b"no record of ours", partition=0)
-    assert theirs.flush(20) == 0
-    yield
-    theirs.abort_transaction(20)
-
-
 def test_an_edit_behind_an_open_transaction_is_one_version_and_waits_for_its_end(control: Control, settings: Settings):
     """Published, acknowledged and hidden: neither the daemon nor its successor writes it a second time."""
     control.start()
     name = "control.config-0 is not readable from"
-    with foreign_transaction(settings):
+    with foreign_transaction(settings, "control.config"):
         atomic_file.write(control.targets, with_value("VOL_TARGET", "0.07"))
         eventually(lambda: name in control.get("/readyz")["reason"], 30, "why it is not ready")
         eventually(lambda: "waiting for the whole log" in control.stderr.read_text(), 40, "it waits for what it wrote")

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from order_plane.daemon import log_extent
+from triplane.runtime.daemon import lock_path
 from triplane.runtime.settings import Settings
 
 
 def test_it_is_known_for_its_own_log_alone(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path, topic_prefix="a.")
+    lock_path(settings, "order").touch()
     assert log_extent.seen(settings) == 0
     log_extent.note_seen(settings, 0)  # nothing acknowledged yet says nothing
     assert log_extent.seen(settings) == 0
@@ -25,6 +27,7 @@ def test_it_is_known_for_its_own_log_alone(tmp_path: Path) -> None:
 
 def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path)
+    lock_path(settings, "order").touch()
     log_extent.seen_path(settings).mkdir()
     log_extent.note_seen(settings, 41)  # under a running plane there is nothing to be done about it
     with pytest.raises(IsADirectoryError, match=r"order-seen\.json"):
@@ -35,3 +38,6 @@ def test_a_state_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> No
     settings = Settings(state_dir=tmp_path / "gone")
     log_extent.note_seen(settings, 41)
     assert not settings.state_dir.exists()
+    settings.state_dir.mkdir()  # by another process of the stack, or by its next start: what was known is not of that log
+    log_extent.note_seen(settings, 41)
+    assert log_extent.seen(settings) == 0

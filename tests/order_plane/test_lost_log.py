@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from order_plane.daemon import log_extent, recovery
+from tests.foreign_transaction import foreign_transaction
 from tests.order_plane.world import OrderWorld
 from tests.waiting import settles
 from triplane.runtime import snapshots
@@ -122,16 +123,11 @@ def test_a_transaction_that_hides_intents_is_told_while_it_is_open(world: OrderW
     """Lag does not show it: to a reader the log ends there."""
     world.open_market()
     process = world.start().ready()
-    theirs = Producer({"bootstrap.servers": world.settings.bootstrap, "transactional.id": str(uuid.uuid4())})
-    theirs.init_transactions(20)
-    theirs.begin_transaction()
-    theirs.produce(world.settings.topic("strategy.intents"), b"nobody wrote this")
-    theirs.flush(10)
-    world.intents(KO=300)
-    told = "strategy.intents-0 is not readable from 0 on: somebody else's transaction is open there"
-    settles(lambda: told in process.get("/readyz").json()["reason"], 20.0)
-    assert world.records("order.decisions") == []
-    theirs.abort_transaction(20)
+    with foreign_transaction(world.settings, "strategy.intents"):
+        world.intents(KO=300)
+        told = "strategy.intents-0 is not readable from 0 on: somebody else's transaction is open there"
+        settles(lambda: told in process.get("/readyz").json()["reason"], 20.0)
+        assert world.records("order.decisions") == []
     process.ready()
     world.until_event("parent_closed")
 
@@ -139,17 +135,11 @@ def test_a_transaction_that_hides_intents_is_told_while_it_is_open(world: OrderW
 def test_somebody_elses_transaction_on_our_log_is_waited_for_and_then_is_nothing(world: OrderWorld) -> None:
     """While it is open, readers see nothing of what we write behind it: two starts would take the same number."""
     traded_once(world)
-    topic = world.settings.topic("order.events")
-    theirs = Producer({"bootstrap.servers": world.settings.bootstrap, "transactional.id": str(uuid.uuid4())})
-    theirs.init_transactions(20)
-    for end in (theirs.commit_transaction, theirs.abort_transaction):
-        theirs.begin_transaction()
-        theirs.produce(topic, b"nobody wrote this")
-        theirs.flush(10)
-        process = world.start()
-        assert process.wait() == UNAVAILABLE
-        assert "somebody else's transaction is open there" in process.words().splitlines()[-1]
-        end(20)
+    for commit in (True, False):
+        with foreign_transaction(world.settings, "order.events", commit=commit):
+            process = world.start()
+            assert process.wait() == UNAVAILABLE
+            assert "somebody else's transaction is open there" in process.words().splitlines()[-1]
         for _ in range(2):  # from a checkpoint whose log ends with their marker, too
             world.start().ready().stop()
     assert [event["epoch"] for event in world.events("epoch")] == [1, 2, 3, 4, 5]

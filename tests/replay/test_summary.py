@@ -131,6 +131,10 @@ def test_money() -> None:
     found = of(log)
     assert (found.nav_start, found.nav_end, found.pnl) == (1000.0, 1100.0, 100.0)
     assert found.max_drawdown == pytest.approx(0.25)
+    log.put(
+        "order.account", account=ACCOUNT, state_id="peak", event_time=140, nav=1100.0, reconciled=True, drawdown=0.27
+    )
+    assert of(log).max_drawdown == 0.27  # of a peak between two records
     assert found.turnover == pytest.approx(250 / np.mean([1000, 1200, 900, 1100]))
     assert (found.fills, found.commission, found.simulated) == (2, 4.0, True)
 
@@ -176,7 +180,7 @@ def test_costs_are_signed_and_weighted_by_notional() -> None:
         linear_sd=[1e-5],
         impact=[0.5],
         impact_sd=[0.1],
-        parents=[2.0],
+        parents=[1.0],
     )
     log.put(
         "order.costs",
@@ -187,13 +191,13 @@ def test_costs_are_signed_and_weighted_by_notional() -> None:
         linear_sd=[1e-5],
         impact=[0.7],
         impact_sd=[0.1],
-        parents=[3.0],
+        parents=[2.0],
     )
     found = of(log)
     # 1 % paid on 1010, 1 % earned on 1010.
     assert found.realised_cost == pytest.approx(0.0, abs=1e-12)
     assert found.fill_rate == pytest.approx(150 / 260)
-    assert (found.learned_linear, found.learned_impact, found.parents) == (2e-4, 0.7, 3)
+    assert (found.learned_linear, found.learned_impact, found.learned_from, found.parents) == (2e-4, 0.7, 2, 3)
 
 
 def test_latency_needs_both_ends() -> None:

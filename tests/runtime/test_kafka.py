@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Producer
 
 from schemas import catalogue, codec
+from tests.foreign_transaction import foreign_transaction
 from tests.waiting import eventually, settles
+from triplane.replay import recording
 from triplane.runtime.kafka_in import FirstPerIdentity, LogUnavailable, Nondeterminism, TopicReader, read_all
 from triplane.runtime.kafka_out import DeliveryError, OwnershipError, TopicWriter
 from triplane.runtime.settings import Settings
@@ -236,3 +241,38 @@ def test_where_the_first_record_counts_for_every_plane_another_one_is_void(setti
     writer.close()
     first = FirstPerIdentity()
     assert [first.accept(found) for found in read_all(settings, [topic])] == [True, False]
+
+
+def test_the_marker_of_a_transaction_is_passed_while_other_topics_never_rest(settings, writer):
+    """It is the last offset of a quiet topic: a reader that looked past it only when nothing comes would wait for ever."""
+    ended = threading.Event()
+
+    def flow() -> None:
+        for n in itertools.count():
+            if ended.wait(0.01):
+                return
+            writer.send("data.bars", bars(n))
+
+    reader = TopicReader(settings, ["control.commands", "data.bars"])
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(flow)
+        try:
+            with foreign_transaction(settings, "control.commands"):
+                eventually(lambda: len(reader.poll(0.2)) > 1, 20, "it flows")
+            end = reader.end_offsets()["control.commands-0"]
+            records = reader.read_to({"control.commands-0": end}, 20)
+        finally:
+            ended.set()
+            reader.close()
+    assert end == 2
+    assert {record.topic for record in records} <= {"data.bars"}
+
+
+def test_a_recording_is_refused_while_an_open_transaction_hides_records(settings, writer):
+    writer.send("data.bars", bars(0)).result(10)
+    with (
+        foreign_transaction(settings, "order.events"),
+        pytest.raises(LogUnavailable, match=r"order\.events-0 is not readable from 0 on"),
+    ):
+        recording.read(settings)
+    assert recording.read(settings).counts()["data.bars"] == 1

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import types
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from strategy_plane.worker.consumer import RateLimit
 from strategy_plane.worker.loop import Worker
 from strategy_plane.worker.publisher import Publisher
 from tests.chaos.strategy_harness import OUTPUTS, of_seq, output_sha, repeats, strategy_log
+from tests.foreign_transaction import foreign_transaction
 from tests.recordings import Market, Message, message, publish, targets
 from tests.strategy_plane.digest_engine import DigestEngine
 from tests.strategy_plane.rerun import PARTITIONS, Recorded, digest_engine, rerun
@@ -292,12 +292,8 @@ async def test_a_snapshot_of_another_log_is_not_used(settings: Settings, market:
 async def test_a_gap_in_the_offsets_below_a_cut_is_passed(settings: Settings, market: Market) -> None:
     """A transaction's marker takes an offset that no reader is ever given."""
     await put(settings, *market.opening(), *market.history_slices())
-    writer = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": settings.topic_prefix})
-    writer.init_transactions()
-    writer.begin_transaction()
-    writer.produce(settings.topic("data.gates"), key=b"x", value=b"aborted, and never to be seen")
-    writer.flush()
-    writer.abort_transaction()
+    with foreign_transaction(settings, "data.gates"):
+        pass
     day = market.live_days[0]
     await put(settings, *market.before_decision(day), market.gating(day))
     async with running(settings) as worker:
@@ -479,11 +475,6 @@ async def test_history_that_arrives_later_is_folded_before_the_probe_says_ready(
 
 async def hide_and_tell(settings: Settings, probe: Callable[[], Awaitable[str]]) -> None:
     """To a reader the log ends where somebody else's transaction is open, so no lag tells of what it hides."""
-    theirs = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": str(uuid.uuid4())})
-    theirs.init_transactions(20)
-    theirs.begin_transaction()
-    theirs.produce(settings.topic("data.quotes"), b"nobody wrote this")
-    theirs.flush(10)
 
     async def told(words: str) -> None:
         async with asyncio.timeout(20):
@@ -492,6 +483,6 @@ async def hide_and_tell(settings: Settings, probe: Callable[[], Awaitable[str]])
                 await asyncio.sleep(0.1)  # the next look
                 answer = await probe()
 
-    await told("data.quotes-0 is not readable from 0 on: somebody else's transaction is open there")
-    theirs.abort_transaction(20)
+    with foreign_transaction(settings, "data.quotes"):
+        await told("data.quotes-0 is not readable from 0 on: somebody else's transaction is open there")
     await told("")

@@ -139,6 +139,10 @@ async def resolve(session: BrokerSession, contract: Any, timeout: float = 10.0) 
     """
     found = await details(session, contract, timeout)
     if not found:
+        if contract.conId:
+            raise ContractUnknown(
+                f"the broker knows no contract id {contract.conId} ({contract.symbol}); correct con_id in assets.csv, or set it to 0"
+            )
         raise ContractUnknown(
             f"the broker knows no {contract.secType} {contract.symbol} in {contract.currency}; check symbol, exchange and currency"
         )

@@ -239,7 +239,7 @@ def report(outcome: Outcome, json_: bool) -> None:
         ("turnover", f"{summary.turnover:.2f} x NAV"),
         (
             "cost",
-            f"realised {bp(summary.realised_cost)}; learned {bp(summary.learned_linear)} + {summary.learned_impact:.2f} σ√(q/adv) from {summary.parents} parents"
+            f"realised {bp(summary.realised_cost)}; learned {bp(summary.learned_linear)} + {summary.learned_impact:.2f} σ√(q/adv) from {summary.learned_from} parents"
             + (
                 f"; true half spread {bp(truth.get('half_spread', math.nan))}, Y {truth.get('impact_y', math.nan):.2f}"
                 if truth

@@ -116,10 +116,10 @@ def _sentence(error: Exception, message: str) -> str:
         return f"triplane: {message.rstrip('.')}; `{where} --help` says what it takes" if message else ""
     if type(error).__name__ == "LogUnavailable":  # by name: importing it takes as long as many a verb
         from triplane.cli.context import settings
-        from triplane.cli.status import kept_kafka, services
+        from triplane.cli.status import services, unavailable
 
         found = settings()
-        message = kept_kafka(found, services(found, [])) or message
+        message = unavailable(found, services(found, []), error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f"for {error.filename}" if error.filename else "where it writes"
         return (

@@ -101,18 +101,20 @@ def refused_edit(running: list[dict[str, Any]]) -> list[str]:
 
 
 def latest(settings: Settings, counts: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
-    """The last decodable records of topics with one partition, oldest first; `counts` says how many of each topic."""
+    """The last decodable records of topics with one partition, oldest first; `counts` says how many of each topic.
+
+    Somebody else's records and the markers of their transactions, up to MARGIN of them behind ours, do not hide them.
+    """
     from triplane.runtime.kafka_in import TopicReader, partition_name
 
-    topics = {partition_name(topic, 0): topic for topic in counts}
-    probe = TopicReader(settings, list(counts), "end")
+    probe = TopicReader(settings, list(counts))
     try:
-        ends = probe.end_offsets()
+        begin, ends = probe.position(), probe.end_offsets()
     finally:
         probe.close()
-    reader = TopicReader(
-        settings, list(counts), {name: max(0, end - counts[topics[name]]) for name, end in ends.items()}
-    )
+    wanted = {partition_name(topic, 0): count + MARGIN for topic, count in counts.items()}
+    start = {name: max(begin[name], end - wanted[name]) for name, end in ends.items()}
+    reader = TopicReader(settings, list(counts), start)
     found: dict[str, list[dict[str, Any]]] = {topic: [] for topic in counts}
     try:
         for record in reader.read_to(ends, 10):
@@ -120,9 +122,10 @@ def latest(settings: Settings, counts: Mapping[str, int]) -> dict[str, list[dict
                 found[record.topic].append(record.value)
     finally:
         reader.close()
-    return found
+    return {topic: records[-counts[topic] :] for topic, records in found.items()}
 
 
+MARGIN = 10
 NEWEST = (
     "order.account",
     "strategy.barriers",
@@ -209,6 +212,16 @@ def kept_kafka(settings: Settings, beside: list[dict[str, Any]]) -> str:
     return ""
 
 
+def unavailable(settings: Settings, beside: list[dict[str, Any]], error: Exception) -> str:
+    """Why the log cannot be told from: a Kafka that is silent now, or what reading it came upon."""
+    import asyncio
+
+    from triplane.runtime.kafka_probe import SILENT, KafkaProbe
+
+    found = asyncio.run(KafkaProbe(settings, *NEWEST, "order.decisions", "data.gates")())
+    return (kept_kafka(settings, beside) if found == SILENT else found) or str(error)
+
+
 def _because(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
@@ -229,7 +242,7 @@ def status(json_: bool = context.JSON) -> None:
         try:
             told = found_on_log(settings)
         except LogUnavailable as error:
-            problem = kept_kafka(settings, beside) or str(error)
+            problem = unavailable(settings, beside, error)
     elif any(each["service"] == "kafka" and each["state"] != "stopped" for each in beside):
         problem = "Kafka is starting; what is held is known once it answers"
     else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from schemas import catalogue
-from triplane.runtime.kafka_in import FirstPerIdentity, LogRecord, TopicReader, partition_name
+from triplane.runtime.kafka_in import FirstPerIdentity, LogRecord, LogUnavailable, TopicReader, partition_name
 from triplane.runtime.settings import Settings
 
 EVERYTHING: Final = sys.maxsize
@@ -73,6 +73,7 @@ def read(
     """Read topics (all of the catalogue by default) from Kafka up to their present end.
 
     `settle_s` is for a log that planes may be writing: the wall seconds within which they have written what follows from an event.
+    Raises LogUnavailable, also where an open transaction hides records: what follows from them, and they alone, would be missing.
     """
     reader = TopicReader(settings, list(topics if topics is not None else catalogue.load()))
     try:
@@ -82,6 +83,9 @@ def read(
             time.sleep(
                 settle_s
             )  # the time itself is what makes the difference; the end taken after it is later than all of that
-        return Recording.of(reader.read_to(reader.end_offsets(), timeout_s), settled)
+        ends = reader.end_offsets()
+        if found := reader.hidden():
+            raise LogUnavailable(found)
+        return Recording.of(reader.read_to(ends, timeout_s), settled)
     finally:
         reader.close()

@@ -51,11 +51,15 @@ class Summary:
     nav_start: float
     nav_end: float
     max_drawdown: float
+    """The greatest that the account told, which knows peaks between its records, or that its records show."""
     turnover: float
     realised_cost: float
     learned_linear: float
     learned_impact: float
     parents: int
+    """Closed ones."""
+    learned_from: int
+    """Parents behind the learned cost: closed, filled, and no outlier."""
     commission: float
     latency_s: tuple[float, float, float]
     latencies: int
@@ -95,10 +99,22 @@ def latencies(recording: Recording) -> np.ndarray:
     return np.array(result, dtype=float)
 
 
+def _accounts(recording: Recording, since: int) -> list[dict[str, Any]]:
+    """Reconciled account records with a known NAV from `since` (ns) on."""
+    states = values(recording.records["order.account"])
+    return [
+        s for s in states if s["reconciled"] and s["event_time"] >= since and np.isfinite(s["nav"]) and s["nav"] > 0
+    ]
+
+
 def account_path(recording: Recording, since: int = 0) -> np.ndarray:
     """NAV of every reconciled account record from `since` (ns) on, shape (records,)."""
-    states = [s for s in values(recording.records["order.account"]) if s["reconciled"] and s["event_time"] >= since]
-    return np.array([s["nav"] for s in states if np.isfinite(s["nav"]) and s["nav"] > 0], dtype=float)
+    return np.array([s["nav"] for s in _accounts(recording, since)], dtype=float)
+
+
+def told_drawdown(recording: Recording, since: int = 0) -> float:
+    """The greatest drawdown in those records, a positive fraction; 0 without one."""
+    return max((s["drawdown"] for s in _accounts(recording, since) if np.isfinite(s["drawdown"])), default=0.0)
 
 
 def max_drawdown(path: np.ndarray) -> float:
@@ -222,7 +238,7 @@ def summarise(recording: Recording) -> Summary:
         wanted_quantity=sum(p["target_quantity"] for p in parents),
         nav_start=float(path[0]) if path.size else float("nan"),
         nav_end=float(path[-1]) if path.size else float("nan"),
-        max_drawdown=max_drawdown(path),
+        max_drawdown=max(max_drawdown(path), told_drawdown(recording, first_decision)),
         turnover=float(sum(f["quantity"] * f["price"] for f in executions) / np.mean(path))
         if path.size
         else float("nan"),
@@ -230,6 +246,7 @@ def summarise(recording: Recording) -> Summary:
         learned_linear=float(last_cost["linear"][0]) if last_cost and last_cost["linear"] else float("nan"),
         learned_impact=float(last_cost["impact"][0]) if last_cost and last_cost["impact"] else float("nan"),
         parents=len(parents),
+        learned_from=int(last_cost["parents"][0]) if last_cost and last_cost["parents"] else 0,
         commission=sum(f["commission"] for f in fills if f["kind"] == "commission"),
         latency_s=(float(percentiles[0]), float(percentiles[1]), float(percentiles[2])),
         latencies=int(delays.size),

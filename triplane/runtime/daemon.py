@@ -24,6 +24,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from triplane.runtime import atomic_file, calendar_cache, exit_codes, garbage
 from triplane.runtime.event_loop import EventLoop
 from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.kafka_in import LogUnavailable
+from triplane.runtime.kafka_out import DeliveryError
 from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings, from_environment
 from triplane.runtime.tasks import end_tasks
@@ -145,9 +147,14 @@ async def _run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable
         await daemon.close()
 
 
+def lock_path(settings: Settings, name: str) -> Path:
+    """The file that a daemon locks while it runs."""
+    return settings.state_dir / f"{name}.lock"
+
+
 def lock(settings: Settings, name: str) -> FileLock:
     """Take the daemon's single-instance lock; DaemonExit when another instance holds it."""
-    path = settings.state_dir / f"{name}.lock"
+    path = lock_path(settings, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(path)
     try:
@@ -205,6 +212,9 @@ def _code(name: str, settings: Settings, work: Callable[[], None]) -> int:
     except DaemonExit as ending:
         say(f"{name}: {ending}")
         return ending.code
+    except (DeliveryError, LogUnavailable) as error:  # Kafka's trouble, in a sentence already
+        say(f"{name}: {error}")
+        return exit_codes.UNAVAILABLE
     except KeyboardInterrupt:
         return 130
     except OSError as error:

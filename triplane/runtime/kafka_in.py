@@ -29,7 +29,7 @@ from schemas import catalogue, codec
 from schemas.catalogue import Catalogue
 from schemas.codec import HEADER_BYTES, Codec, CodecError
 from triplane.runtime.kafka_out import LOG_LEVEL, MAX_MESSAGE_BYTES
-from triplane.runtime.open_transactions import hidden
+from triplane.runtime.readable_topics import hidden, missing
 from triplane.runtime.settings import Settings
 
 # Just after a topic was created or its leader moved, brokers disagree on who leads it; after a broker was restarted a client's
@@ -43,6 +43,8 @@ _LEADER_MOVED = (
 )
 
 
+MARKERS_EVERY_S = 0.5
+"""Wall seconds between two looks past the markers of transactions while records keep coming."""
 GATHERED_BYTES = 1_000_000
 """With `gather_ms` the broker answers earlier once it has so much."""
 
@@ -163,6 +165,7 @@ class TopicReader:
         self._codec = codec_ or codec.load()
         self._timeout_s = timeout_s
         self._admin: AdminClient | None = None
+        self._passed = time.monotonic()
         self._logical = {settings.topic(topic): topic for topic in topics}
         self._consumer = Consumer(
             {
@@ -200,9 +203,7 @@ class TopicReader:
                     "start it with `triplane kafka up` or correct KAFKA_BOOTSTRAP_SERVERS"
                 ) from None
             if metadata.error is not None:
-                raise LogUnavailable(
-                    f"topic {physical} does not exist; run `triplane topics create` ({metadata.error.str()})"
-                )
+                raise LogUnavailable(f"{missing(physical)} ({metadata.error.str()})")
             # What somebody adds on the cluster holds nothing of ours (Topic.partition), and no cut names it.
             for number in range(self._catalogue[logical].partitions):
                 if number not in metadata.partitions:
@@ -323,10 +324,15 @@ class TopicReader:
         messages = [first]
         if max_records > 1:
             messages += self._consumer.consume(max_records - 1, timeout=0)
-        return [record for message in messages if (record := self._record(message)) is not None]
+        records = [record for message in messages if (record := self._record(message)) is not None]
+        # Where other partitions never rest, a marker at the end of a quiet one must not be waited for.
+        if time.monotonic() - self._passed > MARKERS_EVERY_S:
+            self._pass_markers()
+        return records
 
     def _pass_markers(self) -> None:
         """Transaction markers and compacted records leave offsets that are never delivered."""
+        self._passed = time.monotonic()
         for partition in self._consumer.position(self._consumer.assignment()):
             name = partition_name(self._logical[partition.topic], partition.partition)
             self._position[name] = max(self._position[name], partition.offset)

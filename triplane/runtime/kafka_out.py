@@ -27,16 +27,19 @@ CAUSE_INGEST_TIME = "cause_ingest_time"
 
 
 _CLOCK = frozenset({KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD})
+_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 
 
 def cause(code: int, text: str) -> str:
-    """Kafka's `text` for an error of protocol code `code`, with what to look at where the clock is wrong.
+    """Kafka's `text` for an error of protocol code `code`, with what to look at where the clock is wrong or the topic is gone.
 
     A topic refuses what is stamped more than an hour ahead of its broker (message.timestamp.after.max.ms).
     """
-    hint = (
-        "; is this machine's clock right? Kafka refuses what is stamped far ahead of its own" if code in _CLOCK else ""
-    )
+    hint = ""
+    if code in _CLOCK:
+        hint = "; is this machine's clock right? Kafka refuses what is stamped far ahead of its own"
+    elif code in _GONE:
+        hint = "; `triplane topics diff` says what the cluster lacks, `triplane topics create` makes it"
     return f"{text}{hint}"
 
 

@@ -1,7 +1,7 @@
 """Whether Kafka answers at this very moment, for a daemon's readiness.
 
 A broker that stands still closes no connection, and a daemon that has nothing to publish would notice it only at its next record.
-Nor would one notice that what it reads is hidden from it (open_transactions.py).
+Nor would one notice that what it reads is hidden from it (readable_topics.py).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from triplane.runtime.kafka_out import LOG_LEVEL
-from triplane.runtime.open_transactions import OpenTransactions
+from triplane.runtime.readable_topics import ReadableTopics, missing
 from triplane.runtime.settings import Settings
 
 ANSWER_S = 1.5
@@ -36,7 +36,7 @@ class KafkaProbe:
         )
         self._topic = settings.topic(topics[0])
         self._one_at_a_time = threading.Lock()
-        self._transactions = OpenTransactions(settings, topics)
+        self._readable = ReadableTopics(settings, topics)
 
     async def __call__(self) -> str:
         """Why the daemon is not ready, or an empty text."""
@@ -45,7 +45,9 @@ class KafkaProbe:
     def _ask(self) -> str:
         with self._one_at_a_time:
             try:
-                self._admin.list_topics(self._topic, timeout=ANSWER_S)
+                told = self._admin.list_topics(self._topic, timeout=ANSWER_S).topics[self._topic]
             except KafkaException:
                 return SILENT
-            return self._transactions.look(self._admin, ANSWER_S)
+            if told.error is not None and told.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return missing(self._topic)
+            return self._readable.look(self._admin, ANSWER_S)

@@ -1,4 +1,4 @@
-"""Whether somebody else's open transaction hides records of our topics.
+"""Whether the records of our topics can be read: a topic may be gone, and somebody else's open transaction hides what is behind it.
 
 Nothing of ours writes in a transaction, and every reader is read_committed: behind one that a foreign client left open, what the
 planes write is on the log and read by nobody until it ends, by default up to fifteen minutes. Lag does not show it, since to a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas import catalogue
@@ -28,7 +28,12 @@ def hidden(name: str, offset: int) -> str:
     )
 
 
-class OpenTransactions:
+def missing(topic: str) -> str:
+    """The sentence for a topic, with its prefix, that is not on the cluster."""
+    return f"topic {topic} does not exist; run `triplane topics create`"
+
+
+class ReadableTopics:
     """Looks at the ends of `topics` (names of the catalogue). Blocks; not thread-safe."""
 
     def __init__(self, settings: Settings, topics: Iterable[str]) -> None:
@@ -40,15 +45,18 @@ class OpenTransactions:
         }
         self._looked = float("-inf")
         self._found = ""
+        self._gone = ""
 
     def look(self, admin: AdminClient, timeout_s: float) -> str:
-        """What is hidden, or an empty text; the answer of a moment ago where that was empty, or where Kafka does not answer now."""
+        """What cannot be read, or an empty text; the answer of a moment ago where that was empty, or where Kafka does not answer now."""
         if not self._found and time.monotonic() - self._looked < LOOK_EVERY_S:
             return ""
         # In this order: what is written between the two questions can only make the second answer larger.
         everything = self._ends(admin, IsolationLevel.READ_UNCOMMITTED, timeout_s)
         readable = self._ends(admin, IsolationLevel.READ_COMMITTED, timeout_s)
-        if readable:
+        if self._gone:
+            self._found, self._looked = missing(self._gone), time.monotonic()
+        elif readable:
             found = (name for name, end in sorted(readable.items()) if end < everything.get(name, 0))
             first = next(found, None)
             self._found, self._looked = hidden(first, readable[first]) if first else "", time.monotonic()
@@ -57,10 +65,12 @@ class OpenTransactions:
     def _ends(self, admin: AdminClient, level: IsolationLevel, timeout_s: float) -> dict[str, int]:
         """Ends by partition; of those that Kafka did not tell, none."""
         ends = {}
+        self._gone = ""
         asked = dict.fromkeys(self._names, OffsetSpec.latest())
         for partition, answer in admin.list_offsets(asked, isolation_level=level, request_timeout=timeout_s).items():
             try:
                 ends[self._names[partition]] = answer.result().offset
-            except KafkaException:
-                continue
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    self._gone = partition.topic
         return ends
