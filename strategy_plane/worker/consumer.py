@@ -41,7 +41,7 @@ from strategy_plane.worker.asker import LogAsker
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, partition_name
 from triplane.runtime.kafka_out import MAX_MESSAGE_BYTES
-from triplane.runtime.settings import Settings
+from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
 
 FETCH_WAIT_MS = 50
 SESSION_TIMEOUT_MS = 30_000
@@ -314,7 +314,7 @@ def partitions_of(settings: Settings, topics: Iterable[str], timeout_s: float = 
     except KafkaException as error:
         raise DaemonExit(
             f"Kafka at {settings.bootstrap} does not answer ({error.args[0].str()}); start it with `triplane kafka up` or "
-            "correct KAFKA_BOOTSTRAP_SERVERS",
+            f"correct {BOOTSTRAP_NAMES}",
             UNAVAILABLE,
         ) from None
     names = []

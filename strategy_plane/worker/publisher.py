@@ -18,7 +18,7 @@ from schemas import catalogue, codec
 from strategy_plane.worker.addresses import client_options
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_out import INGEST_TIME, MAX_MESSAGE_BYTES, DeliveryError, OwnershipError, cause
-from triplane.runtime.settings import Settings
+from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
 
 PLANE = "strategy"
 # An unacknowledged record fails after this many wall ms; the worker then stops and is restarted from its snapshot.
@@ -50,7 +50,7 @@ class Publisher:
         except KafkaError:
             raise DaemonExit(
                 f"Kafka at {self._settings.bootstrap} does not answer; start it with `triplane kafka up` or correct "
-                "KAFKA_BOOTSTRAP_SERVERS",
+                f"{BOOTSTRAP_NAMES}",
                 UNAVAILABLE,
             ) from None
 

@@ -353,7 +353,7 @@ def test_doctor_tells_a_stopped_kafka_of_its_own_from_a_foreign_one(
         return found.found, found.remedy
 
     found, remedy = kafka()
-    assert found == "127.0.0.1:9, which KAFKA_BOOTSTRAP_SERVERS names, does not answer"
+    assert found == "127.0.0.1:9, which KAFKA_BOOTSTRAP_SERVERS or TRIPLANE_BOOTSTRAP names, does not answer"
     assert "correct KAFKA_BOOTSTRAP_SERVERS" in remedy
     # What `triplane up` leaves when it is killed: the address of a Kafka that died with it.
     (state / "kafka").mkdir(parents=True)

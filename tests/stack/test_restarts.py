@@ -186,12 +186,16 @@ async def test_what_waits_for_a_process_that_is_given_up_names_that_one(tmp_path
             await task
 
 
-async def test_a_state_directory_that_is_gone_ends_the_run(tmp_path: Path) -> None:
-    """Nothing in it can be said or seen any more: no kill file, no snapshot, no lock."""
+@pytest.mark.parametrize("made_again", [False, True])
+async def test_a_state_directory_that_is_gone_ends_the_run(tmp_path: Path, made_again: bool) -> None:
+    """Nothing in it can be said or seen any more: no kill file, no snapshot, no lock; also where something makes it anew at once."""
     directory = tmp_path / "state"
     directory.mkdir()
     async with Supervisor([programs.daemon(directory, "order")], directory) as it:
         await it.start()
         shutil.rmtree(directory)
-        with pytest.raises(StackError, match=r"state directory .*state is gone.*`triplane up`"):
+        if made_again:
+            (directory / "run").mkdir(parents=True)
+        with pytest.raises(StackError, match=r"state directory .*state was removed or emptied.*`triplane up`"):
             await asyncio.wait_for(it.run(asyncio.Event()), 20)
+    assert not (directory / state_file.NAME).exists()

@@ -27,7 +27,7 @@ from triplane.domain import calendars
 from triplane.replay import gateway_journal
 from triplane.runtime import atomic_file, loopback
 from triplane.runtime.configuration import load_files
-from triplane.runtime.settings import Settings
+from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
 from triplane.stack import state_file
 from triplane.stack.installation import Installation, PaperMarket, start_market
 from triplane.stack.local import given_bootstrap
@@ -83,7 +83,7 @@ class Demonstration:
         started = time.perf_counter()
         if given_bootstrap():
             raise DemoError(
-                f"the demonstration wants a Kafka of its own and KAFKA_BOOTSTRAP_SERVERS names {given_bootstrap()}; unset it for this run"
+                f"the demonstration wants a Kafka of its own and {BOOTSTRAP_NAMES} names {given_bootstrap()}; unset it for this run"
             )
         self._only_ours()
         self.supervisor = Supervisor([], self.directory, events=self._on_event)

@@ -162,6 +162,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 
 def _kafka_away(settings: Settings) -> Finding:
     """Whose Kafka it is that does not answer decides what helps: `triplane up` starts this folder's own, and nobody else's."""
+    from triplane.runtime.settings import BOOTSTRAP_NAMES
     from triplane.stack import state_file
 
     own = (settings.state_dir / "kafka").is_dir()
@@ -169,8 +170,8 @@ def _kafka_away(settings: Settings) -> Finding:
         return Finding(
             "problem",
             "Kafka",
-            f"{settings.bootstrap}, which KAFKA_BOOTSTRAP_SERVERS names, does not answer",
-            "see that it runs and can be reached from here, correct KAFKA_BOOTSTRAP_SERVERS, or unset it: `triplane up` then starts one of this folder's own",
+            f"{settings.bootstrap}, which {BOOTSTRAP_NAMES} names, does not answer",
+            f"see that it runs and can be reached from here, correct {BOOTSTRAP_NAMES}, or unset it: `triplane up` then starts one of this folder's own",
         )
     supervisor = state_file.read(settings.state_dir)
     if supervisor is not None and supervisor.alive:

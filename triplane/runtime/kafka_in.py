@@ -30,7 +30,7 @@ from schemas.catalogue import Catalogue
 from schemas.codec import HEADER_BYTES, Codec, CodecError
 from triplane.runtime.kafka_out import LOG_LEVEL, MAX_MESSAGE_BYTES
 from triplane.runtime.readable_topics import hidden, missing
-from triplane.runtime.settings import Settings
+from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
 
 # Just after a topic was created or its leader moved, brokers disagree on who leads it; after a broker was restarted a client's
 # leader epoch is old, and it goes on asking with it for minutes unless it is told to look again.
@@ -200,7 +200,7 @@ class TopicReader:
             except KafkaException as error:
                 raise LogUnavailable(
                     f"Kafka at {self._settings.bootstrap} does not answer ({error.args[0].str()}); "
-                    "start it with `triplane kafka up` or correct KAFKA_BOOTSTRAP_SERVERS"
+                    f"start it with `triplane kafka up` or correct {BOOTSTRAP_NAMES}"
                 ) from None
             if metadata.error is not None:
                 raise LogUnavailable(f"{missing(physical)} ({metadata.error.str()})")

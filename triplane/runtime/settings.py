@@ -37,6 +37,10 @@ TEST_VARIABLES = {
 """Variables that are no settings: without them every process runs the same statements."""
 
 
+BOOTSTRAP_NAMES = "KAFKA_BOOTSTRAP_SERVERS or TRIPLANE_BOOTSTRAP"
+"""The variables that name Kafka, for sentences: which of them a person has set is not known to all who say them."""
+
+
 class Settings(BaseSettings):
     """Read from TRIPLANE_* environment variables, an optional `.env`, and the command line's flags."""
 

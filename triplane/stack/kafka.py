@@ -22,6 +22,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from triplane.runtime.settings import BOOTSTRAP_NAMES
 from triplane.stack import class_archive, java, ports
 from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.process import Child
@@ -126,7 +127,7 @@ def await_ready(
             if "is not what answers" in absent:
                 raise Unavailable(f"Kafka {absent}")
             raise Unavailable(
-                f"Kafka at {bootstrap} did not answer within {timeout:.0f} s; start it, or correct KAFKA_BOOTSTRAP_SERVERS"
+                f"Kafka at {bootstrap} did not answer within {timeout:.0f} s; start it, or correct {BOOTSTRAP_NAMES}"
             )
 
 

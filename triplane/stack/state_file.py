@@ -7,6 +7,7 @@ supervises is decided by a lock that the kernel drops with its holder; the file 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -57,7 +58,9 @@ def read(state_dir: Path) -> Snapshot | None:
 
 
 def write(state_dir: Path, processes: Iterable[ProcessStatus]) -> None:
-    """Replace the state file; readers see the old one or the new one."""
+    """Replace the state file; readers see the old one or the new one. Raises OSError, also where the folder is gone: it stays so."""
+    if not state_dir.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(state_dir))
     pid = os.getpid()
     document = {"pid": pid, "started": start_time(pid), "processes": [asdict(each) for each in processes]}
     atomic_file.write_json(state_dir / NAME, document, indent=1)
@@ -80,6 +83,11 @@ def take(state_dir: Path) -> FileLock:
         raise StackError(f"triplane is already up on {state_dir}{who}; stop it with `triplane down`") from None
     clear_orphans(state_dir)
     return held
+
+
+def is_taken(state_dir: Path) -> bool:
+    """Whether the lock that `take` made is still there, which whoever holds it may ask."""
+    return (state_dir / LOCK).exists()
 
 
 def clear_orphans(state_dir: Path) -> list[str]:

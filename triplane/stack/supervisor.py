@@ -372,9 +372,10 @@ class Supervisor:
 
     def _check_directory(self) -> None:
         """Without its state directory no process sees a kill file or keeps a snapshot, and nobody finds the processes: the run ends."""
-        if self.failure is None and not self._stopping and not self.state_dir.is_dir():
+        # A process that starts meanwhile makes the folder anew, and empty: our lock is what tells it from the one that was taken.
+        if self.failure is None and not self._stopping and not state_file.is_taken(self.state_dir):
             self.failure = StackError(
-                f"the state directory {self.state_dir} is gone, so everything is stopped; start again with `triplane up`"
+                f"the state directory {self.state_dir} was removed or emptied, so everything is stopped; start again with `triplane up`"
             )
             self.failed.set()
 

@@ -26,6 +26,7 @@ from confluent_kafka.admin import (
 
 from schemas import catalogue
 from schemas.catalogue import Catalogue
+from triplane.runtime.settings import BOOTSTRAP_NAMES
 from triplane.stack.errors import StackError, Unavailable
 from triplane.stack.kafka import admin
 
@@ -127,7 +128,7 @@ def _metadata(client: AdminClient, bootstrap: str) -> Any:
         return client.list_topics(timeout=ANSWER_S)
     except KafkaException:
         raise Unavailable(
-            f"Kafka at {bootstrap} does not answer; start it with `triplane kafka up`, or correct KAFKA_BOOTSTRAP_SERVERS"
+            f"Kafka at {bootstrap} does not answer; start it with `triplane kafka up`, or correct {BOOTSTRAP_NAMES}"
         ) from None
 
 
