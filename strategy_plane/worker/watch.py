@@ -66,7 +66,8 @@ class Watch:
             try:
                 behind = await self._lag()
             except TimeoutError:
-                silent = await self._unheard()
+                # aiokafka asks for a topic that is gone until it is there again
+                silent = await self._hidden() or SILENT
             except KafkaError:
                 pass  # asked again at once; the last lag stands
             if not self.held:
@@ -75,12 +76,15 @@ class Watch:
 
     async def probe(self) -> str:
         """Asked from outside: whether what is on the log at this very moment leaves any history to fold, and can be read at all."""
+        hidden = asyncio.ensure_future(self._hidden())  # at the same time: whoever asks waits two seconds
         try:
-            return self._folding(await self._lag()) or await self._hidden()
+            return self._folding(await self._lag()) or await hidden
         except TimeoutError:
-            return await self._unheard()
+            return await hidden or SILENT
         except KafkaError as error:
             return f"Kafka does not tell the ends of the input partitions ({error!r})"
+        finally:
+            hidden.cancel()
 
     def _measure(self) -> int:
         """Set the metrics that need no question; wall ns by which a barrier is late."""
@@ -106,10 +110,6 @@ class Watch:
         for name, lag in lags.items():
             self._metrics.lag.labels(name).set(lag)
         return sum(lags.values())
-
-    async def _unheard(self) -> str:
-        """Why no lag came in time: aiokafka asks for a topic that is gone until it is there again."""
-        return await self._hidden() or SILENT
 
     def _reason(self, behind: int, by: int) -> str:
         """Why the plane is not ready, or an empty text."""

@@ -81,7 +81,9 @@ def assets_row_from_contract_details(details: Any) -> tuple[Asset, list[str]]:
         notes.append("the broker gave no ISIN (it needs a market data subscription for it): add it")
     if asset_class in ("Equity", "ETF"):
         notes.append("the broker gives no FIGI: add it from openfigi.com")
-        notes.append("beta_proxy is empty: name the index asset that beta is measured against")
+        notes.append(
+            "beta_proxy is empty, which changes nothing yet: beta is measured against the equal-weighted market"
+        )
     try:
         return Asset.model_validate(values), notes
     except ValidationError as error:

@@ -63,7 +63,10 @@ class Asset(BaseModel):
     cost_profile: CostProfile = Field(description="which learned costs apply")
     multiplier: float = Field(1.0, gt=0, le=1e6, description="units of the underlying per contract")
     risk_weight: float = Field(1.0, gt=0, le=10, description="factor on |weight| in gross and net limits")
-    beta_proxy: str = Field("", description="asset that market beta is measured against; empty = none")
+    beta_proxy: str = Field(
+        "",
+        description="asset that market beta is to be measured against; checked and kept, not used yet (beta is to the equal-weighted market); empty = none",
+    )
     shortable: bool = Field(True, description="whether negative positions are allowed")
     lot_size: float = Field(1.0, gt=0, le=1e9, description="quantities are multiples of this, units")
     min_tick: float = Field(0.01, gt=0, le=1e6, description="prices are multiples of this, currency")

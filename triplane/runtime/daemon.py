@@ -31,6 +31,9 @@ from triplane.runtime.settings import Settings, from_environment
 from triplane.runtime.tasks import end_tasks
 from triplane.runtime.telemetry import Metrics, configure_logging
 
+CAUSE_S = 0.8
+"""Wall seconds that a daemon which is not ready looks for the cause: whoever asks about readiness waits two."""
+
 
 class Daemon:
     """What a running daemon has at hand."""
@@ -45,7 +48,7 @@ class Daemon:
         self.routes = web.RouteTableDef()
         """Further HTTP handlers; add them before `serve` is called."""
         self.probe: Callable[[], Awaitable[str]] | None = None
-        """Asked by each /readyz of a daemon that is ready: why it is not at this very moment, or an empty text."""
+        """Asked by each /readyz: why the daemon is not ready at this very moment, or an empty text."""
         self.end_s = 8.0
         """Wall seconds that `main` has for its own end after `stop`; then it is cancelled."""
         self.http_url = ""
@@ -101,12 +104,24 @@ class Daemon:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         ready, reason = self._ready, self._reason
-        found = await self.probe() if self.probe is not None else ""
-        if ready:
-            ready, reason = not found, found
-        elif found and found not in reason:  # the cause of what is waited for, perhaps
-            reason = f"{reason}; {found}" if reason else found
+        if self.probe is not None:
+            if ready:
+                reason = await self.probe()
+                ready = not reason
+            else:
+                reason = await self._cause(reason, self.probe)
         return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
+
+    async def _cause(self, reason: str, probe: Callable[[], Awaitable[str]]) -> str:
+        """`reason` with what the probe finds, where it finds something in time: the cause of what is waited for, or newer numbers."""
+        found = ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CAUSE_S):
+                found = await probe()
+        if not found:
+            return reason
+        same = reason.partition(":")[0] in ("", found.partition(":")[0])
+        return found if same else f"{reason}; {found}"
 
     async def close(self) -> None:
         """Stop serving."""
