@@ -7,7 +7,8 @@ A source never touches Kafka, gates or metrics. It hands observations to `Contex
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
@@ -22,6 +23,9 @@ from triplane.domain.targets.data import DataTargets
 from triplane.runtime.clock import Clock
 from triplane.runtime.configuration import Config
 from triplane.runtime.settings import Settings
+
+LOOK_S = 1.0
+"""Wall seconds within which an edited interval is noticed."""
 
 
 class Stage(IntEnum):
@@ -80,16 +84,32 @@ class Context:
         """Hand in something unreadable, for quarantine."""
         self.take(Malformed(source, topic, symbol, code, detail, raw, self.clock.now()))
 
-    async def pause(self, seconds: float, *, or_more_wanted: bool = False) -> bool:
-        """Wait wall seconds, or until the daemon stops (or more is wanted, when that is asked for); True when it is to stop."""
-        events = (self.stop, self.more_wanted) if or_more_wanted else (self.stop,)
+    async def pause(self, seconds: float) -> bool:
+        """Wait wall seconds, or until the daemon stops; True when it is to stop."""
+        await self._first_of((self.stop,), seconds)
+        return self.stop.is_set()
+
+    async def until_due(self, interval_s: Callable[[DataTargets], float]) -> bool:
+        """Wait for the next round: `interval_s` of the parameters in force, in wall seconds from now, or until more is wanted.
+
+        An interval that is edited while it is waited for counts at once. True when the daemon is to stop.
+        """
+        began = time.monotonic()
+        while (left := interval_s(self.targets) - (time.monotonic() - began)) > 0:
+            if await self._first_of((self.stop, self.more_wanted), min(left, LOOK_S)):
+                break
+        return self.stop.is_set()
+
+    @staticmethod
+    async def _first_of(events: Sequence[asyncio.Event], seconds: float) -> bool:
+        """Whether one of the events is set within wall seconds."""
         waits = [asyncio.ensure_future(event.wait()) for event in events]
         try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-        return self.stop.is_set()
+        return bool(done)
 
 
 class Source(Protocol):

@@ -168,7 +168,7 @@ class EdgarSource:
 
     async def follow(self) -> None:
         """Look for new filings every EDGAR_POLL_S wall seconds, and at once when names join."""
-        while not await self._context.pause(self._context.targets.EDGAR_POLL_S, or_more_wanted=True):
+        while not await self._context.until_due(lambda targets: targets.EDGAR_POLL_S):
             self._context.more_wanted.clear()
             await self._round()
 

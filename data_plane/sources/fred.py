@@ -111,7 +111,7 @@ class FredSource:
 
     async def follow(self) -> None:
         """Look for new vintages every FRED_POLL_S wall seconds, and at once when FRED_SERIES changes."""
-        while not await self._context.pause(self._context.targets.FRED_POLL_S, or_more_wanted=True):
+        while not await self._context.until_due(lambda targets: targets.FRED_POLL_S):
             self._context.more_wanted.clear()
             await self._round()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from schemas import catalogue
 from triplane.runtime import atomic_file
 from triplane.runtime.daemon import lock_path
-from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
+from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import TopicReader
 from triplane.runtime.readable_topics import hidden
 from triplane.runtime.settings import Settings
@@ -25,7 +25,6 @@ PLANE = "order"
 EVENTS = "order.events"
 EVENTS_PARTITION = "order.events-0"
 NOTE_EVERY_S = 1.0
-REMEDY = "put back the topics of one moment, or begin a new log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
 
 
 def seen_path(settings: Settings) -> Path:
@@ -71,19 +70,6 @@ def ends_now(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int
         return reader.end_offsets()
     finally:
         reader.close()
-
-
-def refuse_shorter(known_to: Mapping[str, int], ends: Mapping[str, int], who: str) -> None:
-    """A log that was put back from earlier ends before what is known of it (`known_to`, next offset by partition): DaemonExit.
-
-    `who` knows it, with its verb.
-    """
-    for name, position in sorted(known_to.items()):
-        if name in ends and position > ends[name]:
-            raise DaemonExit(
-                f"{name} ends at {ends[name]}, and {who} it up to {position}: records of the log are lost; {REMEDY}",
-                CONFIG,
-            )
 
 
 def refuse_hidden(reader: TopicReader, end: int) -> None:

@@ -16,11 +16,9 @@ from typing import Any
 from order_plane.daemon.log_extent import (
     EVENTS,
     EVENTS_PARTITION,
-    REMEDY,
     ends_now,
     note_seen,
     refuse_hidden,
-    refuse_shorter,
     seen,
     seen_path,
 )
@@ -31,6 +29,7 @@ from triplane.domain.calendars import MARKET_CALENDAR, session_of
 from triplane.runtime import snapshots
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, PositionGone, TopicReader, unknown_to_this_build
+from triplane.runtime.lost_log import REMEDY, refuse_shorter
 from triplane.runtime.settings import Settings
 from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks

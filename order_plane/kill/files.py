@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -47,11 +48,15 @@ def plain(text: str) -> str:
 
 
 def hold(path: Path, document: Mapping[str, Any]) -> str:
-    """Make the KILL file; an empty one where the disk has no room for its words, and why. Raises OSError when there is none at all."""
+    """Make the KILL file; an empty one where the disk has no room for its words, and why. Raises OSError when there is none at all.
+
+    Whatever stands there already holds as well, also where it cannot be written.
+    """
     try:
         atomic_file.write_json(path, document, durable=True)
     except OSError as error:
-        path.touch()  # an empty file needs no room, and holds as well
+        if not os.path.lexists(path):
+            path.touch()  # an empty file needs no room, and holds as well
         return error.strerror or str(error)
     return ""
 

@@ -104,8 +104,8 @@ async def trip(
             short = hold(file_of(settings), document)
             with contextlib.suppress(OSError):  # one that cannot be removed is nothing beside a KILL
                 rearm_file_of(settings).unlink(missing_ok=True)
-        without = f", without name and reason ({short})" if short else ""
-        report.lines.append(f"{file_of(settings)} is written{without}: no new order leaves until `triplane kill rearm`")
+        made = f"is there, without this name and reason ({short})" if short else "is written"
+        report.lines.append(f"{file_of(settings)} {made}: no new order leaves until `triplane kill rearm`")
     except OSError as error:
         failed = True
         report.lines.append(
@@ -227,8 +227,9 @@ async def rearm(settings: Settings, actor: str, reason: str, timeout: float = 3.
         if told(file_of(settings)) != known:
             raise KillSwitchError(MEANWHILE)
         _rearm_next_start(settings, document)
+    unless = "" if known else "no KILL file is there; should trading be stopped by the log, "
     return KillReport(
-        False, "dead", lines=[f"the order process is not running; it starts re-armed by {actor}: {reason}"]
+        False, "dead", lines=[f"the order process is not running; {unless}it starts re-armed by {actor}: {reason}"]
     )
 
 
@@ -243,9 +244,10 @@ def _rearm_next_start(settings: Settings, document: dict[str, str]) -> None:
     except OSError as error:
         if at == file:
             rearm_file.unlink(missing_ok=True)
-        verb = "removed" if at == file else "written"
+        verb, remedy = ("removed", "remove it by hand") if at == file else ("written", "mend that path")
+        so = "it stays tripped" if identity(file) is not None else "nothing was re-armed"
         raise KillSwitchError(
-            f"the file {at} cannot be {verb} ({error.strerror}), so it stays tripped; remove it by hand, then re-arm"
+            f"the file {at} cannot be {verb} ({error.strerror}), so {so}; {remedy}, then re-arm"
         ) from None
 
 

@@ -43,7 +43,7 @@ from strategy_plane.worker.recovery import (
 )
 from strategy_plane.worker.telemetry import WorkerMetrics
 from strategy_plane.worker.timing import DecisionTimes
-from strategy_plane.worker.watch import Waiting, Watch
+from strategy_plane.worker.watch import Watch, waiting
 from triplane.domain import calendars
 from triplane.runtime import garbage, numerics
 from triplane.runtime.daemon import Daemon
@@ -51,6 +51,7 @@ from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogUnavailable, Nondeterminism
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, DeliveryError
 from triplane.runtime.kafka_probe import KafkaProbe
+from triplane.runtime.lost_log import refuse_shorter
 from triplane.runtime.tasks import end_tasks
 
 MODELS_PARTITION = "strategy.models-0"
@@ -107,6 +108,9 @@ class Worker:
             watching.append(asyncio.create_task(self._watch.run(), name="watch"))
             # Everything that was on the log at the start is read first; only then may this worker write barriers.
             await self._arrived(self._goal)
+            for each in self._intake.adopted:
+                if each.offset < self._goal[BARRIER_PARTITION]:
+                    refuse_shorter(each.record["cut"], self._goal, f"barrier {each.record['seq']} saw")
             self._watch.caught_up = True
             self._daemon.probe = self._watch.probe
             while not self._daemon.stop.is_set():
@@ -176,6 +180,7 @@ class Worker:
             self._machine, self._sequencer, self._times, self._metrics, self._log, offsets[BARRIER_PARTITION]
         )
         self._goal = await self._asker.ends()
+        refuse_shorter(offsets, self._goal, "the snapshot knows")
         intake = self._intake
         self._watch = Watch(
             self._daemon,
@@ -183,7 +188,7 @@ class Worker:
             self._sequencer,
             self._machine.assembler,
             self._behind,
-            self._waiting,
+            lambda: waiting(intake.adopted),
             lambda: intake.ahead,
             KafkaProbe(settings, *self._inputs, BARRIERS),
         )
@@ -288,6 +293,7 @@ class Worker:
                 return False
             if ends.pop(BARRIER_PARTITION) > self._intake.positions()[BARRIER_PARTITION]:
                 return False  # another worker has written; its barrier is read first
+            refuse_shorter(self._machine.assembler.cuts(), ends, f"barrier {self._sequencer.seq} saw")
             cut = ends
             await self._arrived(cut)
             if self._intake.adopted or self._sequencer.due() != due:
@@ -390,10 +396,3 @@ class Worker:
         positions = self._intake.positions()
         self._metrics.passed_over.set(self._reader.passed_over)
         return {name: max(end - positions[name], 0) for name, end in ends.items()}
-
-    def _waiting(self) -> Waiting | None:
-        """The barriers of the log that wait for their step."""
-        if not self._intake.adopted:
-            return None
-        first = self._intake.adopted[0].record
-        return Waiting(len(self._intake.adopted), first["seq"], Due(first["kind"], first["session"], first["t"]))

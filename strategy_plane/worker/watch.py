@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
 from strategy_plane.barriers.cut import Assembler
 from strategy_plane.barriers.sequencer import Due, LateWatch, Sequencer
+from strategy_plane.worker.intake import Adopted
 from strategy_plane.worker.telemetry import WorkerMetrics
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.kafka_probe import ANSWER_S, SILENT
@@ -27,6 +28,14 @@ class Waiting:
     count: int
     seq: int
     first: Due
+
+
+def waiting(adopted: Sequence[Adopted]) -> Waiting | None:
+    """The barriers of the log that wait for their step; None without one."""
+    if not adopted:
+        return None
+    first = adopted[0].record
+    return Waiting(len(adopted), first["seq"], Due(first["kind"], first["session"], first["t"]))
 
 
 class Watch:

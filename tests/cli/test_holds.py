@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import codec
 from tests.replay.logs import HandLog
-from triplane.cli.holds import Hold, abstentions, behind, closed_gates, holds
+from triplane.cli.holds import Hold, abstentions, behind, closed_gates, divided, holds
 from triplane.cli.status import next_decision
 from triplane.domain.timestamps import SECOND, at
 
@@ -157,6 +157,21 @@ def test_closed_gates_block_their_scope() -> None:
         "KO": ["gate price of ibkr closed since 2018-02-05 15:30 New York: JUMP"],
     }
     assert {hold.plane for hold in found} == {"data"}
+
+
+def test_a_closed_gate_of_a_source_without_prices_holds_nothing() -> None:
+    """As the strategy has it; until some source of prices is known nothing can be traded, and the gate may be why."""
+    gates = [
+        record("data.gates", gate="freshness", source="ibkr", code="SOURCE_SILENT"),
+        record("data.gates", gate="freshness", source="fred", code="SOURCE_DOWN", detail="no answer."),
+        record("data.gates", gate="clock", source="fred", code="CLOCK_AHEAD"),
+    ]
+    holding, beside = divided(gates, {"ibkr"})
+    assert holding == [gates[0], gates[2]]
+    (sentence,) = beside
+    assert sentence.startswith("gate freshness of fred closed: SOURCE_DOWN no answer")
+    assert sentence.endswith("it holds nothing by itself: what is known of it stays in use until it is stale")
+    assert divided(gates, set()) == (gates, [])
 
 
 def test_a_signal_that_has_no_score_says_for_whom_and_why() -> None:

@@ -17,7 +17,7 @@ from triplane.runtime.configuration import from_record, parse
 from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import LocalKafka
-from triplane.stack.topics import create_topics
+from triplane.stack.topics import create_topics, delete_topics
 
 pytestmark = pytest.mark.integration
 
@@ -61,6 +61,33 @@ def test_an_edit_behind_an_open_transaction_is_one_version_and_waits_for_its_end
     assert versions == [1, 2]
     check_chain(control.versions())
     assert "another control daemon" not in control.stderr.read_text()
+
+
+def test_a_log_that_was_made_anew_ends_the_daemon_with_what_happened(control: Control, settings: Settings):
+    """Not as a second daemon's doing, and before anything is written on it."""
+    control.start()
+    delete_topics(settings.bootstrap, settings.topic("control.config"))
+    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    assert control.process is not None
+    assert control.process.wait(30) == 78
+    assert "control.config-0 ends at 0, and this daemon has read it up to 1: records of the log are lost" in (
+        control.stderr.read_text()
+    )
+    assert control.versions() == []
+
+
+def test_a_command_behind_an_open_transaction_is_told_to_be_read_by_nobody_yet(control: Control, settings: Settings):
+    """Whoever stops trading by it must not believe that it has stopped."""
+    control.start()
+    request = {"command": "kill.trip", "command_id": "c1", **ACTOR}
+    with foreign_transaction(settings, "control.commands"):
+        answer = control.post(request)
+        assert answer.status_code == 503
+        error = answer.json()["error"]
+        assert error.startswith("the command is written, and nobody reads it yet: control.commands-0 is not readable")
+        assert "`triplane kill trip`, which needs no Kafka" in error
+    assert control.post(request).status_code == 200
+    assert len(control.log("control.commands")) == 1  # it was not sent again
 
 
 def test_an_edit_and_a_command_while_kafka_is_down_are_on_the_log_once_it_is_back(tmp_path: Path):

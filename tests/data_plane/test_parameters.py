@@ -153,11 +153,11 @@ def backoff(targets: DataTargets) -> object:
 async def _first_pause(source: edgar.EdgarSource | fred.FredSource, bench: Bench) -> float:
     waits: list[float] = []
 
-    async def pause(seconds: float, **_: object) -> bool:
-        waits.append(seconds)
+    async def until_due(interval_s: Callable[[DataTargets], float]) -> bool:
+        waits.append(interval_s(bench.context.targets))
         return True
 
-    bench.context.pause = pause  # type: ignore[method-assign]
+    bench.context.until_due = until_due  # type: ignore[method-assign]
     await source.follow()
     return waits[0]
 

@@ -173,7 +173,7 @@ async def test_on_a_full_disk_an_empty_file_holds_and_where_nothing_holds_it_fai
     monkeypatch.setattr(atomic_file, "write_json", _no_room)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     report = await kill_switch.trip(settings, "ann", "full", timeout=1.0)
-    assert "without name and reason (No space left on device)" in report.lines[0]
+    assert "without this name and reason (No space left on device)" in report.lines[0]
     assert (await kill_switch.status(settings))["tripped"]
 
 
@@ -292,22 +292,26 @@ def test_whatever_stands_in_the_kill_files_place_holds(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, gateway_port=ports.free_ports(1)[0])
     (settings.state_dir / "KILL").mkdir(parents=True)
     report = asyncio.run(kill_switch.trip(settings, "ann", "drill", timeout=0.5))
-    assert "is written, without name and reason (Is a directory)" in report.lines[0]
+    assert "is there, without this name and reason (Is a directory)" in report.lines[0]
     assert any("could not be asked to cancel" in line for line in report.lines)
     latch = KillLatch(settings)
     assert latch.look() is not None
     assert latch.tripped
 
 
-@pytest.mark.parametrize(("name", "verb"), [("KILL", "removed"), ("REARM", "written")])
+@pytest.mark.parametrize(
+    ("name", "verb"), [("KILL", "removed.*remove it by hand"), ("REARM", "written.*mend that path")]
+)
 async def test_a_re_arming_that_failed_leaves_nothing_behind(tmp_path: Path, name: str, verb: str) -> None:
     """Without a process: else the next start would re-arm in the name of who was told that it failed."""
     settings = settings_of(tmp_path, gateway_port=1)
     (settings.state_dir / name).mkdir(parents=True)
     report = await kill_switch.trip(settings, "ann", "drill", timeout=1.0)
-    assert "is written" in report.lines[0]
+    assert file_of(settings).exists()
+    assert "no new order leaves" in report.lines[0]
     with pytest.raises(
-        KillSwitchError, match=rf"{name} cannot be {verb} \(.*\), so it stays tripped; remove it by hand"
+        KillSwitchError,
+        match=rf"{name} cannot be {verb.partition('.')[0]} \(.*\), so it stays tripped; {verb.rpartition('.*')[2]}, then",
     ):
         await kill_switch.rearm(settings, "bob", "over")
     (settings.state_dir / name).rmdir()

@@ -40,14 +40,17 @@ def test_a_link_stays_a_link_and_what_it_points_to_is_replaced(tmp_path: Path) -
     real.write_text("old")
     link = tmp_path / "targets.yaml"
     link.symlink_to("versioned/targets.yaml")
-    atomic_file.write(link, "new")
+    atomic_file.write(link, "new", through_links=True)
     assert link.is_symlink()
     assert real.read_text() == "new"
     missing = tmp_path / "later.yaml"
     missing.symlink_to("versioned/later.yaml")
-    atomic_file.write(missing, "first")
+    atomic_file.write(missing, "first", through_links=True)
     assert missing.is_symlink()
     assert (real.parent / "later.yaml").read_text() == "first"
+    atomic_file.write(link, "a file of our own")  # a state file is replaced, whatever it was
+    assert not link.is_symlink()
+    assert (link.read_text(), real.read_text()) == ("a file of our own", "new")
 
 
 def test_what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:

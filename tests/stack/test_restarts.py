@@ -186,6 +186,22 @@ async def test_what_waits_for_a_process_that_is_given_up_names_that_one(tmp_path
             await task
 
 
+async def test_the_log_of_a_living_process_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of lines must not fill the disk that holds the kill file and the journals."""
+    monkeypatch.setattr(supervisor, "LOG_LIMIT_BYTES", 20_000)
+    code = "import itertools, time\nfor n in itertools.count(): print(n, 'x' * 100, flush=True); time.sleep(0.001)"
+    async with Supervisor([programs.python("data", code, ready_check=READY)], tmp_path) as it:
+        await it.start()
+        pid, log = it.pid("data"), tmp_path / "logs" / "data.log"
+        kept = log.with_suffix(".log.1")
+        await until(kept.exists, "the log is begun anew")
+        first = kept.read_text().splitlines()
+        assert first[0].startswith("0 x")
+        await until(lambda: kept.read_text().splitlines()[0] != first[0], "and once more")
+        assert it.pid("data") == pid
+        assert not log.read_bytes().startswith(b"\0"), "it is appended to, not written at its old place"
+
+
 @pytest.mark.parametrize("made_again", [False, True])
 async def test_a_state_directory_that_is_gone_ends_the_run(tmp_path: Path, made_again: bool) -> None:
     """Nothing in it can be said or seen any more: no kill file, no snapshot, no lock; also where something makes it anew at once."""

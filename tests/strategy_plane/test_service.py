@@ -31,11 +31,12 @@ from tests.waiting import settles
 from triplane.replay.recording import Recording, combined, digest
 from triplane.runtime import exit_codes, snapshots
 from triplane.runtime.daemon import Daemon, lock
+from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_in import TopicReader
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, OwnershipError, TopicWriter
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import admin
-from triplane.stack.topics import list_topics
+from triplane.stack.topics import create_topics, delete_topics, list_topics
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
@@ -424,6 +425,27 @@ def test_missing_topics_end_with_one_sentence(settings: Settings) -> None:
     done = run_daemon(settings, TRIPLANE_TOPIC_PREFIX="nowhere.")
     assert done.returncode == exit_codes.UNAVAILABLE
     assert "topics create" in sentence(done)
+
+
+@pytest.mark.parametrize("remembers", [True, False], ids=["snapshot", "barriers alone"])
+async def test_an_input_that_was_made_anew_is_refused(settings: Settings, market: Market, remembers: bool) -> None:
+    """Its records are lost: a barrier written on what is left would run back, and the log would be damaged for good."""
+    await put(settings, *market.opening(), *market.history_slices())
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 6)
+    if not remembers:
+        recovery.snapshot_path(settings).unlink()
+    await asyncio.to_thread(delete_topics, settings.bootstrap, settings.topic("data.bars"))
+    await asyncio.to_thread(create_topics, settings.bootstrap, prefix=settings.topic_prefix)
+    before = (await log_of(settings)).counts()["strategy.barriers"]
+    again = Running(settings)
+    who = "the snapshot knows" if remembers else "barrier 1 saw"
+    with pytest.raises(
+        DaemonExit, match=rf"data\.bars-0 ends at 0, and {who} it up to \d+: records of the log are lost"
+    ) as ended:
+        await asyncio.wait_for(again.task, 60)
+    assert ended.value.code == exit_codes.CONFIG
+    assert (await log_of(settings)).counts()["strategy.barriers"] == before
 
 
 def test_no_kafka_ends_with_one_sentence(settings: Settings) -> None:

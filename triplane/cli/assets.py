@@ -90,7 +90,7 @@ def add(
         for note in notes:
             print(f"note: {note}")
     if not dry_run:
-        atomic_file.write(path, updated)
+        atomic_file.write(path, updated, through_links=True)
     if json_:
         context.print_json({"row": row, "notes": notes, "file": str(path), "added": not dry_run})
     elif not dry_run:

@@ -117,13 +117,15 @@ async def _run(
             screen.live = True
             with contextlib.ExitStack() as shown:
                 shown.callback(setattr, screen, "live", False)
+                before = len(lines)  # those are on the terminal already, and those of the run are once the view is gone
+                shown.callback(lambda: print(*lines[before:], sep="\n", flush=True))
                 view = shown.enter_context(Live(console=console, refresh_per_second=8, transient=True))
 
                 def redraw() -> None:
                     gateway = demonstration.gateway
                     running = int(gateway.get("sessions_done", 0)) + bool(gateway.get("session_open"))
                     progress = f"session {running}/{demonstration.market.sessions}"
-                    view.update(LiveView(follower.state, demonstration.processes, progress, lines))
+                    view.update(LiveView(follower.state, demonstration.processes, progress, lines[before:]))
 
                 await demonstration.trade(redraw)
         else:

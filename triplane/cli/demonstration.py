@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import importlib
 import re
-import shutil
 import time
 from collections.abc import Callable
 from datetime import date
@@ -19,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from triplane.cli import context
+from triplane.cli import context, demo_directory
+from triplane.cli.demo_directory import DemoError
 from triplane.cli.demo_outcome import DROPPED, ConfigEdit, Outcome, under_way, untraded
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
 from triplane.domain import calendars
 from triplane.replay import gateway_journal
 from triplane.runtime import atomic_file, loopback
-from triplane.runtime.configuration import load_files
 from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
-from triplane.stack import state_file
+from triplane.runtime.tasks import end_tasks
 from triplane.stack.installation import Installation, PaperMarket, start_market
 from triplane.stack.local import given_bootstrap
 from triplane.stack.local_services import LocalServices
@@ -38,19 +37,14 @@ from triplane.stack.supervisor import Supervisor
 if TYPE_CHECKING:
     from triplane.replay.recording import Recording
 
-DEFAULT_DIRECTORY = Path(".triplane/demo")
-MARKER = "demonstration"
-"""A file of this name says that a directory is a demonstration's own."""
+TELL_S = 5.0
+"""Wall seconds between two lines of a history that is being loaded."""
 MINUTES_S = 4.0
 """Wall seconds: the data plane asks for the rest of a session once its stream has been quiet for 1.5."""
 GATEWAY_AWAY_S = 120.0
 """Wall time that the paper gateway may be away before the run is given up."""
 EDITED = "VOL_TARGET"
 EDIT_TO = "0.06"
-
-
-class DemoError(RuntimeError):
-    """The demonstration cannot go on; one sentence says why."""
 
 
 class Demonstration:
@@ -85,10 +79,10 @@ class Demonstration:
             raise DemoError(
                 f"the demonstration wants a Kafka of its own and {BOOTSTRAP_NAMES} names {given_bootstrap()}; unset it for this run"
             )
-        self._only_ours()
+        demo_directory.refuse_foreign(self.directory, self._sources)
         self.supervisor = Supervisor([], self.directory, events=self._on_event)
         await self.supervisor.__aenter__()  # refused while another run has the directory, which is emptied next
-        self._prepare()
+        self._parent_life_s = demo_directory.prepare(self.directory, self._sources).order.PARENT_EXPIRY_S
         # The replay's engines take more than a second to import; while Kafka starts this process has nothing else to do.
         engines = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, "triplane.replay.verification"))
         try:
@@ -109,16 +103,33 @@ class Demonstration:
         self.seconds["kafka"] = time.perf_counter() - started
         self._say("starting the paper gateway, the provider server, control and the three planes")
         await self._relaying.enter_async_context(relayed(self.directory / "logs", self._say))
-        await self.supervisor.start(self.installation.specs())
+        telling = asyncio.create_task(self._tell_history())
+        try:
+            await self.supervisor.start(self.installation.specs())
+        finally:
+            await end_tasks([telling])
         await self._warm()
         self.seconds["ready"] = time.perf_counter() - started
+
+    async def _tell_history(self) -> None:
+        """How far the history is, every few seconds until cancelled: loading it is most of what a start takes."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            self._tell_warm_up()
+
+    def _tell_warm_up(self) -> None:
+        assert self.follower is not None
+        state = self.follower.state
+        self._say(
+            f"warming up: {state.barriers['warmup']} of {state.history or 'so far unknown'} sessions loaded so far"
+        )
 
     async def _warm(self, limit_s: float = 240.0) -> None:
         """Wait until the Strategy Plane has stepped through the whole of the loaded history."""
         assert self.follower is not None
         state = self.follower.state
         deadline = time.monotonic() + limit_s
-        said = 0.0
+        said = time.monotonic()
         while (
             state.history == 0
             or state.barriers["warmup"] < state.history
@@ -130,47 +141,11 @@ class Demonstration:
                     f"warm-up took longer than {limit_s:.0f} s ({state.barriers['warmup']} of {state.history} sessions); "
                     f"see {self.directory / 'logs' / 'strategy.log'}"
                 )
-            if time.monotonic() - said > 5:
+            if time.monotonic() - said > TELL_S:
                 said = time.monotonic()
-                self._say(
-                    f"warming up: {state.barriers['warmup']} of {state.history or 'so far unknown'} sessions loaded so far"
-                )
+                self._tell_warm_up()
             await asyncio.sleep(0.05)  # the view's frame rate; the condition is on the log
         self._say(f"warm: {state.barriers['warmup']} sessions of history folded")
-
-    def _only_ours(self) -> None:
-        """Refuse a directory whose files no demonstration wrote, before anything is emptied."""
-        for source in self._sources:
-            if not source.is_file():
-                is_what = "is a directory" if source.is_dir() else "is not here"
-                raise DemoError(
-                    f"{source} {is_what}; run the demonstration from the folder that holds targets.yaml and assets.csv"
-                )
-        if self.directory.exists() and not self.directory.is_dir():
-            raise DemoError(f"{self.directory} is not a directory; name another with --directory")
-        foreign = self.directory.is_dir() and any(
-            old.name not in (state_file.NAME, state_file.LOCK) for old in self.directory.iterdir()
-        )
-        if foreign and self.directory != DEFAULT_DIRECTORY and not (self.directory / MARKER).is_file():
-            raise DemoError(
-                f"{self.directory} holds files that no demonstration wrote, and a run empties its directory first; name a new or empty "
-                "one with --directory"
-            )
-
-    def _prepare(self) -> None:
-        for old in self.directory.iterdir():
-            if old.name in (state_file.NAME, state_file.LOCK, MARKER):
-                continue
-            if old.is_dir() and not old.is_symlink():
-                shutil.rmtree(old)
-            else:
-                old.unlink()
-        (self.directory / MARKER).write_text("A demonstration may empty this directory.\n", encoding="utf-8")
-        for source in self._sources:
-            shutil.copy(source, self.directory / source.name)
-        # What the control daemon would refuse is refused before anything is started.
-        loaded = load_files(self.directory / "targets.yaml", self.directory / "assets.csv")
-        self._parent_life_s = loaded.targets.order.PARENT_EXPIRY_S
 
     def _on_event(self, event: Event) -> None:
         before, self.processes[event.process] = self.processes.get(event.process), event.state
@@ -263,7 +238,7 @@ class Demonstration:
         changed, count = re.subn(rf"(?m)^(\s*{EDITED}:\s*)([0-9.eE+-]+)", rf"\g<1>{EDIT_TO}", text, count=1)
         if not count:
             raise DemoError(f"{path} has no {EDITED} to edit")
-        atomic_file.write(path, changed)
+        atomic_file.write(path, changed, through_links=True)
         old = re.search(rf"(?m)^\s*{EDITED}:\s*([0-9.eE+-]+)", text)
         assert old is not None
         self.edit.change = f"{EDITED} {old.group(1)} -> {EDIT_TO}"

@@ -294,6 +294,7 @@ async def _log_in(settings: Settings) -> tuple[str, str]:
 
 def _trading(settings: Settings) -> Iterator[Finding]:
     """What holds everything at this moment, as the log tells it."""
+    from schemas.codec import LockError
     from triplane.cli.status import found_on_log
     from triplane.runtime.kafka_in import LogUnavailable
 
@@ -301,11 +302,13 @@ def _trading(settings: Settings) -> Iterator[Finding]:
         return
     try:
         told = found_on_log(settings)
-    except LogUnavailable:
-        return  # said of Kafka itself
+    except (LogUnavailable, LockError):
+        return  # said of Kafka, or of the schemas' lock, itself
     everything = [hold.reason for hold in told.held if not hold.symbol]
     for reason in everything:
         yield Finding("warning", "trading", f"everything is held: {reason}", remedy_of(reason))
+    for sentence in told.beside:
+        yield Finding("warning", "source", sentence, "see its provider, and what the data plane's log says of it")
     for hold in told.held:
         if "CONTRACT_UNKNOWN" in hold.reason:
             remedy = "correct its row of assets.csv (symbol, con_id, exchange, currency), or remove it"
@@ -321,14 +324,14 @@ def _providers(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "EDGAR",
-            "no User-Agent is set, so its gate stays closed and nothing trades",
+            "no User-Agent is set, so the SEC is not asked: without shares outstanding everything is held (HOLD_FACTS_MISSING)",
             "set TRIPLANE_USER_AGENT='Your Name you@example.com', which the SEC asks for",
         )
     if settings.fred_url.endswith("stlouisfed.org") and not settings.fred_api_key.get_secret_value():
         yield Finding(
             "warning",
             "FRED",
-            "no API key is set, so its gate stays closed and nothing trades",
+            "no API key is set, so the T-bill is not known: POS abstains, and the other signals trade without it",
             "set TRIPLANE_FRED_API_KEY; a key is free at fred.stlouisfed.org",
         )
 

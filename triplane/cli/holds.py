@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,24 @@ def closed_gates(records: Iterable[LogRecord]) -> tuple[list[Mapping[str, Any]],
                 f"{record.partition_name}@{record.offset} names no gate of a source, so it holds nothing and is passed over; find who wrote it"
             )
     return [gate for gate in gates.values() if not gate["open"]], passed_over
+
+
+def divided(closed: Iterable[Mapping[str, Any]], market: Collection[str]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Closed gates that hold what they name, and a sentence for each of the others.
+
+    `market` are the sources of bars and quotes. As the strategy has it: a closed gate of another source (filings, rates) holds nothing by
+    itself, since what was known stays in use until it is stale. While no source of prices is known nothing can be traded anyway.
+    """
+    holding: list[Mapping[str, Any]] = []
+    beside = []
+    for gate in closed:
+        if not market or gate["source"] in market or gate["gate"] == CLOCK:
+            holding.append(gate)
+        else:
+            beside.append(
+                f"{_gate(gate).reason}; it holds nothing by itself: what is known of it stays in use until it is stale"
+            )
+    return holding, beside
 
 
 def _said(hold: Hold, told: set[tuple[str, str]]) -> bool:

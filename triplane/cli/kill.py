@@ -79,7 +79,8 @@ def rearm(
     else:
         print("\n".join(report.lines))
         print(
-            "NAV as it is now is the new mark: today's PnL, the drawdown and the record behind PSR begin again from it"
+            ("NAV as it is now is" if before["tripped"] else "NAV as it is then will be")
+            + " the new mark: today's PnL, the drawdown and the record behind PSR begin again from it"
         )
 
 

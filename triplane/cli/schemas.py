@@ -17,7 +17,7 @@ def lock() -> None:
     added = registry_lock.update()
     for line in added:
         print(line)
-    print(f"{len(added)} versions locked" if added else "nothing new to lock")
+    print(f"{len(added)} version{'s' if len(added) != 1 else ''} locked" if added else "nothing new to lock")
 
 
 @app.command("list")

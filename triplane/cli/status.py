@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from triplane.cli import context
-from triplane.cli.holds import Hold, abstentions, behind, closed_gates, holds, when
+from triplane.cli.holds import Hold, abstentions, behind, closed_gates, divided, holds, when
 
 if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
@@ -126,6 +126,8 @@ def latest(settings: Settings, counts: Mapping[str, int]) -> dict[str, list[dict
 
 
 MARGIN = 10
+SLICES = 20
+"""Newest slices of bars and quotes whose sources are those of prices."""
 NEWEST = (
     "order.account",
     "strategy.barriers",
@@ -145,6 +147,8 @@ class Told:
     barrier: dict[str, Any] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
     held: list[Hold] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+    """A sentence for each closed gate that holds nothing."""
     passed_over: list[str] = field(default_factory=list)
     """A sentence for each record that is none of its topic."""
     abstaining: list[str] = field(default_factory=list)
@@ -157,23 +161,27 @@ def found_on_log(settings: Settings) -> Told:
     """What the log tells of the planes at this moment. Raises LogUnavailable."""
     from triplane.runtime.kafka_in import read_all
 
-    found_last = latest(settings, dict.fromkeys(NEWEST, 1) | {"order.decisions": DECISIONS})
+    recent = {"order.decisions": DECISIONS, "data.bars": SLICES, "data.quotes": SLICES}
+    found_last = latest(settings, dict.fromkeys(NEWEST, 1) | recent)
 
     def newest(topic: str) -> dict[str, Any]:
-        return next(iter(found_last[topic]), {})
+        return next(reversed(found_last[topic]), {})
 
     closed, passed_over = closed_gates(read_all(settings, ["data.gates"]))
+    market = {each["source"] for topic in ("data.bars", "data.quotes") for each in found_last[topic]}
+    holding, beside = divided(closed, market)
     account, barrier = newest("order.account"), newest("strategy.barriers")
     found = holds(
         newest("strategy.intents"),
         newest("strategy.targets"),
         account,
-        closed,
+        holding,
         found_last["order.decisions"],
         lambda: next_decision(barrier, newest("control.config")),
     )
     late = behind(newest("data.quotes"), account)
-    return Told(barrier, account, found, passed_over, abstentions(newest("strategy.signals")), late)
+    abstaining = abstentions(newest("strategy.signals"))
+    return Told(barrier, account, found, beside, passed_over, abstaining, late)
 
 
 def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
@@ -257,6 +265,7 @@ def status(json_: bool = context.JSON) -> None:
                 "account": account,
                 "blocked": [asdict(hold) for hold in held],
                 "abstaining": told.abstaining,
+                "beside": told.beside,
                 "passed_over": told.passed_over,
                 "refused_edit": refused,
                 "behind": told.behind,
@@ -294,10 +303,10 @@ def status(json_: bool = context.JSON) -> None:
         print(f"account {account['account']}: NAV {nav}{simulated}")
     if told.behind:
         print(told.behind)
-    for line in (*held, *told.abstaining, *told.passed_over):
+    for line in (*held, *told.beside, *told.abstaining, *told.passed_over):
         print(line)
     waiting = [f"{d['daemon']}: {d['reason'] or d['state']}" for d in running if d["state"] != "ready"]
-    if held and waiting:
+    if waiting and any(hold.plane != "data" for hold in held):
         print(f"that was decided before; now {'; '.join(waiting)}")
     if (barrier or account) and not held:
         print("nothing is held" if not waiting else f"nothing is held by a decision; {'; '.join(waiting)}")

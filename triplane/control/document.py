@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stale = True
             print(f"{path}: {'stale; run python -m triplane.control.document' if options.check else 'rewritten'}")
             if not options.check:
-                atomic_file.write(path, text)
+                atomic_file.write(path, text, through_links=True)
     return 1 if options.check and stale else 0
 
 

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
+from confluent_kafka.admin import AdminClient
 
 from triplane.control import watching
 from triplane.control.commands import COMMANDS, Refused
@@ -27,8 +28,10 @@ from triplane.runtime.configuration import ConfigError, from_record
 from triplane.runtime.daemon import Daemon, say
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, unknown_to_this_build
-from triplane.runtime.kafka_out import DeliveryError, TopicWriter
+from triplane.runtime.kafka_out import LOG_LEVEL, DeliveryError, TopicWriter
 from triplane.runtime.kafka_probe import KafkaProbe
+from triplane.runtime.lost_log import refuse_shorter
+from triplane.runtime.readable_topics import ReadableTopics
 
 CONFIG = "control.config"
 COMMANDS_TOPIC = "control.commands"
@@ -37,6 +40,8 @@ NAME = "control"
 DELIVERY_S = 5.0
 RETRY_S = 1.0
 READ_S = 10.0
+LOOK_S = 5.0
+"""Wall seconds between two looks whether the log still holds what was read of it."""
 
 
 class ControlService:
@@ -50,7 +55,9 @@ class ControlService:
         self._assets = daemon.settings.assets_path
         self._reader: TopicReader | None = None
         self._writer: TopicWriter | None = None
+        self._admin: AdminClient | None = None
         self._judged = ""
+        self._looked = time.monotonic()
         self._refused = Rejected(())
         self._refusals = 0
         self._unacknowledged: set[str] = set()
@@ -78,6 +85,7 @@ class ControlService:
             await self._start()
             async for _ in watching.moments(self._targets, self._assets, self._daemon.stop):
                 await self._compare()
+                await self._look_at_log()
                 if self._daemon.stop.is_set():
                     break
         except LogUnavailable as error:
@@ -92,6 +100,9 @@ class ControlService:
         settings = self._daemon.settings
         self._daemon.probe = KafkaProbe(settings, CONFIG, COMMANDS_TOPIC)
         self._reader = await asyncio.to_thread(TopicReader, settings, [CONFIG, COMMANDS_TOPIC])
+        self._admin = AdminClient(
+            {"bootstrap.servers": settings.bootstrap, "log_level": LOG_LEVEL, **settings.kafka_options}
+        )
         self._writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_S)
         if not await self._until_whole():
             return
@@ -158,6 +169,7 @@ class ControlService:
     async def _publish(self, verdict: Accepted) -> bool:
         """Send, await, read back. False when Kafka did not acknowledge; the log has then been read to its end."""
         assert self._writer is not None
+        assert self._reader is not None
         record = verdict.record
         try:
             offset = await asyncio.wrap_future(self._writer.send(CONFIG, record))
@@ -165,6 +177,9 @@ class ControlService:
             self._daemon.ready(False, f"a version could not be published: {error}")
             await self._read_again()
             return False
+        refuse_shorter(
+            {f"{CONFIG}-0": self._reader.position()[f"{CONFIG}-0"]}, {f"{CONFIG}-0": offset}, "this daemon has read"
+        )
         if not await self._read_back(offset):
             return False
         if self._engine.offset != offset:
@@ -199,6 +214,15 @@ class ControlService:
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+    async def _look_at_log(self) -> None:
+        """Now and then: whether the log is still the one that was read. Made anew, a version on it would be the first of another chain."""
+        if time.monotonic() - self._looked > LOOK_S:
+            self._looked = time.monotonic()
+            assert self._reader is not None
+            with contextlib.suppress(LogUnavailable):  # /readyz tells of that
+                ends = await asyncio.to_thread(self._reader.end_offsets)
+                refuse_shorter(self._reader.position(), ends, "this daemon has read")
 
     async def _read_back(self, offset: int) -> bool:
         """Read up to our own acknowledged record, however long somebody's transaction hides it; False when the daemon is stopped first."""
@@ -269,6 +293,12 @@ class ControlService:
         if self._engine.last is not None:
             self._seq.set(self._engine.last["seq"])
 
+    async def _hidden_commands(self) -> str:
+        """That what was just written to control.commands is hidden from the order plane, in a sentence; else an empty text."""
+        assert self._admin is not None
+        look = ReadableTopics(self._daemon.settings, [COMMANDS_TOPIC]).look
+        return await asyncio.to_thread(look, self._admin, DELIVERY_S)
+
     async def _status(self, _: web.Request) -> web.Response:
         last = self._engine.last
         in_force = None
@@ -323,6 +353,10 @@ class ControlService:
                 self._unacknowledged.add(identity)
                 self._daemon.log.error("command not acknowledged", **record)
                 sentence = f"Kafka did not acknowledge the command ({error}); repeat it with this command_id, or stop trading with `triplane kill trip`, which needs no Kafka"
+                return web.json_response({"error": sentence, "command_id": identity}, status=503)
+            if found := await self._hidden_commands():
+                self._daemon.log.error("command hidden", hidden=found, **record)
+                sentence = f"the command is written, and nobody reads it yet: {found}. To stop trading now: `triplane kill trip`, which needs no Kafka"
                 return web.json_response({"error": sentence, "command_id": identity}, status=503)
             self._commands.labels(record["command"]).inc()
             self._daemon.log.info("command", **record)

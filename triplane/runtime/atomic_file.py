@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 
-def write(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+def write(path: Path, content: str | bytes, *, durable: bool = False, through_links: bool = False) -> None:
     """Replace a file's content, text as UTF-8; makes its folder. `durable`: it survives a power failure once this returns.
 
-    A symbolic link stays one: what it points to is replaced. Mode and owner of the file that was there stay, as far as this process may
-    give them. Raises OSError, and leaves the old file then.
+    `through_links`: a symbolic link stays one, and what it points to is replaced, as whoever edits a person's file wants it. Mode and owner
+    of the file that was there stay, as far as this process may give them. Raises OSError, and leaves the old file then.
     """
-    path = Path(os.path.realpath(path))
+    if through_links:
+        path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -47,8 +48,10 @@ def write_json(path: Path, document: Any, *, indent: int | None = None, durable:
 def _as_before(path: Path, descriptor: int) -> None:
     """Give the new file owner and mode of the old one; the owner first, as a change of owner may take bits of the mode."""
     try:
-        before = path.stat()
+        before = path.lstat()
     except OSError:
+        before = None
+    if before is None or not stat.S_ISREG(before.st_mode):
         return  # a new file has what the process gives it
     with contextlib.suppress(OSError):
         os.fchown(descriptor, before.st_uid, before.st_gid)

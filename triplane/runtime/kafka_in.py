@@ -203,7 +203,7 @@ class TopicReader:
                     f"start it with `triplane kafka up` or correct {BOOTSTRAP_NAMES}"
                 ) from None
             if metadata.error is not None:
-                raise LogUnavailable(f"{missing(physical)} ({metadata.error.str()})")
+                raise LogUnavailable(missing(physical))
             # What somebody adds on the cluster holds nothing of ours (Topic.partition), and no cut names it.
             for number in range(self._catalogue[logical].partitions):
                 if number not in metadata.partitions:

@@ -7,7 +7,6 @@ Nor would one notice that what it reads is hidden from it (readable_topics.py).
 from __future__ import annotations
 
 import asyncio
-import threading
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -35,19 +34,20 @@ class KafkaProbe:
             }
         )
         self._topic = settings.topic(topics[0])
-        self._one_at_a_time = threading.Lock()
+        self._asking: asyncio.Future[str] | None = None
         self._readable = ReadableTopics(settings, topics)
 
     async def __call__(self) -> str:
-        """Why the daemon is not ready, or an empty text."""
-        return await asyncio.to_thread(self._ask)
+        """Why the daemon is not ready, or an empty text. Whoever asks while a question is under way gets its answer."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(asyncio.to_thread(self._ask))
+        return await asyncio.shield(self._asking)
 
     def _ask(self) -> str:
-        with self._one_at_a_time:
-            try:
-                told = self._admin.list_topics(self._topic, timeout=ANSWER_S).topics[self._topic]
-            except KafkaException:
-                return SILENT
-            if told.error is not None and told.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return missing(self._topic)
-            return self._readable.look(self._admin, ANSWER_S)
+        try:
+            told = self._admin.list_topics(self._topic, timeout=ANSWER_S).topics[self._topic]
+        except KafkaException:
+            return SILENT
+        if told.error is not None and told.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return missing(self._topic)
+        return self._readable.look(self._admin, ANSWER_S)

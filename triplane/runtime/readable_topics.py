@@ -14,6 +14,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas import catalogue
+from triplane.runtime.lost_log import REMEDY
 from triplane.runtime.settings import Settings
 
 LOOK_EVERY_S = 5.0
@@ -30,7 +31,10 @@ def hidden(name: str, offset: int) -> str:
 
 def missing(topic: str) -> str:
     """The sentence for a topic, with its prefix, that is not on the cluster."""
-    return f"topic {topic} does not exist; run `triplane topics create`"
+    return (
+        f"topic {topic} does not exist; where nothing was ever written to it `triplane topics create` makes it, else its records are lost: "
+        f"{REMEDY}"
+    )
 
 
 class ReadableTopics:

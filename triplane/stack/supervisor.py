@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -258,14 +259,23 @@ class Supervisor:
             process.restarts += 1
 
     def _launch(self, process: SupervisedProcess) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if process.log.stat().st_size > LOG_LIMIT_BYTES:
-                process.log.replace(process.log.with_suffix(".log.1"))
+        self._limit_log(process)
         process.child, process.unstarted = None, ""
         spec = process.spec
         environment = {**os.environ, **spec.env}
         process.child = Child(spec.name, list(spec.argv), process.log, env=environment, niceness=spec.niceness)
         self._change(process, "starting")
+
+    @staticmethod
+    def _limit_log(process: SupervisedProcess) -> None:
+        """Begin a log anew that has grown too long, and keep what it held beside it. Its process goes on appending to the same file.
+
+        What it writes in the moment between the copy and the cut is lost; a disk that a flood of lines fills is worse.
+        """
+        with contextlib.suppress(OSError):
+            if process.log.stat().st_size > LOG_LIMIT_BYTES:
+                shutil.copyfile(process.log, process.log.with_suffix(".log.1"))
+                os.truncate(process.log, 0)
 
     async def _watch(self, process: SupervisedProcess) -> int:
         """Follow one incarnation until it ends; returns its exit code."""
@@ -279,6 +289,7 @@ class Supervisor:
                 return code
             if not process.spec.job and time.monotonic() >= next_question:
                 self._check_directory()
+                self._limit_log(process)
                 try:
                     reason = await readiness.ask(process.spec, child.pid, self.state_dir, self._http)
                 except Exception as error:  # whatever the question ran into, the process is looked after
