@@ -18,6 +18,7 @@ from triplane.runtime import atomic_file
 from triplane.runtime.daemon import lock_path
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import TopicReader
+from triplane.runtime.process_identity import file_identity
 from triplane.runtime.readable_topics import hidden
 from triplane.runtime.settings import Settings
 
@@ -32,13 +33,19 @@ def seen_path(settings: Settings) -> Path:
     return settings.state_dir / "order-seen.json"
 
 
-def note_seen(settings: Settings, end: int) -> None:
+def held_lock(settings: Settings) -> tuple[int, int] | None:
+    """Which lock file of this plane is in the state folder."""
+    return file_identity(lock_path(settings, PLANE))
+
+
+def note_seen(settings: Settings, end: int, lock: tuple[int, int] | None) -> None:
     """Write down where the acknowledged events end, so that a log which is put back from before that is known for what it is.
 
     A file that cannot be written is no reason to stop: the checkpoint knows the last event that was folded at the last start. A folder
-    without the lock of this process is not the one that it began with: somebody removed that, Kafka's log in it, too.
+    with another lock than this process's (`held_lock` at its start), or none, is not the one that it began with: somebody removed
+    that, Kafka's log in it, too.
     """
-    if not end or not lock_path(settings, PLANE).exists():
+    if not end or lock is None or held_lock(settings) != lock:
         return
     with contextlib.suppress(OSError):
         atomic_file.write_json(seen_path(settings), {"prefix": settings.topic_prefix, "events": end}, durable=True)
@@ -78,11 +85,11 @@ def refuse_hidden(reader: TopicReader, end: int) -> None:
         raise DaemonExit(hidden(EVENTS_PARTITION, end), UNAVAILABLE)
 
 
-async def keep_noting(settings: Settings, end: Callable[[], int]) -> None:
+async def keep_noting(settings: Settings, end: Callable[[], int], lock: tuple[int, int] | None) -> None:
     """Note the end of the acknowledged events within a second of each change, until cancelled."""
     noted = 0
     while True:
         if end() > noted:
             noted = end()
-            await asyncio.to_thread(note_seen, settings, noted)
+            await asyncio.to_thread(note_seen, settings, noted, lock)
         await asyncio.sleep(NOTE_EVERY_S)

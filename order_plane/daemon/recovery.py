@@ -17,6 +17,7 @@ from order_plane.daemon.log_extent import (
     EVENTS,
     EVENTS_PARTITION,
     ends_now,
+    held_lock,
     note_seen,
     refuse_hidden,
     seen,
@@ -152,7 +153,7 @@ def checkpoint(settings: Settings, recovered: Recovered) -> None:
         "positions": recovered.positions,
     }
     snapshots.save(checkpoint_path(settings), meta, recovered.state)
-    note_seen(settings, ends_now(settings, {EVENTS_PARTITION: 0})[EVENTS_PARTITION])
+    note_seen(settings, ends_now(settings, {EVENTS_PARTITION: 0})[EVENTS_PARTITION], held_lock(settings))
 
 
 def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin:

@@ -75,6 +75,7 @@ class OrderService:
         self._snapshots: set[asyncio.Task[None]] = set()
         self._journal: Journal | None = None
         self._publisher: Publisher | None = None
+        self._lock = log_extent.held_lock(self._settings)
         self._dispatcher: Dispatcher | None = None
         # Asked at each scrape: nobody shall read "not tripped" after a kill was confirmed.
         self._metrics.killed.set_function(lambda: self._kill.tripped)
@@ -109,7 +110,7 @@ class OrderService:
             begin(self._link.keep(stop), "broker link")
             self._daemon.ready(False, "reading the log")
             publisher = await self._start_engine()
-            begin(log_extent.keep_noting(self._settings, lambda: publisher.end), "extent of the log")
+            begin(log_extent.keep_noting(self._settings, lambda: publisher.end, self._lock), "extent of the log")
             self._daemon.ready(False, "reconciling")
             begin(self._work(), "inbox")
             begin(self._tick(), "ticks")
@@ -138,7 +139,7 @@ class OrderService:
         await self._link.close()
         if self._publisher is not None:
             await asyncio.to_thread(self._publisher.close, 3.0)
-            log_extent.note_seen(self._settings, self._publisher.end)
+            log_extent.note_seen(self._settings, self._publisher.end, self._lock)
             await asyncio.sleep(0)  # the last acknowledgements reach the journal
         if self._journal is not None:
             self._journal.close()

@@ -43,3 +43,12 @@ def is_alive(pid: int, started: float) -> bool:
     """Whether the process that had `pid` and began at `started` (`start_time`) still runs."""
     now = start_time(pid)
     return now is not None and abs(now - started) < 0.5
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at `path` (device, inode); None without one. Of a file that somebody holds open the inode is given to no other."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

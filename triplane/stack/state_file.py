@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from triplane.runtime import atomic_file
-from triplane.runtime.process_identity import is_alive, start_time
+from triplane.runtime.process_identity import file_identity, is_alive, start_time
 from triplane.stack.errors import StackError
 from triplane.stack.specs import ProcessStatus
 
@@ -85,9 +85,9 @@ def take(state_dir: Path) -> FileLock:
     return held
 
 
-def is_taken(state_dir: Path) -> bool:
-    """Whether the lock that `take` made is still there, which whoever holds it may ask."""
-    return (state_dir / LOCK).exists()
+def lock_identity(state_dir: Path) -> tuple[int, int] | None:
+    """Which lock file is there (device, inode); None without one. While it is held, its inode is given to no other file."""
+    return file_identity(state_dir / LOCK)
 
 
 def clear_orphans(state_dir: Path) -> list[str]:

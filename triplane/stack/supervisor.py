@@ -67,6 +67,7 @@ class Supervisor:
         self._processes: dict[str, SupervisedProcess] = {}
         self._rests_on: dict[str, set[str]] = {}
         self._lock: FileLock | None = None
+        self._locked: tuple[int, int] | None = None
         self._stopping = False
         self._unsaved = False
         self._http: httpx.AsyncClient | None = None
@@ -74,6 +75,7 @@ class Supervisor:
     async def __aenter__(self) -> Supervisor:
         """Take the state directory; nothing is started yet. Raises StackError when another supervisor has it."""
         self._lock = state_file.take(self.state_dir)
+        self._locked = state_file.lock_identity(self.state_dir)
         self._http = loopback.async_client(2.0)
         self._save()
         return self
@@ -268,10 +270,7 @@ class Supervisor:
 
     @staticmethod
     def _limit_log(process: SupervisedProcess) -> None:
-        """Begin a log anew that has grown too long, and keep what it held beside it. Its process goes on appending to the same file.
-
-        What it writes in the moment between the copy and the cut is lost; a disk that a flood of lines fills is worse.
-        """
+        """Begin a log anew that has grown too long, and keep what it held beside it; what is written between copy and cut is lost."""
         with contextlib.suppress(OSError):
             if process.log.stat().st_size > LOG_LIMIT_BYTES:
                 shutil.copyfile(process.log, process.log.with_suffix(".log.1"))
@@ -384,9 +383,10 @@ class Supervisor:
     def _check_directory(self) -> None:
         """Without its state directory no process sees a kill file or keeps a snapshot, and nobody finds the processes: the run ends."""
         # A process that starts meanwhile makes the folder anew, and empty: our lock is what tells it from the one that was taken.
-        if self.failure is None and not self._stopping and not state_file.is_taken(self.state_dir):
+        if self.failure is None and not self._stopping and state_file.lock_identity(self.state_dir) != self._locked:
             self.failure = StackError(
-                f"the state directory {self.state_dir} was removed or emptied, so everything is stopped; start again with `triplane up`"
+                f"the state directory {self.state_dir} was removed, emptied or made anew (its {state_file.LOCK} is not the one that was "
+                "taken), so everything is stopped; start again with `triplane up`"
             )
             self.failed.set()
 
