@@ -3,7 +3,8 @@
 Publishing one edit, in steps: (1) the contents are read until they stand still; (2) the engine judges them whole; (3) the record
 is sent and its acknowledgement awaited; (4) the log is read back up to it, and only then it is in force here. When Kafka does not
 acknowledge, the log is read again before anything else is sent, since the record may be there after all. A log whose end is hidden by
-somebody's open transaction is waited for, at the start and in step 4. When step 4 finds another writer's version, this daemon ends with exit code 78: two writers are a mistake that only a person can undo.
+somebody's open transaction is waited for, at the start and in step 4. When step 4 finds another writer's version, this daemon ends with
+exit code 78: two writers are a mistake that only a person can undo.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class ControlService:
         self._refused = Rejected(())
         self._refusals = 0
         self._unacknowledged: set[str] = set()
+        self._unread: set[str] = set()  # acknowledged, and hidden from its readers when that was last looked at
         metrics = daemon.metrics
         self._published = metrics.counter(
             "triplane_config_published", "Versions of the configuration that were published"
@@ -354,12 +356,15 @@ class ControlService:
                 self._daemon.log.error("command not acknowledged", **record)
                 sentence = f"Kafka did not acknowledge the command ({error}); repeat it with this command_id, or stop trading with `triplane kill trip`, which needs no Kafka"
                 return web.json_response({"error": sentence, "command_id": identity}, status=503)
-            if found := await self._hidden_commands():
-                self._daemon.log.error("command hidden", hidden=found, **record)
-                sentence = f"the command is written, and nobody reads it yet: {found}. To stop trading now: `triplane kill trip`, which needs no Kafka"
-                return web.json_response({"error": sentence, "command_id": identity}, status=503)
+            self._unread.add(identity)
             self._commands.labels(record["command"]).inc()
             self._daemon.log.info("command", **record)
+        if identity in self._unread:
+            if found := await self._hidden_commands():
+                self._daemon.log.error("command hidden", hidden=found, command_id=identity)
+                sentence = f"the command is written, and nobody reads it yet: {found}. To stop trading now: `triplane kill trip`, which needs no Kafka"
+                return web.json_response({"error": sentence, "command_id": identity}, status=503)
+            self._unread.discard(identity)
         return web.json_response({**record, "new": new}, status=200)
 
 
