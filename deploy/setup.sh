@@ -18,14 +18,13 @@ if [ -z "$python" ]; then
     exit 69
 fi
 # Its pip comes last and its script last of all: an environment without it was cut short, and is made anew.
-[ -L "$venv" ] && ! [ -d "$venv/" ] && rm -f "$venv"  # a link to nowhere
 if ! [ -x "$venv/bin/pip" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     anew=
     [ -f "$venv/pyvenv.cfg" ] && anew=--clear
     trap 'rm -f "$venv.log"; exit 130' INT TERM
     if ! "$python" -m venv $anew "$venv" 2>"$venv.log"; then
-        remedy="on Debian and Ubuntu install python3-venv, then run again"
-        { [ -e "$venv" ] || [ -L "$venv" ]; } && [ -z "$anew" ] && [ ! -d "$venv/bin" ] && remedy="remove $venv, then run again"
+        remedy="remove $venv, then run again"
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || remedy="on Debian and Ubuntu install python3-venv, then run again"
         echo "A virtual environment could not be made with $python ($(tail -n 1 "$venv.log")): $remedy." >&2
         exit 69
     fi

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import subprocess
-import sys
 import time
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,7 +27,7 @@ from tests.strategy_plane.rerun import PARTITIONS, Recorded, digest_engine, reru
 from tests.waiting import settles
 from triplane.replay.recording import Recording, combined, digest
 from triplane.runtime import exit_codes, snapshots
-from triplane.runtime.daemon import Daemon, lock
+from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_in import TopicReader
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, OwnershipError, TopicWriter
@@ -389,44 +386,6 @@ async def test_only_own_topics_are_written(settings: Settings) -> None:
         await publisher.close()
 
 
-def run_daemon(settings: Settings, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m strategy_plane` to its end."""
-    variables = {
-        **os.environ,
-        "TRIPLANE_BOOTSTRAP": settings.bootstrap,
-        "TRIPLANE_TOPIC_PREFIX": settings.topic_prefix,
-        "TRIPLANE_STATE_DIR": str(settings.state_dir),
-        "TRIPLANE_ACCOUNT": settings.account,
-        **environment,
-    }
-    command = [sys.executable, "-m", "strategy_plane"]
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=90, check=False)
-
-
-def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line on stderr that is not a log line."""
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return lines[0]
-
-
-def test_a_second_instance_ends_with_78_and_one_sentence(settings: Settings) -> None:
-    held = lock(settings, "strategy")
-    try:
-        done = run_daemon(settings)
-    finally:
-        held.release()
-    assert done.returncode == exit_codes.CONFIG
-    assert "already running" in sentence(done)
-
-
-def test_missing_topics_end_with_one_sentence(settings: Settings) -> None:
-    done = run_daemon(settings, TRIPLANE_TOPIC_PREFIX="nowhere.")
-    assert done.returncode == exit_codes.UNAVAILABLE
-    assert "topics create" in sentence(done)
-
-
 @pytest.mark.parametrize("remembers", [True, False], ids=["snapshot", "barriers alone"])
 async def test_an_input_that_was_made_anew_is_refused(settings: Settings, market: Market, remembers: bool) -> None:
     """Its records are lost: a barrier written on what is left would run back, and the log would be damaged for good."""
@@ -446,18 +405,6 @@ async def test_an_input_that_was_made_anew_is_refused(settings: Settings, market
         await asyncio.wait_for(again.task, 60)
     assert ended.value.code == exit_codes.CONFIG
     assert (await log_of(settings)).counts()["strategy.barriers"] == before
-
-
-def test_no_kafka_ends_with_one_sentence(settings: Settings) -> None:
-    done = run_daemon(settings, TRIPLANE_BOOTSTRAP="127.0.0.1:9")
-    assert done.returncode == exit_codes.UNAVAILABLE
-    assert "does not answer" in sentence(done)
-
-
-def test_no_account_ends_with_one_sentence(settings: Settings) -> None:
-    done = run_daemon(settings, TRIPLANE_ACCOUNT="")
-    assert done.returncode == exit_codes.CONFIG
-    assert "TRIPLANE_ACCOUNT" in sentence(done)
 
 
 def test_library_logs_are_limited() -> None:

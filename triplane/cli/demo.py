@@ -118,7 +118,7 @@ async def _run(
             with contextlib.ExitStack() as shown:
                 shown.callback(setattr, screen, "live", False)
                 before = len(lines)  # those are on the terminal already, and those of the run are once the view is gone
-                shown.callback(lambda: print(*lines[before:], sep="\n", flush=True))
+                shown.callback(lambda: print("".join(f"{line}\n" for line in lines[before:]), end="", flush=True))
                 view = shown.enter_context(Live(console=console, refresh_per_second=8, transient=True))
 
                 def redraw() -> None:

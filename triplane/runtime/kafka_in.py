@@ -279,9 +279,8 @@ class TopicReader:
 
     def hidden(self) -> str:
         """That somebody else's open transaction hides records of an assigned partition, in a sentence; else an empty text."""
-        everything = self.end_offsets(
-            committed=False
-        )  # asked first, so that what is written between only makes the other larger
+        # In this order: what is written between the two questions can only make the second answer larger.
+        everything = self.end_offsets(committed=False)
         readable = self.end_offsets()
         return next((hidden(name, end) for name, end in sorted(readable.items()) if end < everything[name]), "")
 

@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas import catalogue, codec
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec
+from triplane.runtime.readable_topics import MISSING_REMEDY
 from triplane.runtime.settings import Settings
 
 LOG_LEVEL = 2
@@ -39,7 +40,7 @@ def cause(code: int, text: str) -> str:
     if code in _CLOCK:
         hint = "; is this machine's clock right? Kafka refuses what is stamped far ahead of its own"
     elif code in _GONE:
-        hint = "; `triplane topics diff` says what the cluster lacks, `triplane topics create` makes it"
+        hint = f"; {MISSING_REMEDY}"
     return f"{text}{hint}"
 
 

@@ -17,6 +17,9 @@ from schemas import catalogue
 from triplane.runtime.lost_log import REMEDY
 from triplane.runtime.settings import Settings
 
+MISSING_REMEDY = (
+    f"where nothing was ever written to it `triplane topics create` makes it, else its records are lost: {REMEDY}"
+)
 LOOK_EVERY_S = 5.0
 """Wall seconds between two looks while nothing is hidden."""
 
@@ -31,10 +34,7 @@ def hidden(name: str, offset: int) -> str:
 
 def missing(topic: str) -> str:
     """The sentence for a topic, with its prefix, that is not on the cluster."""
-    return (
-        f"topic {topic} does not exist; where nothing was ever written to it `triplane topics create` makes it, else its records are lost: "
-        f"{REMEDY}"
-    )
+    return f"topic {topic} does not exist; {MISSING_REMEDY}"
 
 
 class ReadableTopics:

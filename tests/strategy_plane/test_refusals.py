@@ -1,0 +1,67 @@
+"""`python -m strategy_plane` where it must not start: one sentence and a code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from triplane.runtime import exit_codes
+from triplane.runtime.daemon import lock
+from triplane.runtime.settings import Settings
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_daemon(settings: Settings, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m strategy_plane` to its end."""
+    variables = {
+        **os.environ,
+        "TRIPLANE_BOOTSTRAP": settings.bootstrap,
+        "TRIPLANE_TOPIC_PREFIX": settings.topic_prefix,
+        "TRIPLANE_STATE_DIR": str(settings.state_dir),
+        "TRIPLANE_ACCOUNT": settings.account,
+        **environment,
+    }
+    command = [sys.executable, "-m", "strategy_plane"]
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=90, check=False)
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on stderr that is not a log line."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_a_second_instance_ends_with_78_and_one_sentence(settings: Settings) -> None:
+    held = lock(settings, "strategy")
+    try:
+        done = run_daemon(settings)
+    finally:
+        held.release()
+    assert done.returncode == exit_codes.CONFIG
+    assert "already running" in sentence(done)
+
+
+def test_missing_topics_end_with_one_sentence(settings: Settings) -> None:
+    done = run_daemon(settings, TRIPLANE_TOPIC_PREFIX="nowhere.")
+    assert done.returncode == exit_codes.UNAVAILABLE
+    assert "topics create" in sentence(done)
+
+
+def test_no_kafka_ends_with_one_sentence(settings: Settings) -> None:
+    done = run_daemon(settings, TRIPLANE_BOOTSTRAP="127.0.0.1:9")
+    assert done.returncode == exit_codes.UNAVAILABLE
+    assert "does not answer" in sentence(done)
+
+
+def test_no_account_ends_with_one_sentence(settings: Settings) -> None:
+    done = run_daemon(settings, TRIPLANE_ACCOUNT="")
+    assert done.returncode == exit_codes.CONFIG
+    assert "TRIPLANE_ACCOUNT" in sentence(done)
