@@ -17,8 +17,9 @@ if [ -z "$python" ]; then
     echo "Triplane needs Python 3.11, 3.12 or 3.13, and found $found: install one and run again, or name it with PYTHON=/path/to/python3.12." >&2
     exit 69
 fi
-# Its pip comes last and its script last of all: an environment without it was cut short, and is made anew.
-if ! [ -x "$venv/bin/pip" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+# An environment whose making or filling was cut short is made anew: what is half there counts as installed, to pip and to uv.
+# Its pip comes last and its script last of all.
+if [ -e "$venv/.filling" ] || ! [ -x "$venv/bin/pip" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     anew=
     [ -f "$venv/pyvenv.cfg" ] && anew=--clear
     trap 'rm -f "$venv.log"; exit 130' INT TERM
@@ -32,7 +33,14 @@ if ! [ -x "$venv/bin/pip" ] || ! "$venv/bin/python" -m pip --version >/dev/null 
     trap - INT TERM
 fi
 echo "Installing Triplane and its libraries into $venv; the first time takes a minute or two." >&2
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.8"
-"$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes -r "requirements/$client.txt"
-"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
-touch "$venv/.ready"
+touch "$venv/.filling"
+if ! {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.8" &&
+        "$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes -r "requirements/$client.txt" &&
+        "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
+}; then
+    if [ -e "$venv/.ready" ]; then rm "$venv/.filling"; fi # what worked before is not thrown away for want of a network
+    echo "Triplane's libraries could not be installed into $venv (the lines above say why): mend that, then run again." >&2
+    exit 69
+fi
+mv "$venv/.filling" "$venv/.ready"

@@ -276,3 +276,17 @@ def test_a_recording_is_refused_while_an_open_transaction_hides_records(settings
     ):
         recording.read(settings)
     assert recording.read(settings).counts()["data.bars"] == 1
+
+
+def test_a_recording_is_refused_where_a_topic_ends_before_what_a_barrier_saw(settings, writer):
+    """Else the engine would be blamed for records that somebody lost."""
+    writer.send("data.bars", bars(0)).result(10)
+    strategy = TopicWriter(settings, "strategy")
+    strategy.send("strategy.barriers", {"kind": "decide", "seq": 1, "t": 1, "cut": {"data.bars-0": 1}}).result(10)
+    assert recording.read(settings).counts()["strategy.barriers"] == 1
+    strategy.send("strategy.barriers", {"kind": "decide", "seq": 2, "t": 2, "cut": {"data.bars-0": 3}}).result(10)
+    strategy.close()
+    with pytest.raises(
+        LogUnavailable, match=r"data\.bars-0 ends at 1, and barrier 2 saw it up to 3: records of the log are lost"
+    ):
+        recording.read(settings)

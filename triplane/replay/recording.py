@@ -15,6 +15,7 @@ from typing import Final
 
 from schemas import catalogue
 from triplane.runtime.kafka_in import FirstPerIdentity, LogRecord, LogUnavailable, TopicReader, partition_name
+from triplane.runtime.lost_log import lost
 from triplane.runtime.settings import Settings
 
 EVERYTHING: Final = sys.maxsize
@@ -73,7 +74,8 @@ def read(
     """Read topics (all of the catalogue by default) from Kafka up to their present end.
 
     `settle_s` is for a log that planes may be writing: the wall seconds within which they have written what follows from an event.
-    Raises LogUnavailable, also where an open transaction hides records: what follows from them, and they alone, would be missing.
+    Raises LogUnavailable, also where an open transaction hides records (what follows from them, and they alone, would be missing) and
+    where a topic ends before what a barrier saw of it.
     """
     reader = TopicReader(settings, list(topics if topics is not None else catalogue.load()))
     try:
@@ -84,8 +86,14 @@ def read(
                 settle_s
             )  # the time itself is what makes the difference; the end taken after it is later than all of that
         ends = reader.end_offsets()
-        if found := reader.hidden():
-            raise LogUnavailable(found)
-        return Recording.of(reader.read_to(ends, timeout_s), settled)
+        if hidden := reader.hidden():
+            raise LogUnavailable(hidden)
+        found = Recording.of(reader.read_to(ends, timeout_s), settled)
+        for barrier in found.raw["strategy.barriers"]:
+            if barrier.value is not None and (
+                sentence := lost(barrier.value["cut"], ends, f"barrier {barrier.value['seq']} saw")
+            ):
+                raise LogUnavailable(sentence)
+        return found
     finally:
         reader.close()

@@ -15,14 +15,18 @@ REMEDY: Final = (
 )
 
 
-def refuse_shorter(known_to: Mapping[str, int], ends: Mapping[str, int], who: str) -> None:
-    """Raise DaemonExit (78) where a partition ends before what is known of it (`known_to`, next offset by partition).
+def lost(known_to: Mapping[str, int], ends: Mapping[str, int], who: str) -> str:
+    """That a partition ends before what is known of it (`known_to`, next offset by partition), in a sentence; else an empty text.
 
     `who` knows it, with its verb. Partitions that `ends` does not name are not compared.
     """
     for name, position in sorted(known_to.items()):
         if name in ends and position > ends[name]:
-            raise DaemonExit(
-                f"{name} ends at {ends[name]}, and {who} it up to {position}: records of the log are lost; {REMEDY}",
-                CONFIG,
-            )
+            return f"{name} ends at {ends[name]}, and {who} it up to {position}: records of the log are lost; {REMEDY}"
+    return ""
+
+
+def refuse_shorter(known_to: Mapping[str, int], ends: Mapping[str, int], who: str) -> None:
+    """Raise DaemonExit (78) with the sentence of `lost`, where there is one."""
+    if found := lost(known_to, ends, who):
+        raise DaemonExit(found, CONFIG)
