@@ -119,6 +119,7 @@ def test_identifiers_agree_with_the_public_reference_table(shared_data: Path):
         ("BAC", {"symbol": "bac"}, "symbol = 'bac'"),
         ("BAC", {"name": ""}, "name = '': allowed is text of at least 1 character"),
         ("BAC", {"name": "n" * 121}, "allowed is text of at most 120 characters"),
+        ("BAC", {"name": "B\0AC"}, "text without control characters"),
         ("BAC", {"beta_proxy": "SPI"}, "a symbol of this file or empty; did you mean SPY?"),
         ("BAC", {"symbol": "AAPL"}, "assets.csv line 4: symbol = 'AAPL': already on line 2; keep one row"),
         ("BAC", {"isin": "US0378331005"}, "isin = 'US0378331005': already on line 2"),

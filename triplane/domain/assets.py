@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -74,6 +75,13 @@ class Asset(BaseModel):
     group: Literal["main"] = Field(
         "main", description="symbol group: slice, partition and worker; this release has one"
     )
+
+    @field_validator("*")
+    @classmethod
+    def _printable(cls, value: object) -> object:
+        if isinstance(value, str) and any(unicodedata.category(char) == "Cc" for char in value):
+            raise ValueError("text without control characters; remove them")
+        return value
 
     @field_validator("currency")
     @classmethod
