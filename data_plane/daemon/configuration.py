@@ -8,6 +8,7 @@ from collections.abc import Callable
 from triplane.runtime import configuration
 from triplane.runtime.configuration import Config, ConfigError
 from triplane.runtime.kafka_in import LogRecord, TopicReader
+from triplane.runtime.log_watch import LogWatch
 from triplane.runtime.settings import Settings
 
 TOPIC = "control.config"
@@ -19,6 +20,7 @@ class ConfigFollower:
 
     def __init__(self, settings: Settings, problem: Callable[[str], None]) -> None:
         self._reader = TopicReader(settings, [TOPIC], "beginning")
+        self._watch = LogWatch(settings, [TOPIC])
         self._problem = problem
         self._seq = -1
 
@@ -33,10 +35,14 @@ class ConfigFollower:
         return None
 
     async def follow(self, taken: Callable[[Config], None]) -> None:
-        """Call `taken` with each new version until cancelled."""
+        """Call `taken` with each new version until cancelled. Raises DaemonExit when the topic is not what was read any more."""
         while True:
-            for config in self._read(await asyncio.to_thread(self._reader.poll, 0.5)):
+            for config in self._read(await asyncio.to_thread(self._poll)):
                 taken(config)
+
+    def _poll(self) -> list[LogRecord]:
+        self._watch.look(self._reader.position())
+        return self._reader.poll(0.5)
 
     def _read(self, records: list[LogRecord]) -> list[Config]:
         found = []

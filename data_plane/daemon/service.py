@@ -64,10 +64,14 @@ def _calendar(assets: list[Asset], group: str) -> str:
 
 
 def read_tails(settings: Settings) -> list[LogRecord]:
-    """The last records of the topics of which only the end matters."""
+    """The last records of the topics of which only the end matters. Raises LogUnavailable, also where records are hidden: what is
+    thought not to be published yet would be published again.
+    """
     reader = TopicReader(settings, TAILS, "end")
-    ends = reader.end_offsets()
-    reader.close()
+    try:
+        ends = reader.whole_ends()
+    finally:
+        reader.close()
     reader = TopicReader(settings, TAILS, {name: max(end - TAIL, 0) for name, end in ends.items()})
     try:
         return reader.read_to(ends, 60.0)

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
+from triplane.runtime.log_watch import LogWatch
 from triplane.runtime.settings import Settings
 
 MOST_AHEAD = 2_000  # records handed over and not taken up yet
@@ -99,7 +101,7 @@ class LogFeed:
         try:
             reader = TopicReader(self._settings, self._topics, self._start)
             self._read(reader)
-        except RuntimeError as problem:
+        except (RuntimeError, DaemonExit) as problem:
             if not self._closed.is_set():
                 self._on_loop(partial(self._failed, problem))
         finally:
@@ -108,8 +110,10 @@ class LogFeed:
 
     def _read(self, reader: TopicReader) -> None:
         looked = time.monotonic()
+        watch = LogWatch(self._settings, self._topics)
         ends: dict[str, int] | None = None
         while not self._closed.is_set():
+            watch.look(reader.position())
             if self._asked:
                 # Taken back before the question: a standstill during it makes its answer old.
                 self._asked = False

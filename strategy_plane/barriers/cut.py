@@ -275,10 +275,6 @@ class Assembler:
         """Where the newest cut of an input partition ends, exclusive."""
         return self._partitions[name].cut
 
-    def cuts(self) -> dict[str, int]:
-        """Where the newest cut of every input partition ends, exclusive."""
-        return {name: part.cut for name, part in self._partitions.items()}
-
     # Snapshot ----------------------------------------------------------------------------------------------------------
 
     def resume_offsets(self) -> dict[str, int]:

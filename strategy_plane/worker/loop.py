@@ -48,11 +48,13 @@ from triplane.domain import calendars
 from triplane.runtime import garbage, numerics
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
-from triplane.runtime.kafka_in import LogUnavailable, Nondeterminism
+from triplane.runtime.first_per_identity import Nondeterminism
+from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, DeliveryError
 from triplane.runtime.kafka_probe import KafkaProbe
+from triplane.runtime.log_watch import LogWatch
 from triplane.runtime.lost_log import refuse_shorter
-from triplane.runtime.tasks import end_tasks
+from triplane.runtime.tasks import end_tasks, raise_failures
 
 MODELS_PARTITION = "strategy.models-0"
 FITTING = "hmmlearn.hmm"
@@ -94,6 +96,7 @@ class Worker:
         self._held = ""
         self._passed_over = PassedOver()
         self._ends: dict[str, int] = {}  # as told last
+        self._watching: list[asyncio.Task[None]] = []  # they never end by themselves
         self._opened: list[Callable[[], Awaitable[None]]] = []
         self._draining: list[Callable[[], Awaitable[None]]] = []
         self._stop_points = {point for point in os.environ.get(STOP_POINTS, "").split(",") if point}
@@ -102,10 +105,11 @@ class Worker:
 
     async def run(self) -> None:
         """Work until the daemon is told to stop. Raises DaemonExit for what a restart or a person must mend."""
-        watching: list[asyncio.Task[None]] = []
         try:
             await self._start()
-            watching.append(asyncio.create_task(self._watch.run(), name="watch"))
+            log_watch = LogWatch(self._settings, [*self._inputs, BARRIERS])
+            for looking in (self._watch.run(), log_watch.run(self._intake.positions)):
+                self._watching.append(asyncio.create_task(looking))
             # Everything that was on the log at the start is read first; only then may this worker write barriers.
             await self._arrived(self._goal)
             for each in self._intake.adopted:
@@ -114,8 +118,6 @@ class Worker:
             self._watch.caught_up = True
             self._daemon.probe = self._watch.probe
             while not self._daemon.stop.is_set():
-                if watching[0].done():  # it never ends by itself: readiness would stay as it was told last
-                    watching[0].result()
                 if not await self._advance():
                     await self._look_past(self._ends)
                     await self._sleep()
@@ -133,7 +135,7 @@ class Worker:
             raise DaemonExit(f"{error}; the worker starts again from its snapshot", UNAVAILABLE) from None
         finally:
             self._daemon.probe = None
-            await end_tasks(watching)
+            await end_tasks(self._watching)
             await self._end()
 
     async def _start(self) -> None:
@@ -234,6 +236,7 @@ class Worker:
     async def _sleep(self) -> None:
         """Wait for the next record, for the end, or for a moment in which the consumer may have died."""
         self._reader.check()
+        raise_failures(self._watching)
         if not self._intake.wake.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
                 async with asyncio.timeout(0.25):
@@ -291,10 +294,11 @@ class Worker:
                 )
                 await asyncio.sleep(0.2)
                 return False
-            if ends.pop(BARRIER_PARTITION) > self._intake.positions()[BARRIER_PARTITION]:
+            read = self._intake.positions()
+            if ends[BARRIER_PARTITION] > read[BARRIER_PARTITION]:
                 return False  # another worker has written; its barrier is read first
-            refuse_shorter(self._machine.assembler.cuts(), ends, f"barrier {self._sequencer.seq} saw")
-            cut = ends
+            refuse_shorter(read, ends, "this worker has read")
+            cut = {name: end for name, end in ends.items() if name != BARRIER_PARTITION}
             await self._arrived(cut)
             if self._intake.adopted or self._sequencer.due() != due:
                 return True  # what arrived has changed the question
@@ -338,8 +342,7 @@ class Worker:
             self._times.mark(record["session"], "appended", time.perf_counter())
             if barrier.cause:
                 self._metrics.latency.observe((time.time_ns() - int(barrier.cause)) / 1e9)
-        job = self._machine.engine.fit_due()
-        if job is not None:
+        if (job := self._machine.engine.fit_due()) is not None:
             model = await asyncio.to_thread(regime.fit, job)
             await self._append([Output("strategy.models", model)], headers, seq)
             await self._appender.acknowledge()
@@ -367,8 +370,7 @@ class Worker:
         self._since_snapshot = 0
 
     async def _stop_point(self, step: str, seq: int) -> None:
-        point = f"{step}:{seq}"
-        if point in self._stop_points:
+        if (point := f"{step}:{seq}") in self._stop_points:
             self._stop_points.discard(point)
             self._log.warning("stopping for a test", point=point)
             os.kill(os.getpid(), signal.SIGSTOP)

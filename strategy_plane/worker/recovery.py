@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from schemas import catalogue, codec
 from triplane.runtime import snapshots
-from triplane.runtime.kafka_in import LogUnavailable, Nondeterminism, TopicReader
+from triplane.runtime.first_per_identity import Nondeterminism
+from triplane.runtime.kafka_in import LogUnavailable, TopicReader
 from triplane.runtime.settings import Settings
 from triplane.runtime.snapshots import SnapshotError
 

@@ -55,6 +55,14 @@ def test_an_edit_behind_an_open_transaction_is_one_version_and_waits_for_its_end
         assert control.end() == 0, "it can be stopped while it waits"
         control.launch()
         eventually(lambda: control.address() and name in control.get("/readyz")["reason"], 30, "the next one waits")
+
+        def refused() -> str:
+            answer = control.post({"command": "kill.trip", "command_id": "c1", **ACTOR})
+            assert answer.status_code == 503
+            return answer.json()["error"]
+
+        eventually(lambda: name in refused(), 30, "a command is told why nobody takes it")
+        assert "`triplane kill trip`, which needs no Kafka" in refused()
     eventually(lambda: control.get("/readyz")["ready"], 20, "ready once the transaction ended")
     assert control.status_seq() == 2
     versions = [version["seq"] for version in control.versions()]

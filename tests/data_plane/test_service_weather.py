@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -16,17 +17,21 @@ from pathlib import Path
 
 import pytest
 
+from data_plane.daemon.configuration import ConfigFollower
+from data_plane.daemon.service import read_tails
 from data_plane.daemon.sntp import ERA, PACKET
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.daemon import by_interval, data_process, get, log, metrics
 from tests.data_plane.support import ProvidersProcess, config, day_close, publish_config
+from tests.foreign_transaction import foreign_transaction
 from tests.waiting import settles
 from triplane.runtime.configuration import to_record
+from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
 from triplane.stack.local import LocalStack
-from triplane.stack.topics import create_topics
+from triplane.stack.topics import create_topics, delete_topics
 
 pytestmark = pytest.mark.integration
 
@@ -217,3 +222,28 @@ def test_with_kafka_standing_still_nothing_is_lost(tmp_path: Path, providers: Pr
             os.killpg(group, signal.SIGCONT)
             process.stop()
             gateway.stop()
+
+
+async def test_a_configuration_log_that_was_made_anew_ends_the_plane(settings: Settings) -> None:
+    """The versions that come on it are another chain's."""
+    publish_config(settings, config())
+    follower = ConfigFollower(settings, pytest.fail)
+    try:
+        assert await follower.first(asyncio.Event()) is not None
+        following = asyncio.create_task(follower.follow(lambda found: pytest.fail(str(found))))
+        await asyncio.to_thread(delete_topics, settings.bootstrap, settings.topic("control.config"))
+        await asyncio.to_thread(create_topics, settings.bootstrap, prefix=settings.topic_prefix)
+        with pytest.raises((DaemonExit, LogUnavailable)):
+            await asyncio.wait_for(following, 30)
+    finally:
+        follower.close()
+
+
+def test_what_may_be_published_already_and_is_hidden_is_waited_for(settings: Settings) -> None:
+    """A slice that is published a second time may differ, and the log would have two."""
+    with (
+        foreign_transaction(settings, "data.quotes"),
+        pytest.raises(LogUnavailable, match=r"data\.quotes-0 is not readable from 0 on"),
+    ):
+        read_tails(settings)
+    assert read_tails(settings) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 
@@ -9,11 +10,12 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from order_plane.daemon import log_extent, recovery
+from order_plane.daemon.log_feed import LogFeed
 from tests.foreign_transaction import foreign_transaction
 from tests.order_plane.world import OrderWorld
 from tests.waiting import settles
 from triplane.runtime import snapshots
-from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
+from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import admin
@@ -153,3 +155,36 @@ def test_inputs_that_were_put_back_from_earlier_are_refused(world: OrderWorld) -
     process = world.start()
     assert process.wait() == CONFIG
     assert "strategy.intents-0 ends at 0, and order.events says that this plane has read it up to 1" in process.words()
+
+
+def test_intents_that_are_made_anew_under_a_running_plane_end_it(world: OrderWorld) -> None:
+    """Its reader may wait at the old position for good, and the plane would be ready all the while."""
+    world.open_market()
+    process = world.start().ready()
+    world.intents(KO=300)
+    world.until_event("parent_closed")
+    settings = world.settings
+    delete_topics(settings.bootstrap, settings.topic("strategy.intents"))
+    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    if (
+        code := process.wait()
+    ) == UNAVAILABLE:  # librdkafka told of the moment between the two, and the plane starts again
+        process = world.start()
+        code = process.wait()
+    assert code == CONFIG
+    assert "strategy.intents-0 ends at 0, and" in process.words()
+
+
+async def test_a_feed_tells_of_a_topic_that_ends_before_its_position(world: OrderWorld) -> None:
+    told = asyncio.get_running_loop().create_future()
+    feed = LogFeed(
+        world.settings, ("strategy.intents",), {"strategy.intents-0": 5}, lambda _records: None, told.set_result
+    )
+    feed.begin()
+    try:
+        problem = await asyncio.wait_for(told, 30)
+    finally:
+        feed.close()
+    assert isinstance(problem, DaemonExit)
+    assert problem.code == CONFIG
+    assert str(problem).startswith("strategy.intents-0 ends at 0, and this daemon has read it up to 5: records of the")

@@ -15,11 +15,14 @@ from schemas import catalogue, codec
 from tests.foreign_transaction import foreign_transaction
 from tests.waiting import eventually, settles
 from triplane.replay import recording
-from triplane.runtime.kafka_in import FirstPerIdentity, LogUnavailable, Nondeterminism, TopicReader, read_all
+from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.first_per_identity import FirstPerIdentity, Nondeterminism
+from triplane.runtime.kafka_in import LogUnavailable, TopicReader, read_all
 from triplane.runtime.kafka_out import DeliveryError, OwnershipError, TopicWriter
+from triplane.runtime.log_watch import LogWatch
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import LocalKafka
-from triplane.stack.topics import create_topics
+from triplane.stack.topics import create_topics, delete_topics
 
 pytestmark = pytest.mark.integration
 
@@ -275,6 +278,11 @@ def test_a_recording_is_refused_while_an_open_transaction_hides_records(settings
         pytest.raises(LogUnavailable, match=r"order\.events-0 is not readable from 0 on"),
     ):
         recording.read(settings)
+    with (
+        foreign_transaction(settings, "data.gates"),
+        pytest.raises(LogUnavailable, match=r"data\.gates-0 is not readable from 0 on"),
+    ):
+        read_all(settings, ["data.bars", "data.gates"])
     assert recording.read(settings).counts()["data.bars"] == 1
 
 
@@ -290,3 +298,30 @@ def test_a_recording_is_refused_where_a_topic_ends_before_what_a_barrier_saw(set
         LogUnavailable, match=r"data\.bars-0 ends at 1, and barrier 2 saw it up to 3: records of the log are lost"
     ):
         recording.read(settings)
+
+
+def test_a_topic_made_anew_is_told_also_where_it_is_as_long_as_before(settings, writer):
+    """The reader gets nothing and no error; its position alone would not show it."""
+    writer.send("data.bars", bars(0)).result(10)
+    reader = TopicReader(settings, ["data.bars", "data.quotes"])
+    try:
+        watch = LogWatch(settings, ["data.bars", "data.quotes"], every_s=0.0)
+
+        def look() -> None:
+            watch.look(reader.position())
+
+        assert len(reader.read_to({"data.bars-0": 1}, 10)) == 1
+        look()
+        delete_topics(settings.bootstrap, settings.topic("data.bars"))
+        look()  # missing topics are told of by readiness
+        create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+        with pytest.raises(DaemonExit, match=r"data\.bars-0 ends at 0, and this daemon has read it up to 1") as shorter:
+            eventually(look, 10, "told")
+        eventually(
+            lambda: writer.send("data.bars", bars(0)).exception(10) is None, 20, "the writer finds the new topic"
+        )
+        with pytest.raises(DaemonExit, match=r"data\.bars was deleted and made anew while this daemon read it") as anew:
+            eventually(look, 10, "told")
+        assert {shorter.value.code, anew.value.code} == {78}
+    finally:
+        reader.close()

@@ -6,7 +6,9 @@ import asyncio
 import re
 from pathlib import Path
 
-from triplane.runtime.tasks import end_tasks
+import pytest
+
+from triplane.runtime.tasks import end_tasks, raise_failures
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("data_plane", "strategy_plane", "order_plane", "triplane", "schemas")
@@ -35,6 +37,18 @@ async def test_a_task_that_loses_a_cancel_is_told_again():
     assert lost == 2
     assert all(task.done() for task in work)
     await end_tasks([])
+
+
+async def test_what_ends_beside_the_caller_is_raised():
+    async def fails() -> None:
+        raise ValueError("beside")
+
+    work = [asyncio.create_task(asyncio.Event().wait()), asyncio.create_task(fails())]
+    raise_failures(work)
+    await asyncio.sleep(0)
+    with pytest.raises(ValueError, match="beside"):
+        raise_failures(work)
+    await end_tasks(work)
 
 
 def test_nothing_of_ours_waits_in_the_way_that_loses_cancels():

@@ -29,7 +29,7 @@ from triplane.replay.recording import Recording, combined, digest
 from triplane.runtime import exit_codes, snapshots
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import DaemonExit
-from triplane.runtime.kafka_in import TopicReader
+from triplane.runtime.kafka_in import TopicReader, read_all
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, OwnershipError, TopicWriter
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import admin
@@ -396,7 +396,7 @@ async def test_an_input_that_was_made_anew_is_refused(settings: Settings, market
         recovery.snapshot_path(settings).unlink()
     await asyncio.to_thread(delete_topics, settings.bootstrap, settings.topic("data.bars"))
     await asyncio.to_thread(create_topics, settings.bootstrap, prefix=settings.topic_prefix)
-    before = (await log_of(settings)).counts()["strategy.barriers"]
+    before = len(await asyncio.to_thread(read_all, settings, ["strategy.barriers"]))
     again = Running(settings)
     who = "the snapshot knows" if remembers else "barrier 1 saw"
     with pytest.raises(
@@ -404,7 +404,24 @@ async def test_an_input_that_was_made_anew_is_refused(settings: Settings, market
     ) as ended:
         await asyncio.wait_for(again.task, 60)
     assert ended.value.code == exit_codes.CONFIG
-    assert (await log_of(settings)).counts()["strategy.barriers"] == before
+    assert len(await asyncio.to_thread(read_all, settings, ["strategy.barriers"])) == before
+
+
+@pytest.mark.parametrize("topic", ["data.bars", "strategy.barriers"])
+async def test_a_topic_made_anew_under_a_running_worker_ends_it(settings: Settings, market: Market, topic: str) -> None:
+    await put(settings, *market.opening(), *market.history_slices())
+    worker = Running(settings)
+    try:
+        await worker.until("triplane_barrier_seq", 6)
+        await asyncio.to_thread(delete_topics, settings.bootstrap, settings.topic(topic))
+        await asyncio.to_thread(create_topics, settings.bootstrap, prefix=settings.topic_prefix)
+        with pytest.raises(DaemonExit, match=rf"{topic}-0 ends at 0, and this daemon has read it up to \d+") as ended:
+            await asyncio.wait_for(worker.task, 60)
+    finally:
+        if not worker.task.done():
+            await worker.die()
+    assert ended.value.code == exit_codes.CONFIG
+    assert await asyncio.to_thread(read_all, settings, [topic]) == []
 
 
 def test_library_logs_are_limited() -> None:

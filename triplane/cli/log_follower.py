@@ -13,7 +13,8 @@ import threading
 from schemas import catalogue
 from triplane.cli.live_state import LiveState
 from triplane.replay.recording import Recording
-from triplane.runtime.kafka_in import FirstPerIdentity, LogRecord, LogUnavailable, Nondeterminism, TopicReader
+from triplane.runtime.first_per_identity import FirstPerIdentity, Nondeterminism
+from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
 from triplane.runtime.settings import Settings
 
 GATHER_MS = 100

@@ -31,18 +31,18 @@ from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, unknown_to_this_build
 from triplane.runtime.kafka_out import LOG_LEVEL, DeliveryError, TopicWriter
 from triplane.runtime.kafka_probe import KafkaProbe
+from triplane.runtime.log_watch import LogWatch
 from triplane.runtime.lost_log import refuse_shorter
 from triplane.runtime.readable_topics import ReadableTopics
 
 CONFIG = "control.config"
 COMMANDS_TOPIC = "control.commands"
 NAME = "control"
+KILL = "`triplane kill trip`, which needs no Kafka"
 # Wall seconds until an unacknowledged version is looked for on the log instead, and the wait between such looks.
 DELIVERY_S = 5.0
 RETRY_S = 1.0
 READ_S = 10.0
-LOOK_S = 5.0
-"""Wall seconds between two looks whether the log still holds what was read of it."""
 
 
 class ControlService:
@@ -55,10 +55,10 @@ class ControlService:
         self._targets = daemon.settings.targets_path
         self._assets = daemon.settings.assets_path
         self._reader: TopicReader | None = None
+        self._log_watch: LogWatch | None = None
         self._writer: TopicWriter | None = None
         self._admin: AdminClient | None = None
         self._judged = ""
-        self._looked = time.monotonic()
         self._refused = Rejected(())
         self._refusals = 0
         self._unacknowledged: set[str] = set()
@@ -87,7 +87,9 @@ class ControlService:
             await self._start()
             async for _ in watching.moments(self._targets, self._assets, self._daemon.stop):
                 await self._compare()
-                await self._look_at_log()
+                # Made anew, a version on the log would be the first of another chain.
+                if self._log_watch is not None and self._reader is not None:
+                    await asyncio.to_thread(self._log_watch.look, self._reader.position())
                 if self._daemon.stop.is_set():
                     break
         except LogUnavailable as error:
@@ -102,6 +104,7 @@ class ControlService:
         settings = self._daemon.settings
         self._daemon.probe = KafkaProbe(settings, CONFIG, COMMANDS_TOPIC)
         self._reader = await asyncio.to_thread(TopicReader, settings, [CONFIG, COMMANDS_TOPIC])
+        self._log_watch = LogWatch(settings, [CONFIG, COMMANDS_TOPIC])
         self._admin = AdminClient(
             {"bootstrap.servers": settings.bootstrap, "log_level": LOG_LEVEL, **settings.kafka_options}
         )
@@ -217,15 +220,6 @@ class ControlService:
             else:
                 return
 
-    async def _look_at_log(self) -> None:
-        """Now and then: whether the log is still the one that was read. Made anew, a version on it would be the first of another chain."""
-        if time.monotonic() - self._looked > LOOK_S:
-            self._looked = time.monotonic()
-            assert self._reader is not None
-            with contextlib.suppress(LogUnavailable):  # /readyz tells of that
-                ends = await asyncio.to_thread(self._reader.end_offsets)
-                refuse_shorter(self._reader.position(), ends, "this daemon has read")
-
     async def _read_back(self, offset: int) -> bool:
         """Read up to our own acknowledged record, however long somebody's transaction hides it; False when the daemon is stopped first."""
         while True:
@@ -328,7 +322,11 @@ class ControlService:
 
     async def _take_command(self, request: web.Request) -> web.Response:
         if self._writer is None or self._engine.last is None:
-            return web.json_response({"error": "the control daemon is starting; try again"}, status=503)
+            why = self._daemon.reason or "it is starting"
+            return web.json_response(
+                {"error": f"the control daemon takes no commands yet ({why}); try again, or stop trading with {KILL}"},
+                status=503,
+            )
         try:
             body = await request.json()
         except (ValueError, LookupError, RecursionError):  # no JSON, an unknown charset, brackets without end
@@ -354,7 +352,7 @@ class ControlService:
             except (DeliveryError, BufferError) as error:
                 self._unacknowledged.add(identity)
                 self._daemon.log.error("command not acknowledged", **record)
-                sentence = f"Kafka did not acknowledge the command ({error}); repeat it with this command_id, or stop trading with `triplane kill trip`, which needs no Kafka"
+                sentence = f"Kafka did not acknowledge the command ({error}); repeat it with this command_id, or stop trading with {KILL}"
                 return web.json_response({"error": sentence, "command_id": identity}, status=503)
             self._unread.add(identity)
             self._commands.labels(record["command"]).inc()
@@ -362,7 +360,7 @@ class ControlService:
         if identity in self._unread:
             if found := await self._hidden_commands():
                 self._daemon.log.error("command hidden", hidden=found, command_id=identity)
-                sentence = f"the command is written, and nobody reads it yet: {found}. To stop trading now: `triplane kill trip`, which needs no Kafka"
+                sentence = f"the command is written, and nobody reads it yet: {found}. To stop trading now: {KILL}"
                 return web.json_response({"error": sentence, "command_id": identity}, status=503)
             self._unread.discard(identity)
         return web.json_response({**record, "new": new}, status=200)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from schemas import catalogue
-from triplane.runtime.kafka_in import FirstPerIdentity, LogRecord, LogUnavailable, TopicReader, partition_name
+from triplane.runtime.first_per_identity import FirstPerIdentity
+from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, partition_name
 from triplane.runtime.lost_log import lost
 from triplane.runtime.settings import Settings
 
@@ -85,9 +86,7 @@ def read(
             time.sleep(
                 settle_s
             )  # the time itself is what makes the difference; the end taken after it is later than all of that
-        ends = reader.end_offsets()
-        if hidden := reader.hidden():
-            raise LogUnavailable(hidden)
+        ends = reader.whole_ends()
         found = Recording.of(reader.read_to(ends, timeout_s), settled)
         for barrier in found.raw["strategy.barriers"]:
             if barrier.value is not None and (

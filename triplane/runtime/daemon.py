@@ -67,6 +67,11 @@ class Daemon:
         if ready:
             self.was_ready.set()
 
+    @property
+    def reason(self) -> str:
+        """Why it is not ready, as it was told last."""
+        return self._reason
+
     def unhealthy(self, reason: str) -> None:
         """Make /healthz answer 503 with the reason; an empty reason makes it 200 again."""
         self._unhealthy = reason

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Literal
 
 from confluent_kafka import (
@@ -64,10 +63,6 @@ class PositionGone(LogUnavailable):
     """The log begins behind a position that was to be read, or ends before it."""
 
 
-class Nondeterminism(RuntimeError):
-    """Two records share an identity but not their bytes."""
-
-
 def partition_name(topic: str, partition: int) -> str:
     """`topic-partition` with the logical topic name: the key of a cut."""
     return f"{topic}-{partition}"
@@ -110,36 +105,6 @@ def unknown_to_this_build(record: LogRecord, settings: Settings) -> str:
         f"{place} cannot be decoded ({record.error}): a newer build may have written it, so start that one, or, if none did, "
         f"set TRIPLANE_PASS_OVER={named}"
     )
-
-
-CONTESTED = frozenset({"strategy.barriers", "control.config"})
-"""Topics of which the first record per identity counts for every plane, and a different later one is void: overlapping workers may
-write a barrier at once, and a second control daemon a version."""
-
-
-class FirstPerIdentity:
-    """The first record per identity, in log order, is the record; a later one with other bytes is nondeterminism."""
-
-    def __init__(self, topics: Catalogue | None = None) -> None:
-        self._topics = topics or catalogue.load()
-        self._seen: dict[tuple[str, tuple[Any, ...]], bytes] = {}
-
-    def accept(self, record: LogRecord) -> bool:
-        """True for the first record with its identity, False for an equal repeat; raises Nondeterminism."""
-        if record.value is None:
-            return False
-        identity = (record.topic, self._topics[record.topic].identify(record.value))
-        digest = blake2b(record.body, digest_size=16).digest()
-        first = self._seen.get(identity)
-        if first is None:
-            self._seen[identity] = digest
-            return True
-        if first != digest and record.topic not in CONTESTED:
-            raise Nondeterminism(
-                f"{record.partition_name}@{record.offset}: a second record {identity[1]} with other bytes; "
-                "its writer is not deterministic, or somebody else wrote it: find which, and stop it"
-            )
-        return False
 
 
 class TopicReader:
@@ -284,6 +249,12 @@ class TopicReader:
         readable = self.end_offsets()
         return next((hidden(name, end) for name, end in sorted(readable.items()) if end < everything[name]), "")
 
+    def whole_ends(self) -> dict[str, int]:
+        """Like `end_offsets`; raises LogUnavailable while anything is hidden: whoever takes those for the ends would miss it."""
+        if found := self.hidden():
+            raise LogUnavailable(found)
+        return self.end_offsets()
+
     def _acquainted(self) -> AdminClient:
         """A client for questions that knows the brokers already.
 
@@ -383,9 +354,11 @@ class TopicReader:
 
 
 def read_all(settings: Settings, topics: Iterable[str], timeout_s: float = 60.0) -> list[LogRecord]:
-    """Everything on the topics up to their present end; order is kept within each partition."""
+    """Everything on the topics up to their present end; order is kept within each partition. Raises LogUnavailable, also where
+    somebody's open transaction hides records.
+    """
     reader = TopicReader(settings, list(topics))
     try:
-        return reader.read_to(reader.end_offsets(), timeout_s)
+        return reader.read_to(reader.whole_ends(), timeout_s)
     finally:
         reader.close()

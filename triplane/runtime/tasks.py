@@ -1,4 +1,4 @@
-"""Ending asyncio tasks for certain.
+"""Ending asyncio tasks for certain, and noticing those that ended by themselves.
 
 `asyncio.wait_for` of Python 3.11 loses a cancel that comes in the same turn of the loop as the answer (python/cpython#86296, mended in
 3.12): a task that was to end then goes on for ever, and whoever waits for its end hangs. Our own code waits with `asyncio.timeout`,
@@ -26,3 +26,10 @@ async def end_tasks(tasks: Collection[asyncio.Task[Any]], again_s: float = AGAIN
     for task in tasks:
         if not task.cancelled():
             task.exception()
+
+
+def raise_failures(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Raise what ended a task that was to go on beside the caller."""
+    for task in tasks:
+        if task.done():
+            task.result()

@@ -1,0 +1,98 @@
+"""Whether the log that a daemon reads is still the one that it began to read.
+
+A topic that is deleted and made anew under a reader gives it nothing and no error (librdkafka 2.16): the reader waits at its old
+position for good, or goes on in the middle once the new log is as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from schemas import catalogue
+from triplane.runtime.exit_codes import CONFIG, DaemonExit
+from triplane.runtime.kafka_out import LOG_LEVEL
+from triplane.runtime.lost_log import REMEDY, refuse_shorter
+from triplane.runtime.settings import Settings
+
+LOOK_EVERY_S: Final = 5.0
+ANSWER_S: Final = 1.5
+
+
+class LogWatch:
+    """Looks at `topics`, names of the catalogue, every `every_s` wall seconds. Not thread-safe.
+
+    Of what Kafka does not tell nothing is known, and nothing is said: readiness tells of that.
+    """
+
+    def __init__(self, settings: Settings, topics: Iterable[str], every_s: float = LOOK_EVERY_S) -> None:
+        known = catalogue.load()
+        self._logical = {settings.topic(topic): topic for topic in topics}
+        self._partitions = {
+            TopicPartition(physical, number): f"{topic}-{number}"
+            for physical, topic in self._logical.items()
+            for number in range(known[topic].partitions)
+        }
+        self._admin = AdminClient(
+            {
+                "bootstrap.servers": settings.bootstrap,
+                "log_level": LOG_LEVEL,
+                "error_cb": lambda _error: None,
+                "reconnect.backoff.max.ms": 1000,
+                **settings.kafka_options,
+            }
+        )
+        self._every_s = every_s
+        self._looked = float("-inf")
+        self._ids: dict[str, str] = {}
+
+    async def run(self, positions: Callable[[], Mapping[str, int]]) -> None:
+        """Look until cancelled. Raises DaemonExit like `look`."""
+        while True:
+            await asyncio.to_thread(self.look, positions())
+            await asyncio.sleep(self._every_s)
+
+    def look(self, positions: Mapping[str, int]) -> None:
+        """Raise DaemonExit (78) where a topic is another one than before, or ends before what was read of it; blocks.
+
+        `positions` has the next offset to read by partition, from before the call. Returns at once where the last look is not long ago.
+        """
+        if time.monotonic() - self._looked < self._every_s:
+            return
+        ids, ends = self._topic_ids(), self._ends()
+        self._looked = time.monotonic()
+        refuse_shorter(positions, ends, "this daemon has read")
+        for topic, first in self._ids.items():
+            if ids.get(topic, first) != first:
+                raise DaemonExit(
+                    f"{topic} was deleted and made anew while this daemon read it: records of the log are lost; {REMEDY}",
+                    CONFIG,
+                )
+        self._ids = ids | self._ids
+
+    def _topic_ids(self) -> dict[str, str]:
+        """What Kafka calls each topic that was made: made anew, it has another id."""
+        ids = {}
+        told = self._admin.describe_topics(TopicCollection(list(self._logical)), request_timeout=ANSWER_S)
+        for physical, answer in told.items():
+            with contextlib.suppress(KafkaException):
+                ids[self._logical[physical]] = str(answer.result().topic_id)
+        return ids
+
+    def _ends(self) -> dict[str, int]:
+        ends = {}
+        asked = dict.fromkeys(self._partitions, OffsetSpec.latest())
+        told = self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S
+        )
+        for partition, answer in told.items():
+            with contextlib.suppress(KafkaException):
+                if (end := answer.result().offset) >= 0:
+                    ends[self._partitions[partition]] = end
+        return ends
