@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from confluent_kafka import Producer
 
+from tests.waiting import eventually
+from triplane.runtime.kafka_in import TopicReader
 from triplane.runtime.settings import Settings
 
 JUNK = b"no record of ours"
@@ -24,3 +26,9 @@ def foreign_transaction(settings: Settings, *topics: str, commit: bool = False) 
     assert theirs.flush(20) == 0
     yield theirs
     (theirs.commit_transaction if commit else theirs.abort_transaction)(20)
+    # The broker writes the markers a moment after it has acknowledged the end.
+    reader = TopicReader(settings, topics)
+    try:
+        eventually(lambda: not reader.hidden(), 20, "the end of a transaction")
+    finally:
+        reader.close()
