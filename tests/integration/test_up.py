@@ -22,6 +22,7 @@ from triplane.domain.calendars import MARKET_CALENDAR, decision_time, next_sessi
 from triplane.domain.timestamps import MINUTE, NEW_YORK, to_datetime
 from triplane.runtime import loopback
 from triplane.runtime.kafka_in import TopicReader
+from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
 from triplane.stack.ports import free_ports
 
@@ -143,6 +144,19 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
         eventually(lambda: end in said.read_text(), 120, "the market's end")
         assert end in verb("status").out
         assert verb("status", "--json").json["market_ended"].startswith(end)
+
+        # Kafka stands still: every daemon says so to whoever asks for its readiness.
+        def tells_of_silence(url: str) -> bool:
+            return SILENT in loopback.get(f"{url}/readyz", 10.0).json()["reason"]
+
+        kafka = next(each["pid"] for each in found["services"] if each["service"] == "kafka")
+        os.kill(kafka, signal.SIGSTOP)
+        try:
+            for plane in PLANES:
+                url = json.loads((state / "run" / f"{plane}.json").read_text())["http"]
+                eventually(partial(tells_of_silence, url), 20, f"{plane} says that Kafka is silent")
+        finally:
+            os.kill(kafka, signal.SIGCONT)
 
         stopped = verb("down", "--json")
         assert stopped.code == 0, stopped
