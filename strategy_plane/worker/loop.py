@@ -286,16 +286,14 @@ class Worker:
             # History is read in order and nothing trades on it: what has been read is the cut, no round trip needed.
             cut = self._machine.assembler.positions()
         else:
+            read = self._intake.positions()  # before the question: records that come during it are beyond the answer
             try:
                 ends = await self._asker.ends()
             except KafkaError as error:
-                self._log.warning(
-                    "Kafka does not tell the ends of the input partitions; trying again", reason=repr(error)
-                )
+                self._log.warning("Kafka does not tell the ends of the inputs; trying again", reason=repr(error))
                 await asyncio.sleep(0.2)
                 return False
-            read = self._intake.positions()
-            if ends[BARRIER_PARTITION] > read[BARRIER_PARTITION]:
+            if ends[BARRIER_PARTITION] > self._intake.positions()[BARRIER_PARTITION]:
                 return False  # another worker has written; its barrier is read first
             refuse_shorter(read, ends, "this worker has read")
             cut = {name: end for name, end in ends.items() if name != BARRIER_PARTITION}

@@ -287,6 +287,36 @@ async def test_a_snapshot_of_another_log_is_not_used(settings: Settings, market:
     assert "snapshot is of account" in recovery.load(foreign).note
 
 
+async def test_a_record_that_arrives_while_kafka_tells_the_ends_is_none_that_was_lost(
+    settings: Settings, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read and lies behind the answer."""
+    await put(settings, *market.opening(), *market.history_slices())
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 6)
+        asker, intake = worker.worker._asker, worker.worker._intake
+        ask = asker.ends
+        overtaken = 0
+
+        async def ends() -> dict[str, int]:
+            nonlocal overtaken
+            found = await ask()
+            # Kafka's answer is on its way, and so is a record.
+            account = market.account_state(market.live_days[0].toordinal() + overtaken)
+            await put(settings, account)
+            async with asyncio.timeout(20):
+                while intake.positions()["order.account-0"] <= found["order.account-0"]:
+                    await asyncio.wait([asyncio.ensure_future(intake.wake.wait())], timeout=0.05)
+            overtaken += 1
+            return found
+
+        monkeypatch.setattr(asker, "ends", ends)
+        day = market.live_days[0]
+        await put(settings, *market.before_decision(day), market.gating(day))
+        await worker.until("triplane_barrier_seq", 7)
+        assert overtaken
+
+
 async def test_a_gap_in_the_offsets_below_a_cut_is_passed(settings: Settings, market: Market) -> None:
     """A transaction's marker takes an offset that no reader is ever given."""
     await put(settings, *market.opening(), *market.history_slices())
