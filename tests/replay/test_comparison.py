@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from tests.replay.logs import HandLog
-from triplane.replay import strategy, verification
+from triplane.replay import orders, strategy, verification
 from triplane.replay.comparison import compare_topic, difference
 from triplane.replay.recording import combined, digest
 from triplane.runtime.kafka_in import LogRecord
@@ -130,5 +130,23 @@ def test_what_the_worker_passes_over_on_the_barrier_log_is_passed_over_and_told(
         "strategy.barriers-0@0",
         "strategy.barriers-0@1",
     ]
-    with pytest.raises(strategy.ReplayError, match="holds no barriers"):
+    with pytest.raises(strategy.ReplayError, match="holds no strategy.barriers: the Strategy Plane has not"):
         strategy.chain(HandLog().recording())
+
+
+def test_a_topic_that_is_gone_with_what_follows_from_it_still_there_was_lost():
+    """Not a plane that has not run: made anew, the topic is empty."""
+    log = HandLog()
+    with pytest.raises(strategy.ReplayError, match=r"holds no order\.events: the Order Plane has not run yet"):
+        orders.verify(log.recording(), "DU1")
+    log.put_malformed("order.events")
+    log.put("order.decisions", account="DU1")
+    log.put("strategy.intents", account="DU1")
+    with pytest.raises(
+        strategy.ReplayError, match=r"holds order\.decisions but no order\.events: records of the log are"
+    ):
+        orders.verify(log.recording(), "DU1")
+    with pytest.raises(
+        strategy.ReplayError, match=r"holds strategy\.intents but no strategy\.barriers: records of the"
+    ):
+        strategy.chain(log.recording())

@@ -16,7 +16,7 @@ from order_plane import recording as order_recording
 from schemas import catalogue, codec
 from triplane.replay.comparison import TopicVerdict, compare_topic
 from triplane.replay.recording import Recording
-from triplane.replay.strategy import ReplayError
+from triplane.replay.strategy import ReplayError, without
 
 OUTPUTS = order_recording.REPLAYED_TOPICS
 
@@ -27,7 +27,7 @@ def verify(
     """Re-run the order engine and compare every record of its topics. Raises ReplayError when a referenced record is missing."""
     events = [record.value for record in recording.records["order.events"] if record.value is not None]
     if not events:
-        raise ReplayError("the recording holds no order.events: the Order Plane has not run yet")
+        raise without(recording, "order.events", OUTPUTS, "the Order Plane has not run yet")
     index = _index(recording)
     first = next(event for event in events if event["kind"] == "epoch")
     mode, simulated = _mode_of(recording, first)

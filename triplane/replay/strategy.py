@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from schemas import catalogue
@@ -14,6 +14,7 @@ from strategy_plane.engine import StrategyEngine
 from triplane.replay.comparison import TopicVerdict, compare_topic
 from triplane.replay.recording import Recording, digest
 from triplane.runtime.kafka_in import LogRecord
+from triplane.runtime.lost_log import REMEDY
 
 OUTPUTS = (
     "strategy.factors",
@@ -28,6 +29,14 @@ OUTPUTS = (
 
 class ReplayError(RuntimeError):
     """The recording cannot be replayed; the message says what it lacks."""
+
+
+def without(recording: Recording, topic: str, followers: Iterable[str], otherwise: str) -> ReplayError:
+    """For a recording that holds no `topic`: that it was lost, where one of `followers`, which follow from it, has records."""
+    for name in followers:
+        if name != topic and recording.raw[name]:
+            return ReplayError(f"the recording holds {name} but no {topic}: records of the log are lost; {REMEDY}")
+    return ReplayError(f"the recording holds no {topic}: {otherwise}")
 
 
 def account_of(recording: Recording) -> str:
@@ -62,7 +71,7 @@ def chain(recording: Recording) -> tuple[list[LogRecord], list[str]]:
                 "strategy worker holds there as well; find who wrote it and restore the log without it"
             ) from None
     if not taken:
-        raise ReplayError("the recording holds no barriers: the Strategy Plane has not decided anything yet")
+        raise without(recording, "strategy.barriers", OUTPUTS, "the Strategy Plane has not decided anything yet")
     return taken, passed_over
 
 
