@@ -130,7 +130,7 @@ def test_what_the_worker_passes_over_on_the_barrier_log_is_passed_over_and_told(
         "strategy.barriers-0@0",
         "strategy.barriers-0@1",
     ]
-    with pytest.raises(strategy.ReplayError, match="holds no strategy.barriers: the Strategy Plane has not"):
+    with pytest.raises(strategy.ReplayError, match=r"holds no strategy\.barriers: the Strategy Plane has not"):
         strategy.chain(HandLog().recording())
 
 
