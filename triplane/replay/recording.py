@@ -88,9 +88,10 @@ def read(
             )  # the time itself is what makes the difference; the end taken after it is later than all of that
         ends = reader.whole_ends()
         found = Recording.of(reader.read_to(ends, timeout_s), settled)
+        now = reader.end_offsets()  # later than any barrier that was read: planes may be writing
         for barrier in found.raw["strategy.barriers"]:
             if barrier.value is not None and (
-                sentence := lost(barrier.value["cut"], ends, f"barrier {barrier.value['seq']} saw")
+                sentence := lost(barrier.value["cut"], now, f"barrier {barrier.value['seq']} saw")
             ):
                 raise LogUnavailable(sentence)
         return found
