@@ -20,10 +20,14 @@ fi
 # An environment whose making or filling was cut short is made anew: what is half there counts as installed, to pip and to uv.
 # Its pip comes last and its script last of all.
 if [ -e "$venv/.filling" ] || ! [ -x "$venv/bin/pip" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-    anew=
-    [ -f "$venv/pyvenv.cfg" ] && anew=--clear
+    # The mark comes first and goes last, so that this, too, may be cut short.
+    if [ -e "$venv/.filling" ] || [ -f "$venv/pyvenv.cfg" ]; then
+        touch "$venv/.filling"
+        rm -f "$venv/.ready"
+        find "$venv" -mindepth 1 -maxdepth 1 ! -name .filling -exec rm -rf {} +
+    fi
     trap 'rm -f "$venv.log"; exit 130' INT TERM
-    if ! "$python" -m venv $anew "$venv" 2>"$venv.log"; then
+    if ! "$python" -m venv "$venv" 2>"$venv.log"; then
         remedy="remove $venv, then run again"
         "$python" -c 'import ensurepip, venv' 2>/dev/null || remedy="on Debian and Ubuntu install python3-venv, then run again"
         echo "A virtual environment could not be made with $python ($(tail -n 1 "$venv.log")): $remedy." >&2

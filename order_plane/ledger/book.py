@@ -8,12 +8,14 @@ found dead counts, until its executions arrived, what the broker says it filled.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from order_plane.ledger.order_state import DEAD, State, Step, Trigger, step
 
 EPSILON = 1e-9
+INFERRED = "inferred/"
+"""How the exec id of units begins that a person told of and no execution shows; the order's reference follows."""
 RECENT_NS = 3_600_000_000_000  # fills are remembered this long for participation windows
 
 
@@ -141,11 +143,15 @@ class ForeignOrder:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What an execution report did: a new booking or the correction of one. `before` is the booking it replaces."""
+    """What an execution report did: a new booking or the correction of one. `before` is the booking it replaces.
+
+    `inferred` is what is left of the units that a person had told of before the broker did; None where nobody had.
+    """
 
     execution: Execution
     before: Execution | None
     late: bool
+    inferred: Execution | None = None
 
 
 def split_exec_id(exec_id: str) -> tuple[str, int]:
@@ -289,6 +295,9 @@ class Book:
             multiplier=multiplier,
         )
         late = order is not None and order.dead and order.state is not State.FILLED and order.open_quantity <= EPSILON
+        inferred = None
+        if order is not None and before is None and base != INFERRED + order.ref:
+            inferred = self._give_way(order, execution.quantity, now)
         if before is not None:
             execution.commission, execution.charged = before.commission, before.charged
             self._move(before, -1.0, now)
@@ -296,7 +305,25 @@ class Book:
                 order.told_filled = max(order.told_filled + execution.quantity - before.quantity, 0.0)
         self.executions[base] = execution
         self._move(execution, 1.0, now)
-        return Booked(execution, before, late and before is None)
+        return Booked(execution, before, late and before is None, inferred)
+
+    def _give_way(self, order: Order, units: float, now: int) -> Execution | None:
+        """Units that a person told of give way to the broker's own execution of them: both at once would be booked twice."""
+        told = self.executions.get(INFERRED + order.ref)
+        if told is None or told.quantity <= EPSILON:
+            return None
+        revision = told.revision + 1
+        left = replace(
+            told,
+            exec_id=f"{INFERRED}{order.ref}.{revision:02d}",
+            revision=revision,
+            quantity=max(told.quantity - units, 0.0),
+        )
+        self._move(told, -1.0, now)
+        self.executions[INFERRED + order.ref] = left
+        if left.quantity > EPSILON:
+            self._move(left, 1.0, now)
+        return left
 
     def _move(self, execution: Execution, sign: float, now: int) -> None:
         signed = sign * execution.side * execution.quantity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from order_plane.ledger.book import Booked, Execution
+from order_plane.ledger.book import INFERRED, Booked, Execution
 from order_plane.ledger.state import EngineState, Parent
 from triplane.domain.assets import Universe
 
@@ -68,10 +68,11 @@ def _common(state: EngineState, account: str, execution: Execution, simulated: b
 
 
 def parent_executions(state: EngineState, parent: Parent) -> list[Execution]:
-    """What a parent's orders executed, oldest first."""
+    """What the broker executed of a parent's orders, oldest first. What a person only told of is not among it: costs are learned from this."""
     book = state.book
     refs = [ref for ref in parent.orders if ref in book.orders]
-    return [book.executions[base] for ref in refs for base in book.orders[ref].fills if base in book.executions]
+    bases = [base for ref in refs for base in book.orders[ref].fills if base != INFERRED + ref]
+    return [book.executions[base] for base in bases if base in book.executions]
 
 
 def parent_fill(

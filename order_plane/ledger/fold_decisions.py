@@ -6,7 +6,7 @@ import math
 
 from order_plane.codes import Code
 from order_plane.ledger import fills
-from order_plane.ledger.book import Order, Position
+from order_plane.ledger.book import INFERRED, Order, Position
 from order_plane.ledger.fold_base import DAY_NS, Event, FoldBase, Note
 from order_plane.ledger.order_state import State, Trigger
 from order_plane.ledger.state import (
@@ -134,7 +134,7 @@ class DecisionFold(FoldBase):
         notes = []
         if event["quantity"] > 0.0:
             inferred = {
-                "exec_id": f"inferred/{order.ref}",
+                "exec_id": INFERRED + order.ref,
                 "order_ref": order.ref,
                 "action": "BUY" if order.side > 0 else "SELL",
                 "quantity": event["quantity"],

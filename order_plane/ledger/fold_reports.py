@@ -212,14 +212,10 @@ class ReportFold(FoldBase):
             return []
         notes: list[Note] = []
         if own:
-            notes.append(
-                Note(
-                    Code.OK,
-                    record=self._remember_fill(
-                        fills.execution_fill(s, self.account, booked, self.universe, event, simulated=self.simulated)
-                    ),
-                )
-            )
+            given_way = [Booked(booked.inferred, booked.inferred, late=False)] if booked.inferred is not None else []
+            for each in (*given_way, booked):
+                fill = fills.execution_fill(s, self.account, each, self.universe, event, simulated=self.simulated)
+                notes.append(Note(Code.OK, record=self._remember_fill(fill)))
         if order is not None and before in (State.PLACING, State.UNKNOWN) and order.state is before:
             notes += self._step(order, Trigger.ACKNOWLEDGED, "an execution")
         if order is not None:

@@ -17,6 +17,7 @@ from order_plane.messages import (
 )
 from order_plane.trading.emission import Emission
 from order_plane.trading.reconciliation import Difference, Findings, compare
+from triplane.domain.lots import is_whole
 from triplane.domain.names import join
 from triplane.domain.timestamps import SECOND, iso
 
@@ -87,6 +88,10 @@ class Supervision(Emission):
         self._emit("released", symbol=symbol, reason=record["reason"], labels={"actor": record["actor"]})
         self.s.account.due = True
 
+    def _may_be_filled(self, order: Order, quantity: float) -> bool:
+        asset = self._asset(order.symbol)
+        return quantity <= order.open_quantity + EPSILON and (asset is None or is_whole(quantity, asset.lot_size))
+
     def _resolve(self, arguments: Mapping[str, str], record: Mapping[str, Any]) -> None:
         ref, outcome = arguments.get("order_ref", ""), arguments.get("outcome", "abandoned")
         order = self.s.book.orders.get(ref)
@@ -95,9 +100,10 @@ class Supervision(Emission):
         except ValueError:
             quantity = price = math.nan
         good = outcome in ("abandoned", "cancelled", "filled") and quantity >= 0.0 and (quantity == 0.0 or price > 0.0)
-        if order is None or order.dead or not good or quantity > order.open_quantity + EPSILON:
+        if order is None or order.dead or not good or not self._may_be_filled(order, quantity):
             self._alert(
-                Code.BAD_COMMAND, f"order.resolve {ref!r} {outcome!r} names no live order or gives no usable numbers."
+                Code.BAD_COMMAND,
+                f"order.resolve {ref!r} {outcome!r} names no live order or gives no usable numbers (whole lots, at most what is open, with their price).",
             )
             return
         notes = self._emit(

@@ -105,6 +105,7 @@ def test_fills_are_signed_and_only_executions_count() -> None:
         log.put(
             "order.fills",
             fill_id=str(number),
+            exec_id=f"a.{number}.01",
             kind=kind,
             intent_id=name,
             side=-1,

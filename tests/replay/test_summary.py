@@ -124,8 +124,10 @@ def test_money() -> None:
     nav(log, 116, math.nan)
     nav(log, 120, 900.0)
     nav(log, 130, 1100.0)
-    log.put("order.fills", fill_id="1", kind="execution", side=1, quantity=10.0, price=20.0, simulated=True)
-    log.put("order.fills", fill_id="2", kind="inferred", side=-1, quantity=5.0, price=10.0)
+    log.put(
+        "order.fills", fill_id="1", exec_id="a.01", kind="execution", side=1, quantity=10.0, price=20.0, simulated=True
+    )
+    log.put("order.fills", fill_id="2", exec_id="inferred/b", kind="inferred", side=-1, quantity=5.0, price=10.0)
     log.put("order.fills", fill_id="3", kind="commission", commission=1.5)
     log.put("order.fills", fill_id="4", kind="commission", commission=2.5)
     found = of(log)
@@ -223,3 +225,26 @@ def test_an_empty_recording_has_no_numbers_and_no_problems() -> None:
 def test_drawdown_is_the_worst_fall_between_any_two_moments(path: list[float]) -> None:
     naive = max((1 - path[j] / path[i] for i in range(len(path)) for j in range(i, len(path))), default=0.0)
     assert max_drawdown(np.array(path)) == pytest.approx(naive)
+
+
+def test_an_execution_counts_once_however_often_it_was_corrected() -> None:
+    """A correction has the whole new execution; one to nothing took it back."""
+    log = HandLog()
+    nav(log, 1, 1000.0)
+    booked = [
+        ("execution", "a.01", 10.0), ("execution", "b.01", 5.0), ("correction", "a.02", 8.0), ("inferred", "inferred/c", 4.0),
+        ("correction", "inferred/c.01", 0.0), ("commission", "a.02", 8.0),
+    ]  # fmt: skip
+    for kind, name, quantity in booked:
+        log.put(
+            "order.fills",
+            account=ACCOUNT,
+            kind=kind,
+            fill_id=f"{kind}/{name}",
+            exec_id=name,
+            quantity=quantity,
+            price=2.0,
+        )
+    found = of(log)
+    assert found.fills == 2
+    assert found.turnover == pytest.approx((8.0 + 5.0) * 2.0 / 1000.0)

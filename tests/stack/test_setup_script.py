@@ -31,6 +31,7 @@ def test_what_worked_before_outlives_a_failed_installation_and_what_was_cut_shor
     assert not (env / ".filling").exists()
 
     (env / ".ready").rename(env / ".filling")  # as a kill in the middle leaves it
+    (env / "pyvenv.cfg").unlink()  # and as one leaves it that came while it was made anew
     assert set_up_offline(tmp_path).returncode == 69
     assert not (env / "half").exists()
     assert (env / ".filling").exists()

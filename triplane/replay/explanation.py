@@ -9,6 +9,7 @@ import numpy as np
 
 from strategy_plane.portfolio.blocking import SOLVED
 from triplane.domain.ids import intent_id, parse_order_ref
+from triplane.replay.executions import executions
 from triplane.replay.recording import Recording
 from triplane.replay.summary import values
 
@@ -52,7 +53,7 @@ class Explanation:
             if outcome == SOLVED or not self.held or self.held == outcome:
                 return f"{self.symbol} has no intent at barrier {self.seq}: {self.held or outcome}"
             return f"barrier {self.seq} was held as a whole, {outcome}: {self.target.get('detail', '')}; {self.symbol}: {self.held}"
-        filled = sum(f["quantity"] * f["side"] for f in self.fills if f["kind"] == "execution")
+        filled = sum(f["quantity"] * f["side"] for f in executions(self.fills))
         denied = [d for d in self.decisions if not d["allowed"]]
         want = f"target {self.intent['target_qty']:,.12g} units ({self.intent['target_weight']:+.2%} of NAV)"
         if not self.orders:

@@ -16,6 +16,7 @@ import numpy as np
 
 from order_plane.ledger.order_state import Trigger, of_error
 from triplane.domain import calendars
+from triplane.replay.executions import executions
 from triplane.replay.recording import Recording
 from triplane.runtime.kafka_in import LogRecord
 
@@ -207,7 +208,7 @@ def summarise(recording: Recording) -> Summary:
     intents = values(recording.records["strategy.intents"])
     events = values(recording.records["order.events"])
     fills = values(recording.records["order.fills"])
-    executions = [f for f in fills if f["kind"] in ("execution", "correction", "inferred")]
+    executed = executions(fills)
     parents = [f for f in fills if f["kind"] == "parent"]
     costs = values(recording.records["order.costs"])
     first_decision = decisions[0]["t"] if decisions else 0
@@ -233,13 +234,13 @@ def summarise(recording: Recording) -> Summary:
         later_decisions=dict(sorted(later.items())),
         orders=sum(event["kind"] == "placing" for event in events),
         refused=refused_orders(events),
-        fills=len(executions),
+        fills=len(executed),
         filled_quantity=sum(p["quantity"] for p in parents),
         wanted_quantity=sum(p["target_quantity"] for p in parents),
         nav_start=float(path[0]) if path.size else float("nan"),
         nav_end=float(path[-1]) if path.size else float("nan"),
         max_drawdown=max(max_drawdown(path), told_drawdown(recording, first_decision)),
-        turnover=float(sum(f["quantity"] * f["price"] for f in executions) / np.mean(path))
+        turnover=float(sum(f["quantity"] * f["price"] for f in executed) / np.mean(path))
         if path.size
         else float("nan"),
         realised_cost=float(np.average(cost, weights=notional)) if notional.sum() > 0 else float("nan"),
@@ -250,6 +251,6 @@ def summarise(recording: Recording) -> Summary:
         commission=sum(f["commission"] for f in fills if f["kind"] == "commission"),
         latency_s=(float(percentiles[0]), float(percentiles[1]), float(percentiles[2])),
         latencies=int(delays.size),
-        simulated=any(f["simulated"] for f in executions),
+        simulated=any(f["simulated"] for f in executed),
         problems=problems,
     )
