@@ -67,7 +67,7 @@ class Spool:
             topic = header["topic"]
             record = self._codec.decode(self._topics[topic].record, parts[1])
             item = Spooled(Output(topic, record, header["source"], header["units"]), header["ingest_time"])
-        except (ValueError, KeyError, CodecError):
+        except (ValueError, KeyError, TypeError, CodecError):
             return None
         return item, self._file.tell()
 

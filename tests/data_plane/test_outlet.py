@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import struct
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,11 @@ def test_a_torn_end_of_the_spool_is_cut_off(tmp_path: Path) -> None:
         again = Spool(path, 10**6)
         assert [item.record["event_time"] for item in again.contents()] == [1, 2]
         assert path.stat().st_size == size
+        again.close()
+    for header in (b"[]", b"null", b"{}", b"7"):
+        path.write_bytes(data[:size] + struct.pack(">I", len(header)) + header + struct.pack(">I", 2) + b"xx")
+        again = Spool(path, 10**6)
+        assert len(again) == 2
         again.close()
     path.write_bytes(data[: size + 4] + b"{" * (len(data) - size - 4))
     again = Spool(path, 10**6)

@@ -27,6 +27,7 @@ from tests.foreign_transaction import foreign_transaction
 from tests.waiting import settles
 from triplane.runtime.configuration import to_record
 from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.first_per_identity import FirstPerIdentity
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
@@ -207,10 +208,11 @@ def test_with_kafka_standing_still_nothing_is_lost(tmp_path: Path, providers: Pr
 
             settles(closed, 60, "the day's bars")
             settles(lambda: metrics(process, "triplane_spool_records")[""] == 0, 30)
-            found = log(settings)
-            slices = [
-                r.value for r in found["data.bars"] if r.value and r.value["interval"] == "5s" and r.value["symbols"]
-            ]
+            # A producer whose requests ran out of time may send again what the broker had taken: the first one counts, and the bytes
+            # of the second must be the same.
+            first_of = FirstPerIdentity()
+            bars = [r.value for r in log(settings)["data.bars"] if first_of.accept(r) and r.value]
+            slices = [bar for bar in bars if bar["interval"] == "5s" and bar["symbols"]]
             ends = [record["event_time"] for record in slices]
             first = slices[0]["event_time"]
             streamed = range(first, ends[-1] + 1, 5_000_000_000)
