@@ -117,11 +117,11 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
         elif record.topic == EVENTS:
             newest = _last(record)
             if record.value is None:
-                if refused := unknown_to_this_build(record, settings):
-                    raise DaemonExit(refused, CONFIG)  # it may be an order of ours
                 unreadable.append(record)
             elif record.value["account"] == engine.account:
                 events.append(record.value)
+    if refused := unknown_to_this_build(unreadable, settings):
+        raise DaemonExit(refused, CONFIG)  # they may be orders of ours
     # Events of an epoch that ended before the checkpoint are late words of a replaced writer.
     events = [event for event in events if event["epoch"] >= begin.epoch]
     positions = dict(begin.positions)

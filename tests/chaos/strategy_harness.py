@@ -111,7 +111,7 @@ class StrategyProcess:
         self.process.terminate()
         return self.process.wait(20)
 
-    def wait_seq(self, seq: int, timeout: float = 60.0) -> None:
+    def wait_seq(self, seq: int, timeout: float = 120.0) -> None:
         """Wait until the barrier `seq` is stepped."""
 
         def reached() -> bool:

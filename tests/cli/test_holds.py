@@ -9,7 +9,7 @@ from typing import Any
 from schemas import codec
 from tests.replay.logs import HandLog
 from triplane.cli.holds import Hold, abstentions, behind, closed_gates, divided, holds
-from triplane.cli.status import next_decision
+from triplane.cli.status import next_decision, reference_sources
 from triplane.domain.timestamps import SECOND, at
 
 DECISION = at(date(2018, 2, 5), time(15, 50))
@@ -166,12 +166,12 @@ def test_a_closed_gate_of_a_source_without_prices_holds_nothing() -> None:
         record("data.gates", gate="freshness", source="fred", code="SOURCE_DOWN", detail="no answer."),
         record("data.gates", gate="clock", source="fred", code="CLOCK_AHEAD"),
     ]
-    holding, beside = divided(gates, {"ibkr"})
+    holding, beside = divided(gates, {"ibkr"}, reference_sources)
     assert holding == [gates[0], gates[2]]
     (sentence,) = beside
     assert sentence.startswith("gate freshness of fred closed: SOURCE_DOWN no answer")
     assert sentence.endswith("it holds nothing by itself: what is known of it stays in use until it is stale")
-    assert divided(gates, set()) == (gates, [])
+    assert divided(gates, set(), reference_sources) == (holding, beside)  # before any price has come
 
 
 def test_a_signal_that_has_no_score_says_for_whom_and_why() -> None:

@@ -125,3 +125,13 @@ def test_assets_check(files: tuple[Path, Path]):
     bad = report.assets_check(files[1])
     assert not bad.ok
     assert bad.as_json()["problems"][0]["line"] == 2
+
+
+def test_what_cannot_be_decoded_stands_in_the_history():
+    """It may be what refuses the next start."""
+    rows = report.config_history([(0, "no record"), (1, versions()[0]), (2, "schema id 99 is not in the lock")])
+    assert [(row.seq, row.offset, row.unreadable) for row in rows] == [
+        (0, 0, "no record"),
+        (1, 1, ""),
+        (0, 2, "schema id 99 is not in the lock"),
+    ]

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Check targets.yaml, compare it with what is in force, list its versions.")
 
 
-def _versions() -> list[tuple[int, Mapping[str, Any]]]:
+def _records() -> list[tuple[int, Mapping[str, Any] | str]]:
+    """Records of control.config with their offsets; of one that cannot be decoded, the reason."""
     from triplane.runtime.kafka_in import read_all
 
     records = read_all(context.connected_settings(), ["control.config"])
-    return [(record.offset, record.value) for record in records if record.value is not None]
+    return [(record.offset, record.error if record.value is None else record.value) for record in records]
+
+
+def _versions() -> list[tuple[int, Mapping[str, Any]]]:
+    return [(offset, record) for offset, record in _records() if not isinstance(record, str)]
 
 
 def _positions(settings: Settings) -> dict[str, float]:
@@ -92,12 +97,12 @@ def history(json_: bool = context.JSON) -> None:
     """Every version that was accepted, and what stands among them that no plane can read."""
     from triplane.control.report import config_history
 
-    found = config_history(_versions())
+    found = config_history(_records())
     if json_:
         context.print_json([asdict(version) for version in found])
     else:
         rows = [
-            (v.seq, "not in force", v.hash[:12], v.actor, f"unreadable: {v.unreadable}")
+            (v.seq or f"@{v.offset}", "not in force", v.hash[:12], v.actor, f"unreadable: {v.unreadable}")
             if v.unreadable
             else (v.seq, v.time, v.hash[:12], v.actor, "; ".join(v.changes))
             for v in found

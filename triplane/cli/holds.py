@@ -94,16 +94,20 @@ def closed_gates(records: Iterable[LogRecord]) -> tuple[list[Mapping[str, Any]],
     return [gate for gate in gates.values() if not gate["open"]], passed_over
 
 
-def divided(closed: Iterable[Mapping[str, Any]], market: Collection[str]) -> tuple[list[Mapping[str, Any]], list[str]]:
+def divided(
+    closed: Iterable[Mapping[str, Any]], market: Collection[str], reference: Callable[[], Collection[str]]
+) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Closed gates that hold what they name, and a sentence for each of the others.
 
     `market` are the sources of bars and quotes. As the strategy has it: a closed gate of another source (filings, rates) holds nothing by
-    itself, since what was known stays in use until it is stale. While no source of prices is known nothing can be traded anyway.
+    itself, since what was known stays in use until it is stale. While the log knows no source of prices, `reference` is asked which ones
+    bring none.
     """
     holding: list[Mapping[str, Any]] = []
     beside = []
     for gate in closed:
-        if not market or gate["source"] in market or gate["gate"] == CLOCK:
+        priced = gate["source"] in market if market else gate["source"] not in reference()
+        if priced or gate["gate"] == CLOCK:
             holding.append(gate)
         else:
             beside.append(

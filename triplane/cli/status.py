@@ -169,7 +169,7 @@ def found_on_log(settings: Settings) -> Told:
 
     closed, passed_over = closed_gates(read_all(settings, ["data.gates"]))
     market = {each["source"] for topic in ("data.bars", "data.quotes") for each in found_last[topic]}
-    holding, beside = divided(closed, market)
+    holding, beside = divided(closed, market, reference_sources)
     account, barrier = newest("order.account"), newest("strategy.barriers")
     found = holds(
         newest("strategy.intents"),
@@ -182,6 +182,14 @@ def found_on_log(settings: Settings) -> Told:
     late = behind(newest("data.quotes"), account)
     abstaining = abstentions(newest("strategy.signals"))
     return Told(barrier, account, found, beside, passed_over, abstaining, late)
+
+
+def reference_sources() -> set[str]:
+    """Names of the sources that bring no prices. Loads them all, which takes as long as many a verb."""
+    from data_plane.sources import registered
+    from data_plane.sources.base import Stage
+
+    return {source.name for source in registered() if source.stage is Stage.REFERENCE}
 
 
 def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
@@ -251,7 +259,9 @@ def status(json_: bool = context.JSON) -> None:
             told = found_on_log(settings)
         except LogUnavailable as error:
             problem = unavailable(settings, beside, error)
-    elif any(each["service"] == "kafka" and each["state"] != "stopped" for each in beside):
+    elif any(each["service"] == "kafka" and each["state"] == "stopping" for each in beside):
+        problem = "Kafka is stopping; what is held is not known any more"
+    elif any(each["service"] == "kafka" and each["state"] not in ("stopped", "given up") for each in beside):
         problem = "Kafka is starting; what is held is known once it answers"
     else:
         problem = "no Kafka is known here; `triplane up` starts one"

@@ -118,9 +118,14 @@ def in_force(records: Iterable[tuple[int, Record]]) -> Record | None:
     return next((record for _, record, why in reversed(list(judged(records))) if not why), None)
 
 
-def config_history(records: Iterable[tuple[int, Record]]) -> list[Version]:
-    """Versions from (offset, ConfigVersion record) in log order, and what stands among them that no plane can read."""
-    return [
+def config_history(records: Iterable[tuple[int, Record | str]]) -> list[Version]:
+    """Versions from (offset, ConfigVersion record) in log order, and what stands among them that no plane can read.
+
+    What cannot even be decoded comes as the reason why, and has number 0.
+    """
+    known = list(records)
+    undecodable = [Version(0, offset, "", "", "", (), reason) for offset, reason in known if isinstance(reason, str)]
+    versions = [
         Version(
             record["seq"],
             offset,
@@ -130,8 +135,9 @@ def config_history(records: Iterable[tuple[int, Record]]) -> list[Version]:
             tuple(record["changes"]),
             unreadable,
         )
-        for offset, record, unreadable in judged(records)
+        for offset, record, unreadable in judged((at, each) for at, each in known if not isinstance(each, str))
     ]
+    return sorted(versions + undecodable, key=lambda version: version.offset)
 
 
 def select(records: Sequence[Record], wanted: str) -> Record:

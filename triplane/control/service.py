@@ -274,11 +274,12 @@ class ControlService:
                     )
             return records
 
-        for record in await asyncio.to_thread(read):
+        found = await asyncio.to_thread(read)
+        if refused := unknown_to_this_build(found, self._daemon.settings):
+            raise DaemonExit(refused)  # it may be the version in force
+        for record in found:
             if record.value is None:
                 where = f"{record.partition_name}@{record.offset}"
-                if refused := unknown_to_this_build(record, self._daemon.settings):
-                    raise DaemonExit(refused)  # it may be the version in force
                 self._daemon.log.error("record passed over", record=where, problem=record.error)
                 self._undecodable.inc()
                 continue

@@ -92,18 +92,23 @@ class LogRecord:
         return partition_name(self.topic, self.partition)
 
 
-def unknown_to_this_build(record: LogRecord, settings: Settings) -> str:
-    """For the one writer of a topic: why an undecodable record on it forbids the start; empty when it may be passed over.
+def unknown_to_this_build(records: Iterable[LogRecord], settings: Settings) -> str:
+    """For the one writer of a topic: why undecodable records on it forbid the start, all in one sentence; empty when they may be passed over.
 
     Bytes that are no record are nobody's. A schema that the lock lacks may be a newer build's, unless a person says that it is not.
     """
-    place = f"{record.partition_name}@{record.offset}"
-    if not record.error.endswith(codec.NOT_IN_LOCK) or settings.passes_over(place):
+    unknown = {
+        f"{record.partition_name}@{record.offset}": record.error
+        for record in records
+        if record.value is None and record.error.endswith(codec.NOT_IN_LOCK)
+    }
+    refused = {place: error for place, error in unknown.items() if not settings.passes_over(place)}
+    if not refused:
         return ""
-    named = ",".join(filter(None, (settings.pass_over, place)))
+    named = ",".join(filter(None, (settings.pass_over, *refused)))
     return (
-        f"{place} cannot be decoded ({record.error}): a newer build may have written it, so start that one, or, if none did, "
-        f"set TRIPLANE_PASS_OVER={named}"
+        f"{', '.join(refused)} cannot be decoded ({'; '.join(dict.fromkeys(refused.values()))}): a newer build may have written "
+        f"{'it' if len(refused) == 1 else 'them'}, so start that one, or, if none did, set TRIPLANE_PASS_OVER={named}"
     )
 
 
