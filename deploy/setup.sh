@@ -24,7 +24,7 @@ if [ -e "$venv/.filling" ] || ! [ -x "$venv/bin/pip" ] || ! "$venv/bin/python" -
     if [ -e "$venv/.filling" ] || [ -f "$venv/pyvenv.cfg" ]; then
         touch "$venv/.filling"
         rm -f "$venv/.ready"
-        find "$venv" -mindepth 1 -maxdepth 1 ! -name .filling -exec rm -rf {} +
+        find "$venv/" -mindepth 1 -maxdepth 1 ! -name .filling -exec rm -rf {} +
     fi
     trap 'rm -f "$venv.log"; exit 130' INT TERM
     if ! "$python" -m venv "$venv" 2>"$venv.log"; then

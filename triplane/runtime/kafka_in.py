@@ -249,16 +249,21 @@ class TopicReader:
 
     def hidden(self) -> str:
         """That somebody else's open transaction hides records of an assigned partition, in a sentence; else an empty text."""
-        # In this order: what is written between the two questions can only make the second answer larger.
-        everything = self.end_offsets(committed=False)
-        readable = self.end_offsets()
-        return next((hidden(name, end) for name, end in sorted(readable.items()) if end < everything[name]), "")
+        return self._readable()[1]
 
     def whole_ends(self) -> dict[str, int]:
         """Like `end_offsets`; raises LogUnavailable while anything is hidden: whoever takes those for the ends would miss it."""
-        if found := self.hidden():
+        ends, found = self._readable()
+        if found:
             raise LogUnavailable(found)
-        return self.end_offsets()
+        return ends
+
+    def _readable(self) -> tuple[dict[str, int], str]:
+        # In this order: what is written between the two questions can only make the second answer larger.
+        everything = self.end_offsets(committed=False)
+        readable = self.end_offsets()
+        found = (hidden(name, end) for name, end in sorted(readable.items()) if end < everything[name])
+        return readable, next(found, "")
 
     def _acquainted(self) -> AdminClient:
         """A client for questions that knows the brokers already.

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
-from schemas import catalogue
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
 from triplane.runtime.kafka_out import LOG_LEVEL
 from triplane.runtime.lost_log import REMEDY, refuse_shorter
+from triplane.runtime.partition_ends import PartitionEnds
 from triplane.runtime.settings import Settings
 
 LOOK_EVERY_S: Final = 5.0
@@ -32,13 +32,9 @@ class LogWatch:
     """
 
     def __init__(self, settings: Settings, topics: Iterable[str], every_s: float = LOOK_EVERY_S) -> None:
-        known = catalogue.load()
-        self._logical = {settings.topic(topic): topic for topic in topics}
-        self._partitions = {
-            TopicPartition(physical, number): f"{topic}-{number}"
-            for physical, topic in self._logical.items()
-            for number in range(known[topic].partitions)
-        }
+        names = list(topics)
+        self._logical = {settings.topic(topic): topic for topic in names}
+        self._ends = PartitionEnds(settings, names)
         self._admin = AdminClient(
             {
                 "bootstrap.servers": settings.bootstrap,
@@ -55,7 +51,7 @@ class LogWatch:
     async def run(self, positions: Callable[[], Mapping[str, int]]) -> None:
         """Look until cancelled. Raises DaemonExit like `look`."""
         while True:
-            await asyncio.to_thread(self.look, positions())
+            await asyncio.to_thread(self._compare, positions())
             await asyncio.sleep(self._every_s)
 
     def look(self, positions: Mapping[str, int]) -> None:
@@ -63,10 +59,13 @@ class LogWatch:
 
         `positions` has the next offset to read by partition, from before the call. Returns at once where the last look is not long ago.
         """
-        if time.monotonic() - self._looked < self._every_s:
-            return
-        ids, ends = self._topic_ids(), self._ends()
-        self._looked = time.monotonic()
+        if time.monotonic() - self._looked >= self._every_s:
+            self._compare(positions)
+            self._looked = time.monotonic()
+
+    def _compare(self, positions: Mapping[str, int]) -> None:
+        ids = self._topic_ids()
+        ends = self._ends.ask(self._admin, IsolationLevel.READ_UNCOMMITTED, ANSWER_S)
         refuse_shorter(positions, ends, "this daemon has read")
         for topic, first in self._ids.items():
             if ids.get(topic, first) != first:
@@ -84,15 +83,3 @@ class LogWatch:
             with contextlib.suppress(KafkaException):
                 ids[self._logical[physical]] = str(answer.result().topic_id)
         return ids
-
-    def _ends(self) -> dict[str, int]:
-        ends = {}
-        asked = dict.fromkeys(self._partitions, OffsetSpec.latest())
-        told = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S
-        )
-        for partition, answer in told.items():
-            with contextlib.suppress(KafkaException):
-                if (end := answer.result().offset) >= 0:
-                    ends[self._partitions[partition]] = end
-        return ends

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import IsolationLevel
+from confluent_kafka.admin import AdminClient
 
-from schemas import catalogue
 from triplane.runtime.lost_log import REMEDY
+from triplane.runtime.partition_ends import PartitionEnds
 from triplane.runtime.settings import Settings
 
 MISSING_REMEDY = (
@@ -41,40 +41,21 @@ class ReadableTopics:
     """Looks at the ends of `topics` (names of the catalogue). Blocks; not thread-safe."""
 
     def __init__(self, settings: Settings, topics: Iterable[str]) -> None:
-        known = catalogue.load()
-        self._names = {
-            TopicPartition(settings.topic(topic), number): f"{topic}-{number}"
-            for topic in topics
-            for number in range(known[topic].partitions)
-        }
+        self._ends = PartitionEnds(settings, topics)
         self._looked = float("-inf")
         self._found = ""
-        self._gone = ""
 
     def look(self, admin: AdminClient, timeout_s: float) -> str:
         """What cannot be read, or an empty text; the answer of a moment ago where that was empty, or where Kafka does not answer now."""
         if not self._found and time.monotonic() - self._looked < LOOK_EVERY_S:
             return ""
         # In this order: what is written between the two questions can only make the second answer larger.
-        everything = self._ends(admin, IsolationLevel.READ_UNCOMMITTED, timeout_s)
-        readable = self._ends(admin, IsolationLevel.READ_COMMITTED, timeout_s)
-        if self._gone:
-            self._found, self._looked = missing(self._gone), time.monotonic()
+        everything = self._ends.ask(admin, IsolationLevel.READ_UNCOMMITTED, timeout_s)
+        readable = self._ends.ask(admin, IsolationLevel.READ_COMMITTED, timeout_s)
+        if self._ends.gone:
+            self._found, self._looked = missing(self._ends.gone), time.monotonic()
         elif readable:
             found = (name for name, end in sorted(readable.items()) if end < everything.get(name, 0))
             first = next(found, None)
             self._found, self._looked = hidden(first, readable[first]) if first else "", time.monotonic()
         return self._found
-
-    def _ends(self, admin: AdminClient, level: IsolationLevel, timeout_s: float) -> dict[str, int]:
-        """Ends by partition; of those that Kafka did not tell, none."""
-        ends = {}
-        self._gone = ""
-        asked = dict.fromkeys(self._names, OffsetSpec.latest())
-        for partition, answer in admin.list_offsets(asked, isolation_level=level, request_timeout=timeout_s).items():
-            try:
-                ends[self._names[partition]] = answer.result().offset
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    self._gone = partition.topic
-        return ends
