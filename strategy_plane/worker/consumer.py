@@ -28,7 +28,6 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
@@ -39,6 +38,7 @@ from schemas.codec import CodecError
 from strategy_plane.worker.addresses import client_options, servers
 from strategy_plane.worker.asker import LogAsker
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
+from triplane.runtime.kafka_admin import admin_client
 from triplane.runtime.kafka_in import LogRecord, partition_name
 from triplane.runtime.kafka_out import MAX_MESSAGE_BYTES
 from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
@@ -237,11 +237,6 @@ class FaustReader:
         self._app.finalize()
         await self._app.start()
 
-    def _admin(self) -> AdminClient:
-        return AdminClient(
-            {"bootstrap.servers": self._settings.bootstrap, "log_level": 0, **self._settings.kafka_options}
-        )
-
     def _set_offsets(self) -> None:
         positions = []
         for physical, logical in self._logical.items():
@@ -249,7 +244,7 @@ class FaustReader:
                 topic, _, number = name.rpartition("-")
                 if topic == logical:
                     positions.append(TopicPartition(physical, int(number), offset))
-        client = self._admin()  # held until the answer is there: a collected client drops its requests
+        client = admin_client(self._settings)
         request = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group_id, positions)])
         try:
             for future in request.values():
@@ -273,7 +268,7 @@ class FaustReader:
         await asyncio.to_thread(self._forget_group)
 
     def _forget_group(self) -> None:
-        client = self._admin()
+        client = admin_client(self._settings)
         with contextlib.suppress(KafkaException, TimeoutError):
             for future in client.delete_consumer_groups([self.group_id]).values():
                 future.result(timeout=2.0)
@@ -308,7 +303,7 @@ def limit_library_logs() -> None:
 
 def partitions_of(settings: Settings, topics: Iterable[str], timeout_s: float = 10.0) -> list[str]:
     """Partitions of logical topics as `topic-partition`; DaemonExit when Kafka is away or a topic is missing."""
-    client = AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 0, **settings.kafka_options})
+    client = admin_client(settings)
     try:
         known = client.list_topics(timeout=timeout_s).topics
     except KafkaException as error:

@@ -14,7 +14,8 @@ from strategy_plane.barriers.sequencer import Due, LateWatch, Sequencer
 from strategy_plane.worker.intake import Adopted
 from strategy_plane.worker.telemetry import WorkerMetrics
 from triplane.runtime.daemon import Daemon
-from triplane.runtime.kafka_probe import ANSWER_S, SILENT
+from triplane.runtime.kafka_admin import ANSWER_S
+from triplane.runtime.kafka_probe import SILENT
 
 INTERVAL_S = 0.25
 AHEAD_TOLD = 10

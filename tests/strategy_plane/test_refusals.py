@@ -49,19 +49,18 @@ def test_a_second_instance_ends_with_78_and_one_sentence(settings: Settings) -> 
     assert "already running" in sentence(done)
 
 
-def test_missing_topics_end_with_one_sentence(settings: Settings) -> None:
-    done = run_daemon(settings, TRIPLANE_TOPIC_PREFIX="nowhere.")
-    assert done.returncode == exit_codes.UNAVAILABLE
-    assert "topics create" in sentence(done)
-
-
-def test_no_kafka_ends_with_one_sentence(settings: Settings) -> None:
-    done = run_daemon(settings, TRIPLANE_BOOTSTRAP="127.0.0.1:9")
-    assert done.returncode == exit_codes.UNAVAILABLE
-    assert "does not answer" in sentence(done)
-
-
-def test_no_account_ends_with_one_sentence(settings: Settings) -> None:
-    done = run_daemon(settings, TRIPLANE_ACCOUNT="")
-    assert done.returncode == exit_codes.CONFIG
-    assert "TRIPLANE_ACCOUNT" in sentence(done)
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "words"),
+    [
+        ("TRIPLANE_TOPIC_PREFIX", "nowhere.", exit_codes.UNAVAILABLE, "topics create"),
+        ("TRIPLANE_BOOTSTRAP", "127.0.0.1:9", exit_codes.UNAVAILABLE, "does not answer"),
+        ("TRIPLANE_ACCOUNT", "", exit_codes.CONFIG, "TRIPLANE_ACCOUNT"),
+    ],
+    ids=["missing topics", "no Kafka", "no account"],
+)
+def test_a_wrong_setting_ends_with_one_sentence(
+    settings: Settings, variable: str, value: str, code: int, words: str
+) -> None:
+    done = run_daemon(settings, **{variable: value})
+    assert done.returncode == code
+    assert words in sentence(done)

@@ -28,8 +28,9 @@ from triplane.domain.problems import Problem
 from triplane.runtime.configuration import ConfigError, from_record
 from triplane.runtime.daemon import Daemon, say
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
+from triplane.runtime.kafka_admin import admin_client
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, unknown_to_this_build
-from triplane.runtime.kafka_out import LOG_LEVEL, DeliveryError, TopicWriter
+from triplane.runtime.kafka_out import DeliveryError, TopicWriter
 from triplane.runtime.kafka_probe import KafkaProbe
 from triplane.runtime.log_watch import LogWatch
 from triplane.runtime.lost_log import refuse_shorter
@@ -105,9 +106,7 @@ class ControlService:
         self._daemon.probe = KafkaProbe(settings, CONFIG, COMMANDS_TOPIC)
         self._reader = await asyncio.to_thread(TopicReader, settings, [CONFIG, COMMANDS_TOPIC])
         self._log_watch = LogWatch(settings, [CONFIG, COMMANDS_TOPIC])
-        self._admin = AdminClient(
-            {"bootstrap.servers": settings.bootstrap, "log_level": LOG_LEVEL, **settings.kafka_options}
-        )
+        self._admin = admin_client(settings)
         self._writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_S)
         if not await self._until_whole():
             return

@@ -27,6 +27,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from schemas import catalogue, codec
 from schemas.catalogue import Catalogue
 from schemas.codec import HEADER_BYTES, Codec, CodecError
+from triplane.runtime.kafka_admin import admin_client
 from triplane.runtime.kafka_out import LOG_LEVEL, MAX_MESSAGE_BYTES
 from triplane.runtime.readable_topics import hidden, missing
 from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
@@ -271,9 +272,7 @@ class TopicReader:
         librdkafka 2.16 asks the bootstrap address who leads the partitions, and lets go of that connection when it learns which broker
         it was: in one of twenty new clients the question was lost with it, and asked again after three seconds.
         """
-        admin = AdminClient(
-            {"bootstrap.servers": self._settings.bootstrap, "log_level": LOG_LEVEL, **self._settings.kafka_options}
-        )
+        admin = admin_client(self._settings)
         try:
             admin.list_topics(next(iter(self._logical)), timeout=self._timeout_s)
         except KafkaException as error:

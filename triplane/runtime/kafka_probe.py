@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
-from triplane.runtime.kafka_out import LOG_LEVEL
+from triplane.runtime.kafka_admin import ANSWER_S, admin_client
 from triplane.runtime.readable_topics import ReadableTopics, missing
 from triplane.runtime.settings import Settings
 
-ANSWER_S = 1.5
-"""Wall seconds: whoever asks about readiness waits two."""
 SILENT = f"Kafka does not answer within {ANSWER_S:g} s"
 
 
@@ -24,15 +21,7 @@ class KafkaProbe:
     """Asks the broker about one topic at each call; `topics` are names of the catalogue that the daemon reads."""
 
     def __init__(self, settings: Settings, *topics: str) -> None:
-        self._admin = AdminClient(
-            {
-                "bootstrap.servers": settings.bootstrap,
-                "log_level": LOG_LEVEL,
-                "error_cb": lambda _error: None,
-                "reconnect.backoff.max.ms": 1000,
-                **settings.kafka_options,
-            }
-        )
+        self._admin = admin_client(settings)
         self._topic = settings.topic(topics[0])
         self._asking: asyncio.Future[str] | None = None
         self._readable = ReadableTopics(settings, topics)

@@ -13,16 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
 
 from triplane.runtime.exit_codes import CONFIG, DaemonExit
-from triplane.runtime.kafka_out import LOG_LEVEL
+from triplane.runtime.kafka_admin import ANSWER_S, admin_client
 from triplane.runtime.lost_log import REMEDY, refuse_shorter
 from triplane.runtime.partition_ends import PartitionEnds
 from triplane.runtime.settings import Settings
 
 LOOK_EVERY_S: Final = 5.0
-ANSWER_S: Final = 1.5
 
 
 class LogWatch:
@@ -35,15 +33,7 @@ class LogWatch:
         names = list(topics)
         self._logical = {settings.topic(topic): topic for topic in names}
         self._ends = PartitionEnds(settings, names)
-        self._admin = AdminClient(
-            {
-                "bootstrap.servers": settings.bootstrap,
-                "log_level": LOG_LEVEL,
-                "error_cb": lambda _error: None,
-                "reconnect.backoff.max.ms": 1000,
-                **settings.kafka_options,
-            }
-        )
+        self._admin = admin_client(settings)
         self._every_s = every_s
         self._looked = float("-inf")
         self._ids: dict[str, str] = {}
