@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +15,7 @@ from schemas import codec
 from tests.cli.command import ROOT, Ran, triplane, variables_of
 from tests.foreign_transaction import foreign_transaction
 from tests.recordings import Market, Message, publish, targets
+from tests.silent_server import silent_server
 from triplane.cli.status import latest, unavailable
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.process_identity import start_time
@@ -51,22 +50,8 @@ def folder(settings: Settings, tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An address that takes connections and never says anything."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        held: list[socket.socket] = []
-
-        def take() -> None:
-            while True:
-                try:
-                    held.append(server.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=take, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        for each in held:
-            each.close()
+    with silent_server() as address:
+        yield address
 
 
 def test_history_diff_and_check_of_published_versions(folder: Folder) -> None:

@@ -15,30 +15,8 @@ from data_plane.sources.edgar import EdgarSource, _missing
 from data_plane.sources.fred import FredSource
 from data_plane.sources.http import BodyMalformed, JsonClient, Policy, SourceRefused, SourceUnavailable
 from tests.data_plane.support import Bench, ProvidersProcess, config, day_open
+from tests.domain.test_assets import DEMO
 from triplane.runtime.settings import Settings
-
-SYMBOLS = {
-    "AAPL",
-    "AMD",
-    "BAC",
-    "BBY",
-    "CVX",
-    "GE",
-    "HD",
-    "JNJ",
-    "JPM",
-    "KO",
-    "LLY",
-    "MRK",
-    "MSFT",
-    "PEP",
-    "PFE",
-    "PG",
-    "RRC",
-    "UNH",
-    "WMT",
-    "XOM",
-}
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +43,11 @@ async def test_edgar_hands_in_every_name_in_order_of_acceptance(providers: Provi
     await source.backfill()
     filings = [item for item in bench.taken if isinstance(item, Filing)]
     assert len(filings) == len(bench.taken)
-    assert {filing.symbol for filing in filings} == SYMBOLS
+    assert {filing.symbol for filing in filings} == set(DEMO)
     assert bench.states == [("edgar", True, "")]
     # Before the three years of history begin, every name has a number of shares already.
     start = day_open("2015-01-20")
-    assert {filing.symbol for filing in filings if filing.available_time < start} == SYMBOLS
+    assert {filing.symbol for filing in filings if filing.available_time < start} == set(DEMO)
     apple = [filing for filing in filings if filing.symbol == "AAPL"]
     assert apple[-1].acceptance == "2018-02-02T08:01:37.000Z"
     assert apple[-1].facts[0].value == 5.07e9

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from confluent_kafka import Producer
 from tests.broker.gateways import GatewayProcess
 from tests.cli.command import ROOT, environment, triplane, variables_of
 from tests.data_plane.support import DataProcess, ProvidersProcess, config, publish_config
+from tests.silent_server import silent_server
 from tests.waiting import eventually
 from triplane.runtime import exit_codes, loopback
 from triplane.runtime.daemon import lock
@@ -70,22 +70,8 @@ def taken() -> Iterator[int]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An address that takes connections and never says anything."""
-    held: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-
-        def take() -> None:
-            while True:
-                try:
-                    held.append(server.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=take, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-    for each in held:
-        each.close()
+    with silent_server() as address:
+        yield address
 
 
 # A port in use ------------------------------------------------------------------------------------------------------------
