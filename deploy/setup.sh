@@ -27,10 +27,13 @@ if [ -e "$venv/.filling" ] || ! [ -x "$venv/bin/pip" ] || ! "$venv/bin/python" -
         find "$venv/" -mindepth 1 -maxdepth 1 ! -name .filling -exec rm -rf {} +
     fi
     trap 'rm -f "$venv.log"; exit 130' INT TERM
-    if ! "$python" -m venv "$venv" 2>"$venv.log"; then
+    real=$venv
+    if [ -d "$venv" ]; then real=$(cd "$venv" && pwd -P); fi # Python makes no environment through a link
+    if ! "$python" -m venv "$real" 2>"$venv.log"; then
         remedy="remove $venv, then run again"
         "$python" -c 'import ensurepip, venv' 2>/dev/null || remedy="on Debian and Ubuntu install python3-venv, then run again"
         echo "A virtual environment could not be made with $python ($(tail -n 1 "$venv.log")): $remedy." >&2
+        rm -f "$venv.log"
         exit 69
     fi
     rm -f "$venv.log"

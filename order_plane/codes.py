@@ -87,7 +87,11 @@ class Code(StrEnum):
         "hold",
         "FOREIGN_POSITIONS is halt and there are positions that Triplane did not open.",
     )
-    NAV_UNKNOWN = "NAV_UNKNOWN", "hold", "A held position has no fresh mark, so limits in NAV cannot be judged."
+    NAV_UNKNOWN = (
+        "NAV_UNKNOWN",
+        "hold",
+        "A held position has no fresh mark, or NAV is not positive, so limits in NAV cannot be judged.",
+    )
     NAV_JUMP = "NAV_JUMP", "hold", "NAV moved further between two marks than NAV_JUMP_MAX allows."
 
     # One child order

@@ -20,7 +20,7 @@ class ConfigFollower:
 
     def __init__(self, settings: Settings, problem: Callable[[str], None]) -> None:
         self._reader = TopicReader(settings, [TOPIC], "beginning")
-        self._watch = LogWatch(settings, [TOPIC])
+        self._watch = LogWatch(settings, "data", [TOPIC])
         self._problem = problem
         self._seq = -1
 

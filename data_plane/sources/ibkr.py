@@ -228,11 +228,11 @@ class IbkrSource:
         self._subscribed = True
         self._context.blocked(NAME, "")
 
-    def _start(self, name: str, work: Any) -> None:
-        """Run one piece of work beside the stream, never twice at once; its failure ends the stream."""
+    def _start(self, name: str, work: Any) -> bool:
+        """Run one piece of work beside the stream, never twice at once: False while it runs. Its failure ends the stream."""
         if any(task.get_name() == name for task in self._tasks):
             work.close()
-            return
+            return False
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
 
@@ -242,6 +242,7 @@ class IbkrSource:
                 self._failure = done.exception()
 
         task.add_done_callback(ended)
+        return True
 
     # -- callbacks -------------------------------------------------------------------------------------------------------------
     def _handler(self) -> BarHandler:
@@ -270,9 +271,15 @@ class IbkrSource:
             if gap > MINUTE:
                 # A night, or a leap that the next look at the gateway's clock would tell too late: nobody was silent meanwhile.
                 self._context.resume(NAME, start)
-            if (self._minutes_due or gap > MINUTE) and self._day is not None:
+            if gap > MINUTE:
+                self._minutes_due = "gap"
+            # What is under way still may end before this: then the next bar asks.
+            if (
+                self._minutes_due
+                and self._day is not None
+                and self._start("minutes", self._history.load_minutes(self._day, start))
+            ):
                 self._minutes_due = ""
-                self._start("minutes", self._history.load_minutes(self._day, start))
         self._context.take(RealtimeBar(NAME, symbol, start, open_, high, low, close, volume, wap, trades))
 
     def _on_quote(

@@ -25,7 +25,7 @@ from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 DAYS_AGAIN_S = 5.0
 # Slices handed in between two looks at the event loop.
 CHUNK = 20
-# IB's longest duration in seconds; beyond it whole sessions, a weekend's two and no more: what stood still for longer gets days only.
+# IB's longest duration in seconds; beyond it whole sessions, a weekend's two and no more. Older ones are asked for one by one.
 LONGEST_S = 86_400
 SESSIONS_AT_ONCE = 2
 
@@ -45,6 +45,8 @@ class IbkrHistory:
         self._asked, self._asked_for = 0.0, date.min
         self._heard: dict[date, list[tuple[int, int]]] = {}
         """From when to when (ns UTC) five-second bars came without a gap, in each session whose rest has not been looked for."""
+        self._filled: dict[date, int] = {}
+        """Up to when (ns UTC) one-minute bars were handed in, in each of them."""
         self._minutes = asyncio.Lock()
 
     def connected(self, now: int) -> None:
@@ -170,25 +172,29 @@ class IbkrHistory:
 
     # -- one-minute bars -------------------------------------------------------------------------------------------------------
     async def load_minutes(self, day: date, until: int) -> None:
-        """The running session's one-minute bars up to `until` (ns UTC), after those that an earlier session still lacks.
+        """The running session's one-minute bars up to `until` (ns UTC), after those that earlier sessions still lack.
 
         One request a name for both: this is when the stream has just begun, and every message more comes before a decision.
         """
         async with self._minutes:
-            begins = {each: self._heard[each][-1][1] for each in sorted(self._heard) if each < day}
-            for each in [each for each in begins if not self._lacks(each)]:
-                del begins[each], self._heard[each]
+            for each in [each for each in self._heard if each < day and not self._lacks(each)]:
+                self._forget(each)
+            lacking = [each for each in sorted(self._heard) if each < day]
+            near = [each for each in lacking if self._sessions(each, day) <= SESSIONS_AT_ONCE]
+            for each in lacking[: len(lacking) - len(near)]:
+                await self._load_rest(
+                    each
+                )  # oldest first: a slice that is older than one on the topic counts as repeated
             duration = "1 D"
-            if begins:
-                span = (until - min(begins.values())) // SECOND
-                sessions = len(calendars.sessions(calendars.MARKET_CALENDAR, min(begins), day))
-                duration = f"{span} S" if span <= LONGEST_S else f"{min(sessions, SESSIONS_AT_ONCE)} D"
+            if near:
+                span = (until - self._lacks_from(near[0])) // SECOND
+                duration = f"{span} S" if span <= LONGEST_S else f"{self._sessions(near[0], day)} D"
             # Up to `until`, not to now: the seconds of a duration count from its end, which the fast market has left behind.
             bars = pivot(await self._requests.bars("1 min", duration, end=_ib_time(until)))
-            for each, since in begins.items():
-                await self._hand_in_minutes(each, bars, since, self._close(each))
-                self._heard.pop(each, None)
-            await self._hand_in_minutes(day, bars, calendars.session_open(calendars.MARKET_CALENDAR, day), until)
+            for each in near:
+                await self._hand_in_minutes(each, bars, self._close(each))
+                self._forget(each)
+            await self._hand_in_minutes(day, bars, until)
 
     def heard(self, day: date, start: int, end: int) -> None:
         """A five-second bar of a session's stream came (ns UTC)."""
@@ -198,32 +204,59 @@ class IbkrHistory:
         else:
             pieces.append((start, end))
 
+    @staticmethod
+    def _sessions(first: date, last: date) -> int:
+        return len(calendars.sessions(calendars.MARKET_CALENDAR, first, last))
+
+    def _filled_until(self, day: date) -> int:
+        """Up to when (ns UTC) one-minute bars of a session were handed in, as far as the stream had not told them."""
+        return self._filled.get(day, calendars.session_open(calendars.MARKET_CALENDAR, day))
+
     def _lacks(self, day: date) -> bool:
-        """Whether the stream of a session ended before the close. In a market in real time none does."""
-        return self._heard[day][-1][1] + INTERVAL_NS["1m"] <= self._close(day)
+        """Whether a session lacks a minute before its stream or between the stream's end and the close.
+
+        In a market in real time no stream ends before the close.
+        """
+        return self._lacks_from(day) + INTERVAL_NS["1m"] <= self._close(day)
+
+    def _lacks_from(self, day: date) -> int:
+        """From when on (ns UTC) minutes of a session that is over may be lacking: its morning, or what came after its stream."""
+        pieces, filled = self._heard[day], self._filled_until(day)
+        return filled if filled + INTERVAL_NS["1m"] <= pieces[0][0] else pieces[-1][1]
+
+    def _forget(self, day: date) -> None:
+        self._heard.pop(day, None)
+        self._filled.pop(day, None)
 
     def rests_due(self, now: int) -> bool:
-        """Whether a session is over whose stream ended before the close."""
+        """Whether a session is over that lacks minutes."""
         return any(self._close(day) <= now and self._lacks(day) for day in self._heard)
 
     async def load_rests(self) -> None:
-        """One-minute bars from the end of the stream to the close, where no later session has begun."""
+        """One-minute bars that sessions lack which are over, where no later session has begun."""
         async with self._minutes:
             now = self._context.clock.now()
             for day in [day for day in sorted(self._heard) if self._close(day) <= now and self._lacks(day)]:
-                since, closes = self._heard[day][-1][1], self._close(day)
-                rows = await self._requests.bars("1 min", f"{(closes - since) // SECOND} S", end=_ib_time(closes))
-                await self._hand_in_minutes(day, pivot(rows), since, closes)
-                self._heard.pop(day, None)
+                await self._load_rest(day)
 
-    async def _hand_in_minutes(self, day: date, bars: Pivoted, since: int, until: int) -> None:
-        """Those of a session within `since` and `until`, but for minutes that the stream told whole."""
+    async def _load_rest(self, day: date) -> None:
+        """What a session that is over lacks, by a request of its own."""
+        closes = self._close(day)
+        seconds = (closes - self._lacks_from(day)) // SECOND
+        rows = await self._requests.bars("1 min", f"{seconds} S", end=_ib_time(closes))
+        await self._hand_in_minutes(day, pivot(rows), closes)
+        self._forget(day)
+
+    async def _hand_in_minutes(self, day: date, bars: Pivoted, until: int) -> None:
+        """Those of a session up to `until`, but for minutes that were handed in and those that the stream told whole."""
         starts, names, values, trades = bars
-        step, streamed = INTERVAL_NS["1m"], list(self._heard.get(day, ()))
+        step, streamed, since = INTERVAL_NS["1m"], list(self._heard.get(day, ())), self._filled_until(day)
         for place, start in enumerate(starts):
             told = any(first <= start and start + step <= last for first, last in streamed)
-            if since <= start and start + step <= until and not told:
-                self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
+            if since <= start and start + step <= until:
+                if not told:
+                    self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
+                self._filled[day] = start + step
             if place % CHUNK == 0:
                 await asyncio.sleep(0)
 

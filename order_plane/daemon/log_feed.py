@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from order_plane.daemon.log_extent import EVENTS, PLANE
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader
 from triplane.runtime.log_watch import LogWatch
@@ -110,7 +111,7 @@ class LogFeed:
 
     def _read(self, reader: TopicReader) -> None:
         looked = time.monotonic()
-        watch = LogWatch(self._settings, self._topics)
+        watch = LogWatch(self._settings, PLANE, [*self._topics, EVENTS])
         ends: dict[str, int] | None = None
         while not self._closed.is_set():
             watch.look(reader.position())

@@ -11,75 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from order_plane.ledger.order_state import DEAD, State, Step, Trigger, step
+from order_plane.ledger.child_order import Order
+from order_plane.ledger.order_state import State, Step, Trigger, step
 
 EPSILON = 1e-9
 INFERRED = "inferred/"
 """How the exec id of units begins that a person told of and no execution shows; the order's reference follows."""
 RECENT_NS = 3_600_000_000_000  # fills are remembered this long for participation windows
-
-
-@dataclass(slots=True)
-class Order:
-    """One child order. `told_filled` is what the broker's status says, `booked` what its executions add up to."""
-
-    ref: str
-    intent_id: str
-    seq: int
-    symbol: str
-    con_id: int
-    child: int
-    side: int
-    quantity: float
-    order_type: str
-    tif: str
-    limit_price: float
-    good_till: int
-    client_id: int
-    order_id: int
-    placed_wall: int
-    placed_time: int
-    placed_event: int
-    reserved: float = 0.0
-    multiplier: float = 1.0
-    state: State = State.PLACING
-    perm_id: int = 0
-    traced: bool = False
-    told_filled: float = 0.0
-    booked: float = 0.0
-    value: float = 0.0
-    other_quantity: float = 0.0
-    other_price: float = 0.0
-    cancel_wall: int = 0
-    cancel_reason: str = ""
-    absent_wall: int = 0
-    too_late: bool = False
-    """The broker got it after its good-till time and never took it."""
-    ends: str = ""
-    """Why its parent sends no other; empty where the next child may fare better."""
-    fills: list[str] = field(default_factory=list)
-
-    @property
-    def dead(self) -> bool:
-        """No further fill is possible, as far as the broker told."""
-        return self.state in DEAD
-
-    @property
-    def cancelled_by_others(self) -> bool:
-        """Whether the broker ended it by a cancel that was not ours."""
-        return self.state is State.CANCELLED and not self.cancel_reason
-
-    @property
-    def open_quantity(self) -> float:
-        """Units that may still be added to the position by this order, worst case; `max(old, new)` while terms differ."""
-        if self.state in DEAD:
-            return max(self.told_filled - self.booked, 0.0)
-        return max(max(self.quantity, self.other_quantity) - self.booked, 0.0)
-
-    @property
-    def worst_price(self) -> float:
-        """The higher of our limit and the one the broker shows; 0 for a market order."""
-        return max(self.limit_price, self.other_price)
 
 
 @dataclass(slots=True)
@@ -250,8 +188,12 @@ class Book:
 
     def trigger(self, order: Order, trigger: Trigger) -> Step:
         """Apply a trigger to an order and keep the list of live ones."""
-        result = step(order.state, trigger)
-        order.state = result.state
+        # What a person called filled is not proven: a broker that shows it live must not be taken for a late messenger.
+        believed = order.state is State.FILLED and self._told(order.ref) is not None
+        before = State.CANCELLED if believed else order.state
+        result = step(before, trigger)
+        if result.state is not before:
+            order.state = result.state
         if trigger not in (Trigger.DOUBT, Trigger.ABSENT, Trigger.NOT_SENT, Trigger.CANCEL_REQUESTED):
             order.traced = True
             order.absent_wall = 0
@@ -295,9 +237,10 @@ class Book:
             multiplier=multiplier,
         )
         late = order is not None and order.dead and order.state is not State.FILLED and order.open_quantity <= EPSILON
-        inferred = None
-        if order is not None and before is None and base != INFERRED + order.ref:
-            inferred = self._give_way(order, execution.quantity, now)
+        more = execution.quantity - (before.quantity if before is not None else 0.0)
+        told = self._told(order.ref) if order is not None and more > 0.0 else None
+        # Units that a person told of give way to the broker's own execution of them: both at once would be booked twice.
+        inferred = self._retell(told, max(told.quantity - more, 0.0), told.price, now) if told is not None else None
         if before is not None:
             execution.commission, execution.charged = before.commission, before.charged
             self._move(before, -1.0, now)
@@ -307,23 +250,51 @@ class Book:
         self._move(execution, 1.0, now)
         return Booked(execution, before, late and before is None, inferred)
 
-    def _give_way(self, order: Order, units: float, now: int) -> Execution | None:
-        """Units that a person told of give way to the broker's own execution of them: both at once would be booked twice."""
-        told = self.executions.get(INFERRED + order.ref)
-        if told is None or told.quantity <= EPSILON:
-            return None
-        revision = told.revision + 1
-        left = replace(
-            told,
-            exec_id=f"{INFERRED}{order.ref}.{revision:02d}",
-            revision=revision,
-            quantity=max(told.quantity - units, 0.0),
-        )
-        self._move(told, -1.0, now)
-        self.executions[INFERRED + order.ref] = left
-        if left.quantity > EPSILON:
-            self._move(left, 1.0, now)
-        return left
+    def tell(self, order: Order, units: float, price: float, now: int) -> Booked:
+        """A person told of further units of an order that no execution shows: they are booked until the broker's own execution comes."""
+        base = INFERRED + order.ref
+        before = self.executions.get(base)
+        if before is not None:
+            whole = before.quantity + units
+            return Booked(
+                self._retell(before, whole, (before.quantity * before.price + units * price) / whole, now),
+                before,
+                False,
+            )
+        told = Execution(
+            base, 0, order.ref, order.intent_id, order.symbol, order.con_id, order.side, units, price, 0, now, True, order.multiplier,
+            charged=True,
+        )  # fmt: skip
+        self.executions[base] = told
+        self._move(told, 1.0, now)
+        return Booked(told, None, late=False)
+
+    def settle_told(self, symbol: str, gap: float, now: int) -> list[Execution]:
+        """A position that differs from ours by `gap` is taken over, and of what a person told in this name nothing may be taken off it later.
+
+        Where just those units explain the gap they were wrong: they are taken back, and returned. Else they are a part of what is taken over.
+        """
+        told = [e for b, e in self.executions.items() if b.startswith(INFERRED) and e.symbol == symbol and e.quantity > EPSILON]  # fmt: skip
+        if abs(gap + sum(each.side * each.quantity for each in told)) <= EPSILON:
+            return [self._retell(each, 0.0, each.price, now) for each in told]
+        for each in told:
+            self.executions[INFERRED + each.ref] = replace(each, quantity=0.0)
+        return []
+
+    def _told(self, ref: str) -> Execution | None:
+        told = self.executions.get(INFERRED + ref)
+        return told if told is not None and told.quantity > EPSILON else None
+
+    def _retell(self, told: Execution, units: float, price: float, now: int) -> Execution:
+        """The next revision of what a person told of."""
+        base, revision = INFERRED + told.ref, told.revision + 1
+        new = replace(told, exec_id=f"{base}.{revision:02d}", revision=revision, quantity=units, price=price)
+        self.executions[base] = new
+        if told.quantity > EPSILON:
+            self._move(told, -1.0, now)
+        if units > EPSILON:
+            self._move(new, 1.0, now)
+        return new
 
     def _move(self, execution: Execution, sign: float, now: int) -> None:
         signed = sign * execution.side * execution.quantity

@@ -8,7 +8,8 @@ from typing import Any
 
 from order_plane.codes import Code
 from order_plane.ledger import fills
-from order_plane.ledger.book import Execution, Order
+from order_plane.ledger.book import Execution
+from order_plane.ledger.child_order import Order
 from order_plane.ledger.state import (
     EngineState,
     Parent,

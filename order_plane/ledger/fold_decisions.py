@@ -6,7 +6,8 @@ import math
 
 from order_plane.codes import Code
 from order_plane.ledger import fills
-from order_plane.ledger.book import INFERRED, Order, Position
+from order_plane.ledger.book import Booked, Position
+from order_plane.ledger.child_order import Order
 from order_plane.ledger.fold_base import DAY_NS, Event, FoldBase, Note
 from order_plane.ledger.order_state import State, Trigger
 from order_plane.ledger.state import (
@@ -133,19 +134,10 @@ class DecisionFold(FoldBase):
         order = s.book.orders[event["order_ref"]]
         notes = []
         if event["quantity"] > 0.0:
-            inferred = {
-                "exec_id": INFERRED + order.ref,
-                "order_ref": order.ref,
-                "action": "BUY" if order.side > 0 else "SELL",
-                "quantity": event["quantity"],
-                "last_price": event["last_price"],
-                "con_id": order.con_id,
-            }
-            booked = s.book.book(inferred, order.symbol, True, order.multiplier, s.market_time)
-            if booked is not None:
-                booked.execution.charged = True
-                fill = fills.execution_fill(s, self.account, booked, self.universe, inferred, simulated=self.simulated)
-                notes.append(Note(Code.OK, record=self._remember_fill({**fill, "kind": "inferred"})))
+            told = s.book.tell(order, event["quantity"], event["last_price"], s.market_time)
+            fill = fills.execution_fill(s, self.account, told, self.universe, event, simulated=self.simulated)
+            kind = "inferred" if told.before is None else fill["kind"]
+            notes.append(Note(Code.OK, record=self._remember_fill({**fill, "kind": kind})))
         order.told_filled = order.booked
         order.state = {"cancelled": State.CANCELLED, "filled": State.FILLED}.get(event["status"], State.ABANDONED)
         s.book.refresh(order)
@@ -194,6 +186,13 @@ class DecisionFold(FoldBase):
             if not s.book.excluded[symbol]:
                 del s.book.excluded[symbol]
             return []
+        notes = []
+        if event["reason"] == Code.UNEXPLAINED:
+            for untold in s.book.settle_told(symbol, theirs - event["values"]["ours"], s.market_time):
+                fill = fills.execution_fill(
+                    s, self.account, Booked(untold, untold, late=False), self.universe, event, simulated=self.simulated
+                )
+                notes.append(Note(Code.OK, record=self._remember_fill(fill)))
         for order in s.book.live_orders(symbol):
             if order.dead:  # fills that were told but never shown are part of the position that was taken over
                 order.told_filled = order.booked
@@ -208,7 +207,7 @@ class DecisionFold(FoldBase):
         elif not held.quantity or held.quantity * theirs < 0.0:
             held.avg_cost = event["values"]["price"]
         held.quantity = theirs
-        return []
+        return notes
 
     def _cash_set(self, event: Event, record: Event | None) -> list[Note]:
         account, cash = self.state.account, event["values"]["cash"]
@@ -216,8 +215,10 @@ class DecisionFold(FoldBase):
             flow = cash - self.state.book.cash
             account.day_flows += flow
             account.nav += flow
-            if math.isfinite(account.high_water_mark) and account.nav > 0.0 and account.nav - flow > 0.0:
-                account.high_water_mark *= account.nav / (account.nav - flow)
+            # Of a flow that leaves nothing no drawdown can be told: the next NAV begins a new mark.
+            if math.isfinite(account.nav):
+                told = account.nav > 0.0 and account.nav - flow > 0.0
+                account.high_water_mark *= account.nav / (account.nav - flow) if told else math.nan
         self.state.book.cash = cash
         return []
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from order_plane.codes import Code
 from order_plane.ledger import fills
-from order_plane.ledger.book import Booked, ForeignOrder, Order, split_exec_id
+from order_plane.ledger.book import Booked, ForeignOrder, split_exec_id
+from order_plane.ledger.child_order import Order
 from order_plane.ledger.fold_base import Event, FoldBase, Note
 from order_plane.ledger.order_state import State, Trigger, of_error, of_status
 from order_plane.ledger.state import (

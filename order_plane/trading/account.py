@@ -170,7 +170,7 @@ def account_record(
         if (mark := state.market.marks.get(symbol)) is not None
     ]
     nav, kept = valuation.nav, state.account
-    per_nav = 1.0 / nav if nav else math.nan
+    per_nav = 1.0 / nav if nav > 0.0 else math.nan
     positions = [book.positions.get(symbol) for symbol in symbols]
     return {
         "event_time": now,

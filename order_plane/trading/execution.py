@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from order_plane.codes import Code
-from order_plane.ledger.book import EPSILON, Order
+from order_plane.ledger.book import EPSILON
+from order_plane.ledger.child_order import Order
 from order_plane.ledger.order_state import State
 from order_plane.ledger.state import EngineState, Parent
 from order_plane.market.throttle import pov_allowance

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from order_plane.codes import Code
-from order_plane.ledger.book import Order
+from order_plane.ledger.child_order import Order
 from order_plane.ledger.order_state import State
 from order_plane.ledger.state import EngineState
 from triplane.domain import names

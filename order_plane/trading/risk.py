@@ -231,7 +231,9 @@ def _portfolio(p: Proposal, c: Context) -> Denial | None:
         return _deny(Code.NO_SHORT, f"{p.symbol} may not be shorted", after.shortest, 0.0)
     if c.exposure.unpriced:
         return Denial(Code.NAV_UNKNOWN, f"{c.exposure.unpriced[0]} has no price, so exposure cannot be judged.")
-    if not (math.isfinite(nav) and nav > 0.0):
+    if nav <= 0.0:
+        return Denial(Code.NAV_UNKNOWN, f"NAV is {nav:,.0f}, so limits cannot be judged.", {"nav": nav})
+    if not math.isfinite(nav):
         why = f": {', '.join(c.exposure.unmarked)} held without a fresh mark" if c.exposure.unmarked else ""
         return Denial(Code.NAV_UNKNOWN, f"NAV is not known, so limits cannot be judged{why}.", {"nav": nav})
     shrinking = shrinks_name(p, before)

@@ -8,7 +8,8 @@ from typing import Any
 
 from order_plane.codes import Code
 from order_plane.kill import levels as kill
-from order_plane.ledger.book import EPSILON, Order
+from order_plane.ledger.book import EPSILON
+from order_plane.ledger.child_order import Order
 from order_plane.ledger.fold_base import Note
 from order_plane.ledger.state import EVERYTHING
 from order_plane.messages import (
@@ -23,6 +24,8 @@ from triplane.domain.timestamps import SECOND, iso
 
 HOLDING = (Code.UNKNOWN_ORDER, Code.DOUBLE_ORDER, Code.LATE_EXECUTION)
 """What holds its name until a person releases it."""
+PRICE_FACTOR = 10.0
+"""How far from the last mark a price that a person tells of may be."""
 
 
 class Supervision(Emission):
@@ -88,9 +91,16 @@ class Supervision(Emission):
         self._emit("released", symbol=symbol, reason=record["reason"], labels={"actor": record["actor"]})
         self.s.account.due = True
 
-    def _may_be_filled(self, order: Order, quantity: float) -> bool:
-        asset = self._asset(order.symbol)
-        return quantity <= order.open_quantity + EPSILON and (asset is None or is_whole(quantity, asset.lot_size))
+    def _may_be_filled(self, order: Order, quantity: float, price: float) -> bool:
+        """Whether units may have been filled at that price: a slip of the pen must not become cash."""
+        asset, mark = self._asset(order.symbol), self.s.market.marks.get(order.symbol)
+        around = mark.price if mark is not None else order.worst_price
+        return (
+            quantity <= order.open_quantity + EPSILON
+            and (asset is None or is_whole(quantity, asset.lot_size))
+            and 0.0 < price < math.inf
+            and (around <= 0.0 or around / PRICE_FACTOR <= price <= around * PRICE_FACTOR)
+        )
 
     def _resolve(self, arguments: Mapping[str, str], record: Mapping[str, Any]) -> None:
         ref, outcome = arguments.get("order_ref", ""), arguments.get("outcome", "abandoned")
@@ -99,11 +109,11 @@ class Supervision(Emission):
             quantity, price = float(arguments.get("quantity", "0")), float(arguments.get("price", "0"))
         except ValueError:
             quantity = price = math.nan
-        good = outcome in ("abandoned", "cancelled", "filled") and quantity >= 0.0 and (quantity == 0.0 or price > 0.0)
-        if order is None or order.dead or not good or not self._may_be_filled(order, quantity):
+        good = outcome in ("abandoned", "cancelled", "filled") and quantity >= 0.0
+        if order is None or order.dead or not good or (quantity and not self._may_be_filled(order, quantity, price)):
             self._alert(
                 Code.BAD_COMMAND,
-                f"order.resolve {ref!r} {outcome!r} names no live order or gives no usable numbers (whole lots, at most what is open, with their price).",
+                f"order.resolve {ref!r} {outcome!r} names no live order or gives no usable numbers (whole lots, at most what is open, with their price near the last one).",
             )
             return
         notes = self._emit(
@@ -168,6 +178,11 @@ class Supervision(Emission):
             self._differ(event, difference)
         if math.isfinite(found.cash):
             self._emit("cash_set", reason=str(Code.CASH_FLOW), values={"cash": found.cash})
+            if s.account.nav <= 0.0:
+                self._alert(
+                    Code.NAV_UNKNOWN,
+                    f"Cash moved without a trade of ours and leaves a NAV of {s.account.nav:,.0f}; nothing is sized or sent until it is positive.",
+                )
         values = {"cash_suspect": found.cash_suspect} if math.isfinite(found.cash_suspect) else {}
         if "AvailableFunds" in event["values"]:
             values["available_funds"] = event["values"]["AvailableFunds"]
@@ -223,7 +238,7 @@ class Supervision(Emission):
             )
         )
         foreign_units = self.s.book.excluded.get(symbol, 0.0)  # before the event changes them
-        self._emit(
+        notes = self._emit(
             "difference",
             symbol=symbol,
             con_id=con_ids.get(symbol, 0),
@@ -236,7 +251,12 @@ class Supervision(Emission):
             f"The broker has {difference.theirs + foreign_units:g} {symbol}, "
             f"known were {difference.ours + foreign_units:g}{of_others}: {cause.meaning}"
         )
+        self._react(notes)
+        if notes:
+            detail += " What a person told of there is taken back."
         if cause is Code.UNEXPLAINED or (foreign and policy == "exclude" and not excluded):
+            if self.s.holds.get(symbol) == cause:  # a hold is told once, a position that moved again is news
+                self._alert(cause, detail, symbol)
             self._hold(symbol, cause, detail)
         elif foreign and policy == "halt":
             self._hold(EVERYTHING, Code.FOREIGN_HALT, detail)

@@ -6,7 +6,8 @@ import math
 
 from order_plane.codes import Code
 from order_plane.kill import levels as kill
-from order_plane.ledger.book import EPSILON, Order
+from order_plane.ledger.book import EPSILON
+from order_plane.ledger.child_order import Order
 from order_plane.ledger.order_state import State
 from order_plane.ledger.state import EVERYTHING, Parent, trading_day_end
 from order_plane.messages import (

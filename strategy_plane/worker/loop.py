@@ -30,7 +30,7 @@ from strategy_plane.worker.asker import LogAsker
 from strategy_plane.worker.consumer import FaustReader, partitions_of
 from strategy_plane.worker.intake import Adopted, Intake
 from strategy_plane.worker.passed_over import PassedOver
-from strategy_plane.worker.publisher import Publisher
+from strategy_plane.worker.publisher import PLANE, Publisher
 from strategy_plane.worker.recovery import (
     BARRIER_PARTITION,
     BARRIERS,
@@ -107,7 +107,7 @@ class Worker:
         """Work until the daemon is told to stop. Raises DaemonExit for what a restart or a person must mend."""
         try:
             await self._start()
-            log_watch = LogWatch(self._settings, [*self._inputs, BARRIERS])
+            log_watch = LogWatch(self._settings, PLANE, [*self._inputs, BARRIERS])
             for looking in (self._watch.run(), log_watch.run(self._intake.positions)):
                 self._watching.append(asyncio.create_task(looking))
             # Everything that was on the log at the start is read first; only then may this worker write barriers.

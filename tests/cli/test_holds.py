@@ -27,7 +27,7 @@ def reasons(found: list[Hold]) -> dict[str, list[str]]:
 
 
 INTENTS = {"outcome": "SOLVED", "held": ["SPY", "AAPL"], "held_codes": ["CLASS_NOT_TRADED", "DATA_DELAYED"]}
-ACCOUNT = {"account": "DU1", "reconciled": True, "kill_level": "none"}
+ACCOUNT = {"account": "DU1", "reconciled": True, "kill_level": "none", "nav": 1e6}
 
 
 def test_nothing_known_blocks_nothing() -> None:
@@ -93,7 +93,9 @@ def test_a_hold_of_everything_says_why() -> None:
 
 
 def test_an_account_that_is_not_reconciled_or_killed() -> None:
-    found = holds({}, {}, record("order.account", account="DU1", kill_level="full", kill_reason="MAX_DD at 0.16"), [])
+    found = holds(
+        {}, {}, record("order.account", account="DU1", nav=1e6, kill_level="full", kill_reason="MAX_DD at 0.16"), []
+    )
     assert found[0].reason.startswith("NOT_RECONCILED")
     assert found[0].until == "tried again every RECONCILE_S"
     assert found[1].reason == "KILL_SWITCH full: MAX_DD at 0.16"
@@ -108,14 +110,19 @@ def test_a_hold_of_the_whole_account_holds_everything() -> None:
     assert "`triplane order release '*' --reason WHY`" in found[0].until
 
 
+def test_a_nav_that_is_not_positive_holds_everything_and_says_so() -> None:
+    found = reasons(holds({}, {}, record("order.account", **(ACCOUNT | {"nav": -175_209.0})), []))
+    assert found == {"": ["NAV_UNKNOWN: NAV is -175,209, so limits cannot be judged"]}
+
+
 def test_an_unknown_nav_names_the_position_that_has_no_mark() -> None:
     nan = float("nan")
     rows = {"symbols": ["KO", "XOM"], "position": [5.0, 0.0], "mark": [nan, nan], "unmarked": ["KO"]}
-    found = reasons(holds({}, {}, record("order.account", **ACCOUNT, nav=nan, **rows), []))[""]
+    found = reasons(holds({}, {}, record("order.account", **(ACCOUNT | rows | {"nav": nan})), []))[""]
     assert found == [
         "NAV_UNKNOWN: no quote of KO for days or since the order plane started, or its row of assets.csv is gone"
     ]
-    found = reasons(holds({}, {}, record("order.account", **ACCOUNT, nav=nan), []))[""]
+    found = reasons(holds({}, {}, record("order.account", **(ACCOUNT | {"nav": nan})), []))[""]
     assert found == ["NAV_UNKNOWN: the broker has not told the cash yet"]
 
 

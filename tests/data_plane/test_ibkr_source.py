@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,39 @@ async def test_a_cut_connection_comes_back_and_nothing_is_published_twice(
         ends = [record["event_time"] for record in bench.slices(interval)]
         assert len(ends) == len(set(ends))
     assert bench.blocked[-1] == ""
+
+
+async def test_no_session_lacks_minutes_because_earlier_ones_were_still_awaited(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    """As while Kafka stands still: the market opens session after session, and what asks for minutes is under way all the while."""
+    bench, source = running
+
+    def streamed(day: str) -> list[int]:
+        return [record["event_time"] for record in bench.slices("5s") if record["session"] == day]
+
+    def has_streamed(day: str) -> bool:
+        return len(streamed(day)) >= 55
+
+    await until(lambda: len(bench.slices("1m")) >= 350)
+    await until(lambda: not source._tasks)
+    released = asyncio.Event()
+    assert source._start("minutes", released.wait())
+    sessions = ["2018-01-19", "2018-01-22", "2018-01-23"]
+    for day in sessions[1:]:
+        await asyncio.to_thread(gateway.advance, to=f"{day}T15:25")
+        await until(partial(has_streamed, day))
+    released.set()
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    lasts = {day_close(day) for day in sessions[:-1]}
+    await until(lambda: lasts <= {r["event_time"] for r in bench.slices("1m")})
+    await until(lambda: not source._tasks)
+    minutes = [r["event_time"] for r in bench.slices("1m")]
+    assert len(minutes) == len(set(minutes))
+    for day in sessions:
+        told = {end - step for end in minutes for step in range(0, MINUTE, 5 * SECOND)} | set(streamed(day))
+        last = day_close(day) if day != sessions[-1] else max(streamed(day))
+        assert set(range(day_open(day) + 5 * SECOND, last + 1, 5 * SECOND)) <= told, day
 
 
 async def test_subscriptions_are_made_again_after_1101(

@@ -8,7 +8,6 @@ from datetime import date, time
 import pytest
 
 from order_plane.codes import Code
-from order_plane.ledger.order_state import State
 from order_plane.messages import Alert, Append, CancelOrder, ClockTick, Place, Start
 from tests.order_plane.desk import ACCOUNT, Desk, asset, plain_text, universe
 from triplane.domain.assets import Universe
@@ -319,78 +318,6 @@ def test_busy_while_something_waits():
     assert not desk.engine.busy
     desk.intents(1, {"AAPL": 100.0})
     assert desk.engine.busy
-
-
-def test_the_brokers_own_execution_replaces_what_a_person_told_of_it():
-    """Booked beside it, the units would count twice until a snapshot shows a position that nothing explains."""
-    desk = Desk(auto=False).open()
-    for report in desk.broker.snapshot():
-        desk.report(report)
-    desk.quotes()
-    desk.intents(1, {"AAPL": 500.0})
-    order = desk.sent[0]
-    cash = desk.engine.s.book.cash
-    arguments = {"order_ref": order.order_ref, "outcome": "cancelled", "quantity": "300", "price": "160"}
-    command = {"command_id": "r", "command": "order.resolve", "arguments": arguments, "actor": "a", "reason": "b"}
-    desk.record("control.commands", command)
-    book = desk.engine.s.book
-    paid = [cash - book.cash]
-    taken = desk.broker.place(order.fields)
-    for quantity in (200.0, 100.0, 50.0):  # the last is beyond what the person told of
-        desk.report(desk.broker.fill(taken, quantity, 150.0))
-        paid.append(cash - book.cash)
-        assert not book.live_orders("AAPL")
-    assert paid == [300 * 160.0, 200 * 150.0 + 100 * 160.0, 300 * 150.0, 350 * 150.0]
-    assert book.position("AAPL") == 350.0
-    assert book.orders[order.order_ref].booked == 350.0
-    told = [(fill["kind"], fill["quantity"]) for fill in desk.appended("order.fills") if fill["kind"] != "parent"]
-    assert told == [
-        ("inferred", 300.0), ("correction", 100.0), ("execution", 200.0), ("correction", 0.0), ("execution", 100.0), ("execution", 50.0),
-    ]  # fmt: skip
-    # Nothing is learned from a price that a person told.
-    assert desk.engine.s.costs.posterior("Standard", desk.engine.folded.targets).linear == (
-        desk.engine.folded.targets.strategy.LAMBDA_INIT
-    )
-
-
-def test_resolving_by_hand():
-    desk = Desk(auto=False).open()
-    for report in desk.broker.snapshot():
-        desk.report(report)
-    desk.quotes()
-    desk.intents(1, {"AAPL": 500.0, "BAC": 100.0})
-    ref = desk.sent[0].order_ref
-
-    def resolve(**arguments):
-        desk.record(
-            "control.commands",
-            {
-                "command_id": str(len(desk.log)),
-                "command": "order.resolve",
-                "arguments": arguments,
-                "actor": "a",
-                "reason": "b",
-            },
-        )
-
-    for bad in ({"order_ref": "nothing"}, {"order_ref": ref, "outcome": "vanished"}, {"order_ref": ref, "quantity": "x"},
-                {"order_ref": ref, "outcome": "filled", "quantity": "100"}, {"order_ref": ref, "outcome": "filled", "quantity": "501", "price": "1"},
-                {"order_ref": ref, "outcome": "filled", "quantity": "0.5", "price": "1"}, {"order_ref": ref, "outcome": "filled", "quantity": "inf", "price": "1"}):  # fmt: skip
-        resolve(**bad)
-        assert desk.alerts[-1].code == Code.BAD_COMMAND
-    resolve(order_ref=ref, outcome="filled", quantity="300", price="160")
-    assert desk.engine.s.book.position("AAPL") == 300.0
-    assert desk.state(ref) == State.FILLED
-    assert next(f["kind"] for f in desk.appended("order.fills")) == "inferred"
-    desk.record(
-        "control.commands",
-        {"command_id": "z", "command": "order.release", "arguments": {"symbol": "GE"}, "actor": "a", "reason": "b"},
-    )
-    assert desk.alerts[-1].code == Code.BAD_COMMAND
-    resolve(order_ref=desk.sent[1].order_ref, outcome="cancelled")
-    assert desk.state(desk.sent[1].order_ref) == State.CANCELLED
-    resolve(order_ref=desk.sent[1].order_ref)
-    assert desk.alerts[-1].code == Code.BAD_COMMAND
 
 
 def test_cancels_come_before_orders_and_alerts_last():

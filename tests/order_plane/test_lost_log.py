@@ -173,6 +173,25 @@ def test_intents_that_are_made_anew_under_a_running_plane_end_it(world: OrderWor
         code = process.wait()
     assert code == CONFIG
     assert "strategy.intents-0 ends at 0, and" in process.words()
+    world.intents(KO=300)  # whoever writes it goes on, and its length tells nothing any more
+    process = world.start()
+    assert process.wait() == CONFIG
+    assert "strategy.intents was deleted and made anew since this daemon first read it" in process.words()
+
+
+def test_events_that_are_made_anew_under_a_running_plane_end_it(world: OrderWorld) -> None:
+    """They are its only memory of what was sent: what it sends from then on would be written to a log without a beginning."""
+    world.open_market()
+    process = world.start().ready()
+    settings = world.settings
+    delete_topics(settings.bootstrap, settings.topic("order.events"))
+    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    if (code := process.wait()) == UNAVAILABLE:  # as above
+        process = world.start()
+        code = process.wait()
+    assert code == CONFIG
+    assert "order.events" in process.words()
+    assert "records of the log are lost" in process.words()
 
 
 async def test_a_feed_tells_of_a_topic_that_ends_before_its_position(world: OrderWorld) -> None:

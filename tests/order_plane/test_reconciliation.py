@@ -296,6 +296,31 @@ def test_cash_counts_only_when_two_quiet_snapshots_agree():
     assert desk.engine.s.book.cash == 1_005_000.0
 
 
+def test_a_flow_that_leaves_nothing_is_no_drawdown_and_nothing_is_sent():
+    """Somebody spends more than our NAV on a name of his own: cash goes, the position is not ours."""
+    desk = quiet_desk()
+    desk.broker.cash -= 1_200_000.0
+    compare(desk)
+    assert desk.alerts[-1].code == Code.NAV_UNKNOWN
+    assert "leaves a NAV of -200,000" in desk.alerts[-1].detail
+    desk.quotes()
+    desk.tick(1.0)
+    desk.intents(1, {"AAPL": 100.0})
+    state = desk.account()
+    assert state["nav"] == -200_000.0
+    assert all(math.isnan(state[name]) for name in ("drawdown", "gross", "net"))
+    assert not desk.sent
+    assert desk.codes()[-1] == Code.NAV_UNKNOWN
+    assert desk.engine.s.kill.level == "none"
+    desk.broker.cash += 1_200_000.0
+    compare(desk)
+    desk.quotes()
+    desk.tick(1.0)
+    state = desk.account()
+    assert (state["nav"], state["drawdown"], state["day_pnl"]) == (1_000_000.0, 0.0, pytest.approx(0.0))
+    assert desk.engine.s.kill.level == "none"
+
+
 def test_funds_are_the_brokers_less_what_was_sent_since():
     desk = Desk(settings=targets(REQUOTE_S=1000.0), broker=Broker(funds=50_000.0)).open()
     desk.intents(1, {"AAPL": 500.0})

@@ -47,6 +47,15 @@ def test_the_first_divergence_names_offset_and_field():
     assert "strategy.regime@2" in str(verdict.divergence)
 
 
+def test_a_log_that_lost_its_beginning_is_told_as_that():
+    verdict = compare_topic("strategy.regime", logged("strategy.regime", "RegimeState", regimes(4)[2:]), regimes(4))
+    assert "; the 2 records before it are lost; put back the topics of one moment" in str(verdict.divergence)
+    other = regimes(4)
+    other[0]["state"] = "Storm"
+    verdict = compare_topic("strategy.regime", logged("strategy.regime", "RegimeState", regimes(4)), other)
+    assert "lost" not in str(verdict.divergence)
+
+
 def test_last_bits_are_not_identical_and_within_tolerance():
     replayed = regimes(4)
     replayed[1]["posterior"][0] = math.nextafter(replayed[1]["posterior"][0], 1)

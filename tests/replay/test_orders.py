@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.replay.logs import HandLog
-from triplane.replay.orders import _Forgiven
+from triplane.replay.orders import _Forgiven, verify
 from triplane.replay.recording import Recording
+from triplane.replay.strategy import ReplayError
 
 ACCOUNT = "DU1"
 
@@ -19,6 +22,13 @@ def event(log: HandLog, name: str, kind: str, epoch: int) -> dict[str, Any]:
 
 def fill(name: str) -> dict[str, Any]:
     return {"account": ACCOUNT, "fill_id": name, "kind": "parent"}
+
+
+def test_events_without_their_beginning_are_refused() -> None:
+    log = HandLog()
+    event(log, "1/7", "order_status", 1)
+    with pytest.raises(ReplayError, match=r"order\.events begins with 'order_status' and not with the start"):
+        verify(log.recording(), ACCOUNT)
 
 
 def test_what_follows_from_a_lost_event_is_lost_though_a_later_epoch_wrote_the_same_identity() -> None:

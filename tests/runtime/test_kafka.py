@@ -302,10 +302,11 @@ def test_a_recording_is_refused_where_a_topic_ends_before_what_a_barrier_saw(set
 
 def test_a_topic_made_anew_is_told_also_where_it_is_as_long_as_before(settings, writer):
     """The reader gets nothing and no error; its position alone would not show it."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
     writer.send("data.bars", bars(0)).result(10)
     reader = TopicReader(settings, ["data.bars", "data.quotes"])
     try:
-        watch = LogWatch(settings, ["data.bars", "data.quotes"], every_s=0.0)
+        watch = LogWatch(settings, "order", ["data.bars", "data.quotes"], every_s=0.0)
 
         def look() -> None:
             watch.look(reader.position())
@@ -320,8 +321,14 @@ def test_a_topic_made_anew_is_told_also_where_it_is_as_long_as_before(settings, 
         eventually(
             lambda: writer.send("data.bars", bars(0)).exception(10) is None, 20, "the writer finds the new topic"
         )
-        with pytest.raises(DaemonExit, match=r"data\.bars was deleted and made anew while this daemon read it") as anew:
+        with pytest.raises(
+            DaemonExit, match=r"data\.bars was deleted and made anew since this daemon first read it"
+        ) as anew:
             eventually(look, 10, "told")
         assert {shorter.value.code, anew.value.code} == {78}
+        # Whoever starts again would find a log that is long enough.
+        with pytest.raises(DaemonExit, match=r"remove .*order-topics\.json"):
+            LogWatch(settings, "order", ["data.bars"]).look({"data.bars-0": 1})
+        LogWatch(settings, "data", ["data.bars"]).look({"data.bars-0": 1})
     finally:
         reader.close()

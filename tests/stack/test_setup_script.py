@@ -35,3 +35,16 @@ def test_what_worked_before_outlives_a_failed_installation_and_what_was_cut_shor
     assert set_up_offline(tmp_path).returncode == 69
     assert not (env / "half").exists()
     assert (env / ".filling").exists()
+
+
+def test_an_environment_behind_a_link_is_made_anew_where_it_is(tmp_path):
+    """Python itself makes none through a link."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / ".filling").touch()
+    (tmp_path / "env").symlink_to("elsewhere")
+
+    ended = set_up_offline(tmp_path)
+    assert ended.returncode == 69
+    assert "could not be installed into env" in ended.stderr
+    assert (tmp_path / "elsewhere" / "bin" / "pip").exists()
+    assert (tmp_path / "env").is_symlink()

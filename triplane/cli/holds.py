@@ -164,6 +164,8 @@ def _order(account: Mapping[str, Any]) -> list[Hold]:
         add("" if symbol == EVERYTHING else symbol, code, f"until `triplane order release '{symbol}' --reason WHY`")
     for symbol in account.get("excluded", []):
         add(symbol, "FOREIGN_POSITION", "until that position is closed where it was opened")
+    if account and account["nav"] <= 0.0:
+        add("", f"NAV_UNKNOWN: NAV is {account['nav']:,.0f}, so limits cannot be judged", "until it is positive")
     if account and not math.isfinite(account["nav"]):
         unmarked = ", ".join(account["unmarked"])
         why = f"no quote of {unmarked} for days or since the order plane started, or its row of assets.csv is gone"

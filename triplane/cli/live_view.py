@@ -5,6 +5,7 @@ A terminal that is too small for the panels gets the same lines without frames, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from rich.columns import Columns
@@ -117,7 +118,7 @@ def _orders(state: LiveState) -> Rows:
         rows += [
             ("NAV", f"{account['nav']:,.0f} {account['base_currency']}"),
             ("PnL (simulated)", f"[{colour}]{state.pnl:+,.0f}[/]"),
-            ("drawdown", f"{account['drawdown']:.2%}"),
+            ("drawdown", f"{account['drawdown']:.2%}" if math.isfinite(account["drawdown"]) else "-"),
             ("kill switch", account["kill_level"] or "none"),
         ]
     if state.costs and state.costs["linear"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import typer
@@ -56,6 +57,8 @@ def resolve(
         raise context.CommandError(
             f"no order {order_ref!r} was ever placed here; `triplane explain SYMBOL` lists those of a name"
         )
+    if not (math.isfinite(quantity) and math.isfinite(price)):
+        raise context.CommandError("--quantity and --price are finite numbers; ask the broker for them")
     arguments = {"order_ref": order_ref, "outcome": outcome, "quantity": f"{quantity:.17g}", "price": f"{price:.17g}"}
     _give("order.resolve", arguments, actor, reason, json_)
 

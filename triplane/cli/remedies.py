@@ -7,7 +7,7 @@ _RELEASE = "then `triplane order release '*' --reason ...`"
 
 HELD_REMEDIES = {
     "CLOCK_UNKNOWN": "name a time server that answers: TRIPLANE_NTP_SERVER",
-    "NAV_UNKNOWN": "wait for quotes, or put the row of the named position back into assets.csv",
+    "NAV_UNKNOWN": "wait for quotes, or put the row of the named position back into assets.csv; where NAV is not positive, bring back the cash that left the account",
     "KILL_SWITCH": _REARM,
     "NAV_JUMP": f"compare positions and marks with the broker, {_RELEASE}",
     "NONDETERMINISM": f"find who wrote the same identity twice, {_RELEASE}",

@@ -305,11 +305,8 @@ def status(json_: bool = context.JSON) -> None:
     if account:
         simulated = " (simulated)" if account["simulated"] else ""
         known = math.isfinite(account["nav"])
-        nav = (
-            f"{account['nav']:,.0f} {account['base_currency']}, drawdown {account['drawdown']:.2%}"
-            if known
-            else "not known"
-        )
+        drawdown = f"{account['drawdown']:.2%}" if math.isfinite(account["drawdown"]) else "not known"
+        nav = f"{account['nav']:,.0f} {account['base_currency']}, drawdown {drawdown}" if known else "not known"
         print(f"account {account['account']}: NAV {nav}{simulated}")
     if told.behind:
         print(told.behind)

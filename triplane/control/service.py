@@ -105,7 +105,7 @@ class ControlService:
         settings = self._daemon.settings
         self._daemon.probe = KafkaProbe(settings, CONFIG, COMMANDS_TOPIC)
         self._reader = await asyncio.to_thread(TopicReader, settings, [CONFIG, COMMANDS_TOPIC])
-        self._log_watch = LogWatch(settings, [CONFIG, COMMANDS_TOPIC])
+        self._log_watch = LogWatch(settings, NAME, [CONFIG, COMMANDS_TOPIC])
         self._admin = admin_client(settings)
         self._writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_S)
         if not await self._until_whole():

@@ -10,6 +10,7 @@ from typing import Any
 from schemas import catalogue, codec
 from triplane.replay.recording import digest
 from triplane.runtime.kafka_in import LogRecord
+from triplane.runtime.lost_log import REMEDY
 
 TOLERANCE = 1e-9
 """Largest difference of floats between numeric fingerprints, relative above 1 and absolute below (law L1)."""
@@ -24,6 +25,8 @@ class Divergence:
     field: str
     recorded: str
     replayed: str
+    missing: int = 0
+    """Replayed records that come before the first one of the log."""
 
     def __str__(self) -> str:
         place = f"{self.topic}@{self.offset}" if self.offset >= 0 else f"{self.topic} after its last record"
@@ -31,6 +34,8 @@ class Divergence:
         hint = (
             "; a plane that was ended by force writes what is missing at its next start: start it, then replay again"
             if self.offset < 0
+            else f"; the {self.missing} records before it are lost; {REMEDY}"
+            if self.missing
             else ""
         )
         return f"first divergence: {place} {part}: recorded {self.recorded}, replayed {self.replayed}{hint}"
@@ -83,6 +88,12 @@ def difference(recorded: Any, replayed: Any, tolerance: float) -> tuple[str, flo
     return None if recorded == replayed else ("", math.inf)
 
 
+def _before(entry: catalogue.Topic, record: LogRecord, produced: Sequence[Mapping[str, Any]]) -> int:
+    """How many replayed records come before the one that is `record`; 0 when none is."""
+    bodies = (codec.encode_body(entry.record, value) for value in produced)
+    return next((place for place, body in enumerate(bodies) if body == record.body), 0)
+
+
 def compare_topic(
     topic: str, recorded: Sequence[LogRecord], replayed: Iterable[Mapping[str, Any]], *, tail: int = 0
 ) -> TopicVerdict:
@@ -106,7 +117,8 @@ def compare_topic(
             if beyond is not None:
                 worst = max(worst, beyond[1])
                 shown = _short(record.value[name]), _short(value[name])
-                divergence = Divergence(topic, record.offset, name + beyond[0], *shown)
+                missing = _before(entry, record, produced) if record is recorded[0] else 0
+                divergence = Divergence(topic, record.offset, name + beyond[0], *shown, missing)
                 break
             exact = difference(record.value[name], value[name], 0.0)
             worst = max(worst, exact[1] if exact is not None else 0.0)

@@ -17,6 +17,7 @@ from schemas import catalogue, codec
 from triplane.replay.comparison import TopicVerdict, compare_topic
 from triplane.replay.recording import Recording
 from triplane.replay.strategy import ReplayError, without
+from triplane.runtime.lost_log import REMEDY
 
 OUTPUTS = order_recording.REPLAYED_TOPICS
 
@@ -29,7 +30,11 @@ def verify(
     if not events:
         raise without(recording, "order.events", OUTPUTS, "the Order Plane has not run yet")
     index = _index(recording)
-    first = next(event for event in events if event["kind"] == "epoch")
+    first = events[0]
+    if first["kind"] != "epoch":
+        raise ReplayError(
+            f"order.events begins with {first['kind']!r} and not with the start of an order plane: records of the log are lost; {REMEDY}"
+        )
     mode, simulated = _mode_of(recording, first)
     produced: dict[str, list[Mapping[str, Any]]] = {name: [] for name in OUTPUTS}
     forgiven = _Forgiven(recording)

@@ -1,7 +1,7 @@
 """Whether the log that a daemon reads is still the one that it began to read.
 
 A topic that is deleted and made anew under a reader gives it nothing and no error (librdkafka 2.16): the reader waits at its old
-position for good, or goes on in the middle once the new log is as long.
+position for good, or goes on in the middle once the new log is as long. Its id tells it, also at the next start (topics_seen.py).
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Final
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
 
-from triplane.runtime.exit_codes import CONFIG, DaemonExit
 from triplane.runtime.kafka_admin import ANSWER_S, admin_client
-from triplane.runtime.lost_log import REMEDY, refuse_shorter
+from triplane.runtime.lost_log import refuse_shorter
 from triplane.runtime.partition_ends import PartitionEnds
 from triplane.runtime.settings import Settings
+from triplane.runtime.topics_seen import TopicsSeen
 
 LOOK_EVERY_S: Final = 5.0
 
 
 class LogWatch:
-    """Looks at `topics`, names of the catalogue, every `every_s` wall seconds. Not thread-safe.
+    """Looks at `topics`, names of the catalogue, every `every_s` wall seconds for `daemon`. Not thread-safe.
 
     Of what Kafka does not tell nothing is known, and nothing is said: readiness tells of that.
     """
 
-    def __init__(self, settings: Settings, topics: Iterable[str], every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(self, settings: Settings, daemon: str, topics: Iterable[str], every_s: float = LOOK_EVERY_S) -> None:
         names = list(topics)
         self._logical = {settings.topic(topic): topic for topic in names}
         self._ends = PartitionEnds(settings, names)
         self._admin = admin_client(settings)
         self._every_s = every_s
         self._looked = float("-inf")
-        self._ids: dict[str, str] = {}
+        self._seen = TopicsSeen(settings, daemon)
 
     async def run(self, positions: Callable[[], Mapping[str, int]]) -> None:
         """Look until cancelled. Raises DaemonExit like `look`."""
@@ -57,13 +57,7 @@ class LogWatch:
         ids = self._topic_ids()
         ends = self._ends.ask(self._admin, IsolationLevel.READ_UNCOMMITTED, ANSWER_S)
         refuse_shorter(positions, ends, "this daemon has read")
-        for topic, first in self._ids.items():
-            if ids.get(topic, first) != first:
-                raise DaemonExit(
-                    f"{topic} was deleted and made anew while this daemon read it: records of the log are lost; {REMEDY}",
-                    CONFIG,
-                )
-        self._ids = ids | self._ids
+        self._seen.compare(ids)
 
     def _topic_ids(self) -> dict[str, str]:
         """What Kafka calls each topic that was made: made anew, it has another id."""
