@@ -128,7 +128,7 @@ def _metadata(client: AdminClient, bootstrap: str) -> Any:
         return client.list_topics(timeout=ANSWER_S)
     except KafkaException:
         raise Unavailable(
-            f"Kafka at {bootstrap} does not answer; start it with `triplane kafka up`, or correct {BOOTSTRAP_NAMES}"
+            f"Kafka at {bootstrap} does not answer; start it with `triplane kafka up`, see `triplane status` where its process lives, or correct {BOOTSTRAP_NAMES}"
         ) from None
 
 
