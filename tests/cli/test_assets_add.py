@@ -77,6 +77,16 @@ def test_a_removed_symbol_comes_back_from_contract_details(
     assert (tmp_path / "assets.csv").read_text(encoding="utf-8") == after
 
 
+@pytest.mark.parametrize(("pair", "sec_type"), [("EUR.USD", "CASH"), ("BTC.USD", "CRYPTO")])
+def test_a_pair_is_added_by_the_name_that_status_shows(
+    gateway: GatewayProcess, tmp_path: Path, pair: str, sec_type: str
+) -> None:
+    without(tmp_path, pair)
+    ran = add(gateway, tmp_path, pair, "--type", sec_type, "--exchange", rows(ORIGINAL)[pair]["exchange"])
+    assert ran.code == 0, ran
+    assert pair in rows((tmp_path / "assets.csv").read_text(encoding="utf-8"))
+
+
 def test_a_dry_run_writes_nothing(gateway: GatewayProcess, tmp_path: Path) -> None:
     before = without(tmp_path, "SPY")
     ran = add(gateway, tmp_path, "SPY", "--dry-run")

@@ -33,7 +33,7 @@ def check(json_: bool = context.JSON) -> None:
 
 @app.command("add")
 def add(
-    symbol: str = typer.Argument(help="The broker's symbol."),
+    symbol: str = typer.Argument(help="The broker's symbol; of a currency or crypto pair also EUR.USD."),
     sec_type: str = typer.Option("STK", "--type", help="STK, FUT, CASH or CRYPTO."),
     exchange: str = typer.Option("SMART", "--exchange", help="Where orders go."),
     primary: str = typer.Option("", "--primary", help="Listing exchange, when the symbol is ambiguous."),
@@ -54,13 +54,20 @@ def add(
     sec_type = sec_type.upper()
     if sec_type not in SEC_TYPES.values():
         raise context.CommandError(f"--type {sec_type} is not one of {', '.join(dict.fromkeys(SEC_TYPES.values()))}", 2)
+    if sec_type in ("CASH", "CRYPTO") and "." in symbol:  # the pair as assets.csv and `status` name it
+        symbol, _, currency = symbol.partition(".")
     settings = context.settings()
     if not settings.gateway_port:
         raise context.CommandError(
             "no gateway is known here: run `triplane up` first, or set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT"
         )
     wanted = contracts.make_contract(
-        symbol.upper(), sec_type=sec_type, exchange=exchange, primary_exchange=primary, currency=currency, expiry=expiry
+        symbol.upper(),
+        sec_type=sec_type,
+        exchange=exchange,
+        primary_exchange=primary,
+        currency=currency.upper(),
+        expiry=expiry,
     )
 
     async def ask() -> list[object]:
