@@ -6,7 +6,7 @@ import math
 
 from order_plane.codes import Code
 from order_plane.ledger import fills
-from order_plane.ledger.book import Booked, Position
+from order_plane.ledger.book import EPSILON, Booked, Position
 from order_plane.ledger.child_order import Order
 from order_plane.ledger.fold_base import DAY_NS, Event, FoldBase, Note
 from order_plane.ledger.order_state import State, Trigger
@@ -139,7 +139,10 @@ class DecisionFold(FoldBase):
             kind = "inferred" if told.before is None else fill["kind"]
             notes.append(Note(Code.OK, record=self._remember_fill({**fill, "kind": kind})))
         order.told_filled = order.booked
-        order.state = {"cancelled": State.CANCELLED, "filled": State.FILLED}.get(event["status"], State.ABANDONED)
+        # Filled in part, it is over all the same, and the broker may show that it is not: only what is whole is filled.
+        whole = order.booked >= max(order.quantity, order.other_quantity) - EPSILON
+        over = State.FILLED if event["status"] == "filled" and whole else State.CANCELLED
+        order.state = over if event["status"] in ("filled", "cancelled") else State.ABANDONED
         s.book.refresh(order)
         return notes
 

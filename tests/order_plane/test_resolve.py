@@ -74,7 +74,7 @@ def test_resolving_by_hand():
         assert desk.alerts[-1].code == Code.BAD_COMMAND
     resolve(desk, order_ref=ref, outcome="filled", quantity="300", price="160")
     assert desk.engine.s.book.position("AAPL") == 300.0
-    assert desk.state(ref) == State.FILLED
+    assert desk.state(ref) == State.CANCELLED  # the rest of it will not be filled
     assert next(f["kind"] for f in desk.appended("order.fills")) == "inferred"
     desk.record(
         "control.commands",
@@ -102,6 +102,17 @@ def test_an_order_that_a_person_calls_filled_and_the_broker_shows_live_is_unknow
     desk.report(desk.broker.opened(taken, status="Submitted"))  # now it is late
     assert desk.state(order.order_ref) is State.FILLED
     assert desk.engine.s.book.position("AAPL") == 500.0
+
+
+def test_an_order_filled_in_part_that_a_person_calls_filled_may_live():
+    desk, order = sent()
+    taken = desk.broker.place(order.fields)
+    desk.report(desk.broker.fill(taken, 100.0, 150.0))
+    resolve(desk, outcome="filled")
+    assert not desk.engine.s.book.live_orders("AAPL")
+    desk.report(desk.broker.opened(taken))
+    assert desk.state(order.order_ref) is State.UNKNOWN
+    assert desk.engine.s.book.open_side("AAPL", 1) == 400.0
 
 
 def test_what_a_person_tells_a_second_time_comes_on_top():
