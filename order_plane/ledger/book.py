@@ -294,6 +294,9 @@ class Book:
             self._move(told, -1.0, now)
         if units > EPSILON:
             self._move(new, 1.0, now)
+        order = self.orders.get(told.ref)
+        if order is not None and order.state is State.FILLED and order.booked < order.quantity - EPSILON:
+            order.state = State.CANCELLED  # as for a part that a person told of: the broker may show that it lives
         return new
 
     def _move(self, execution: Execution, sign: float, now: int) -> None:

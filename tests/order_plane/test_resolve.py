@@ -169,6 +169,20 @@ def test_a_position_without_what_a_person_told_of_takes_it_back():
     assert (book.position("AAPL"), book.cash) == (500.0, cash - 500 * 150.0)
 
 
+@pytest.mark.parametrize("told", ["500", "400"])
+def test_an_order_whose_units_were_taken_back_may_live(told):
+    desk, order = sent()
+    taken = desk.broker.place(order.fields)
+    resolve(desk, outcome="filled", quantity=told, price="160")
+    taken.status = "Cancelled"
+    compare(desk)
+    assert desk.engine.s.book.position("AAPL") == 0.0
+    taken.status = "Submitted"
+    desk.report(desk.broker.opened(taken))
+    assert desk.state(order.order_ref) is State.UNKNOWN
+    assert desk.engine.s.book.open_side("AAPL", 1) == 500.0
+
+
 def test_a_position_that_differs_by_something_else_keeps_what_a_person_told_of():
     desk, order = sent()
     taken = desk.broker.place(order.fields)
