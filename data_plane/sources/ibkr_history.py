@@ -45,8 +45,8 @@ class IbkrHistory:
         self._asked, self._asked_for = 0.0, date.min
         self._heard: dict[date, list[tuple[int, int]]] = {}
         """From when to when (ns UTC) five-second bars came without a gap, in each session whose rest has not been looked for."""
-        self._filled: dict[date, int] = {}
-        """Up to when (ns UTC) one-minute bars were handed in, in each of them."""
+        self._handed_in: dict[date, list[tuple[int, int]]] = {}
+        """The same of one-minute bars that were handed in."""
         self._minutes = asyncio.Lock()
 
     def connected(self, now: int) -> None:
@@ -198,35 +198,34 @@ class IbkrHistory:
 
     def heard(self, day: date, start: int, end: int) -> None:
         """A five-second bar of a session's stream came (ns UTC)."""
-        pieces = self._heard.setdefault(day, [])
-        if pieces and pieces[-1][1] == start:
-            pieces[-1] = (pieces[-1][0], end)
-        else:
-            pieces.append((start, end))
+        _extend(self._heard.setdefault(day, []), start, end)
 
     @staticmethod
     def _sessions(first: date, last: date) -> int:
         return len(calendars.sessions(calendars.MARKET_CALENDAR, first, last))
 
-    def _filled_until(self, day: date) -> int:
-        """Up to when (ns UTC) one-minute bars of a session were handed in, as far as the stream had not told them."""
-        return self._filled.get(day, calendars.session_open(calendars.MARKET_CALENDAR, day))
-
     def _lacks(self, day: date) -> bool:
-        """Whether a session lacks a minute before its stream or between the stream's end and the close.
-
-        In a market in real time no stream ends before the close.
-        """
+        """Whether a session that is over lacks a minute."""
         return self._lacks_from(day) + INTERVAL_NS["1m"] <= self._close(day)
 
     def _lacks_from(self, day: date) -> int:
-        """From when on (ns UTC) minutes of a session that is over may be lacking: its morning, or what came after its stream."""
-        pieces, filled = self._heard[day], self._filled_until(day)
-        return filled if filled + INTERVAL_NS["1m"] <= pieces[0][0] else pieces[-1][1]
+        """From when on (ns UTC) a session lacks minutes: the first that neither the stream told nor a request; else its last end."""
+        known = calendars.session_open(calendars.MARKET_CALENDAR, day)
+        for start, end in sorted(self._heard[day] + self._handed_in.get(day, [])):
+            if start - known >= INTERVAL_NS["1m"]:
+                break
+            known = max(known, end)
+        return known
 
     def _forget(self, day: date) -> None:
+        """Nothing more is asked for a session that is over; what the broker did not give of it is told."""
+        if self._lacks(day):
+            since = to_datetime(self._lacks_from(day)).isoformat()
+            self._context.log.warning(
+                "minutes lack for good", source=self._source, session=day.isoformat(), since=since
+            )
         self._heard.pop(day, None)
-        self._filled.pop(day, None)
+        self._handed_in.pop(day, None)
 
     def rests_due(self, now: int) -> bool:
         """Whether a session is over that lacks minutes."""
@@ -250,13 +249,14 @@ class IbkrHistory:
     async def _hand_in_minutes(self, day: date, bars: Pivoted, until: int) -> None:
         """Those of a session up to `until`, but for minutes that were handed in and those that the stream told whole."""
         starts, names, values, trades = bars
-        step, streamed, since = INTERVAL_NS["1m"], list(self._heard.get(day, ())), self._filled_until(day)
+        step, given = INTERVAL_NS["1m"], self._handed_in.setdefault(day, [])
+        known = self._heard.get(day, []) + given
+        opens = calendars.session_open(calendars.MARKET_CALENDAR, day)
         for place, start in enumerate(starts):
-            told = any(first <= start and start + step <= last for first, last in streamed)
-            if since <= start and start + step <= until:
-                if not told:
-                    self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
-                self._filled[day] = start + step
+            told = any(first <= start and start + step <= last for first, last in known)
+            if opens <= start and start + step <= until and not told:
+                self._hand_in("1m", day, start + step, start + step, names, values[place], trades[place], False)
+                _extend(given, start, start + step)
             if place % CHUNK == 0:
                 await asyncio.sleep(0)
 
@@ -286,6 +286,14 @@ class IbkrHistory:
                 history,
             )
         )
+
+
+def _extend(pieces: list[tuple[int, int]], start: int, end: int) -> None:
+    """Add an interval that may follow the last one."""
+    if pieces and pieces[-1][1] == start:
+        pieces[-1] = (pieces[-1][0], end)
+    else:
+        pieces.append((start, end))
 
 
 def _ib_time(ns: int) -> str:

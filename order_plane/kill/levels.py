@@ -37,8 +37,10 @@ def judge(account: Account, kill: Kill, nav: float, targets: OrderTargets) -> Tr
     """PnL and drawdown levels on a good NAV; None when nothing is crossed or trading is stopped already."""
     if kill.level == "stopped":
         return None
-    if math.isfinite(account.day_start) and account.day_start > 0.0:
-        pnl = (nav - account.day_start - account.day_flows) / account.day_start
+    # A day that began without any NAV has what flowed in for its base.
+    base = account.day_start if account.day_start > 0.0 else account.day_start + account.day_flows
+    if base > 0.0:
+        pnl = (nav - account.day_start - account.day_flows) / base
         if pnl <= targets.KILL_PNL:
             numbers = {"pnl": pnl, "limit": targets.KILL_PNL, "nav": nav}
             return Trip(

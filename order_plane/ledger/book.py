@@ -51,7 +51,9 @@ class Position:
     con_id: int = 0
 
     def fill(self, signed: float, price: float, multiplier: float) -> None:
-        """Apply a signed quantity at a price."""
+        """Apply a signed quantity at a price; a trade that was busted is corrected to nothing."""
+        if not signed:
+            return
         before = self.quantity
         after = before + signed
         if before == 0.0 or before * signed > 0.0:
@@ -248,6 +250,8 @@ class Book:
                 order.told_filled = max(order.told_filled + execution.quantity - before.quantity, 0.0)
         self.executions[base] = execution
         self._move(execution, 1.0, now)
+        if order is not None:
+            self._reopen(order)
         return Booked(execution, before, late and before is None, inferred)
 
     def tell(self, order: Order, units: float, price: float, now: int) -> Booked:
@@ -279,6 +283,12 @@ class Book:
             return [self._retell(each, 0.0, each.price, now) for each in told]
         for each in told:
             self.executions[INFERRED + each.ref] = replace(each, quantity=0.0)
+            order = self.orders.get(each.ref)
+            if order is not None:  # should the broker show it live, its executions alone tell what of it is left
+                order.booked -= each.quantity
+                order.value -= each.quantity * each.price
+                self._reopen(order)
+                self.refresh(order)
         return []
 
     def _told(self, ref: str) -> Execution | None:
@@ -294,10 +304,15 @@ class Book:
             self._move(told, -1.0, now)
         if units > EPSILON:
             self._move(new, 1.0, now)
-        order = self.orders.get(told.ref)
-        if order is not None and order.state is State.FILLED and order.booked < order.quantity - EPSILON:
-            order.state = State.CANCELLED  # as for a part that a person told of: the broker may show that it lives
+        if (order := self.orders.get(told.ref)) is not None:
+            self._reopen(order)
         return new
+
+    @staticmethod
+    def _reopen(order: Order) -> None:
+        """A filled order that lost units is over as a cancelled one is: the broker may show that it lives."""
+        if order.state is State.FILLED and order.booked < order.quantity - EPSILON:
+            order.state = State.CANCELLED
 
     def _move(self, execution: Execution, sign: float, now: int) -> None:
         signed = sign * execution.side * execution.quantity

@@ -215,7 +215,8 @@ class DecisionFold(FoldBase):
     def _cash_set(self, event: Event, record: Event | None) -> list[Note]:
         account, cash = self.state.account, event["values"]["cash"]
         if math.isfinite(self.state.book.cash):
-            flow = cash - self.state.book.cash
+            # A position that was taken over in the same moment may be what the cash was paid for.
+            flow = cash - self.state.book.cash + event["values"].get("taken_over", 0.0)
             account.day_flows += flow
             account.nav += flow
             # Of a flow that leaves nothing no drawdown can be told: the next NAV begins a new mark.

@@ -174,10 +174,10 @@ class Supervision(Emission):
             )
         if not s.reconciling.baseline:
             self._baseline(event, found)
-        for difference in found.differences:
-            self._differ(event, difference)
+        taken_over = sum(self._differ(event, difference) for difference in found.differences)
         if math.isfinite(found.cash):
-            self._emit("cash_set", reason=str(Code.CASH_FLOW), values={"cash": found.cash})
+            moved = {"cash": found.cash, "taken_over": taken_over}
+            self._emit("cash_set", reason=str(Code.CASH_FLOW), values=moved)
             if s.account.nav <= 0.0:
                 self._alert(
                     Code.NAV_UNKNOWN,
@@ -219,7 +219,8 @@ class Supervision(Emission):
                 EVERYTHING, Code.FOREIGN_HALT, f"Triplane did not open {', '.join(names)}; FOREIGN_POSITIONS is halt."
             )
 
-    def _differ(self, event: Mapping[str, Any], difference: Difference) -> None:
+    def _differ(self, event: Mapping[str, Any], difference: Difference) -> float:
+        """Take a difference over; returns what its units are worth at their last mark, as far as they come on top of what NAV counts."""
         policy, symbol, cause = self.folded.targets.order.FOREIGN_POSITIONS, difference.symbol, difference.cause
         foreign = cause is Code.FOREIGN_EXECUTION
         excluded = foreign and policy == "exclude" and difference.ours == 0.0
@@ -262,6 +263,10 @@ class Supervision(Emission):
             self._hold(EVERYTHING, Code.FOREIGN_HALT, detail)
         else:
             self._alert(cause, detail, symbol)
+        mark = self.s.market.marks.get(symbol)
+        if excluded or notes or cause is Code.CORPORATE_ACTION or mark is None:
+            return 0.0
+        return (difference.theirs - difference.ours) * mark.price * self.folded.multiplier(symbol)
 
     def _cancel(self, order: Order, reason: str) -> None:
         self._emit(

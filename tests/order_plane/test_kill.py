@@ -160,6 +160,11 @@ def test_pnl_counts_from_the_prior_days_end_and_leaves_flows_out():
     assert trip is not None
     assert trip.code is Code.KILL_PNL
     assert trip.numbers["pnl"] == pytest.approx(-0.051)
+    began_without = Account(nav=1e6, day_start=-200_000.0, day_flows=1.2e6, high_water_mark=1e6)
+    assert judge(began_without, Kill(), 951_000.0, T) is None
+    trip = judge(began_without, Kill(), 949_000.0, T)
+    assert trip is not None
+    assert trip.code is Code.KILL_PNL
 
 
 def test_drawdown_level_is_against_the_high_water_mark():

@@ -9,7 +9,7 @@ import pytest
 from order_plane.codes import Code
 from order_plane.ledger.order_state import State
 from order_plane.messages import RequestSnapshot
-from tests.order_plane.desk import ACCOUNT, Broker, Desk, asset, targets, universe
+from tests.order_plane.desk import ACCOUNT, PRICES, Broker, Desk, asset, targets, universe
 from triplane.broker.client_library import Contract
 from triplane.broker.reports import name_of
 from triplane.domain.assets import Universe
@@ -321,6 +321,20 @@ def test_a_flow_that_leaves_nothing_is_no_drawdown_and_nothing_is_sent():
     assert desk.engine.s.kill.level == "none"
 
 
+def test_cash_that_paid_for_a_position_that_is_taken_over_is_no_flow():
+    desk = quiet_desk()
+    desk.broker.positions["AAPL"] = 6_500.0
+    desk.broker.cash -= 6_500.0 * PRICES["AAPL"]  # more than NAV: 1.04 M
+    compare(desk)
+    assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
+    assert Code.NAV_UNKNOWN not in {alert.code for alert in desk.alerts}
+    desk.quotes()
+    desk.tick(1.0)
+    state = desk.account()
+    assert (state["nav"], state["high_water_mark"], state["day_pnl"]) == (1_000_000.0, 1_000_000.0, 0.0)
+    assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
+
+
 def test_funds_are_the_brokers_less_what_was_sent_since():
     desk = Desk(settings=targets(REQUOTE_S=1000.0), broker=Broker(funds=50_000.0)).open()
     desk.intents(1, {"AAPL": 500.0})
@@ -364,6 +378,19 @@ def test_a_foreign_order_that_is_gone_is_forgotten():
     assert desk.engine.s.book.open_side("AAPL", -1) == 50.0
     compare(desk, 1)
     assert desk.engine.s.book.open_side("AAPL", -1) == 0.0
+
+
+def test_a_busted_trade_is_corrected_to_nothing():
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 100.0})
+    (order,) = desk.broker.orders.values()
+    desk.report(desk.broker.fill(order, 100.0))
+    assert desk.engine.s.book.position("AAPL") == 100.0
+    desk.report(desk.broker.correct(0, 0.0, 160.0))
+    book = desk.engine.s.book
+    assert (book.position("AAPL"), book.cash) == (0.0, desk.broker.cash)
+    desk.report(desk.broker.execute("AAPL", 1, 0.0, 160.0, order=order))
+    assert book.position("AAPL") == 0.0
 
 
 def test_an_execution_of_ours_that_our_log_does_not_know():

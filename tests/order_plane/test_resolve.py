@@ -193,7 +193,12 @@ def test_a_position_that_differs_by_something_else_keeps_what_a_person_told_of()
     assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
     book = desk.engine.s.book
     assert book.position("AAPL") == 350.0
+    assert book.open_side("AAPL", 1) == book.orders[order.order_ref].open_quantity == 0.0
     assert fills(desk) == [("inferred", 400.0)]
+    taken.status = "Submitted"
+    desk.report(desk.broker.opened(taken))
+    assert book.open_side("AAPL", 1) == 500.0
     desk.report(desk.broker.fill(taken, 100.0, 150.0))
     assert book.position("AAPL") == 450.0
+    assert book.open_side("AAPL", 1) == 400.0
     assert math.isfinite(book.cash)

@@ -26,7 +26,7 @@ class Divergence:
     recorded: str
     replayed: str
     missing: int = 0
-    """Replayed records that come before the first one of the log."""
+    """Replayed records that come before the first one of the log and are nowhere on it."""
 
     def __str__(self) -> str:
         place = f"{self.topic}@{self.offset}" if self.offset >= 0 else f"{self.topic} after its last record"
@@ -34,7 +34,8 @@ class Divergence:
         hint = (
             "; a plane that was ended by force writes what is missing at its next start: start it, then replay again"
             if self.offset < 0
-            else f"; the {self.missing} records before it are lost; {REMEDY}"
+            else f"; the log begins with what the replay writes as number {self.missing + 1}: its beginning is lost, or another build "
+            f"writes more; {REMEDY}"
             if self.missing
             else ""
         )
@@ -88,10 +89,13 @@ def difference(recorded: Any, replayed: Any, tolerance: float) -> tuple[str, flo
     return None if recorded == replayed else ("", math.inf)
 
 
-def _before(entry: catalogue.Topic, record: LogRecord, produced: Sequence[Mapping[str, Any]]) -> int:
-    """How many replayed records come before the one that is `record`; 0 when none is."""
-    bodies = (codec.encode_body(entry.record, value) for value in produced)
-    return next((place for place, body in enumerate(bodies) if body == record.body), 0)
+def _before(entry: catalogue.Topic, recorded: Sequence[LogRecord], produced: Sequence[Mapping[str, Any]]) -> int:
+    """How many replayed records come before the log's first one; 0 where it is not among them, or one of those is on the log."""
+    bodies = [codec.encode_body(entry.record, value) for value in produced]
+    if recorded[0].body not in bodies:
+        return 0
+    place = bodies.index(recorded[0].body)
+    return 0 if {record.body for record in recorded} & set(bodies[:place]) else place
 
 
 def compare_topic(
@@ -117,7 +121,7 @@ def compare_topic(
             if beyond is not None:
                 worst = max(worst, beyond[1])
                 shown = _short(record.value[name]), _short(value[name])
-                missing = _before(entry, record, produced) if record is recorded[0] else 0
+                missing = _before(entry, recorded, produced) if record is recorded[0] else 0
                 divergence = Divergence(topic, record.offset, name + beyond[0], *shown, missing)
                 break
             exact = difference(record.value[name], value[name], 0.0)
