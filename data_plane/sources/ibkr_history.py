@@ -181,10 +181,9 @@ class IbkrHistory:
                 self._forget(each)
             lacking = [each for each in sorted(self._heard) if each < day]
             near = [each for each in lacking if self._sessions(each, day) <= SESSIONS_AT_ONCE]
+            # Oldest first: a slice that is older than one on the topic counts as repeated.
             for each in lacking[: len(lacking) - len(near)]:
-                await self._load_rest(
-                    each
-                )  # oldest first: a slice that is older than one on the topic counts as repeated
+                await self._load_rest(each)
             duration = "1 D"
             if near:
                 span = (until - self._lacks_from(near[0])) // SECOND

@@ -7,6 +7,7 @@ found dead counts, until its executions arrived, what the broker says it filled.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,8 @@ from order_plane.ledger.order_state import State, Step, Trigger, step
 EPSILON = 1e-9
 INFERRED = "inferred/"
 """How the exec id of units begins that a person told of and no execution shows; the order's reference follows."""
+MOST_TOLD = 3
+"""Of so many orders of a name a person may have told wrongly before a snapshot shows it."""
 RECENT_NS = 3_600_000_000_000  # fills are remembered this long for participation windows
 
 
@@ -276,11 +279,14 @@ class Book:
     def settle_told(self, symbol: str, gap: float, now: int) -> list[Execution]:
         """A position that differs from ours by `gap` is taken over, and of what a person told in this name nothing may be taken off it later.
 
-        Where just those units explain the gap they were wrong: they are taken back, and returned. Else they are a part of what is taken over.
+        Where the word on some orders explains the gap, it was wrong: their units are taken back, and returned, and the word on the others
+        holds. Else all are a part of what is taken over.
         """
         told = [e for b, e in self.executions.items() if b.startswith(INFERRED) and e.symbol == symbol and e.quantity > EPSILON]  # fmt: skip
-        if abs(gap + sum(each.side * each.quantity for each in told)) <= EPSILON:
-            return [self._retell(each, 0.0, each.price, now) for each in told]
+        several = (some for n in range(1, min(len(told), MOST_TOLD) + 1) for some in itertools.combinations(told, n))
+        for some in several:
+            if abs(gap + sum(each.side * each.quantity for each in some)) <= EPSILON:
+                return [self._retell(each, 0.0, each.price, now) for each in some]
         for each in told:
             self.executions[INFERRED + each.ref] = replace(each, quantity=0.0)
             order = self.orders.get(each.ref)

@@ -169,6 +169,25 @@ def test_a_position_without_what_a_person_told_of_takes_it_back():
     assert (book.position("AAPL"), book.cash) == (500.0, cash - 500 * 150.0)
 
 
+def test_of_two_orders_only_the_wrong_word_is_taken_back():
+    desk, first = sent({"AAPL": 500.0})
+    taken = desk.broker.place(first.fields)
+    resolve(desk, outcome="filled", quantity="100", price="160")
+    desk.broker.positions["AAPL"] = 100.0  # that is true, and no execution will ever show it
+    desk.broker.cash -= 100 * 160.0
+    taken.status = "Cancelled"
+    desk.pass_time(1)
+    desk.intents(2, {"AAPL": 500.0})
+    second = desk.sent[1]
+    other = desk.broker.place(second.fields)
+    resolve(desk, order_ref=second.order_ref, outcome="filled", quantity="400", price="160")
+    other.status = "Cancelled"
+    compare(desk)
+    book = desk.engine.s.book
+    assert (book.position("AAPL"), book.cash) == (100.0, desk.broker.cash)
+    assert fills(desk) == [("inferred", 100.0), ("inferred", 400.0), ("correction", 0.0)]
+
+
 @pytest.mark.parametrize("told", ["500", "400"])
 def test_an_order_whose_units_were_taken_back_may_live(told):
     desk, order = sent()
