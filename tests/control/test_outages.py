@@ -84,6 +84,18 @@ def test_a_log_that_was_made_anew_ends_the_daemon_with_what_happened(control: Co
     assert control.versions() == []
 
 
+def test_a_log_that_was_made_anew_while_nobody_looked_is_refused_before_anything_is_written(
+    control: Control, settings: Settings
+):
+    control.start()
+    assert control.end() == 0
+    delete_topics(settings.bootstrap, settings.topic("control.config"))
+    create_topics(settings.bootstrap, prefix=settings.topic_prefix)
+    assert control.launch().wait(60) == 78
+    assert "control.config was deleted and made anew since this daemon first read it" in control.stderr.read_text()
+    assert control.versions() == []
+
+
 def test_a_command_behind_an_open_transaction_is_told_to_be_read_by_nobody_yet(control: Control, settings: Settings):
     """Whoever stops trading by it must not believe that it has stopped."""
     control.start()

@@ -87,10 +87,8 @@ class ControlService:
         try:
             await self._start()
             async for _ in watching.moments(self._targets, self._assets, self._daemon.stop):
+                await self._look()
                 await self._compare()
-                # Made anew, a version on the log would be the first of another chain.
-                if self._log_watch is not None and self._reader is not None:
-                    await asyncio.to_thread(self._log_watch.look, self._reader.position())
                 if self._daemon.stop.is_set():
                     break
         except LogUnavailable as error:
@@ -111,9 +109,15 @@ class ControlService:
         if not await self._until_whole():
             return
         await self._read_log()
+        await self._look()
         await self._compare()
         if self._engine.last is not None:
             self._daemon.ready(True)
+
+    async def _look(self) -> None:
+        """Refuse a log that was made anew (DaemonExit): a version on it would be the first of another chain."""
+        if self._log_watch is not None and self._reader is not None:
+            await asyncio.to_thread(self._log_watch.look, self._reader.position())
 
     async def _compare(self) -> None:
         """Take the edit that the files hold now, if they hold another than the one judged last.
