@@ -53,8 +53,7 @@ def test_the_brokers_own_execution_replaces_what_a_person_told_of_it():
     assert paid == [300 * 160.0, 200 * 150.0 + 100 * 160.0, 300 * 150.0, 350 * 150.0]
     assert book.position("AAPL") == 350.0
     assert book.orders[order.order_ref].booked == 350.0
-    told = [(fill["kind"], fill["quantity"]) for fill in desk.appended("order.fills") if fill["kind"] != "parent"]
-    assert told == [
+    assert fills(desk) == [
         ("inferred", 300.0), ("correction", 100.0), ("execution", 200.0), ("correction", 0.0), ("execution", 100.0), ("execution", 50.0),
     ]  # fmt: skip
     # Nothing is learned from a price that a person told.
