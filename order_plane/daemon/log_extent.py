@@ -79,10 +79,14 @@ def ends_now(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int
         reader.close()
 
 
-def refuse_hidden(reader: TopicReader, end: int) -> None:
-    """Behind an open transaction of somebody else nobody reads what we wrote; `end` is where reading stops. DaemonExit."""
-    if reader.end_offsets(committed=False)[EVENTS_PARTITION] > end:
-        raise DaemonExit(hidden(EVENTS_PARTITION, end), UNAVAILABLE)
+def whole_ends(reader: TopicReader) -> dict[str, int]:
+    """Where reading is to stop, of each partition. Behind an open transaction of somebody else nobody reads what we wrote: DaemonExit."""
+    # In this order: what is written between the two questions can only make the second answer larger.
+    everything = reader.end_offsets(committed=False)[EVENTS_PARTITION]
+    ends = reader.end_offsets()
+    if ends[EVENTS_PARTITION] < everything:
+        raise DaemonExit(hidden(EVENTS_PARTITION, ends[EVENTS_PARTITION]), UNAVAILABLE)
+    return ends
 
 
 async def keep_noting(settings: Settings, end: Callable[[], int], lock: tuple[int, int] | None) -> None:

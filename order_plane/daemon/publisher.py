@@ -3,7 +3,8 @@
 Two kinds. *Events* (order.events) are queued at once and numbered; `acknowledged` is the largest number up to which all of them are
 on the log: what an order waits for before it is sent (write-ahead step 2). *Outputs* (decisions, fills, account, costs) say what
 follows from an event, so they are queued only once that event is acknowledged: no crash can leave a fill or a decision on the log
-whose event is not there, which the next epoch would then decide otherwise. One idempotent producer keeps the order of each topic.
+whose event is not there, which the next epoch would then decide otherwise. One idempotent producer keeps the order of each topic, so a
+gap between the offsets of two events is somebody else's writing; nothing behind it counts before it was looked into (fence.py).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_out import TopicWriter
 
 # Records wait in the producer's memory while Kafka is away, and cancels and kills go on meanwhile. Only after this long the daemon
@@ -41,7 +43,8 @@ class Publisher:
     """Used from the event loop; acknowledgements arrive on the producer's thread and are handed over in bunches.
 
     `progressed` is called after each bunch, and looks at `failure` first; `finished` with the journal entries of outputs that are on the
-    log.
+    log. `end` is where the events on the log end now; `pass_gap(first, end)` returns when offsets that are not ours are no harm, and
+    raises when they are.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class Publisher:
         writer: TopicWriter,
         progressed: Callable[[], None],
         finished: Callable[[list[int]], None],
+        end: int,
+        pass_gap: Callable[[int, int], Awaitable[None]],
     ) -> None:
         self._writer = writer
-        self._progressed, self._finished = progressed, finished
+        self._progressed, self._finished, self._pass_gap = progressed, finished, pass_gap
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self.end = 0
+        self.end = end
         """Where the acknowledged events end: the offset after the newest of them."""
         self._arrived: list[tuple[bool, int, BaseException | None, int]] = []
         self._open: dict[int, float] = {}
@@ -62,6 +67,7 @@ class Publisher:
         self._outputs: set[int] = set()
         self._last = 0
         self._moved = asyncio.Event()
+        self._gaps: set[asyncio.Task[None]] = set()
         self.failure: BaseException | None = None
 
     @property
@@ -78,6 +84,13 @@ class Publisher:
     def pending(self) -> int:
         """Records that are not on the log yet."""
         return len(self._open) + len(self._held) + len(self._outputs)
+
+    @property
+    def ending(self) -> DaemonExit | None:
+        """What a failure means for the daemon; None without one."""
+        if self.failure is None or isinstance(self.failure, DaemonExit):
+            return self.failure
+        return DaemonExit(f"{self.failure}; the order plane recovers when it is started again", UNAVAILABLE)
 
     def append(self, topic: str, record: Mapping[str, Any], headers: Headers | None = None) -> int:
         """Queue an event now; returns its number. Raises BufferError when the producer's memory is full."""
@@ -120,13 +133,19 @@ class Publisher:
             if problem is not None:
                 self.failure = self.failure or problem
             elif event:
-                self._open.pop(number, None)
+                if offset > self.end:
+                    self._gaps.add(self._loop.create_task(self._look_into_gap(number, self.end, offset)))
+                else:
+                    self._open.pop(number, None)
                 self.end = max(self.end, offset + 1)
             else:
                 self._outputs.discard(number)
                 entries.append(number)
         if entries:
             self._finished(entries)
+        self._advance()
+
+    def _advance(self) -> None:
         self._moved.set()
         try:
             self._progressed()  # orders first: they wait for events alone
@@ -136,6 +155,17 @@ class Publisher:
         ) as problem:  # on the loop's own stack nobody else would learn of it, and orders would wait for ever
             self.failure = self.failure or problem
             self._loop.call_soon(self._progressed)
+
+    async def _look_into_gap(self, number: int, first: int, end: int) -> None:
+        """Count event `number` as acknowledged once what lies before it on the log is known to be no harm."""
+        try:
+            await self._pass_gap(first, end)
+        except Exception as problem:
+            self.failure = self.failure or problem
+        else:
+            self._open.pop(number, None)
+        self._gaps.discard(asyncio.current_task())
+        self._advance()
 
     async def settle(self, timeout: float) -> bool:
         """Wait at most `timeout` wall seconds until everything queued so far, outputs too, is on the log; whether it is."""

@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from order_plane.daemon.fence import refuse_company
 from order_plane.daemon.log_extent import (
     EVENTS,
     EVENTS_PARTITION,
     ends_now,
     held_lock,
     note_seen,
-    refuse_hidden,
     seen,
     seen_path,
+    whole_ends,
 )
 from order_plane.daemon.log_feed import READ_TIMEOUT_S
 from order_plane.engine import OrderEngine
@@ -48,6 +49,7 @@ class Recovered:
     epoch: int
     positions: dict[str, int]
     events_offset: int
+    """Up to where order.events was folded."""
     last_event: LastEvent
     """The newest record folded: a log that holds another one there is not the log that was folded."""
     recorded: frozenset[str]
@@ -86,14 +88,13 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
             raise DaemonExit(
                 f"{EVENTS_PARTITION} begins at {first} and there is no checkpoint of what came before; {REMEDY}", CONFIG
             )
-        ends = reader.end_offsets()
+        ends = whole_ends(reader)
         folded_to = begin.last[0] + 1 if begin.last is not None else 0
         known_to = {**begin.start, EVENTS_PARTITION: max(folded_to, begin.start.get(EVENTS_PARTITION, 0))}
         refuse_shorter(known_to, ends, f"{checkpoint_path(settings)} knows")
         refuse_shorter({EVENTS_PARTITION: seen(settings)}, ends, f"{seen_path(settings)} knows")
-        refuse_hidden(reader, ends[EVENTS_PARTITION])
         records = reader.read_to(ends, READ_TIMEOUT_S)
-        offset = reader.position()[EVENTS_PARTITION]
+        refuse_company(settings, engine.account, ends[EVENTS_PARTITION], reader.end_offsets()[EVENTS_PARTITION])
     except PositionGone as error:
         raise DaemonExit(f"{error}, and {checkpoint_path(settings)} goes on from there; {REMEDY}", CONFIG) from None
     finally:
@@ -135,7 +136,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
         raise DaemonExit(str(error), CONFIG) from None
     # What a replaced writer said too late is on the log and never happened, and neither did what follows from it.
     recorded = frozenset(event["event_id"] for event in current(events))
-    return Recovered(highest, positions, max(offset, 0), newest, recorded, engine.state(), tuple(unreadable))
+    return Recovered(highest, positions, ends[EVENTS_PARTITION], newest, recorded, engine.state(), tuple(unreadable))
 
 
 def _last(record: LogRecord) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from typing import Any
 from order_plane.daemon import log_extent, modes, quarantine, recovery
 from order_plane.daemon.broker_link import BrokerLink
 from order_plane.daemon.dispatch import Dispatcher
+from order_plane.daemon.fence import Fence
 from order_plane.daemon.journal import Journal
 from order_plane.daemon.kill_control import KillControl
 from order_plane.daemon.log_feed import LogFeed, read_to_end
@@ -75,6 +76,7 @@ class OrderService:
         self._snapshots: set[asyncio.Task[None]] = set()
         self._journal: Journal | None = None
         self._publisher: Publisher | None = None
+        self._fence: Fence | None = None
         self._lock = log_extent.held_lock(self._settings)
         self._dispatcher: Dispatcher | None = None
         # Asked at each scrape: nobody shall read "not tripped" after a kill was confirmed.
@@ -110,6 +112,8 @@ class OrderService:
             begin(self._link.keep(stop), "broker link")
             self._daemon.ready(False, "reading the log")
             publisher = await self._start_engine()
+            assert self._fence is not None
+            begin(self._fence.watch(lambda: publisher.end), "one writer")
             begin(log_extent.keep_noting(self._settings, lambda: publisher.end, self._lock), "extent of the log")
             self._daemon.ready(False, "reconciling")
             begin(self._work(), "inbox")
@@ -151,7 +155,9 @@ class OrderService:
         await asyncio.to_thread(recovery.load_calendars, engine)
         assert self._journal is not None
         writer = TopicWriter(settings, NAME, delivery_timeout_s=DELIVERY_TIMEOUT_S)
-        self._publisher = Publisher(writer, self._progress, self._journal.done)
+        began = recovered.events_offset
+        self._fence = Fence(settings, engine.account, recovered.epoch + 1, began)
+        self._publisher = Publisher(writer, self._progress, self._journal.done, began, self._fence.pass_gap)
         dispatcher = Dispatcher(
             engine, self._publisher, self._journal, self._link, self._latch, self._metrics, self._daemon.log, self._stops,
             self._request_snapshot, self._closed_gate, self._clock,
@@ -162,8 +168,8 @@ class OrderService:
         dispatcher.take(Start(recovered.epoch + 1, settings.order_client_id, self._clock.now()))
         patience = engine.folded.targets.order.ACK_TIMEOUT_S
         if not await self._publisher.settle(patience):
-            why = self._publisher.failure or f"Kafka did not acknowledge the new epoch within {patience:g} s"
-            raise DaemonExit(f"{why}; see `triplane kafka status`", UNAVAILABLE)
+            late = f"Kafka did not acknowledge the new epoch within {patience:g} s; see `triplane kafka status`"
+            raise self._publisher.ending or DaemonExit(late, UNAVAILABLE)
         await asyncio.to_thread(recovery.checkpoint, settings, recovered)
         self._stops.reach("epoch-appended")
         kill = engine.s.kill.level
@@ -339,11 +345,8 @@ class OrderService:
         return ""
 
     def _progress(self) -> None:
-        if self._publisher is not None and self._publisher.failure is not None:
-            failure = self._publisher.failure
-            self._on_feed_failure(
-                DaemonExit(f"{failure}; the order plane recovers when it is started again", UNAVAILABLE)
-            )
+        if self._publisher is not None and (ending := self._publisher.ending) is not None:
+            self._on_feed_failure(ending)
         elif self._dispatcher is not None:
             self._dispatcher.progress()
 

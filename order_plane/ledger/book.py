@@ -176,6 +176,10 @@ class Book:
             return None
         return order
 
+    def asked_to_cancel(self, order_id: int) -> Order | None:
+        """The live order that a refused cancel is about, whichever client id sent it: no order id of ours is used twice."""
+        return next((each for each in self.all_live() if each.order_id == order_id and each.cancel_wall), None)
+
     # -- folding ---------------------------------------------------------------------------------------------------------------
     def see_order_id(self, order_id: int) -> None:
         """Remember the highest order id that was ever written ahead or seen (requests have ids above 2e9)."""

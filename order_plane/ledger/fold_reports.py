@@ -269,6 +269,10 @@ class ReportFold(FoldBase):
         s = self.state
         code, order_id = event["code"], event.get("order_id", 0)
         order = s.book.find({"client_id": event.get("client_id", 0), "order_id": order_id}) if order_id else None
+        if (
+            order is None and order_id
+        ):  # sent under another client id, which alone may cancel it: the broker says who has it
+            order = s.book.asked_to_cancel(order_id)
         rule = of_error(code, about_order=order is not None)
         words = f"error {code} ({rule.meaning}): {event.get('text', '')}"
         if rule.topic == "link_lost":

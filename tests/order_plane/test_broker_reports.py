@@ -49,6 +49,20 @@ def test_an_unlisted_code_means_unknown_and_a_snapshot_tells(one_order):
     assert one_order.state(order.ref) == State.SUBMITTED
 
 
+def test_a_cancel_that_only_another_client_id_may_ask_for_asks_what_became_of_the_order(one_order):
+    """After a start with another client id the broker tells us nothing of the orders of the one before, unless it is asked."""
+    one_order.auto = False
+    order = one_order.engine.s.book.orders[one_order.sent[0].order_ref]
+    one_order.kill()
+    assert order.cancel_wall
+    refused = {"kind": "error", "order_id": order.order_id, "client_id": 44, "code": 10147, "text": "not found"}
+    one_order.report(refused | {"order_id": order.order_id + 1})
+    assert not one_order.engine.s.reconciling.pending
+    one_order.report(refused)
+    assert one_order.state(order.ref) == State.UNKNOWN
+    assert one_order.engine.s.reconciling.pending
+
+
 def test_silence_means_unknown_then_abandoned_and_never_sent_again():
     desk = Desk(auto=False).open()
     for report in desk.broker.snapshot():
