@@ -193,4 +193,8 @@ class Code(StrEnum):
         "kill",
         "Re-arming needs a name and a reason, and lifts only a kill that was there when it was asked for.",
     )
-    BAD_COMMAND = "BAD_COMMAND", "kill", "The command's arguments are incomplete or name nothing that exists."
+    BAD_COMMAND = (
+        "BAD_COMMAND",
+        "kill",
+        "The command's arguments are incomplete or name nothing that exists, or its id is another command's.",
+    )

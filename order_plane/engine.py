@@ -149,7 +149,7 @@ class OrderEngine(Work):
             self._tell_lost_rows()
             self._warm_sessions()
             self._publish_costs()
-        elif topic == "control.commands":
+        elif topic == "control.commands" and not notes:
             self._command(record)
         self._work()
 

@@ -23,6 +23,9 @@ from order_plane.market.throttle import Bucket
 from schemas.codec import encode_body
 from triplane.runtime.configuration import ConfigError, from_record
 
+REMEMBERED = 512
+"""Identities of intents, and of commands, that are remembered."""
+
 
 class Fold(ReportFold, DecisionFold):
     """State of one account's engine and the functions that fold events into it, kind by kind."""
@@ -117,6 +120,8 @@ class Fold(ReportFold, DecisionFold):
             s.reconciling.splits[record["symbol"]] = (record["ratio"], s.market_time)
         elif topic == "control.config":
             return self._take_config(record, end - 1)
+        elif topic == "control.commands":
+            return self._take_command(record)
         elif topic == "strategy.intents":
             return self._take_intents(record)
         return []
@@ -135,15 +140,31 @@ class Fold(ReportFold, DecisionFold):
         self.state.config = ConfigInForce(dict(record), offset)
         return []
 
+    def _take_command(self, record: Event) -> list[Note]:
+        """A note where the command is none, for its id names another, or itself. A request to stop is taken under any id."""
+        known, digest = self._seen(self.state.commands, record["command_id"], "Command", record)
+        if not known or record["command"] == "kill.trip":
+            return []
+        if known == digest:
+            return [Note(Code.OK)]
+        text = f"{record['command']} by {record['actor']} came under the id {record['command_id']!r} of an earlier command; give it again under a new one."
+        return [Note(Code.BAD_COMMAND, text, alert=True)]
+
+    @staticmethod
+    def _seen(known: dict[str, str], identity: str, name: str, record: Event) -> tuple[str, str]:
+        """Digest of the first record of this identity, empty when it is this one, and of this one; the newest identities are remembered."""
+        digest = sha256(encode_body(name, record)).hexdigest()
+        first = known.get(identity, "")
+        if not first:
+            known[identity] = digest
+            if len(known) > REMEMBERED:
+                del known[next(iter(known))]
+        return first, digest
+
     def _take_intents(self, record: Event) -> list[Note]:
-        s = self.state
-        digest = sha256(encode_body("IntentSlice", record)).hexdigest()
-        known = s.slices.get(record["intent_id"])
-        if known is None:
-            s.slices[record["intent_id"]] = digest
-            s.pending.append(dict(record))
-            if len(s.slices) > 512:
-                del s.slices[next(iter(s.slices))]
+        known, digest = self._seen(self.state.slices, record["intent_id"], "IntentSlice", record)
+        if not known:
+            self.state.pending.append(dict(record))
             return []
         if known == digest:
             return []

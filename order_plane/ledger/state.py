@@ -149,6 +149,7 @@ class EngineState:
     wall: int = 0
     last_seq: int = -1
     slices: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
     parents: dict[str, Parent] = field(default_factory=dict)
     holds: dict[str, str] = field(default_factory=dict)

@@ -69,7 +69,8 @@ class Supervision(Emission):
     def _command(self, record: Mapping[str, Any]) -> None:
         arguments, command = record["arguments"], record["command"]
         if command == "kill.trip":
-            scope, asked = arguments.get("scope", "account"), record["event_time"]
+            # A clock that is ahead may stop trading now, and must not keep those that are right from re-arming.
+            scope, asked = arguments.get("scope", "account"), min(record["event_time"], self.s.wall)
             self._trip(Code.KILL_REQUESTED, "stopped", record["reason"], scope, record["actor"], asked)
         elif command == "kill.rearm" and record["event_time"] < self.s.kill.asked and self.s.kill.level != "none":
             # It lay on the log while this process was away or behind; commands among themselves are in the log's order.

@@ -39,3 +39,14 @@ def test_a_barrier_far_beyond_the_last_is_refused_and_any_plausible_one_is_not()
     assert judged(900 + SEQ_AHEAD_MAX, 900) is None
     assert judged(901 + SEQ_AHEAD_MAX, 900) is Code.SEQ_JUMP
     assert judged(SEQ_AHEAD_MAX + 1, -1) is Code.SEQ_JUMP
+
+
+def test_of_a_clock_that_is_ahead_only_a_kill_is_taken() -> None:
+    for command, code in (
+        ("kill.rearm", Code.FROM_THE_FUTURE),
+        ("order.release", Code.FROM_THE_FUTURE),
+        ("kill.trip", None),
+    ):
+        answer = refusal("control.commands", {"command": command, "event_time": WALL + AHEAD_MAX + 1}, WALL, -1)
+        assert (answer[0] if answer else None) is code
+        assert refusal("control.commands", {"command": command, "event_time": WALL + AHEAD_MAX}, WALL, -1) is None

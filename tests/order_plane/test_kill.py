@@ -347,6 +347,51 @@ def test_a_re_arming_on_the_log_from_before_the_kill_lifts_nothing():
     assert desk.engine.s.kill.level == "none"
 
 
+def test_a_kill_of_a_clock_that_is_ahead_stops_and_may_be_re_armed_by_one_that_is_right():
+    desk = holding()
+    trip = {
+        "command_id": "t",
+        "command": "kill.trip",
+        "actor": "Ann",
+        "reason": "drill",
+        "event_time": desk.wall + 10**18,
+    }
+    desk.record("control.commands", trip)
+    assert desk.engine.s.kill.level == "stopped"
+    rearm(desk, asked=desk.wall - 1)
+    assert desk.engine.s.kill.level == "stopped"
+    rearm(desk)
+    assert desk.engine.s.kill.level == "none"
+
+
+def test_a_second_command_under_one_id_is_none_but_a_kill_is_always_one():
+    desk = holding()
+    common = {"command_id": "same", "actor": "Ann", "event_time": desk.wall}
+    trip = common | {"command": "kill.trip", "reason": "drill"}
+    desk.record("control.commands", trip)
+    assert desk.engine.s.kill.level == "stopped"
+    again = common | {"command": "kill.rearm", "reason": "checked"}
+    for _ in range(2):
+        desk.record("control.commands", again)
+        assert desk.engine.s.kill.level == "stopped"
+        assert desk.alerts[-1].code == Code.BAD_COMMAND
+        assert "'same' of an earlier command; give it again under a new one" in desk.alerts[-1].detail
+    assert desk.events("rearmed") == []
+    known = again | {"command_id": "r"}
+    for _ in range(2):  # its writer may repeat it
+        desk.record("control.commands", known)
+        assert desk.engine.s.kill.level == "none"
+    assert len(desk.events("rearmed")) == 1
+    for reason in ("drill", "another"):  # whoever wants to stop, stops
+        desk.record("control.commands", trip | {"reason": reason})
+        assert desk.engine.s.kill.level == "stopped"
+        rearm(desk)
+    # A start knows the ids as well.
+    started = OrderEngine(ACCOUNT)
+    recording.fold_log(started, desk.recorded(), desk.lookup)
+    assert started.s.commands == desk.engine.s.commands
+
+
 def test_requests_by_file_and_repeated_ones():
     desk = holding()
     desk.kill()

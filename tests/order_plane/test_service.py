@@ -185,6 +185,38 @@ def test_records_with_an_unbelievable_time_or_place_are_kept_aside_and_the_plane
     assert world.orders.metric('triplane_order_alerts_total{code="EXPIRED"}') == 0.0
 
 
+def test_a_re_arming_of_the_future_lifts_no_kill_and_a_second_one_under_an_id_neither(world: OrderWorld) -> None:
+    """Whatever lies on the log of such, `replay` reads past it."""
+    world.open_market()
+    world.start().ready()
+    assert world.orders is not None
+
+    def command(verb: str, identity: str, ahead: int = 0) -> None:
+        world.send(
+            "control.commands", command=verb, command_id=identity, actor="Ann", reason=identity, event_time=time.time_ns() + ahead
+        )  # fmt: skip
+
+    command("kill.trip", "a", 10**18)
+    world.until_event("killed")
+    command("kill.rearm", "b", 10**18)
+    command("kill.rearm", "a")
+    (kept,) = eventually(lambda: world.records("order.quarantine"), 20, "the re-arming in quarantine")
+    assert (kept["topic"], kept["code"]) == ("control.commands", "FROM_THE_FUTURE")
+    eventually(
+        lambda: world.orders and world.orders.metric('triplane_order_alerts_total{code="BAD_COMMAND"}') == 1.0, 20
+    )
+    assert world.events("rearmed") == []
+    world.orders.stop()
+    world.start().ready()
+    command("kill.rearm", "c")
+    world.until_event("rearmed")
+    world.open_market()
+    world.intents(KO=100)
+    world.until_event("parent_closed")
+    world.orders.stop()
+    world.replays()
+
+
 def test_on_a_full_disk_what_is_to_be_cancelled_is_cancelled_and_nothing_new_is_sent(world: OrderWorld) -> None:
     """A limit on the size of its files does to the process what a disk without room does. Its log has none either."""
     world.open_market()

@@ -14,9 +14,9 @@ class Nondeterminism(RuntimeError):
     """Two records share an identity but not their bytes."""
 
 
-CONTESTED = frozenset({"strategy.barriers", "control.config"})
+CONTESTED = frozenset({"strategy.barriers", "control.config", "control.commands"})
 """Topics of which the first record per identity counts for every plane, and a different later one is void: overlapping workers may
-write a barrier at once, and a second control daemon a version."""
+write a barrier at once, a second control daemon a version, and whoever gives commands may use an id twice."""
 
 
 class FirstPerIdentity:
