@@ -181,6 +181,9 @@ class DataService:
             raise DaemonExit(
                 f"the spool {path} cannot be opened ({error.strerror}); make it a file that this user may write, or move it away"
             ) from error
+        if spool.damage is not None:
+            size, kept = spool.damage
+            self._daemon.log.error("the spool was damaged", bytes=size, taken_up=len(spool), kept=str(kept))
         for output in spool.contents():
             # Left by the last run: it counts as received by this one, and must not be published a second time.
             self.engine.ledger.received[output.source] += output.units

@@ -1,21 +1,34 @@
-"""A bounded file of records that could not be sent, in order: [4-byte length, header JSON, 4-byte length, Avro in wire format]*.
+"""A bounded file of records that could not be sent, in order: [4-byte length, header JSON with a
+CRC-32, 4-byte length, Avro in wire format]*.
 
 Every append is written through to the operating system, so a killed process loses nothing that was spooled; a power failure may.
-A torn last entry is cut off when the file is opened.
+A torn last entry is cut off when the file is opened. What a disk damaged is left out and the rest is taken up; the file as it was found
+is kept beside it.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import struct
+import time
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from data_plane.outputs import Output
 from schemas import catalogue, codec
 from schemas.codec import CodecError
 
 _LENGTH = struct.Struct(">I")
+_BEGIN: Final = b'{"topic": '
+"""How the header of every entry begins."""
+
+
+def _checksum(about: Mapping[str, object], body: bytes) -> int:
+    """CRC-32 of an entry: a flipped bit in a body would be another record, and no worse Avro."""
+    return zlib.crc32(body, zlib.crc32(json.dumps(about).encode()))
 
 
 class Spooled(NamedTuple):
@@ -23,6 +36,13 @@ class Spooled(NamedTuple):
 
     output: Output
     ingest_time: int
+
+
+class Damage(NamedTuple):
+    """Bytes of a spool that are no entry, and where the file is kept that has them."""
+
+    size: int
+    kept: Path
 
 
 class Spool:
@@ -38,16 +58,64 @@ class Spool:
         self._read = 0
         self.waiting: list[tuple[str, int]] = []
         """(source, units) of each entry that has not been taken, oldest first."""
+        self.damage: Damage | None = None
+        """What was found damaged when the file was opened."""
         self._size = self._recover()
 
     def _recover(self) -> int:
-        """Index the entries left by an earlier run and cut off a torn or unreadable end."""
-        good = 0
-        while (entry := self._entry(good)) is not None:
-            item, good = entry
-            self.waiting.append((item.output.source, item.output.units))
-        self._file.truncate(good)
-        return good
+        """Index the entries left by an earlier run, cut off a torn end and set a damaged file aside."""
+        whole: list[tuple[int, int]] = []
+        at, damaged = 0, 0
+        size = self._file.seek(0, 2)
+        while at < size:
+            if (entry := self._entry(at)) is not None:
+                self.waiting.append((entry[0].output.source, entry[0].output.units))
+                whole.append((at, entry[1]))
+                at = entry[1]
+                continue
+            following = self._next_entry(at)
+            if following is None and self._torn(at, size):
+                break
+            damaged += (size if following is None else following) - at
+            at = size if following is None else following
+        if damaged:
+            self._set_aside(whole, damaged)
+        else:
+            self._file.truncate(at)
+        return self._file.seek(0, 2)
+
+    def _next_entry(self, after: int) -> int | None:
+        """Where the first whole entry behind a place begins."""
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            at = after
+            while (at := data.find(_BEGIN, at + 1)) >= 0:
+                if at - _LENGTH.size > after and self._entry(at - _LENGTH.size) is not None:
+                    return at - _LENGTH.size
+        return None
+
+    def _torn(self, at: int, size: int) -> bool:
+        """Whether what lies from `at` to the end is the beginning of an entry, as a process that died while it wrote leaves one."""
+        for begin in (_BEGIN, b""):
+            self._file.seek(at)
+            head = self._file.read(_LENGTH.size) or b""
+            start = self._file.read(len(begin)) or b""
+            at += _LENGTH.size + (_LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else size)
+            if not begin.startswith(start):
+                return False
+            if at > size:
+                return True
+        return False
+
+    def _set_aside(self, whole: list[tuple[int, int]], damaged: int) -> None:
+        """Begin a new file with the entries that can be read."""
+        kept = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
+        self._path.rename(kept)
+        before, self._file = self._file, self._path.open("a+b", buffering=0)
+        with before:
+            for start, end in whole:
+                before.seek(start)
+                self._file.write(before.read(end - start) or b"")
+        self.damage = Damage(damaged, kept)
 
     def _entry(self, at: int) -> tuple[Spooled, int] | None:
         """The entry at a position and where the next one begins; None at the end or at something unreadable."""
@@ -64,10 +132,12 @@ class Spool:
             parts.append(part)
         try:
             header = json.loads(parts[0])
+            if header.pop("crc") != _checksum(header, parts[1]):
+                return None
             topic = header["topic"]
             record = self._codec.decode(self._topics[topic].record, parts[1])
             item = Spooled(Output(topic, record, header["source"], header["units"]), header["ingest_time"])
-        except (ValueError, KeyError, TypeError, CodecError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, CodecError):
             return None
         return item, self._file.tell()
 
@@ -82,10 +152,11 @@ class Spool:
     def append(self, output: Output, ingest_time: int) -> bool:
         """Add a record, whole or not at all; False when it does not fit, be it that the disk is full. Raises CodecError for a record
         that its schema does not allow."""
-        header = json.dumps(
-            {"topic": output.topic, "source": output.source, "units": output.units, "ingest_time": ingest_time}
-        ).encode()
+        about = {
+            "topic": output.topic, "source": output.source, "units": output.units, "ingest_time": ingest_time
+        }  # fmt: skip
         body = self._codec.encode(self._topics[output.topic].record, output.record)
+        header = json.dumps(about | {"crc": _checksum(about, body)}).encode()
         entry = _LENGTH.pack(len(header)) + header + _LENGTH.pack(len(body)) + body
         if self._size + len(entry) > self.max_bytes:
             return False

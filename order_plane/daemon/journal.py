@@ -137,7 +137,7 @@ def _pending(path: Path) -> tuple[list[dict[str, Any]], int]:
             continue
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             # The last line is torn by a crash before its fdatasync returned, so nothing was done on its account.
             damaged += place < len(lines) - 1
             continue

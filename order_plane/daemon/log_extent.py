@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -57,13 +56,9 @@ def seen(settings: Settings) -> int:
     Raises OSError where something is there that is no file: it could not be noted either, and nobody would know.
     """
     try:
-        text = seen_path(settings).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return 0
-    try:
-        document = json.loads(text)
+        document = atomic_file.read_json(seen_path(settings))
         return int(document["events"]) if document["prefix"] == settings.topic_prefix else 0
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
         return 0
 
 

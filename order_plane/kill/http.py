@@ -3,23 +3,31 @@
 No token: whoever may connect from this machine may stop trading. Three checks keep web pages out (a browser can be made to post
 to loopback): the peer is loopback, the Host header names loopback, and there is no Origin header. A re-arming may carry
 `valid_until` (wall time, ns), after which it is refused, and `known`, the KILL file that its person knew: with another one there it
-is refused, too. A kill without a body is taken, as an empty KILL file is: nobody in a hurry is refused for want of words.
+is refused, too. A kill is taken whatever its body holds, as any KILL file is, and also where the body never comes: nobody in a hurry is
+refused for their words. An unknown scope is the widest one.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
+import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
 from order_plane.kill.files import plain
 from order_plane.kill.switch import SCOPES
 
-WORDLESS = {"actor": "unnamed", "reason": "POST /kill without a body"}
-"""What is recorded of a kill that came without words."""
+UNNAMED: Final = "unnamed"
+WORDLESS: Final = "POST /kill without a reason"
+MOST_BYTES: Final = 1 << 20
+"""Of a body that are read; who and why need far less."""
+BODY_S: Final = 2.0
+"""Wall seconds that a request waits for its words."""
 
 
 class Switch(Protocol):
@@ -58,8 +66,8 @@ def _local_only(
 
 async def _fields(request: web.Request, names: tuple[str, ...]) -> dict[str, str] | web.Response:
     try:
-        body = await request.json()
-    except (ValueError, LookupError, RecursionError):  # no JSON, an unknown charset, brackets without end
+        body = json.loads(await _body(request))
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, brackets without end, or it never came
         return web.json_response({"error": "the body is not JSON; send actor and reason"}, status=400)
     if not isinstance(body, dict):
         return web.json_response({"error": "the body is not a JSON object; send actor and reason"}, status=400)
@@ -70,18 +78,36 @@ async def _fields(request: web.Request, names: tuple[str, ...]) -> dict[str, str
     return fields
 
 
+async def _body(request: web.Request) -> bytes:
+    """What comes of a body within BODY_S, at most MOST_BYTES of it."""
+    parts: list[bytes] = []
+    with contextlib.suppress(ConnectionError, web.PayloadAccessError, ValueError, TimeoutError):
+        async with asyncio.timeout(BODY_S):
+            while (left := MOST_BYTES - sum(map(len, parts))) > 0 and (part := await request.content.read(left)):
+                parts.append(part)
+    return b"".join(parts)
+
+
+def words_of(body: bytes) -> tuple[str, str, str]:
+    """Actor, reason and scope of a kill, as far as its body has them; a body that is no JSON object is the reason as it stands."""
+    text = body.decode("utf-8", "surrogateescape")
+    try:
+        document = json.loads(text, strict=False)  # a line break within a text is no reason to refuse it
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        return UNNAMED, plain(text) or WORDLESS, SCOPES[0]
+    fields = {plain(str(key)): plain(str(value)) for key, value in document.items()}
+    scope = fields.get("scope", "")
+    return fields.get("actor") or UNNAMED, fields.get("reason") or WORDLESS, scope if scope in SCOPES else SCOPES[0]
+
+
 def add_routes(routes: web.RouteTableDef, switch: Switch) -> None:
     """Register the handlers."""
 
     async def trip(request: web.Request) -> web.StreamResponse:
-        wordless = not (await request.read()).strip()
-        fields = dict(WORDLESS) if wordless else await _fields(request, ("actor", "reason"))
-        if isinstance(fields, web.Response):
-            return fields
-        scope = fields.get("scope", "account")
-        if scope not in SCOPES:
-            return web.json_response({"error": f"scope {scope!r} is not one of {', '.join(SCOPES)}"}, status=400)
-        return web.json_response(await switch.trip("http", fields["actor"], fields["reason"], scope))
+        actor, reason, scope = words_of(await _body(request))
+        return web.json_response(await switch.trip("http", actor, reason, scope))
 
     async def rearm(request: web.Request) -> web.StreamResponse:
         fields = await _fields(request, ("actor", "reason"))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,8 +31,8 @@ from order_plane.kill.files import (
 from triplane.broker import orders
 from triplane.broker.session import BrokerError, BrokerSession, ClientIdInUse
 from triplane.domain.ids import parse_order_ref
-from triplane.runtime import atomic_file, loopback
-from triplane.runtime.process_identity import is_alive, start_time
+from triplane.runtime import atomic_file, loopback, run_file
+from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
 
 Scope = Literal["account", "own"]
@@ -59,13 +58,14 @@ def order_process(settings: Settings) -> tuple[str, int] | None:
 
     Whoever holds the writer's lock lives, whatever is known of its start.
     """
+    found = run_file.read(settings.state_dir, "order")
     try:
-        document = json.loads((settings.state_dir / "run" / "order.json").read_text(encoding="utf-8"))
-        address, pid, started = str(document["http"]), int(document["pid"]), float(document["started"])
-        alive = is_alive(pid, started) or (start_time(pid) is not None and not lock_is_free(settings))
-    except (OSError, ValueError, KeyError, TypeError):
+        alive = found is not None and (
+            found.alive or (start_time(found.pid) is not None and not lock_is_free(settings))
+        )
+    except OSError:
         return None
-    return (address, pid) if alive else None
+    return (found.http, found.pid) if found is not None and alive else None
 
 
 def lock_is_free(settings: Settings) -> bool:

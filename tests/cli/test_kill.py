@@ -190,7 +190,19 @@ def test_an_env_file_that_cannot_be_read_keeps_nobody_from_stopping(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "damaged", ["", "{", "[]", "null", '{"TRIPLANE_HTTP_PORT": 5}', '{"TRIPLANE_MODE": "nonsense"}', '{"": "x"}']
+    "damaged",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"TRIPLANE_HTTP_PORT": 5}',
+        '{"TRIPLANE_MODE": "nonsense"}',
+        '{"": "x"}',
+        "[" * 200_000,
+        '{"a":' * 200_000,
+    ],
+    ids=lambda text: text[:20],
 )
 def test_a_damaged_installation_is_stopped_all_the_same(damaged: str, tmp_path: Path) -> None:
     state = tmp_path / ".triplane"

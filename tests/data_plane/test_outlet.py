@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import resource
 import struct
 from concurrent.futures import Future
@@ -174,6 +175,7 @@ def test_a_torn_end_of_the_spool_is_cut_off(tmp_path: Path) -> None:
         assert [item.record["event_time"] for item in again.contents()] == [1, 2]
         assert path.stat().st_size == size
         again.close()
+        assert again.damage is None
     for header in (b"[]", b"null", b"{}", b"7"):
         path.write_bytes(data[:size] + struct.pack(">I", len(header)) + header + struct.pack(">I", 2) + b"xx")
         again = Spool(path, 10**6)
@@ -193,6 +195,46 @@ def test_a_torn_end_of_the_spool_is_cut_off(tmp_path: Path) -> None:
     assert again.peek() is None
     again.forget_taken()
     assert path.stat().st_size == 0
+
+
+def test_what_a_disk_damaged_is_left_out_and_told_and_the_rest_is_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    spool = Spool(path, 10**6)
+    ends = [0]
+    for number in range(20):
+        assert spool.append(output(number), number)
+        ends.append(spool.size)
+    spool.close()
+    data = path.read_bytes()
+
+    def damaged(content: bytes, lost: set[int]) -> None:
+        path.write_bytes(content)
+        again = Spool(path, 10**6)
+        assert again.damage is not None
+        assert again.damage.kept.read_bytes() == content
+        left = [number for number in range(20) if number not in lost]
+        assert [item.record["event_time"] for item in again.contents()] == left
+        assert len(again) == len(left)
+        assert path.read_bytes() == b"".join(data[ends[number] : ends[number + 1]] for number in left)
+        assert again.append(output(99), 0)
+        assert [item.record["event_time"] for item in again.contents()][-1] == 99
+        again.close()
+        found = Spool(path, 10**6)
+        assert found.damage is None  # the next run finds a whole one
+        assert len(found) == len(left) + 1
+        found.close()
+
+    for place in (0, 3, 4, 10, 70, ends[1] - 1):  # a length, the header, the body's length, the body
+        at = ends[5] + min(place, ends[6] - ends[5] - 1)
+        flipped = data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :]
+        damaged(flipped, {5})
+    damaged(data[: ends[7]] + b"\0" * 4096 + data[ends[9] :], {7, 8})
+    damaged(b"junk" + data, set())
+    damaged(data + b"junk and more junk", set())
+    damaged(random.Random(7).randbytes(300_000), set(range(20)))
+    damaged(data[: ends[19]] + b"\0\0\0\4[[[[" + struct.pack(">I", 2) + b"xx", {19})
+    deep = b'{"topic": ' + b"[" * 200_000
+    damaged(data[: ends[19]] + struct.pack(">I", len(deep)) + deep + struct.pack(">I", 2) + b"xx", {19})
 
 
 async def test_a_record_that_its_schema_refuses_is_not_swallowed(tmp_path: Path) -> None:

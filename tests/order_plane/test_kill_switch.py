@@ -8,7 +8,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from filelock import FileLock
 
 from order_plane.kill import files as kill_files
@@ -26,6 +25,7 @@ from order_plane.kill.files import file_of, rearm_file_of
 from order_plane.kill.latch import KillLatch
 from order_plane.kill.switch import KillSwitchError
 from schemas import codec
+from tests.waiting import eventually
 from triplane.runtime import atomic_file
 from triplane.runtime.settings import Settings
 from triplane.stack import ports
@@ -253,37 +253,98 @@ class Recorder:
         return {"tripped": False}
 
 
-async def test_http_takes_programs_of_this_machine_only_and_whole_requests_only() -> None:
-    recorder = Recorder()
+@contextlib.asynccontextmanager
+async def served(recorder: Recorder) -> AsyncIterator[tuple[int, httpx.AsyncClient]]:
+    """The switch's routes on a server as the daemon's is (one of aiohttp's for tests would end what its client leaves): port and client."""
     routes = web.RouteTableDef()
     kill_http.add_routes(routes, recorder)
     app = web.Application()
     app.router.add_routes(routes)
-    async with (
-        TestServer(app, host="127.0.0.1") as server,
-        httpx.AsyncClient(base_url=str(server.make_url("/"))) as client,
-    ):
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            yield port, client
+    finally:
+        await runner.cleanup()
+
+
+async def test_http_takes_programs_of_this_machine_only_and_whole_re_armings_only() -> None:
+    recorder = Recorder()
+    async with served(recorder) as (_, client):
         body = {"actor": "ann", "reason": "drill"}
         assert (await client.get("/kill")).json() == {"tripped": False}
         assert (await client.post("/kill", json=body, headers={"Origin": "https://example.com"})).status_code == 403
         assert (await client.post("/kill", json=body, headers={"Host": "evil.example:80"})).status_code == 403
-        assert (await client.post("/kill", content=b"nonsense")).status_code == 400
-        assert (await client.post("/kill", content=b'{"actor": "\\ud800 ", "reason": "\\n"}')).status_code == 400
-        assert (await client.post("/kill", json=[1])).status_code == 400
-        assert (await client.post("/kill", json={"actor": "ann"})).json() == {"error": "reason must be given"}
-        assert (await client.post("/kill", json=body | {"scope": "all"})).status_code == 400
-        assert recorder.asked == []
-        assert (await client.post("/kill", json=body | {"scope": "own"})).status_code == 200
-        assert (await client.post("/kill")).status_code == 200  # in a hurry
         assert (await client.post("/kill", headers={"Origin": "https://example.com"})).status_code == 403
         assert (await client.post("/rearm")).status_code == 400
+        assert (await client.post("/rearm", content=b"nonsense")).status_code == 400
+        assert (await client.post("/rearm", json=[1])).status_code == 400
+        assert (await client.post("/rearm", json={"actor": "ann"})).json() == {"error": "reason must be given"}
         assert (await client.post("/rearm", json=body | {"valid_until": "1"})).status_code == 409
         assert (await client.post("/rearm", json=body | {"valid_until": "soon"})).status_code == 409
+        assert recorder.asked == []
         assert (await client.post("/rearm", json=body)).status_code == 200
         assert (await client.post("/rearm", json=body | {"actor": "nobody"})).status_code == 409
-    assert recorder.asked == [
-        ("trip", "http", "ann", "drill", "own"), ("trip", "http", "unnamed", "POST /kill without a body", "account"), ("rearm", "http", "ann", "drill"), ("rearm", "http", "nobody", "drill")
-    ]  # fmt: skip
+    assert recorder.asked == [("rearm", "http", "ann", "drill"), ("rearm", "http", "nobody", "drill")]
+
+
+WORDLESS = ("unnamed", "POST /kill without a reason", "account")
+
+
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        (b"", WORDLESS),
+        (b"{}", WORDLESS),
+        (b'{"actor": "ann", "reason": "drill", "scope": "own"}', ("ann", "drill", "own")),
+        (b'{"actor": "ann", "reason": "drill", "scope": "everything"}', ("ann", "drill", "account")),
+        (b'{"actor": "ann"}', ("ann", WORDLESS[1], "account")),
+        (b'{"actor": "\\ud800 ", "reason": "\\n"}', ("\\ud800", WORDLESS[1], "account")),
+        (b'{"actor": "J\xfcrgen", "reason": "two\nlines"}', ("J\\udcfcrgen", "two lines", "account")),
+        (b'{"actor": "ann", "reason": "' + b"x" * 1_000_000 + b'"}', ("ann", "x" * 500, "account")),
+        (b'{"actor": "ann", "reason": "' + b"x" * 3_000_000 + b'"}', None),
+        (b"stop!", ("unnamed", "stop!", "account")),
+        (b"[1]", ("unnamed", "[1]", "account")),
+        (b"[" * 200_000, ("unnamed", "[" * 500, "account")),
+    ],
+)  # fmt: skip
+async def test_a_kill_over_http_is_taken_whatever_its_body_holds(body: bytes, asked: tuple[str, ...] | None) -> None:
+    recorder = Recorder()
+    async with served(recorder) as (_, client):
+        answer = await client.post("/kill", content=body)
+        assert (answer.status_code, answer.json()) == (200, {"tripped": True})
+    (taken,) = recorder.asked
+    assert taken[:2] == ("trip", "http")
+    if asked is not None:
+        assert taken[2:] == asked
+    else:  # what was read of it
+        assert taken[2] == "unnamed"
+        assert taken[3].startswith('{"actor": "ann", "reason": "xxx')
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_a_kill_over_http_whose_body_never_comes_is_taken_without_it(
+    stays: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder()
+    async with served(recorder) as (port, client):
+        for verb in ("rearm", "kill"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(
+                f"POST /{verb} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n".encode()
+            )
+            assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"  # it is read
+            writer.write(b"x")
+            await writer.drain()
+            if not stays:
+                writer.close()
+        await asyncio.to_thread(eventually, lambda: recorder.asked, 10.0, "the kill")
+        assert (await client.get("/kill")).status_code == 200
+    assert recorder.asked == [("trip", "http", "unnamed", "x", "account")]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 # -- the kill file ---------------------------------------------------------------------------------------------------------------

@@ -74,3 +74,12 @@ def test_a_new_file_is_made_with_its_folder(tmp_path: Path) -> None:
         os.umask(umask)
     assert (tmp_path / "run" / "order.json").read_text() == '{"pid": 1}\n'
     assert mode(tmp_path / "run" / "order.json") == 0o640
+
+
+def test_a_directory_in_a_files_place_is_told_under_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "main.snapshot"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as told:
+        atomic_file.write(path, "text")
+    assert (told.value.filename, told.value.filename2) == (str(path), None)
+    assert list(tmp_path.iterdir()) == [path]

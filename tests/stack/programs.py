@@ -21,7 +21,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 (state / "run").mkdir(exist_ok=True)
 temporary = state / "run" / f"{name}.tmp"
-temporary.write_text(json.dumps({"pid": os.getpid(), "http": f"http://127.0.0.1:{server.server_port}"}))
+temporary.write_text(json.dumps({"pid": os.getpid(), "started": 0.0, "http": f"http://127.0.0.1:{server.server_port}"}))
 temporary.rename(state / "run" / f"{name}.json")
 with open(state / "order.txt", "a") as order: order.write(f"start {name}\\n")
 import signal

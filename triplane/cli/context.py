@@ -130,8 +130,8 @@ def saved_environment(directory: Path) -> dict[str, str]:
 
 def _saved(path: Path) -> dict[str, str]:
     """Variables in an environment file; ValueError when it holds anything else."""
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(saved, dict) or not all(
+    saved = atomic_file.read_json(path)
+    if not all(
         isinstance(value, str) and name and "\0" not in name + value and "=" not in name
         for name, value in saved.items()
     ):

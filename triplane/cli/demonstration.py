@@ -25,7 +25,7 @@ from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
 from triplane.domain import calendars
 from triplane.replay import gateway_journal
-from triplane.runtime import atomic_file, loopback
+from triplane.runtime import atomic_file, loopback, run_file
 from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
 from triplane.runtime.tasks import end_tasks
 from triplane.stack.installation import Installation, PaperMarket, start_market
@@ -314,15 +314,15 @@ class Demonstration:
 
     async def _received(self) -> dict[str, float]:
         """The data plane's own conservation counters, by outcome, summed over sources; `dropped:CODE` tells what was dropped why."""
-        import json
-
         from prometheus_client.parser import text_string_to_metric_families
 
         try:
-            document = json.loads((self.directory / "run" / "data.json").read_text(encoding="utf-8"))
+            found = run_file.read(self.directory, "data")
+            if found is None:
+                return {}
             async with loopback.async_client(5.0) as client:
-                text = (await client.get(document["http"] + "/metrics")).text
-        except (OSError, ValueError, httpx.TransportError):
+                text = (await client.get(found.http + "/metrics")).text
+        except (httpx.TransportError, httpx.InvalidURL):
             return {}  # it is being restarted; the log, not its counters, is what is judged
         totals: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
@@ -354,7 +354,6 @@ class Demonstration:
 
     def addresses(self) -> list[tuple[str, str]]:
         """What to look at while it runs."""
-        import json
 
         assert self.installation is not None
         found = [("Kafka", self.installation.bootstrap)]
@@ -367,7 +366,8 @@ class Demonstration:
             )
         )
         for path in sorted((self.directory / "run").glob("*.json")):
-            found.append((f"{path.stem} plane", json.loads(path.read_text(encoding="utf-8"))["http"] + "/metrics"))
+            if (daemon := run_file.read(self.directory, path.stem)) is not None:
+                found.append((f"{path.stem} plane", f"{daemon.http}/metrics"))
         found.append(("logs", str(self.directory / "logs")))
         found.append(("targets.yaml", str(self.directory / "targets.yaml")))
         return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 import typer
 
 from triplane.cli import context
+from triplane.runtime import run_file
 
 ACTOR = typer.Option(None, "--actor", help="Who asks; your login name by default.")
 REASON = typer.Option(..., "--reason", help="Why; it is written to the log.")
@@ -120,8 +120,7 @@ def _give(command: str, arguments: dict[str, str], actor: str | None, reason: st
 
 
 def _control_address() -> str:
-    path = context.settings().state_dir / "run" / "control.json"
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["http"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise context.CommandError("no control daemon has run here; start one with `triplane up`") from None
+    found = run_file.read(context.settings().state_dir, "control")
+    if found is None:
+        raise context.CommandError("no control daemon has run here; start one with `triplane up`")
+    return found.http

@@ -13,6 +13,7 @@ import typer
 
 from triplane.cli import context
 from triplane.cli.holds import Hold, abstentions, behind, closed_gates, divided, holds, when
+from triplane.runtime import run_file
 
 if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
@@ -29,7 +30,6 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
     import httpx
 
     from triplane.runtime import loopback
-    from triplane.runtime.process_identity import is_alive
     from triplane.stack import state_file
 
     snapshot = state_file.read(settings.state_dir)
@@ -38,26 +38,25 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
     found = []
     run = settings.state_dir / "run"
     for path in sorted(run.glob("*.json")) if run.is_dir() else []:
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # gone or half written between the listing and now
+        running = run_file.read(settings.state_dir, path.stem)
+        if running is None:
+            continue  # gone between the listing and now, or damaged
         entry = {
             "daemon": path.stem,
-            "pid": document["pid"],
-            "http": document["http"],
+            "pid": running.pid,
+            "http": running.http,
             "state": "stopped",
             "reason": "",
         }
-        if is_alive(document["pid"], document["started"]):
+        if running.alive:
             try:
-                answer = loopback.get(document["http"] + "/readyz", ASKED_S).json()
+                answer = loopback.get(running.http + "/readyz", ASKED_S).json()
                 entry["state"] = "ready" if answer["ready"] else "not ready"
                 entry["reason"] = answer["reason"]
             except (httpx.HTTPError, ValueError) as error:
                 late = isinstance(error, httpx.TimeoutException)
                 entry["state"] = "silent"
-                entry["reason"] = f"{document['http']} does not answer" + (f" within {ASKED_S:g} s" if late else "")
+                entry["reason"] = f"{running.http} does not answer" + (f" within {ASKED_S:g} s" if late else "")
         elif path.stem in given_up:
             entry |= {"state": "given up", "reason": given_up[path.stem]}
         found.append(entry)

@@ -28,9 +28,11 @@ def write(path: Path, content: str | bytes, *, durable: bool = False, through_li
                 file.flush()
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):  # nobody knows that name
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     if durable:  # the name in the folder, too
         folder = os.open(path.parent, os.O_RDONLY)
@@ -43,6 +45,17 @@ def write(path: Path, content: str | bytes, *, durable: bool = False, through_li
 def write_json(path: Path, document: Any, *, indent: int | None = None, durable: bool = False) -> None:
     """`write` a JSON document and a newline."""
     write(path, json.dumps(document, indent=indent) + "\n", durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises OSError; ValueError for anything else in it, be it no text or nested without end."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return document
 
 
 def _as_before(path: Path, descriptor: int) -> None:

@@ -21,12 +21,11 @@ from aiohttp import web
 from filelock import FileLock, Timeout
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from triplane.runtime import atomic_file, calendar_cache, exit_codes, garbage
+from triplane.runtime import calendar_cache, exit_codes, garbage, run_file
 from triplane.runtime.event_loop import EventLoop
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_out import DeliveryError
-from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings, from_environment
 from triplane.runtime.tasks import end_tasks
 from triplane.runtime.telemetry import Metrics, configure_logging
@@ -83,7 +82,7 @@ class Daemon:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_routes(self.routes)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)  # nobody's slow request delays the end
         await self._runner.setup()
         host, port = self.settings.http_host, self.settings.http_port
         try:
@@ -96,8 +95,7 @@ class Daemon:
             ) from None
         bound = self._runner.addresses[0][1]
         self.http_url = f"http://{host}:{bound}"
-        document = {"pid": os.getpid(), "started": start_time(), "http": self.http_url}
-        atomic_file.write_json(self.settings.state_dir / "run" / f"{self.name}.json", document)
+        run_file.write(self.settings.state_dir, self.name, self.http_url)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -238,7 +236,8 @@ def _code(name: str, settings: Settings, work: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        if isinstance(error, IsADirectoryError | NotADirectoryError | PermissionError) and error.filename:
+        touched = isinstance(error, IsADirectoryError | NotADirectoryError | PermissionError)
+        if (touched or error.errno == errno.EROFS) and error.filename:
             say(f"{name}: {error.filename}: {error.strerror}; mend that path, then start again")
             return exit_codes.CONFIG
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+MOST_PID = 2**31 - 1
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 

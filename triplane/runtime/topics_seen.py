@@ -7,7 +7,6 @@ long as the old.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,14 +40,14 @@ class TopicsSeen:
     def _read(self) -> dict[str, str]:
         """As noted by an earlier process; nothing where the file is not there, damaged, or about topics of another prefix."""
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8", errors="replace"))
+            document = atomic_file.read_json(self._path)
             ids = document["ids"] if document["prefix"] == self._prefix else {}
             return {str(topic): str(told) for topic, told in ids.items()}
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise DaemonExit(f"{self._path} cannot be read ({error}): remove it", CONFIG) from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return {}
 
     def _write(self) -> None:

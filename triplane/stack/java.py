@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from triplane.runtime import atomic_file
 from triplane.runtime.settings import cache_root
 from triplane.stack.errors import StackError
 
@@ -126,7 +127,7 @@ def _manifest(directory: Path) -> dict[str, int]:
 
 def _is_complete(directory: Path) -> bool:
     try:
-        return bool(json.loads((directory / "complete.json").read_text(encoding="utf-8")) == _manifest(directory))
+        return bool(atomic_file.read_json(directory / "complete.json") == _manifest(directory))
     except (OSError, ValueError):
         return False
 

@@ -7,7 +7,6 @@ acknowledged record survives the end of any process, not a power failure.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from triplane.runtime import atomic_file
 from triplane.runtime.settings import BOOTSTRAP_NAMES
 from triplane.stack import class_archive, java, ports
 from triplane.stack.errors import StackError, Unavailable
@@ -161,8 +161,8 @@ def _chosen_ports(directory: Path, port: int) -> tuple[int, int]:
     """Ports for broker and controller: the wanted one, else those of the last run if still free, else any free ones."""
     memory = directory / "ports.json"
     last: list[int] = []
-    with contextlib.suppress(OSError, ValueError):
-        last = [int(each) for each in json.loads(memory.read_text(encoding="utf-8"))]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
+        last = [int(each) for each in atomic_file.read_json(memory)["ports"]]
     spare = ports.free_ports(2)
     if port:
         ports.require_free(port, "Kafka", "stop what listens there or choose another with --kafka-port")
@@ -170,7 +170,7 @@ def _chosen_ports(directory: Path, port: int) -> tuple[int, int]:
     else:
         broker = last[0] if len(last) == 2 and ports.is_free(last[0]) else spare[0]
     controller = last[1] if len(last) == 2 and last[1] != broker and ports.is_free(last[1]) else spare[1]
-    memory.write_text(json.dumps([broker, controller]), encoding="utf-8")
+    atomic_file.write_json(memory, {"ports": [broker, controller]})
     return broker, controller
 
 

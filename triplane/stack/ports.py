@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from filelock import FileLock
 
+from triplane.runtime import atomic_file
 from triplane.runtime.settings import cache_root
 from triplane.stack.errors import StackError
 
@@ -60,10 +61,10 @@ def _chosen_lately() -> Iterator[dict[int, float]]:
     memory = cache_root() / "ports.json"
     with contextlib.ExitStack() as held:
         chosen: dict[int, float] = {}
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, TypeError, OverflowError):
             memory.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(f"{memory}.lock", timeout=LOCK_TIMEOUT_S))
-            found = json.loads(memory.read_text(encoding="utf-8"))
+            found = atomic_file.read_json(memory)
             now = time.time()
             chosen = {int(port): at for port, at in found.items() if abs(now - float(at)) < LEFT_ALONE_S}
         yield chosen

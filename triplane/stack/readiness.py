@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import httpx
 import psutil
 
+from triplane.runtime import run_file
 from triplane.stack.specs import ProcessSpec
 
 
@@ -35,10 +35,10 @@ async def ask(spec: ProcessSpec, pid: int, state_dir: Path, http: httpx.AsyncCli
 
 def _readyz(name: str, pid: int, state_dir: Path) -> str | None:
     """Address of /readyz from the daemon's run file, if that file is from this very process."""
+    found = run_file.read(state_dir, name)
     try:
-        document = json.loads((state_dir / "run" / f"{name}.json").read_text(encoding="utf-8"))
-        if document["pid"] != pid and psutil.Process(document["pid"]).ppid() != pid:
+        if found is None or (found.pid != pid and psutil.Process(found.pid).ppid() != pid):
             return None
-        return f"{document['http']}/readyz"
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+    except psutil.Error:
         return None
+    return f"{found.http}/readyz"

@@ -7,11 +7,9 @@ log, means one schema for ever; a registry that contradicts it would let other t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from schemas import catalogue, lock
 from schemas.catalogue import Catalogue
@@ -136,10 +134,9 @@ class History:
     def state(self) -> str:
         """`unknown`, `pending` or `filled`."""
         try:
-            document: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+            return str(atomic_file.read_json(self._path).get("state", "unknown"))
         except (OSError, ValueError):
             return "unknown"
-        return str(document.get("state", "unknown"))
 
     def begin(self, topic_with_data: str | None) -> None:
         """Call before daemons start. New topics and no history: what an empty registry is then is new."""

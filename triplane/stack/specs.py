@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from triplane.runtime.process_identity import MOST_PID
 
 State = Literal[
     "waiting", "starting", "ready", "not ready", "restarting", "done", "exited", "given up", "stopping", "stopped"
@@ -60,7 +64,7 @@ class ProcessStatus:
     name: str
     state: State
     detail: str
-    pid: int
+    pid: Annotated[int, Field(ge=0, le=MOST_PID)]
     started: float
     restarts: int
     since: float

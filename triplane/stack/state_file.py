@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import threading
@@ -16,12 +15,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from filelock import FileLock, Timeout
+from pydantic import Field, TypeAdapter
 
 from triplane.runtime import atomic_file
-from triplane.runtime.process_identity import file_identity, is_alive, start_time
+from triplane.runtime.process_identity import MOST_PID, file_identity, is_alive, start_time
 from triplane.stack.errors import StackError
 from triplane.stack.specs import ProcessStatus
 
@@ -33,7 +33,7 @@ LOCK = "supervisor.lock"
 class Snapshot:
     """Contents of the state file."""
 
-    pid: int
+    pid: Annotated[int, Field(gt=0, le=MOST_PID)]
     started: float
     processes: tuple[ProcessStatus, ...]
 
@@ -50,10 +50,8 @@ class Snapshot:
 def read(state_dir: Path) -> Snapshot | None:
     """The state file, or None when there is none or it cannot be read."""
     try:
-        document: dict[str, Any] = json.loads((state_dir / NAME).read_text(encoding="utf-8"))
-        processes = tuple(ProcessStatus(**each) for each in document["processes"])
-        return Snapshot(int(document["pid"]), float(document["started"]), processes)
-    except (OSError, ValueError, KeyError, TypeError):
+        return TypeAdapter(Snapshot).validate_python(atomic_file.read_json(state_dir / NAME))
+    except (OSError, ValueError):
         return None
 
 

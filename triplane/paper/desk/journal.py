@@ -109,5 +109,5 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 yield json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise JournalError(f"{path} line {number} is not JSON; move the file away to start afresh") from None
