@@ -19,7 +19,7 @@ EPSILON = 1e-9
 INFERRED = "inferred/"
 """How the exec id of units begins that a person told of and no execution shows; the order's reference follows."""
 MOST_TOLD = 3
-"""Of so many orders of a name a person may have told wrongly before a snapshot shows it."""
+"""Of so many orders of a name, or of all, a person may have told wrongly before a snapshot shows it."""
 RECENT_NS = 3_600_000_000_000  # fills are remembered this long for participation windows
 
 
@@ -287,7 +287,8 @@ class Book:
         holds. Else all are a part of what is taken over.
         """
         told = [e for b, e in self.executions.items() if b.startswith(INFERRED) and e.symbol == symbol and e.quantity > EPSILON]  # fmt: skip
-        several = (some for n in range(1, min(len(told), MOST_TOLD) + 1) for some in itertools.combinations(told, n))
+        sizes = [*range(1, min(len(told), MOST_TOLD) + 1), *([len(told)] if len(told) > MOST_TOLD else [])]
+        several = (some for size in sizes for some in itertools.combinations(told, size))
         for some in several:
             if abs(gap + sum(each.side * each.quantity for each in some)) <= EPSILON:
                 return [self._retell(each, 0.0, each.price, now) for each in some]
@@ -300,6 +301,18 @@ class Book:
                 self._reopen(order)
                 self.refresh(order)
         return []
+
+    def disprove(self, order: Order, filled: float, now: int) -> Execution | None:
+        """The broker counts `filled` units of an order: what a person told of beyond that never was, and is taken back; its next revision.
+
+        A count below what executions show is an old one, and disproves nothing.
+        """
+        told = self._told(order.ref)
+        surplus = order.booked - filled
+        if told is None or surplus <= EPSILON or filled < order.booked - told.quantity - EPSILON:
+            return None
+        order.told_filled = filled
+        return self._retell(told, max(told.quantity - surplus, 0.0), told.price, now)
 
     def _told(self, ref: str) -> Execution | None:
         told = self.executions.get(INFERRED + ref)
@@ -332,7 +345,9 @@ class Book:
         held = self.positions.setdefault(execution.symbol, Position(con_id=execution.con_id))
         held.fill(signed, execution.price, execution.multiplier)
         self.cash -= signed * execution.price * execution.multiplier
-        self.day_traded[execution.symbol] = self.day_traded.get(execution.symbol, 0.0) + sign * execution.quantity
+        # Units of another day that turned out not to be make no room today.
+        traded = self.day_traded.get(execution.symbol, 0.0) + sign * execution.quantity
+        self.day_traded[execution.symbol] = max(traded, 0.0)
         recent = [entry for entry in self.recent.get(execution.symbol, []) if entry[0] > now - RECENT_NS]
         self.recent[execution.symbol] = [*recent, (now, sign * execution.quantity)]
         order = self.orders.get(execution.ref)

@@ -11,6 +11,7 @@ from order_plane.ledger.child_order import Order
 from order_plane.ledger.fold_base import DAY_NS, Event, FoldBase, Note
 from order_plane.ledger.order_state import State, Trigger
 from order_plane.ledger.state import (
+    CASH_TOLERANCE,
     EVERYTHING,
     KEEP_NS,
     Parent,
@@ -209,21 +210,31 @@ class DecisionFold(FoldBase):
             s.market.quotes.pop(symbol, None)
         elif not held.quantity or held.quantity * theirs < 0.0:
             held.avg_cost = event["values"]["price"]
+        # What was paid for it shows in a later snapshot, and is left out of the day's PnL until then as well.
+        paid = 0.0 if notes else (theirs - event["values"]["ours"]) * event["values"]["mark"] * self.multiplier(symbol)
+        s.reconciling.unpaid += paid
+        self._flow(paid)
         held.quantity = theirs
         return notes
 
+    def _flow(self, worth: float) -> None:
+        """NAV changed by so much, base currency, without a profit or a loss of ours."""
+        account = self.state.account
+        account.day_flows += worth
+        account.nav += worth
+        # Of a flow that leaves nothing no drawdown can be told: the next NAV begins a new mark.
+        if math.isfinite(account.nav):
+            told = account.nav > 0.0 and account.nav - worth > 0.0
+            account.high_water_mark *= account.nav / (account.nav - worth) if told else math.nan
+
     def _cash_set(self, event: Event, record: Event | None) -> list[Note]:
-        account, cash = self.state.account, event["values"]["cash"]
-        if math.isfinite(self.state.book.cash):
-            # A position that was taken over in the same moment may be what the cash was paid for.
-            flow = cash - self.state.book.cash + event["values"].get("taken_over", 0.0)
-            account.day_flows += flow
-            account.nav += flow
-            # Of a flow that leaves nothing no drawdown can be told: the next NAV begins a new mark.
-            if math.isfinite(account.nav):
-                told = account.nav > 0.0 and account.nav - flow > 0.0
-                account.high_water_mark *= account.nav / (account.nav - flow) if told else math.nan
-        self.state.book.cash = cash
+        cash, book, reconciling = event["values"]["cash"], self.state.book, self.state.reconciling
+        if math.isfinite(book.cash):
+            moved = cash - book.cash
+            # Units that came or went, and no cash did: that is gain or loss.
+            self._flow(moved if abs(moved) > CASH_TOLERANCE else moved - reconciling.unpaid)
+        reconciling.unpaid = 0.0
+        book.cash = cash
         return []
 
     def _reconciled(self, event: Event, record: Event | None) -> list[Note]:

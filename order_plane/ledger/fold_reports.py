@@ -97,8 +97,21 @@ class ReportFold(FoldBase):
                     del book.foreign_orders[str(event["perm_id"])]
             return []
         self._name(order, event)
+        notes = self._disprove(order, event)
         order.told_filled = max(order.told_filled, event.get("filled", 0.0))
-        return self._step(order, self._of_status(order, event), f"status {event['status']!r}")
+        return [*notes, *self._step(order, self._of_status(order, event), f"status {event['status']!r}")]
+
+    def _disprove(self, order: Order, event: Event) -> list[Note]:
+        """The broker's count of what was filled is its word on what a person told of."""
+        s = self.state
+        untold = s.book.disprove(order, event["filled"], s.market_time) if "filled" in event else None
+        if untold is None:
+            return []
+        record = fills.execution_fill(
+            s, self.account, Booked(untold, untold, late=False), self.universe, event, simulated=self.simulated
+        )
+        detail = f"The broker counts {event['filled']:g} units of {order.ref} as filled; what a person told of it beyond that is taken back."
+        return [Note(Code.ANOMALY, detail, order.symbol, order, alert=True, record=self._remember_fill(record))]
 
     def _name(self, order: Order, event: Event) -> None:
         if event.get("perm_id") and not order.perm_id:
@@ -186,14 +199,14 @@ class ReportFold(FoldBase):
         if order.perm_id and event.get("perm_id") and order.perm_id != event["perm_id"]:
             return []  # a twin of the order ended, not the order itself
         self._name(order, event)
+        notes = self._disprove(order, event)
         if order.dead:  # what the broker keeps of a final order is its last word on what was filled
             order.told_filled = event.get("filled", 0.0)
             book.refresh(order)
-            return []
+            return notes
         order.told_filled = max(order.told_filled, event.get("filled", 0.0))
-        return self._step(
-            order, self._of_status(order, event, completed=True), f"completed with status {event['status']!r}"
-        )
+        what = f"completed with status {event['status']!r}"
+        return [*notes, *self._step(order, self._of_status(order, event, completed=True), what)]
 
     def _execution(self, event: Event, record: Event | None) -> list[Note]:
         s = self.state

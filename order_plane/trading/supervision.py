@@ -175,10 +175,10 @@ class Supervision(Emission):
             )
         if not s.reconciling.baseline:
             self._baseline(event, found)
-        taken_over = sum(self._differ(event, difference) for difference in found.differences)
+        for difference in found.differences:
+            self._differ(event, difference)
         if math.isfinite(found.cash):
-            moved = {"cash": found.cash, "taken_over": taken_over}
-            self._emit("cash_set", reason=str(Code.CASH_FLOW), values=moved)
+            self._emit("cash_set", reason=str(Code.CASH_FLOW), values={"cash": found.cash})
             if s.account.nav <= 0.0:
                 self._alert(
                     Code.NAV_UNKNOWN,
@@ -220,32 +220,25 @@ class Supervision(Emission):
                 EVERYTHING, Code.FOREIGN_HALT, f"Triplane did not open {', '.join(names)}; FOREIGN_POSITIONS is halt."
             )
 
-    def _differ(self, event: Mapping[str, Any], difference: Difference) -> float:
-        """Take a difference over; returns what its units are worth at their last mark, as far as they come on top of what NAV counts."""
+    def _differ(self, event: Mapping[str, Any], difference: Difference) -> None:
+        """Take a difference over."""
         policy, symbol, cause = self.folded.targets.order.FOREIGN_POSITIONS, difference.symbol, difference.cause
         foreign = cause is Code.FOREIGN_EXECUTION
         excluded = foreign and policy == "exclude" and difference.ours == 0.0
-        prices = dict(
-            zip(
-                (self.folded.symbol_of(n, c) for n, c in zip(event["symbols"], event["con_ids"], strict=True)),
-                event["prices"],
-                strict=True,
-            )
-        )
-        con_ids = dict(
-            zip(
-                (self.folded.symbol_of(n, c) for n, c in zip(event["symbols"], event["con_ids"], strict=True)),
-                event["con_ids"],
-                strict=True,
-            )
-        )
+        told = {
+            self.folded.symbol_of(name, con_id): (con_id, price)
+            for name, con_id, price in zip(event["symbols"], event["con_ids"], event["prices"], strict=True)
+        }
+        con_id, price = told.get(symbol, (0, 0.0))
+        mark = self.s.market.marks.get(symbol)
+        worth = mark.price if mark is not None and cause is not Code.CORPORATE_ACTION else 0.0
         foreign_units = self.s.book.excluded.get(symbol, 0.0)  # before the event changes them
         notes = self._emit(
             "difference",
             symbol=symbol,
-            con_id=con_ids.get(symbol, 0),
+            con_id=con_id,
             reason=str(cause),
-            values={"ours": difference.ours, "theirs": difference.theirs, "price": prices.get(symbol, 0.0)},
+            values={"ours": difference.ours, "theirs": difference.theirs, "price": price, "mark": worth},
             labels={"into": "excluded" if excluded else "ours"},
         )
         of_others = f", {foreign_units:g} of them not opened by Triplane" if foreign_units else ""
@@ -264,10 +257,6 @@ class Supervision(Emission):
             self._hold(EVERYTHING, Code.FOREIGN_HALT, detail)
         else:
             self._alert(cause, detail, symbol)
-        mark = self.s.market.marks.get(symbol)
-        if excluded or notes or cause is Code.CORPORATE_ACTION or mark is None:
-            return 0.0
-        return (difference.theirs - difference.ours) * mark.price * self.folded.multiplier(symbol)
 
     def _cancel(self, order: Order, reason: str) -> None:
         self._emit(

@@ -190,7 +190,8 @@ class Broker:
 
     def snapshot(self, complete: bool = True, touched: str = "") -> list[dict[str, Any]]:
         """Everything that this broker knows, one report after the other, closed by `snapshot`."""
-        reports = [self.opened(order) for order in self.orders.values() if order.live]
+        live = [order for order in self.orders.values() if order.live]
+        reports = [report for order in live for report in (self.opened(order), self.status(order))]
         reports += [self.completed(order) for order in self.orders.values() if not order.live]
         reports += [execution | {"labels": execution["labels"] | {"live": "0"}} for execution in self.executions]
         held = sorted((symbol, quantity) for symbol, quantity in self.positions.items() if quantity)

@@ -335,6 +335,60 @@ def test_cash_that_paid_for_a_position_that_is_taken_over_is_no_flow():
     assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
 
 
+@pytest.mark.parametrize("units", [400.0, -400.0])
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("policy", ["exclude", "adopt", "halt"])
+def test_what_somebody_trades_by_hand_is_neither_gain_nor_loss_whenever_its_cash_shows(units, told, policy):
+    """The position is taken over at once, and its cash when two quiet snapshots agree: between them nothing may trip."""
+    desk = Desk(settings=targets(FOREIGN_POSITIONS=policy, KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.05)).open()
+    desk.intents(1, {"AAPL": 500.0})
+    desk.fill_all(0.0)
+    desk.pass_time(1)
+    desk.auto = False
+    compare(desk)
+    desk.quotes()
+    before = desk.account()
+    if told:
+        desk.report(desk.broker.execute("AAPL", 1 if units > 0 else -1, abs(units), PRICES["AAPL"]))
+    else:
+        desk.broker.positions["AAPL"] += units
+        desk.broker.cash -= units * PRICES["AAPL"]
+    for _ in range(4):
+        compare(desk, 1)
+        desk.quotes()
+        desk.tick(1.0)
+        state = desk.account()
+        assert state["day_pnl"] == pytest.approx(before["day_pnl"])
+        assert state["drawdown"] == pytest.approx(before["drawdown"])
+        assert desk.engine.s.kill.level == "none"
+    assert (desk.engine.s.book.position("AAPL"), desk.engine.s.book.cash) == (500.0 + units, desk.broker.cash)
+    assert desk.engine.s.account.day_flows == pytest.approx(0.0)
+    # What is lost afterwards is lost.
+    lost = {"AAPL": PRICES["AAPL"] * (1.0 - 0.06 * state["nav"] / ((500.0 + units) * PRICES["AAPL"]))}
+    if units > 0:
+        desk.pass_time(5, mids=lost)
+        assert desk.engine.s.kill.level == "stopped"
+
+
+def test_units_that_go_without_any_cash_are_a_loss():
+    desk = Desk(settings=targets(KILL_PNL=-0.05)).open()
+    desk.intents(1, {"AAPL": 500.0})
+    desk.fill_all(0.0)
+    desk.pass_time(1)
+    desk.auto = False
+    compare(desk)
+    desk.quotes()
+    desk.broker.positions["AAPL"] -= 400.0  # 6.4 % of NAV
+    compare(desk)
+    desk.quotes()
+    desk.tick(1.0)
+    compare(desk)  # cash was compared twice
+    desk.quotes()
+    desk.tick(1.0)
+    assert desk.account()["day_pnl"] == pytest.approx(-64_000.0, abs=100.0)
+    assert desk.engine.s.kill.reason == Code.KILL_PNL
+
+
 def test_funds_are_the_brokers_less_what_was_sent_since():
     desk = Desk(settings=targets(REQUOTE_S=1000.0), broker=Broker(funds=50_000.0)).open()
     desk.intents(1, {"AAPL": 500.0})

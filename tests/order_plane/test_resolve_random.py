@@ -29,6 +29,7 @@ class History:
         self.desk.quotes()
         self.desk.intents(1, {"AAPL": rng.choice((500.0, -500.0)), "BAC": -300.0})
         self.on_the_way: list[dict[str, Any]] = []
+        self.seq = 1
 
     @property
     def orders(self) -> list[BrokerOrder]:
@@ -58,6 +59,7 @@ class History:
                 "open",
                 "status",
                 "cancel",
+                "intents",
                 "snapshot",
                 "time",
             )
@@ -84,6 +86,10 @@ class History:
         elif what == "cancel" and live:
             for report in broker.cancel(rng.choice(live)):
                 desk.report(report)
+        elif what == "intents":
+            self.seq += 1
+            desk.quotes()
+            desk.intents(self.seq, {"AAPL": rng.choice((-500.0, 0.0, 500.0, 1000.0)), "BAC": rng.choice((-300.0, 0.0))})
         elif what == "snapshot":
             self.snapshot()
         else:

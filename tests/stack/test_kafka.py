@@ -258,7 +258,7 @@ def test_acknowledged_records_survive_a_kill_and_the_address_stays(tmp_path: Pat
         assert found == sorted(acknowledged) == list(range(500))
     finally:
         node.stop()
-    ports = json.loads((tmp_path / "ports.json").read_text())
+    ports = json.loads((tmp_path / "ports.json").read_text())["ports"]
     assert f"{HOST}:{ports[0]}" == node.bootstrap
 
 
