@@ -16,7 +16,7 @@ from triplane.control.engine import Accepted, ControlEngine, Rejected, Unchanged
 from triplane.domain.assets import Universe
 from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
-from triplane.runtime.configuration import from_record
+from triplane.runtime.configuration import ConfigError, from_record
 
 
 def started() -> ControlEngine:
@@ -79,6 +79,19 @@ def test_the_first_record_of_a_sequence_number_is_the_version():
     assert not engine.took(other.record, 2)
     assert engine.last == verdict.record
     assert engine.offset == 1
+
+
+def test_a_record_that_nobody_can_read_uses_up_its_number_and_changes_nothing():
+    engine = started()
+    before = engine.last
+    assert before is not None
+    with pytest.raises(ConfigError, match="was altered"):
+        engine.took(before | {"seq": 2, "values": before["values"].replace("0.1", "0.2", 1)}, 1)
+    assert (engine.last, engine.offset, engine.seq) == (before, 0, 2)
+    verdict = engine.judge(contents(with_value("VOL_TARGET", "0.07")), actor="ana", event_time=2)
+    assert isinstance(verdict, Accepted)
+    assert (verdict.record["seq"], verdict.record["prev_hash"]) == (3, before["hash"])
+    assert verdict.record["changes"] == ["strategy.VOL_TARGET: 0.1 -> 0.07"]
 
 
 def test_problems_of_both_files_and_unreadable_ones():

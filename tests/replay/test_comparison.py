@@ -12,7 +12,7 @@ from schemas import codec
 from tests.replay.logs import HandLog
 from triplane.replay import orders, strategy, verification
 from triplane.replay.comparison import compare_topic, difference
-from triplane.replay.recording import combined, digest
+from triplane.replay.recording import Recording, combined, digest
 from triplane.runtime.kafka_in import LogRecord
 
 
@@ -129,6 +129,18 @@ def test_a_record_that_follows_no_barrier_is_named_and_nobodys_determinism_is_bl
     assert said.startswith("strategy.barriers-0@3 does not belong to the chain of barriers")
     assert f"its barrier {foreign['seq']} does not follow barrier 3" in said
     assert "find who wrote it" in said
+
+
+def test_barriers_whose_beginning_was_deleted_are_lost_and_nobodys():
+    log = HandLog()
+    log.put("order.account", account="DU1")
+    barriers(log, 5)
+    kept = log.recording().raw
+    rest = [record for name in kept for record in kept[name] if name != "strategy.barriers" or record.offset >= 3]
+    with pytest.raises(
+        strategy.ReplayError, match=r"^strategy\.barriers-0 begins at 3, with barrier 4: records of the log are lost"
+    ):
+        verification.verify(Recording.of(rest))
 
 
 def test_what_the_worker_passes_over_on_the_barrier_log_is_passed_over_and_told():

@@ -13,7 +13,7 @@ from typing import Any
 
 from triplane.control.commands import Refused, normalised
 from triplane.domain.problems import Problem
-from triplane.runtime.configuration import Config, ConfigError, decode_text, parse, to_record
+from triplane.runtime.configuration import Config, ConfigError, decode_text, from_record, parse, to_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,19 @@ class ControlEngine:
         """The ConfigVersion record in force; None before the first."""
         self.offset = -1
         """Its offset on control.config."""
+        self.seq = 0
+        """The highest number that a record on the log has, be it one that no plane takes."""
         self.commands: dict[str, dict[str, Any]] = {}
 
     def took(self, record: Mapping[str, Any], offset: int) -> bool:
-        """Take a ConfigVersion as read from the log. The first record of a `seq` is the version; False for a later one."""
-        if self.last is not None and record["seq"] <= self.last["seq"]:
+        """Take a ConfigVersion as read from the log. The first record of a `seq` is the version; False for a later one.
+
+        Raises ConfigError for one that no plane can read: it uses up its number, and the version before stays in force.
+        """
+        if record["seq"] <= self.seq:
             return False
+        self.seq = record["seq"]
+        from_record(record, offset)
         self.last, self.offset = dict(record), offset
         return True
 
@@ -87,7 +94,8 @@ class ControlEngine:
             return Rejected(error.problems)
         if self.last is not None and self.last["hash"] == config.hash:
             return Unchanged()
-        return Accepted(config, to_record(config, self.last, actor=actor, event_time=event_time))
+        record = to_record(config, self.last, actor=actor, event_time=event_time)
+        return Accepted(config, record | {"seq": self.seq + 1})
 
     def command(self, request: Mapping[str, Any], *, command_id: str, event_time: int) -> tuple[dict[str, Any], bool]:
         """The Command record for a request and whether it is new; a repeat of a known id gives the record of the first time.

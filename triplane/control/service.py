@@ -57,6 +57,7 @@ class ControlService:
         self._assets = daemon.settings.assets_path
         self._reader: TopicReader | None = None
         self._log_watch: LogWatch | None = None
+        self._looking = asyncio.Lock()
         self._writer: TopicWriter | None = None
         self._admin: AdminClient | None = None
         self._judged = ""
@@ -114,10 +115,12 @@ class ControlService:
         if self._engine.last is not None:
             self._daemon.ready(True)
 
-    async def _look(self) -> None:
-        """Refuse a log that was made anew (DaemonExit): a version on it would be the first of another chain."""
+    async def _look(self, *, now: bool = False) -> None:
+        """Refuse a log that was made anew (DaemonExit): a version on it would be the first of another chain. `now`: whatever was seen lately."""
         if self._log_watch is not None and self._reader is not None:
-            await asyncio.to_thread(self._log_watch.look, self._reader.position())
+            look = self._log_watch.look_now if now else self._log_watch.look
+            async with self._looking:
+                await asyncio.to_thread(look, self._reader.position())
 
     async def _compare(self) -> None:
         """Take the edit that the files hold now, if they hold another than the one judged last.
@@ -127,6 +130,7 @@ class ControlService:
         if watching.read(self._targets, self._assets).digest == self._judged:
             return
         contents = await watching.settled(self._targets, self._assets)
+        await self._read_arrived()
         verdict = self._judge(contents)
         if isinstance(verdict, Rejected):
             # Half an edit is bad, too. Who is still writing gets the time to finish; what stands then is judged.
@@ -163,22 +167,12 @@ class ControlService:
         )
         say(f"{sentences}\nNothing changed: configuration {in_force} stays in force.")
 
-    def _passed_over(self) -> bool:
-        """Whether the last version on the log is one that nobody can read."""
-        assert self._engine.last is not None
-        try:
-            from_record(self._engine.last, self._engine.offset)
-        except ConfigError as error:
-            self._daemon.log.error("record passed over", record=f"{CONFIG}@{self._engine.offset}", problem=str(error))
-            self._undecodable.inc()
-            return True
-        return False
-
     async def _publish(self, verdict: Accepted) -> bool:
         """Send, await, read back. False when Kafka did not acknowledge; the log has then been read to its end."""
         assert self._writer is not None
         assert self._reader is not None
         record = verdict.record
+        await self._look(now=True)
         try:
             offset = await asyncio.wrap_future(self._writer.send(CONFIG, record))
         except (DeliveryError, BufferError) as error:
@@ -191,11 +185,9 @@ class ControlService:
         if not await self._read_back(offset):
             return False
         if self._engine.offset != offset:
-            if self._passed_over():
-                return False  # the planes pass over it, too; the version that comes next is ours
-            raise DaemonExit(
-                f"another control daemon wrote version {record['seq']} of {CONFIG}; stop it: one installation has one writer"
-            )
+            if self._engine.last is None or self._engine.last["seq"] < record["seq"]:
+                return False  # a record that the planes pass over, too, has that number; the version that comes next is ours
+            raise self._second_writer(record["seq"])
         self._daemon.ready(True)
         self._published.inc()
         universe = from_record(record, offset).universe
@@ -277,25 +269,48 @@ class ControlService:
                     )
             return records
 
-        found = await asyncio.to_thread(read)
+        self._take(await asyncio.to_thread(read))
+
+    async def _read_arrived(self) -> None:
+        """Take what came since, as far as it has arrived: where another control daemon wrote a version, this one ends (DaemonExit)."""
+        assert self._reader is not None
+        before = self._engine.offset
+        self._take(await asyncio.to_thread(self._reader.poll, 0.0))
+        if self._engine.offset != before and self._engine.last is not None:
+            raise self._second_writer(self._engine.last["seq"])
+
+    @staticmethod
+    def _second_writer(seq: int) -> DaemonExit:
+        return DaemonExit(
+            f"another control daemon wrote version {seq} of {CONFIG}; stop it: one installation has one writer"
+        )
+
+    def _take(self, found: list[LogRecord]) -> None:
         if refused := unknown_to_this_build(found, self._daemon.settings):
             raise DaemonExit(refused)  # it may be the version in force
         for record in found:
-            if record.value is None:
-                where = f"{record.partition_name}@{record.offset}"
-                self._daemon.log.error("record passed over", record=where, problem=record.error)
-                self._undecodable.inc()
-                continue
-            if record.topic == CONFIG:
-                self._engine.took(record.value, record.offset)
-            else:
+            problem = record.error
+            if record.value is not None and record.topic == CONFIG:
+                try:
+                    self._engine.took(record.value, record.offset)
+                except ConfigError as error:
+                    problem = str(error)
+            elif record.value is not None:
                 self._engine.took_command(record.value)
+            if problem:
+                where = f"{record.partition_name}@{record.offset}"
+                self._daemon.log.error("record passed over", record=where, problem=problem)
+                self._undecodable.inc()
         if self._engine.last is not None:
             self._seq.set(self._engine.last["seq"])
 
     async def _hidden_commands(self) -> str:
         """That what was just written to control.commands is hidden from the order plane, in a sentence; else an empty text."""
         assert self._admin is not None
+        try:
+            await self._look(now=True)
+        except DaemonExit as error:  # which ends this daemon at its next look
+            return str(error)
         look = ReadableTopics(self._daemon.settings, [COMMANDS_TOPIC]).look
         return await asyncio.to_thread(look, self._admin, DELIVERY_S)
 

@@ -66,6 +66,10 @@ def chain(recording: Recording) -> tuple[list[LogRecord], list[str]]:
             elif seq < 1:
                 passed_over.append(f"{place} is barrier {seq}, which no worker writes, and is passed over")
         except SequenceError:
+            if record.offset and record is recording.raw["strategy.barriers"][0]:
+                raise ReplayError(
+                    f"{record.partition_name} begins at {record.offset}, with barrier {seq}: records of the log are lost; {REMEDY}"
+                ) from None
             raise ReplayError(
                 f"{place} does not belong to the chain of barriers: its barrier {seq} does not follow barrier {last} before it, and the "
                 "strategy worker holds there as well; find who wrote it and restore the log without it"

@@ -41,7 +41,7 @@ class LogWatch:
     async def run(self, positions: Callable[[], Mapping[str, int]]) -> None:
         """Look until cancelled. Raises DaemonExit like `look`."""
         while True:
-            await asyncio.to_thread(self._compare, positions())
+            await asyncio.to_thread(self.look_now, positions())
             await asyncio.sleep(self._every_s)
 
     def look(self, positions: Mapping[str, int]) -> None:
@@ -50,10 +50,11 @@ class LogWatch:
         `positions` has the next offset to read by partition, from before the call. Returns at once where the last look is not long ago.
         """
         if time.monotonic() - self._looked >= self._every_s:
-            self._compare(positions)
+            self.look_now(positions)
             self._looked = time.monotonic()
 
-    def _compare(self, positions: Mapping[str, int]) -> None:
+    def look_now(self, positions: Mapping[str, int]) -> None:
+        """`look`, however long the last one is ago."""
         ids = self._topic_ids()
         ends = self._ends.ask(self._admin, IsolationLevel.READ_UNCOMMITTED, ANSWER_S)
         refuse_shorter(positions, ends, "this daemon has read")
