@@ -36,6 +36,8 @@ RESUBSCRIBE_AFTER = 4.0
 RESUBSCRIBE_EVERY_S = 30.0
 # Wall seconds without a bar after which the rest of a session that is over is fetched: no next session has begun.
 QUIET_S = 1.5
+# The same at the real pace, where five seconds lie between two bars and the last one comes after the close.
+REAL_QUIET_S = 15.0
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.5, 10.0
 
 
@@ -190,13 +192,13 @@ class IbkrSource:
                 resubscribed = time.monotonic()
             if self._history.days_due(context.clock.now()):
                 self._start("days", self._history.load_closed())
-            quiet = time.monotonic() - self._heard_at > QUIET_S
+            fast = context.settings.mode == "paper" and not self._speed.real
+            quiet = time.monotonic() - self._heard_at > (QUIET_S if fast else REAL_QUIET_S)
             if quiet and self._history.rests_due(context.clock.now()):
                 self._start("minutes", self._history.load_rests())
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
-            fast = context.settings.mode == "paper" and not self._speed.real
             if await context.pause(FAST_HEARTBEAT_S if fast else HEARTBEAT_S):
                 return
 

@@ -47,6 +47,8 @@ class IbkrHistory:
         """From when to when (ns UTC) five-second bars came without a gap, in each session whose rest has not been looked for."""
         self._handed_in: dict[date, list[tuple[int, int]]] = {}
         """The same of one-minute bars that were handed in."""
+        self._over = date.min
+        """The newest session of which nothing more is asked for."""
         self._minutes = asyncio.Lock()
 
     def connected(self, now: int) -> None:
@@ -196,7 +198,9 @@ class IbkrHistory:
             await self._hand_in_minutes(day, bars, until)
 
     def heard(self, day: date, start: int, end: int) -> None:
-        """A five-second bar of a session's stream came (ns UTC)."""
+        """A five-second bar of a session's stream came (ns UTC); one that comes when its session is done with tells of no new lack."""
+        if day <= self._over:
+            return
         _extend(self._heard.setdefault(day, []), start, end)
 
     @staticmethod
@@ -225,6 +229,7 @@ class IbkrHistory:
             )
         self._heard.pop(day, None)
         self._handed_in.pop(day, None)
+        self._over = max(self._over, day)
 
     def rests_due(self, now: int) -> bool:
         """Whether a session is over that lacks minutes."""

@@ -15,7 +15,7 @@ from data_plane.sources.pacing import Pacing
 from triplane.broker import contracts
 from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
 from triplane.broker.market_data import HistoricalBars, history
-from triplane.broker.session import BrokerSession, RequestFailed
+from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
 from triplane.domain.assets import Asset
 
 # IB answers 50 historical requests at once; a third of that leaves room for other clients of the gateway.
@@ -86,7 +86,8 @@ class Requests:
     ) -> dict[str, HistoricalBars]:
         """Bars of each name up to `end` (as IB spells it, empty: now); a name whose request the broker refuses is left out and said.
 
-        Raises BrokerUnavailable.
+        A request for anything but daily bars that is not answered leaves its name out, too: no decision waits for it, and the stream
+        that it would end is what all decisions need. Raises BrokerUnavailable.
         """
         session = self._live()
         names = [name for name in self.names() if only is None or name in only]
@@ -108,7 +109,9 @@ class Requests:
             self._pacing.sent(time.monotonic(), contract.conId, request, bar_s)
             try:
                 return await history(session, contract, bar_size=bar_size, duration=duration, end=end)
-            except RequestFailed as error:
+            except (RequestFailed, BrokerUnavailable) as error:
+                if isinstance(error, BrokerUnavailable) and (bar_size == "1 day" or not session.is_connected):
+                    raise
                 self._context.log.warning("no bars", source=self._source, symbol=name, reason=str(error))
                 return None
 

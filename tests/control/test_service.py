@@ -198,7 +198,9 @@ def test_a_second_daemon_is_refused_and_so_is_a_second_writer(control: Control, 
     control.start()
     versions = control.versions()
     written = [(version["seq"], version["actor"] == "foreign") for version in versions]
-    late = [(2, False)] if (2, False) in written else []  # a void one, where the foreign one had not arrived when it was written
+    late = (
+        [(2, False)] if (2, False) in written else []
+    )  # a void one, where the foreign one had not arrived when it was written
     assert written == [(1, False), (2, True), *late, (3, False)]
     assert versions[-1]["prev_hash"] == foreign["hash"]
 

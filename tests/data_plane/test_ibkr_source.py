@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from data_plane.sources.ibkr_requests import pivot
 from data_plane.sources.speed import Speed
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.support import Bench, assert_conserved, config, day_close, day_open
+from triplane.broker import market_data
 from triplane.broker.contracts import make_contract, resolve
 from triplane.broker.market_data import BarHandler, HistoricalBars, MarketFeed, _side
-from triplane.broker.session import BrokerSession
+from triplane.broker.session import BrokerSession, BrokerUnavailable
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
@@ -102,6 +104,12 @@ async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
 @pytest.fixture
 async def running(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSource]]:
     """A source that has loaded its history and follows; the market stands at 15:25 of the first session."""
+    async with following(gateway) as pair:
+        yield pair
+
+
+@contextlib.asynccontextmanager
+async def following(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSource]]:
     bench = rig(gateway)
     source = IbkrSource(bench.context)
     await source.backfill()
@@ -200,6 +208,43 @@ async def test_no_session_lacks_minutes_because_earlier_ones_were_still_awaited(
         told = {end - step for end in minutes for step in range(0, MINUTE, 5 * SECOND)} | set(streamed(day))
         last = day_close(day) if day != sessions[-1] else max(streamed(day))
         assert set(range(day_open(day) + 5 * SECOND, last + 1, 5 * SECOND)) <= told, day
+
+
+async def test_one_name_without_an_answer_costs_its_minutes_and_not_the_stream(
+    gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time it was asked for again, the stream of all names would end once more."""
+    asked: list[str] = []
+    real = market_data.history
+
+    async def history(session: BrokerSession, contract: Any, **request: Any) -> HistoricalBars:
+        if request["bar_size"] == "1 min" and contract.symbol == "KO":
+            asked.append(request["duration"])
+            raise BrokerUnavailable("the broker did not answer a request for 1 min bars within 60 s")
+        return await real(session, contract, **request)
+
+    monkeypatch.setattr(ibkr_requests, "history", history)
+    async with following(gateway) as (bench, source):
+        await until(lambda: len(bench.slices("1m")) >= 350)
+        assert asked
+        assert all("KO" not in record["symbols"] and len(record["symbols"]) == 19 for record in bench.slices("1m"))
+        assert bench.blocked[-1] == ""
+        assert source._session is not None
+        assert not [why for why in bench.blocked if "did not answer" in why]
+
+
+async def test_a_bar_that_comes_when_its_session_is_done_with_asks_for_nothing(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    """At the real pace the last one comes after the close; the whole session would be asked for and handed in again."""
+    bench, source = running
+    await until(lambda: len(bench.slices("1m")) >= 350)
+    await asyncio.to_thread(gateway.advance, to="2018-01-19T16:00")
+    closes = day_close("2018-01-19")
+    await until(lambda: closes in {record["event_time"] for record in bench.slices("1m")})
+    await until(lambda: not source._tasks)
+    source._history.heard(date(2018, 1, 19), closes - 5 * SECOND, closes)
+    assert not source._history.rests_due(bench.context.clock.now())
 
 
 async def test_subscriptions_are_made_again_after_1101(
