@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from triplane.runtime import configuration
 from triplane.runtime.configuration import Config, ConfigError
@@ -16,16 +16,20 @@ TOPIC = "control.config"
 
 class ConfigFollower:
     """Reads control.config from its beginning. The first record per `seq` is the version; a version that cannot be read is told to
-    `problem` and passed over: the one before stays in force."""
+    `problem` and passed over: the one before stays in force. `watched` are further topics that shall stay the ones they are."""
 
-    def __init__(self, settings: Settings, problem: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, problem: Callable[[str], None], watched: Iterable[str] = ()) -> None:
         self._reader = TopicReader(settings, [TOPIC], "beginning")
-        self._watch = LogWatch(settings, "data", [TOPIC])
+        self._watch = LogWatch(settings, "data", [TOPIC, *watched])
         self._problem = problem
         self._seq = -1
 
     async def first(self, stop: asyncio.Event) -> Config | None:
-        """The newest version on the topic, waiting for one when there is none; None when `stop` is set first."""
+        """The newest version on the topic, waiting for one when there is none; None when `stop` is set first.
+
+        Raises DaemonExit when a topic is not the one that was read before.
+        """
+        await asyncio.to_thread(self._watch.look, self._reader.position())
         records = await asyncio.to_thread(lambda: self._reader.read_to(self._reader.end_offsets(), 60.0))
         while not stop.is_set():
             configs = self._read(records)
@@ -35,7 +39,7 @@ class ConfigFollower:
         return None
 
     async def follow(self, taken: Callable[[Config], None]) -> None:
-        """Call `taken` with each new version until cancelled. Raises DaemonExit when the topic is not what was read any more."""
+        """Call `taken` with each new version until cancelled. Raises DaemonExit when a topic is not what was read any more."""
         while True:
             for config in self._read(await asyncio.to_thread(self._poll)):
                 taken(config)

@@ -109,7 +109,9 @@ class DataService:
         daemon.ready(False, "looking for a configuration on control.config")
         try:
             self._follower = ConfigFollower(
-                self._settings, lambda text: daemon.log.error("configuration passed over", reason=text)
+                self._settings,
+                lambda text: daemon.log.error("configuration passed over", reason=text),
+                (*REMEMBERED, *TAILS),
             )
             config = await self._follower.first(daemon.stop)
         except LogUnavailable as error:

@@ -323,13 +323,11 @@ class Worker:
         began = time.perf_counter()
         self._times.mark(record["session"], "read_back", time.perf_counter())
         outputs = [*quarantine.skipped(record, self._intake.bad), *self._machine.step(record, barrier.sha)]
+        told: dict[str, list[str]] = {}
         for name in record["skipped"]:
-            self._log.error(
-                "record skipped",
-                record=name,
-                reason=self._intake.bad.pop(name, (quarantine.REFUSED_DETAIL, b""))[0],
-                barrier=seq,
-            )
+            told.setdefault(self._intake.bad.pop(name, (quarantine.REFUSED_DETAIL, b""))[0], []).append(name)
+        for reason, names in told.items():
+            self._log.error("record skipped", record=names[0], more=len(names) - 1, reason=reason, barrier=seq)
         self._metrics.step.labels(kind).observe(time.perf_counter() - began)
         self._times.mark(record["session"], "stepped", time.perf_counter())
         headers = {CAUSE_INGEST_TIME: barrier.cause} if barrier.cause else {}

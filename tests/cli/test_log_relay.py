@@ -29,6 +29,10 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert (
         sentence(json.dumps(skipped)) == "record data.bars-0@7 is skipped (no Avro); barrier 12 holds what rests on it"
     )
+    assert (
+        sentence(json.dumps(skipped | {"more": 695}))
+        == "record data.bars-0@7 and 695 more are skipped (no Avro); barrier 12 holds what rests on it"
+    )
     ahead = {"event": "record refused", "record": "data.quotes-0@3", "reason": "stamped ahead"}
     assert sentence(json.dumps(ahead)) == "record data.quotes-0@3 is refused: stamped ahead"
     order = {"event": "record refused", "topic": "data.bars", "offset": 9, "code": "UNDECODABLE", "problem": "no Avro"}

@@ -226,19 +226,27 @@ def test_with_kafka_standing_still_nothing_is_lost(tmp_path: Path, providers: Pr
             gateway.stop()
 
 
-async def test_a_configuration_log_that_was_made_anew_ends_the_plane(settings: Settings) -> None:
-    """The versions that come on it are another chain's."""
+@pytest.mark.parametrize("topic", ["control.config", "data.bars"])
+async def test_a_log_that_was_made_anew_ends_the_plane(settings: Settings, topic: str) -> None:
+    """The versions that come on it are another chain's, and what was published on it is gone."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
     publish_config(settings, config())
-    follower = ConfigFollower(settings, pytest.fail)
+    follower = ConfigFollower(settings, pytest.fail, ["data.bars"])
     try:
         assert await follower.first(asyncio.Event()) is not None
         following = asyncio.create_task(follower.follow(lambda found: pytest.fail(str(found))))
-        await asyncio.to_thread(delete_topics, settings.bootstrap, settings.topic("control.config"))
+        await asyncio.to_thread(delete_topics, settings.bootstrap, settings.topic(topic))
         await asyncio.to_thread(create_topics, settings.bootstrap, prefix=settings.topic_prefix)
         with pytest.raises((DaemonExit, LogUnavailable)):
             await asyncio.wait_for(following, 30)
     finally:
         follower.close()
+    again = ConfigFollower(settings, pytest.fail, ["data.bars"])
+    try:  # and every next start
+        with pytest.raises(DaemonExit, match=rf"{topic} was deleted and made anew since this daemon first read it"):
+            await again.first(asyncio.Event())
+    finally:
+        again.close()
 
 
 def test_what_may_be_published_already_and_is_hidden_is_waited_for(settings: Settings) -> None:

@@ -39,7 +39,8 @@ def sentence(line: str) -> str:
         about = f" {entry['symbol']}" if entry.get("symbol") else ""
         return f"{entry.get('code')}{about}: {entry.get('detail')}"
     if entry.get("event") == "record skipped":
-        return f"record {entry['record']} is skipped ({entry['reason']}); barrier {entry['barrier']} holds what rests on it"
+        verb = f"and {entry['more']} more are" if entry.get("more") else "is"
+        return f"record {entry['record']} {verb} skipped ({entry['reason']}); barrier {entry['barrier']} holds what rests on it"
     if entry.get("event") == "record refused":
         where = entry.get("record") or f"{entry.get('topic')}@{entry.get('offset')}"
         return f"record {where} is refused: {entry.get('reason') or entry.get('problem')}"
