@@ -1,5 +1,4 @@
-"""A bounded file of records that could not be sent, in order: [4-byte length, header JSON with a
-CRC-32, 4-byte length, Avro in wire format]*.
+"""A bounded file of records that could not be sent, in order: [4-byte length, header JSON with a CRC-32, 4-byte length, Avro]*.
 
 Every append is written through to the operating system, so a killed process loses nothing that was spooled; a power failure may.
 A torn last entry is cut off when the file is opened. What a disk damaged is left out and the rest is taken up; the file as it was found
@@ -10,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import shutil
 import struct
 import time
 import zlib
@@ -107,14 +107,20 @@ class Spool:
         return False
 
     def _set_aside(self, whole: list[tuple[int, int]], damaged: int) -> None:
-        """Begin a new file with the entries that can be read."""
+        """Begin a new file with the entries that can be read; whenever this is cut short, all of them are still in the file of that name."""
         kept = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
-        self._path.rename(kept)
-        before, self._file = self._file, self._path.open("a+b", buffering=0)
-        with before:
+        new = self._path.with_name(f".{self._path.name}.tmp")
+        with new.open("wb") as file:
             for start, end in whole:
-                before.seek(start)
-                self._file.write(before.read(end - start) or b"")
+                self._file.seek(start)
+                file.write(self._file.read(end - start) or b"")
+        try:
+            kept.hardlink_to(self._path)
+        except OSError:  # not every file system has links
+            shutil.copyfile(self._path, kept)
+        new.replace(self._path)
+        self._file.close()
+        self._file = self._path.open("a+b", buffering=0)
         self.damage = Damage(damaged, kept)
 
     def _entry(self, at: int) -> tuple[Spooled, int] | None:

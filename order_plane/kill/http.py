@@ -26,7 +26,7 @@ UNNAMED: Final = "unnamed"
 WORDLESS: Final = "POST /kill without a reason"
 MOST_BYTES: Final = 1 << 20
 """Of a body that are read; who and why need far less."""
-BODY_S: Final = 2.0
+BODY_S: Final = 0.5
 """Wall seconds that a request waits for its words."""
 
 

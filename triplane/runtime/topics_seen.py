@@ -42,7 +42,7 @@ class TopicsSeen:
         try:
             document = atomic_file.read_json(self._path)
             ids = document["ids"] if document["prefix"] == self._prefix else {}
-            return {str(topic): str(told) for topic, told in ids.items()}
+            return {topic: told for topic, told in ids.items() if isinstance(told, str) and told}
         except FileNotFoundError:
             return {}
         except OSError as error:
