@@ -32,12 +32,22 @@ class RecordingError(ValueError):
 
 
 def current(events: Iterable[Event]) -> Iterator[Event]:
-    """Events without those that an older epoch wrote after a newer one had begun, and without repeated identities."""
+    """Events without those that an older epoch wrote after a newer one had begun, and without repeated identities.
+
+    Two that start at once may write one epoch: from the second one's beginning on neither counts (daemon/fence.py ends both).
+    """
     epoch = 0
     seen: set[str] = set()
+    begun: Event = {}
     for event in events:
-        if event["epoch"] < epoch or event["event_id"] in seen:
+        if event["epoch"] < epoch:
             continue
+        if event["event_id"] in seen:
+            if event["kind"] == "epoch" and event["epoch"] == begun.get("epoch") and event != begun:
+                epoch = event["epoch"] + 1
+            continue
+        if event["kind"] == "epoch":
+            begun = event
         epoch = event["epoch"]
         seen.add(event["event_id"])
         yield event

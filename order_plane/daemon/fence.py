@@ -72,11 +72,14 @@ class Fence:
                 await asyncio.sleep(AGAIN_S)
 
     def _judge(self, first: int, end: int) -> None:
+        if (
+            first == self._began
+        ):  # before our own epoch: of two that start at once with one number, this is the later, and starts again
+            refuse_company(self._settings, self._account, first, end)
+            return
         for offset, event in events_between(self._settings, self._account, first, end):
             if event["epoch"] >= self._epoch:
                 raise self._superseded(offset, event)
-        if first == self._began:
-            refuse_company(self._settings, self._account, first, end)
 
     def _superseded(self, offset: int, event: dict[str, Any]) -> DaemonExit:
         return DaemonExit(

@@ -81,7 +81,9 @@ async def _fields(request: web.Request, names: tuple[str, ...]) -> dict[str, str
 async def _body(request: web.Request) -> bytes:
     """What comes of a body within BODY_S, at most MOST_BYTES of it."""
     parts: list[bytes] = []
-    with contextlib.suppress(ConnectionError, web.PayloadAccessError, ValueError, TimeoutError):
+    with contextlib.suppress(
+        ConnectionError, web.RequestPayloadError, web.PayloadAccessError, ValueError, TimeoutError
+    ):
         async with asyncio.timeout(BODY_S):
             while (left := MOST_BYTES - sum(map(len, parts))) > 0 and (part := await request.content.read(left)):
                 parts.append(part)

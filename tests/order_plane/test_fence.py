@@ -13,7 +13,7 @@ from order_plane.daemon.publisher import Publisher
 from schemas import codec
 from tests.foreign_transaction import foreign_transaction
 from tests.order_plane.world import OrderProcess, OrderWorld
-from tests.waiting import eventually
+from tests.waiting import eventually, wait
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import read_all
 from triplane.runtime.kafka_out import TopicWriter
@@ -122,6 +122,41 @@ def test_while_an_open_transaction_hides_what_lies_between_nothing_counts(settin
             await asyncio.to_thread(writer.close)
 
     asyncio.run(run())
+
+
+def test_of_two_that_start_at_once_one_is_left_and_the_log_stays_whole(world: OrderWorld) -> None:
+    """Both count from the same log, and may write one epoch. The later one starts again, as its supervisor would start it."""
+    world.open_market()
+    first = world.start()
+    elsewhere = world.settings.model_copy(update={"state_dir": world.settings.state_dir.parent / "elsewhere"})
+    second = OrderProcess(elsewhere, TRIPLANE_ORDER_CLIENT_ID="44")
+    planes = {12: first, 44: second}
+    try:
+        while True:
+            ended = {client: plane for client, plane in planes.items() if plane.process.poll() is not None}
+            for client, plane in ended.items():
+                del planes[client]
+                if plane.wait() == UNAVAILABLE:
+                    planes[client] = OrderProcess(plane.settings, TRIPLANE_ORDER_CLIENT_ID=str(client))
+                else:
+                    assert plane.wait() == CONFIG
+            assert planes
+            if len(planes) == 1:
+                break
+            wait(0.05)
+        (last,) = planes.values()
+        world.orders = last
+        last.ready()
+        world.open_market()
+        world.intents(KO=300, PFE=200)
+        world.until_event("parent_closed", symbol="PFE")
+        world.work_off()
+    finally:
+        for plane in (first, second, *planes.values()):
+            plane.stop()
+    world.at_most_once()
+    world.fills_equal_the_brokers()
+    world.replays()
 
 
 def test_a_second_order_plane_takes_over_and_the_first_ends_before_it_sends_again(world: OrderWorld) -> None:

@@ -325,6 +325,17 @@ async def test_a_kill_over_http_is_taken_whatever_its_body_holds(body: bytes, as
         assert taken[3].startswith('{"actor": "ann", "reason": "xxx')
 
 
+async def test_a_kill_over_http_whose_body_is_not_packed_as_it_says_is_taken() -> None:
+    recorder = Recorder()
+    async with served(recorder) as (_, client):
+        for packed in ("gzip", "deflate"):
+            answer = await client.post("/kill", content=b'{"actor": "ann"}', headers={"Content-Encoding": packed})
+            assert answer.status_code == 200
+            refused = await client.post("/rearm", content=b'{"actor": "ann"}', headers={"Content-Encoding": packed})
+            assert refused.status_code == 400
+    assert [taken[0] for taken in recorder.asked] == ["trip", "trip"]
+
+
 @pytest.mark.parametrize("stays", [True, False])
 async def test_a_kill_over_http_whose_body_never_comes_is_taken_without_it(
     stays: bool, caplog: pytest.LogCaptureFixture

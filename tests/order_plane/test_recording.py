@@ -203,6 +203,19 @@ def test_an_older_epoch_is_ignored():
     assert plain_text(engine.state()) == before
 
 
+def test_of_two_writers_of_one_epoch_neither_counts_once_both_have_begun():
+    desk = Desk().open()
+    desk.intents(1, {"AAPL": 500.0})
+    first, *rest = desk.recorded()
+    other = first | {"client_id": 44, "wall_time": first["wall_time"] + 1}
+    theirs = rest[0] | {"wall_time": 7}
+    newer = first | {"epoch": 2, "event_id": f"{ACCOUNT}/2/0"}
+    log = [first, *rest[:3], other, theirs, *rest[3:], newer]
+    assert list(recording.current(log)) == [first, *rest[:3], newer]
+    assert list(recording.current([first, first, *rest, first, newer])) == [first, *rest, newer]  # only repeated
+    assert recording.fold_log(OrderEngine(ACCOUNT), log, desk.lookup) == 2
+
+
 def test_a_recording_with_a_hole_is_refused():
     desk = Desk().open()
     with pytest.raises(recording.RecordingError, match="incomplete"):

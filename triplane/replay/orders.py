@@ -26,7 +26,7 @@ def verify(
     recording: Recording, account: str, progress: Callable[[int, int], None] | None = None
 ) -> list[TopicVerdict]:
     """Re-run the order engine and compare every record of its topics. Raises ReplayError when a referenced record is missing."""
-    events = [record.value for record in recording.records["order.events"] if record.value is not None]
+    events = [record.value for record in recording.raw["order.events"] if record.value is not None]
     if not events:
         raise without(recording, "order.events", OUTPUTS, "the Order Plane has not run yet")
     index = _index(recording)
@@ -104,8 +104,13 @@ class _Forgiven:
             name: {catalogue.load()[name].identify(r.value) for r in recording.records[name] if r.value is not None}
             for name in OUTPUTS
         }
-        events = [(r.offset, r.value) for r in recording.records["order.events"] if r.value is not None]
-        inputs = [(offset, event) for offset, event in events if event["kind"] not in order_recording.DECIDED]
+        raw = [record for record in recording.raw["order.events"] if record.value is not None]
+        counted = {id(event) for event in order_recording.current(record.value for record in raw if record.value)}
+        inputs = [
+            (record.offset, record.value)
+            for record in raw
+            if id(record.value) in counted and record.value and record.value["kind"] not in order_recording.DECIDED
+        ]
         last = {
             before["event_id"] for (_, before), (_, after) in itertools.pairwise(inputs) if after["kind"] == "epoch"
         }

@@ -14,9 +14,10 @@ class Nondeterminism(RuntimeError):
     """Two records share an identity but not their bytes."""
 
 
-CONTESTED = frozenset({"strategy.barriers", "control.config", "control.commands"})
+CONTESTED = frozenset({"strategy.barriers", "control.config", "control.commands", "order.events"})
 """Topics of which the first record per identity counts for every plane, and a different later one is void: overlapping workers may
-write a barrier at once, a second control daemon a version, and whoever gives commands may use an id twice."""
+write a barrier at once, a second control daemon a version, two order planes that start at once an epoch (order_plane/daemon/fence.py
+ends both), and whoever gives commands may use an id twice."""
 
 
 class FirstPerIdentity:
