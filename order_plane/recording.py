@@ -21,7 +21,7 @@ DECIDED = frozenset(
     {
         "config_taken", "parent_opened", "parent_closing", "parent_closed", "intents_decided", "placing", "cancelling",
         "global_cancel", "doubted", "missed", "abandoned", "resolved", "held", "released", "snapshot_requested", "baseline",
-        "difference", "explained", "cash_set", "reconciled", "killed", "rearmed", "day_ended", "marked",
+        "difference", "explained", "cash_set", "valued", "reconciled", "killed", "rearmed", "day_ended", "marked",
     }
 )  # fmt: skip
 REPLAYED_TOPICS = ("order.events", "order.decisions", "order.fills", "order.account", "order.costs")

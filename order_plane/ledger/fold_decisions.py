@@ -11,7 +11,6 @@ from order_plane.ledger.child_order import Order
 from order_plane.ledger.fold_base import DAY_NS, Event, FoldBase, Note
 from order_plane.ledger.order_state import State, Trigger
 from order_plane.ledger.state import (
-    CASH_TOLERANCE,
     EVERYTHING,
     KEEP_NS,
     Parent,
@@ -210,12 +209,20 @@ class DecisionFold(FoldBase):
             s.market.quotes.pop(symbol, None)
         elif not held.quantity or held.quantity * theirs < 0.0:
             held.avg_cost = event["values"]["price"]
-        # What was paid for it shows in a later snapshot, and is left out of the day's PnL until then as well.
-        paid = 0.0 if notes else (theirs - event["values"]["ours"]) * event["values"]["mark"] * self.multiplier(symbol)
-        s.reconciling.unpaid += paid
-        self._flow(paid)
+        if not notes and event["reason"] != Code.CORPORATE_ACTION:
+            # Nobody traded it here, so it is no gain and no loss. What was paid shows as cash, sooner or later, and is a flow as well.
+            units, mark = theirs - event["values"]["ours"], event["values"]["mark"]
+            self._flow(units * mark * self.multiplier(symbol))
+            if not mark:
+                s.reconciling.unvalued[symbol] = s.reconciling.unvalued.get(symbol, 0.0) + units
         held.quantity = theirs
         return notes
+
+    def _valued(self, event: Event, record: Event | None) -> list[Note]:
+        """Units that were taken over without a mark have one."""
+        self.state.reconciling.unvalued.pop(event["symbol"], None)
+        self._flow(event["values"]["worth"])
+        return []
 
     def _flow(self, worth: float) -> None:
         """NAV changed by so much, base currency, without a profit or a loss of ours."""
@@ -228,12 +235,9 @@ class DecisionFold(FoldBase):
             account.high_water_mark *= account.nav / (account.nav - worth) if told else math.nan
 
     def _cash_set(self, event: Event, record: Event | None) -> list[Note]:
-        cash, book, reconciling = event["values"]["cash"], self.state.book, self.state.reconciling
+        cash, book = event["values"]["cash"], self.state.book
         if math.isfinite(book.cash):
-            moved = cash - book.cash
-            # Units that came or went, and no cash did: that is gain or loss.
-            self._flow(moved if abs(moved) > CASH_TOLERANCE else moved - reconciling.unpaid)
-        reconciling.unpaid = 0.0
+            self._flow(cash - book.cash)
         book.cash = cash
         return []
 

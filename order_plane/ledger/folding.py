@@ -64,6 +64,7 @@ class Fold(ReportFold, DecisionFold):
             "baseline": self._baseline,
             "difference": self._difference,
             "cash_set": self._cash_set,
+            "valued": self._valued,
             "reconciled": self._reconciled,
             "kill_requested": self._kill_requested,
             "killed": self._killed,

@@ -90,8 +90,8 @@ class Reconciling:
     touched: dict[str, int] = field(default_factory=dict)
     splits: dict[str, tuple[float, int]] = field(default_factory=dict)
     cash_suspect: float = math.nan
-    unpaid: float = 0.0
-    """Worth at their marks, base currency, of units that were taken over from the broker and whose cash was not compared since."""
+    unvalued: dict[str, float] = field(default_factory=dict)
+    """Units by symbol that were taken over from the broker and have had no mark since."""
 
     def want(self, reason: str, wall: int) -> None:
         """Ask for a snapshot no earlier than `wall`; an earlier wish stands."""
@@ -178,5 +178,4 @@ def trading_day_end(now: int) -> int:
     return int(end.timestamp()) * 1_000_000_000
 
 
-CASH_TOLERANCE = 1.0  # base currency: interest accrues in cents, and IB rounds account values
 KEEP_NS = 8 * 24 * HOUR  # executions are remembered longer than the broker can repeat them (TWS keeps seven days)

@@ -33,6 +33,7 @@ class Marking(Supervision):
             return
         targets = self.folded.targets.order
         account.due = True
+        self._value_taken_over()
         valuation = self._judged(universe, targets.QUOTE_STALE_S)
         if valuation is None:
             return
@@ -47,6 +48,15 @@ class Marking(Supervision):
             nav if not math.isfinite(account.high_water_mark) else max(account.high_water_mark, nav)
         )
         self._apply_trip(kill.judge(account, s.kill, nav, targets))
+
+    def _value_taken_over(self) -> None:
+        """Units taken over from the broker came in without a mark: now that they have one, their worth is no gain."""
+        for symbol, units in sorted(self.s.reconciling.unvalued.items()):
+            mark = self.s.market.marks.get(symbol)
+            if mark is not None:
+                self._emit(
+                    "valued", symbol=symbol, values={"worth": units * mark.price * self.folded.multiplier(symbol)}
+                )
 
     def _judged(self, universe: Universe, stale_s: float) -> Valuation | None:
         """The account as levels may judge it; None while one mark is late.

@@ -16,12 +16,13 @@ from typing import Any
 from order_plane.codes import Code
 from order_plane.ledger.child_order import Order
 from order_plane.ledger.order_state import State
-from order_plane.ledger.state import CASH_TOLERANCE, EngineState
+from order_plane.ledger.state import EngineState
 from triplane.domain import names
 from triplane.domain.targets import OrderTargets
 from triplane.domain.timestamps import SECOND
 
 DUST = 1e-6
+CASH_TOLERANCE = 1.0  # base currency: interest accrues in cents, and IB rounds account values
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def _cash(state: EngineState, event: Mapping[str, Any], findings: Findings) -> N
         return
     gap = told - state.book.cash
     quiet = not state.book.live and not state.reconciling.touched
-    if not quiet or (abs(gap) <= CASH_TOLERANCE and not state.reconciling.unpaid):
+    if abs(gap) <= CASH_TOLERANCE or not quiet:
         return
     # Account values lag executions, so a difference counts only when two quiet snapshots agree on it.
     if abs(gap - state.reconciling.cash_suspect) <= CASH_TOLERANCE:

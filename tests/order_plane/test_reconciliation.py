@@ -6,7 +6,9 @@ import math
 
 import pytest
 
+from order_plane import recording
 from order_plane.codes import Code
+from order_plane.engine import OrderEngine
 from order_plane.ledger.order_state import State
 from order_plane.messages import RequestSnapshot
 from tests.order_plane.desk import ACCOUNT, PRICES, Broker, Desk, asset, targets, universe
@@ -370,23 +372,48 @@ def test_what_somebody_trades_by_hand_is_neither_gain_nor_loss_whenever_its_cash
         assert desk.engine.s.kill.level == "stopped"
 
 
-def test_units_that_go_without_any_cash_are_a_loss():
-    desk = Desk(settings=targets(KILL_PNL=-0.05)).open()
+@pytest.mark.parametrize("first", ["cash", "units"])
+@pytest.mark.parametrize("units", [400.0, -400.0])
+def test_units_and_cash_of_a_trade_by_hand_may_show_snapshots_apart(units, first):
+    desk = Desk(settings=targets(KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.05)).open()
     desk.intents(1, {"AAPL": 500.0})
     desk.fill_all(0.0)
     desk.pass_time(1)
     desk.auto = False
     compare(desk)
     desk.quotes()
-    desk.broker.positions["AAPL"] -= 400.0  # 6.4 % of NAV
+    before = desk.account()["day_pnl"]
+    for what in (first, "cash" if first == "units" else "units"):
+        if what == "units":
+            desk.broker.positions["AAPL"] += units
+        else:
+            desk.broker.cash -= units * PRICES["AAPL"]
+        for _ in range(5):  # account values may lag by minutes
+            compare(desk, 1)
+            desk.quotes()
+            desk.tick(1.0)
+            assert desk.account()["day_pnl"] == pytest.approx(before)
+            assert desk.engine.s.kill.level == "none"
+    assert desk.engine.s.account.day_flows == pytest.approx(0.0)
+
+
+def test_what_was_taken_over_without_a_mark_is_no_gain_when_it_has_one():
+    desk = quiet_desk()
+    desk.engine.s.market.marks.pop("BAC", None)
+    desk.broker.positions["BAC"] = 2_000.0
+    desk.broker.cash -= 2_000.0 * PRICES["BAC"]
     compare(desk)
+    assert desk.engine.s.holds == {"BAC": Code.UNEXPLAINED}
+    assert desk.engine.s.reconciling.unvalued == {"BAC": 2_000.0}
     desk.quotes()
     desk.tick(1.0)
-    compare(desk)  # cash was compared twice
-    desk.quotes()
-    desk.tick(1.0)
-    assert desk.account()["day_pnl"] == pytest.approx(-64_000.0, abs=100.0)
-    assert desk.engine.s.kill.reason == Code.KILL_PNL
+    state = desk.account()
+    assert (state["day_pnl"], state["drawdown"]) == (pytest.approx(0.0), pytest.approx(0.0))
+    assert desk.engine.s.reconciling.unvalued == {}
+    assert [event["values"]["worth"] for event in desk.events("valued")] == [2_000.0 * PRICES["BAC"]]
+    again = OrderEngine(ACCOUNT)
+    recording.fold_log(again, desk.recorded(), desk.lookup)
+    assert again.s.account.day_flows == desk.engine.s.account.day_flows
 
 
 def test_funds_are_the_brokers_less_what_was_sent_since():
