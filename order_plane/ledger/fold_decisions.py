@@ -211,9 +211,10 @@ class DecisionFold(FoldBase):
             held.avg_cost = event["values"]["price"]
         if not notes and event["reason"] != Code.CORPORATE_ACTION:
             # Nobody traded it here, so it is no gain and no loss. What was paid shows as cash, sooner or later, and is a flow as well.
-            units, mark = theirs - event["values"]["ours"], event["values"]["mark"]
-            self._flow(units * mark * self.multiplier(symbol))
-            if not mark:
+            units, mark = theirs - event["values"]["ours"], event["values"].get("mark", math.nan)
+            if mark > 0.0:  # an older build told no mark, and what was taken over with the cash
+                self._flow(units * mark * self.multiplier(symbol))
+            elif mark == 0.0:
                 s.reconciling.unvalued[symbol] = s.reconciling.unvalued.get(symbol, 0.0) + units
         held.quantity = theirs
         return notes
@@ -237,7 +238,7 @@ class DecisionFold(FoldBase):
     def _cash_set(self, event: Event, record: Event | None) -> list[Note]:
         cash, book = event["values"]["cash"], self.state.book
         if math.isfinite(book.cash):
-            self._flow(cash - book.cash)
+            self._flow(cash - book.cash + event["values"].get("taken_over", 0.0))
         book.cash = cash
         return []
 

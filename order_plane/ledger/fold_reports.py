@@ -104,7 +104,9 @@ class ReportFold(FoldBase):
     def _disprove(self, order: Order, event: Event) -> list[Note]:
         """The broker's count of what was filled is its word on what a person told of."""
         s = self.state
-        untold = s.book.disprove(order, event["filled"], s.market_time) if "filled" in event else None
+        if "filled" not in event or of_status(event.get("status", "")) is Trigger.FILL_COMPLETE:
+            return []  # a filled order whose count is not told
+        untold = s.book.disprove(order, event["filled"], s.market_time)
         if untold is None:
             return []
         record = fills.execution_fill(

@@ -144,6 +144,9 @@ class Fold(ReportFold, DecisionFold):
     def _take_command(self, record: Event) -> list[Note]:
         """A note where the command is none, for its id names another, or itself. A request to stop is taken under any id."""
         known, digest = self._seen(self.state.commands, record["command_id"], "Command", record)
+        if record["command"] == "kill.trip":  # while it is stopped already, too
+            kill = self.state.kill
+            kill.asked = max(kill.asked, min(record["event_time"], self.state.wall))
         if not known or record["command"] == "kill.trip":
             return []
         if known == digest:

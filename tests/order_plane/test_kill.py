@@ -392,6 +392,20 @@ def test_a_second_command_under_one_id_is_none_but_a_kill_is_always_one():
     assert started.s.commands == desk.engine.s.commands
 
 
+def test_a_kill_that_is_asked_for_again_is_not_lifted_by_who_knew_the_first_one_only():
+    desk = holding()
+    trip = {"command_id": "a", "command": "kill.trip", "actor": "Ann", "reason": "drill", "event_time": desk.wall}
+    desk.record("control.commands", trip)
+    desk.pass_time(5)
+    between = desk.wall
+    desk.pass_time(5)
+    desk.record("control.commands", trip | {"command_id": "b", "event_time": desk.wall})
+    rearm(desk, asked=between)
+    assert desk.engine.s.kill.level == "stopped"
+    rearm(desk)
+    assert desk.engine.s.kill.level == "none"
+
+
 def test_requests_by_file_and_repeated_ones():
     desk = holding()
     desk.kill()

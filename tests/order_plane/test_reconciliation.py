@@ -397,6 +397,24 @@ def test_units_and_cash_of_a_trade_by_hand_may_show_snapshots_apart(units, first
     assert desk.engine.s.account.day_flows == pytest.approx(0.0)
 
 
+def test_the_log_of_a_build_that_told_no_marks_is_folded():
+    desk = quiet_desk()
+    desk.broker.positions["AAPL"] = 400.0
+    desk.broker.cash -= 400.0 * PRICES["AAPL"]
+    compare(desk)
+    log = desk.recorded()
+    for event in log:
+        if event["kind"] == "difference":
+            del event["values"]["mark"]
+        elif event["kind"] == "cash_set" and event["values"]["cash"] == desk.broker.cash:
+            event["values"]["taken_over"] = 400.0 * PRICES["AAPL"]
+    again = OrderEngine(ACCOUNT)
+    recording.fold_log(again, log, desk.lookup)
+    assert again.s.book.position("AAPL") == 400.0
+    assert again.s.account.day_flows == pytest.approx(0.0)
+    assert again.s.reconciling.unvalued == {}
+
+
 def test_what_was_taken_over_without_a_mark_is_no_gain_when_it_has_one():
     desk = quiet_desk()
     desk.engine.s.market.marks.pop("BAC", None)

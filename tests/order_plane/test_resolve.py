@@ -259,6 +259,18 @@ def test_an_old_count_disproves_nothing_and_one_that_fits_confirms():
     assert (book.position("AAPL"), desk.engine.s.holds) == (300.0, {})
 
 
+def test_a_filled_order_whose_count_the_broker_leaves_out_disproves_nothing():
+    desk, order = sent()
+    taken = desk.broker.place(order.fields)
+    resolve(desk, outcome="filled", quantity="500", price="160")
+    taken.status = "Filled"
+    for report in (desk.broker.status(taken), desk.broker.completed(taken)):
+        assert report["filled"] == 0.0
+        desk.report(report)
+        assert desk.engine.s.book.position("AAPL") == 500.0
+    assert fills(desk) == [("inferred", 500.0)]
+
+
 def test_however_many_words_were_wrong_all_are_taken_back():
     desk, _ = sent({"AAPL": 500.0})
     for number in range(5):

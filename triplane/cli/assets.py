@@ -83,9 +83,9 @@ def add(
     found = asyncio.run(ask())
     if len(found) != 1:
         which = f"{len(found)} contracts match" if found else "the broker knows no contract"
-        remedy = "name --primary, --type, --exchange or --expiry"
+        remedy = "name --primary, --type (CASH of a currency pair, CRYPTO, FUT), --exchange or --expiry"
         if settings.gateway_http and not found:
-            remedy = "the simulated market knows only the rows that assets.csv had when it started; a real gateway knows the others"
+            remedy += "; the simulated market knows only the rows that assets.csv had when it started, a real gateway the others"
         raise context.CommandError(f"{which} for {sec_type} {symbol.upper()} in {currency}: {remedy}")
     asset, notes = assets_row_from_contract_details(found[0])
     path = settings.assets_path

@@ -100,10 +100,6 @@ class _Forgiven:
     """
 
     def __init__(self, recording: Recording) -> None:
-        self._known = {
-            name: {catalogue.load()[name].identify(r.value) for r in recording.records[name] if r.value is not None}
-            for name in OUTPUTS
-        }
         raw = [record for record in recording.raw["order.events"] if record.value is not None]
         counted = {id(event) for event in order_recording.current(record.value for record in raw if record.value)}
         inputs = [
@@ -111,6 +107,15 @@ class _Forgiven:
             for record in raw
             if id(record.value) in counted and record.value and record.value["kind"] not in order_recording.DECIDED
         ]
+        self._known = {
+            name: {catalogue.load()[name].identify(r.value) for r in recording.records[name] if r.value is not None}
+            for name in OUTPUTS
+        }
+        # What a superseded instance wrote too late is on the log and counts for nothing: to the fold it was lost.
+        identify = catalogue.load()["order.events"].identify
+        self._known["order.events"] = {
+            identify(record.value) for record in raw if record.value and id(record.value) in counted
+        }
         last = {
             before["event_id"] for (_, before), (_, after) in itertools.pairwise(inputs) if after["kind"] == "epoch"
         }

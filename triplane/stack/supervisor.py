@@ -313,28 +313,26 @@ class Supervisor:
     async def _await_ready(self, process: SupervisedProcess) -> None:
         for name in process.spec.after:
             await self._await_ready(self._processes[name])
-        ready = asyncio.ensure_future(process.was_ready.wait())
-        failed = asyncio.ensure_future(process.failed.wait())
+        moments = process.was_ready, process.failed, self.failed  # without a vital one nobody gets ready
+        waiting = {asyncio.ensure_future(moment.wait()) for moment in moments}
         try:
             while True:
-                said = process.detail
-                done, _ = await asyncio.wait(
-                    {ready, failed}, timeout=process.spec.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED
-                )
+                said, patience = process.detail, process.spec.ready_timeout_s
+                done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 if done or process.detail == said:  # with another reason than before it gets on
                     break
         finally:
-            ready.cancel()
-            failed.cancel()
+            for each in waiting:
+                each.cancel()
+        if self.failure is not None:
+            raise self.failure
         if process.was_ready.is_set():
             return
         if process.failed.is_set():
             raise StackError(process.detail)
         why = "; ".join(dict.fromkeys(part for part in (process.detail, process.last_end) if part))
-        why = f" ({why})" if why else ""
-        raise StackError(
-            f"{process.spec.name} is not ready after {process.spec.ready_timeout_s:.0f} s{why}; its log is {process.log}"
-        )
+        waited = f"{process.spec.ready_timeout_s:.0f} s{f' ({why})' if why else ''}"
+        raise StackError(f"{process.spec.name} is not ready after {waited}; its log is {process.log}")
 
     async def _fails(self, process: SupervisedProcess) -> None:
         """Wait until a process is given up, and raise StackError with its sentence."""
