@@ -15,6 +15,8 @@ from schemas import codec
 from tests.foreign_transaction import foreign_transaction
 from tests.order_plane.world import OrderProcess, OrderWorld
 from tests.waiting import eventually, wait
+from triplane.replay.orders import verify
+from triplane.replay.recording import read
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import read_all
 from triplane.runtime.kafka_out import TopicWriter
@@ -125,6 +127,12 @@ def test_while_an_open_transaction_hides_what_lies_between_nothing_counts(settin
     asyncio.run(run())
 
 
+def replays_its_events(world: OrderWorld) -> None:
+    """What the one before had decided and not published comes late, or not at all, on the other topics (docs/architecture.md)."""
+    (events,) = [each for each in verify(read(world.settings), world.settings.account) if each.topic == "order.events"]
+    assert events.identical, events.divergence
+
+
 def answers(plane: OrderProcess) -> bool:
     """Whether a plane is ready now."""
     try:
@@ -155,14 +163,13 @@ def test_of_two_that_start_at_once_one_is_left_and_the_log_stays_whole(world: Or
         (world.orders,) = planes.values()
         world.open_market()
         world.intents(KO=300, PFE=200)
-        world.until_event("parent_closed", symbol="PFE")
         world.work_off()
     finally:
         for plane in (first, second, *planes.values()):
             plane.stop()
     world.at_most_once()
     world.fills_equal_the_brokers()
-    world.replays()
+    replays_its_events(world)
 
 
 def test_a_second_order_plane_takes_over_and_the_first_ends_before_it_sends_again(world: OrderWorld) -> None:
@@ -183,7 +190,7 @@ def test_a_second_order_plane_takes_over_and_the_first_ends_before_it_sends_agai
         )
         world.open_market()  # a process begins without a market
         world.intents(KO=300, PFE=200)
-        world.until_event("parent_closed", symbol="PFE")
+        world.work_off()  # quotes may be read behind the intents
         # Both in the midst of trading: the next start takes over from the second.
         world.intents(KO=900, PFE=700, MSFT=400, JPM=300, XOM=200)
         world.orders = third = world.start(TRIPLANE_ORDER_CLIENT_ID="12")
@@ -201,4 +208,4 @@ def test_a_second_order_plane_takes_over_and_the_first_ends_before_it_sends_agai
     third.stop()
     assert len(world.at_most_once()) >= 6
     world.fills_equal_the_brokers()
-    world.replays()
+    replays_its_events(world)
