@@ -1,4 +1,4 @@
-"""Whether this process is still the one writer of its account's events (law L3: at most once).
+"""Whether this process is still the one writer of its account's events (law L4: at most once).
 
 The log itself tells. order.events has one partition, so the acknowledged offsets of its one writer follow each other without a gap. A gap
 is somebody else's writing, and it is read before anything behind it counts as acknowledged: no order leaves that was written ahead behind
@@ -72,9 +72,8 @@ class Fence:
                 await asyncio.sleep(AGAIN_S)
 
     def _judge(self, first: int, end: int) -> None:
-        if (
-            first == self._began
-        ):  # before our own epoch: of two that start at once with one number, this is the later, and starts again
+        # Before our own epoch: of two that start at once with one number this is the later, and starts again.
+        if first == self._began:
             refuse_company(self._settings, self._account, first, end)
             return
         for offset, event in events_between(self._settings, self._account, first, end):

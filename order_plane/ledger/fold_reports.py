@@ -284,9 +284,8 @@ class ReportFold(FoldBase):
         s = self.state
         code, order_id = event["code"], event.get("order_id", 0)
         order = s.book.find({"client_id": event.get("client_id", 0), "order_id": order_id}) if order_id else None
-        if (
-            order is None and order_id
-        ):  # sent under another client id, which alone may cancel it: the broker says who has it
+        # Sent under another client id, which alone may cancel it: the broker says what became of it.
+        if order is None and order_id:
             order = s.book.asked_to_cancel(order_id)
         rule = of_error(code, about_order=order is not None)
         words = f"error {code} ({rule.meaning}): {event.get('text', '')}"

@@ -337,18 +337,24 @@ def test_cash_that_paid_for_a_position_that_is_taken_over_is_no_flow():
     assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
 
 
-@pytest.mark.parametrize("units", [400.0, -400.0])
-@pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize("policy", ["exclude", "adopt", "halt"])
-def test_what_somebody_trades_by_hand_is_neither_gain_nor_loss_whenever_its_cash_shows(units, told, policy):
-    """The position is taken over at once, and its cash when two quiet snapshots agree: between them nothing may trip."""
-    desk = Desk(settings=targets(FOREIGN_POSITIONS=policy, KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.05)).open()
+def invested(**settings):
+    """500 AAPL held and compared, with levels that trip at a loss of five percent."""
+    desk = Desk(settings=targets(KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.05, **settings)).open()
     desk.intents(1, {"AAPL": 500.0})
     desk.fill_all(0.0)
     desk.pass_time(1)
     desk.auto = False
     compare(desk)
     desk.quotes()
+    return desk
+
+
+@pytest.mark.parametrize("units", [400.0, -400.0])
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("policy", ["exclude", "adopt", "halt"])
+def test_what_somebody_trades_by_hand_is_neither_gain_nor_loss_whenever_its_cash_shows(units, told, policy):
+    """The position is taken over at once, and its cash when two quiet snapshots agree: between them nothing may trip."""
+    desk = invested(FOREIGN_POSITIONS=policy)
     before = desk.account()
     if told:
         desk.report(desk.broker.execute("AAPL", 1 if units > 0 else -1, abs(units), PRICES["AAPL"]))
@@ -375,13 +381,7 @@ def test_what_somebody_trades_by_hand_is_neither_gain_nor_loss_whenever_its_cash
 @pytest.mark.parametrize("first", ["cash", "units"])
 @pytest.mark.parametrize("units", [400.0, -400.0])
 def test_units_and_cash_of_a_trade_by_hand_may_show_snapshots_apart(units, first):
-    desk = Desk(settings=targets(KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.05)).open()
-    desk.intents(1, {"AAPL": 500.0})
-    desk.fill_all(0.0)
-    desk.pass_time(1)
-    desk.auto = False
-    compare(desk)
-    desk.quotes()
+    desk = invested()
     before = desk.account()["day_pnl"]
     for what in (first, "cash" if first == "units" else "units"):
         if what == "units":
