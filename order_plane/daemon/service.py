@@ -236,6 +236,7 @@ class OrderService:
             self._arrived.clear()
             while self._inbox:
                 self._beat()
+                self._kill.look()  # what comes after a kill is decided as killed, also by a process that was stopped meanwhile
                 self._handle(self._dispatcher, [self._inbox.popleft() for _ in range(min(BATCH, len(self._inbox)))])
                 await asyncio.sleep(0)
             if self._failure is not None:

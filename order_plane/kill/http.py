@@ -2,8 +2,8 @@
 
 No token: whoever may connect from this machine may stop trading. Three checks keep web pages out (a browser can be made to post
 to loopback): the peer is loopback, the Host header names loopback, and there is no Origin header. A re-arming may carry
-`valid_until` (wall time, ns), after which it is refused, and `known`, the KILL file that its person knew: with another one there it
-is refused, too. A kill is taken whatever its body holds, as any KILL file is, and also where the body never comes: nobody in a hurry is
+`valid_until` (ns of this machine's monotonic clock, which nobody sets back), after which it is refused, and `known`, the KILL file that
+its person knew: with another one there it is refused, too. A kill is taken whatever its body holds, as any KILL file is, and also where the body never comes: nobody in a hurry is
 refused for their words. An unknown scope is the widest one.
 """
 
@@ -28,6 +28,7 @@ MOST_BYTES: Final = 1 << 20
 """Of a body that are read; who and why need far less."""
 BODY_S: Final = 0.5
 """Wall seconds that a request waits for its words."""
+LONGEST_VALID_S: Final = 60.0
 
 
 class Switch(Protocol):
@@ -104,6 +105,13 @@ def words_of(body: bytes) -> tuple[str, str, str]:
     return fields.get("actor") or UNNAMED, fields.get("reason") or WORDLESS, scope if scope in SCOPES else SCOPES[0]
 
 
+def _still_valid(limit: str) -> bool:
+    """False also for a limit beyond LONGEST_VALID_S: it is of another clock."""
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 20):
+        return False
+    return 0 <= int(limit) - time.monotonic_ns() <= LONGEST_VALID_S * 1e9
+
+
 def add_routes(routes: web.RouteTableDef, switch: Switch) -> None:
     """Register the handlers."""
 
@@ -116,8 +124,8 @@ def add_routes(routes: web.RouteTableDef, switch: Switch) -> None:
         if isinstance(fields, web.Response):
             return fields
         # A request may lie in the socket of a process that stands still, long after the person was told that it failed.
-        limit = fields.get("valid_until", "")
-        if limit and not (limit.isascii() and limit.isdigit() and time.time_ns() <= int(limit)):
+        limit = fields.get("valid_until")
+        if limit is not None and not _still_valid(limit):
             return web.json_response(
                 {"error": "the request came too late, so it stays tripped; re-arm again"}, status=409
             )

@@ -275,8 +275,14 @@ def test_with_the_order_process_stopped_the_reserved_client_cancels(world: Order
         assert world.gateway.status()["open_orders"] == 1
     with pytest.raises(KillSwitchError, match="stays tripped"):
         rearm(world)
+    # What waits for it when it comes back is decided as killed, not only kept from the socket.
+    before = world.gateway.sent()
+    world.intents(dict.fromkeys(SYMBOLS, 55.0))
     process.signal(signal.SIGCONT)
     eventually(lambda: none_open(world), 5)
+    decided = eventually(lambda: [d for d in world.records("order.decisions") if d["seq"] == world.seq])
+    assert {d["code"] for d in decided} == {"KILLED"}
+    assert world.gateway.sent() == before
     nothing_leaves(world)
 
 

@@ -285,8 +285,11 @@ async def test_http_takes_programs_of_this_machine_only_and_whole_re_armings_onl
         assert (await client.post("/rearm", json={"actor": "ann"})).json() == {"error": "reason must be given"}
         assert (await client.post("/rearm", json=body | {"valid_until": "1"})).status_code == 409
         assert (await client.post("/rearm", json=body | {"valid_until": "soon"})).status_code == 409
+        wall = str(time.time_ns())  # of another clock: who could say when it ends?
+        assert (await client.post("/rearm", json=body | {"valid_until": wall})).status_code == 409
         assert recorder.asked == []
-        assert (await client.post("/rearm", json=body)).status_code == 200
+        soon = str(time.monotonic_ns() + 30 * 10**9)
+        assert (await client.post("/rearm", json=body | {"valid_until": soon})).status_code == 200
         assert (await client.post("/rearm", json=body | {"actor": "nobody"})).status_code == 409
     assert recorder.asked == [("rearm", "http", "ann", "drill"), ("rearm", "http", "nobody", "drill")]
 
