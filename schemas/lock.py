@@ -7,7 +7,7 @@ which is the order in which a fresh registry is filled, so that every installati
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path  # noqa: TID251 - the lock is a file of the repository
 from typing import Any
 
 from schemas.codec import LockError, fingerprint

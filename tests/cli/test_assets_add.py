@@ -77,14 +77,25 @@ def test_a_removed_symbol_comes_back_from_contract_details(
     assert (tmp_path / "assets.csv").read_text(encoding="utf-8") == after
 
 
-@pytest.mark.parametrize(("pair", "sec_type"), [("EUR.USD", "CASH"), ("BTC.USD", "CRYPTO")])
-def test_a_pair_is_added_by_the_name_that_status_shows(
-    gateway: GatewayProcess, tmp_path: Path, pair: str, sec_type: str
+@pytest.mark.parametrize(
+    ("symbol", "options"),
+    [
+        ("EUR.USD", ()),
+        ("EUR.USD", ("--type", "CASH", "--exchange", "IDEALPRO")),
+        ("BTC.USD", ()),
+        ("BTC.USD", ("--type", "CRYPTO")),
+        ("MES", ("--type", "FUT")),
+    ],
+)
+def test_what_is_no_share_is_added_by_the_name_that_status_shows(
+    gateway: GatewayProcess, tmp_path: Path, symbol: str, options: tuple[str, ...]
 ) -> None:
-    without(tmp_path, pair)
-    ran = add(gateway, tmp_path, pair, "--type", sec_type, "--exchange", rows(ORIGINAL)[pair]["exchange"])
+    without(tmp_path, symbol)
+    ran = add(gateway, tmp_path, symbol.lower(), *options)
     assert ran.code == 0, ran
-    assert pair in rows((tmp_path / "assets.csv").read_text(encoding="utf-8"))
+    row, original = rows((tmp_path / "assets.csv").read_text(encoding="utf-8"))[symbol], rows(ORIGINAL)[symbol]
+    assert [row[name] for name in ("asset_class", "exchange")] == [original[n] for n in ("asset_class", "exchange")]
+    assert "risk_weight is 1" in ran.out
 
 
 def test_a_dry_run_writes_nothing(gateway: GatewayProcess, tmp_path: Path) -> None:

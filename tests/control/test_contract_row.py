@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from tests.control.contents import ASSETS
-from triplane.control.contract_row import ContractRowError, assets_row_from_contract_details, with_row
+from triplane.control.contract_row import (
+    USUAL_EXCHANGE,
+    ContractRowError,
+    assets_row_from_contract_details,
+    pair_type,
+    with_row,
+)
 from triplane.domain.assets import Universe
 
 try:
@@ -167,3 +173,12 @@ def test_what_cannot_become_a_row_is_refused_with_a_remedy(
 ):
     with pytest.raises(ContractRowError, match=sentence):
         assets_row_from_contract_details(details(contract, **values))
+
+
+@pytest.mark.parametrize(
+    ("symbol", "sec_type"),
+    [("EUR.USD", "CASH"), ("BTC.USD", "CRYPTO"), ("BRK.B", "STK"), ("AAPL", "STK"), ("", "STK"), ("BRK.", "STK")],
+)
+def test_the_type_of_a_pair_is_seen_from_its_name(symbol: str, sec_type: str) -> None:
+    assert pair_type(symbol) == sec_type
+    assert sec_type in USUAL_EXCHANGE

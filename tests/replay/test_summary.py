@@ -116,9 +116,9 @@ def test_orders_that_the_broker_refused_are_counted_once() -> None:
 
 def test_money() -> None:
     log = HandLog()
-    nav(log, 50, 5.0)  # before the first decision: not part of the run
+    nav(log, 50, 5.0)  # before the run
+    nav(log, 60, 1000.0)  # the last one before the first decision: what its orders find
     decision(log, 1, [])
-    nav(log, 100, 1000.0)
     nav(log, 110, 1200.0)
     nav(log, 115, 1.0, reconciled=False)
     nav(log, 116, math.nan)

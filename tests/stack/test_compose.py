@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
 from tests.waiting import settles
-from triplane.paper.server import options
+from triplane.paper.server import control_http, options
 from triplane.runtime import numerics
 from triplane.runtime.settings import Settings
 from triplane.stack import docker, registry
@@ -184,6 +185,52 @@ def test_environment_is_the_supervisors(compose: Compose, installation: Installa
                 assert environment[variable] == value, variable
     fields = {f"TRIPLANE_{field.upper()}" for field in Settings.model_fields}
     assert {name for name in compose.services["data"].environment if name.startswith("TRIPLANE_")} <= fields
+
+
+def test_addresses_lead_to_a_service_that_listens_there(compose: Compose, installation: Installation) -> None:
+    """Host and port of every URL; who asks for one's own health asks at that port, too."""
+    local = installation.environment()
+    providers = compose.services["providers"]
+    assert providers.command is not None
+    assert f"--port={urlsplit(local['TRIPLANE_EDGAR_URL']).port}" in providers.command
+    listens: dict[str, set[int | None]] = {
+        "gateway": {urlsplit(local["TRIPLANE_GATEWAY_HTTP"]).port},
+        "providers": {urlsplit(local["TRIPLANE_EDGAR_URL"]).port},
+        "registry": {int(compose.services["registry"].environment["QUARKUS_HTTP_PORT"])},
+    }
+    for name in OURS:
+        environment = compose.services[name].environment
+        urls = {key: urlsplit(value) for key, value in environment.items() if re.search(r"_(URL|HTTP)$", key)}
+        assert urls
+        for variable, url in urls.items():
+            assert url.port in listens[url.hostname or ""], variable
+        assert environment["TRIPLANE_GATEWAY_HOST"] in compose.services
+    for name in ("gateway", "providers", "registry"):
+        check = compose.services[name].healthcheck
+        assert check is not None
+        asked = re.search(r"(?:127\.0\.0\.1|localhost)(?::|', )(\d+)", check.test[-1])
+        assert asked is not None
+        assert int(asked[1]) in listens[name], name
+    begin = re.search(r"http://(\S+?):(\d+)(/\w+)'", (compose.services["market"].command or [""])[-1])
+    assert begin is not None
+    assert (begin[1], int(begin[2])) == ("gateway", *listens["gateway"])
+    routes = control_http.application(cast(Any, None), cast(Any, None)).router.routes()
+    assert ("POST", begin[3]) in {(route.method, route.resource.canonical) for route in routes if route.resource}
+
+
+def test_paths_lie_in_what_is_mounted(compose: Compose) -> None:
+    """A path of a container is on a volume, and the files of this folder are there under their names."""
+    for name in OURS:
+        service = compose.services[name]
+        mounts = {Path(volume.split(":")[1]): volume.split(":")[0] for volume in service.volumes}
+        paths = [value for key, value in service.environment.items() if re.search(r"_(DIR|PATH)$", key)]
+        paths += [word.split("=", 1)[1] for word in service.command or [] if re.match(r"--(state-dir|assets|targets)=", word)]  # fmt: skip
+        assert len(paths) >= 3
+        for path in map(Path, paths):
+            source = next((mounts[mount] for mount in mounts if path.is_relative_to(mount)), None)
+            assert source is not None, f"{name}: nothing is mounted at {path}"
+            if source == ".":
+                assert (ROOT / path.name).exists(), path
 
 
 def test_kafka_and_registry_have_the_local_stacks_settings(compose: Compose) -> None:

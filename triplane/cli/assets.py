@@ -34,8 +34,8 @@ def check(json_: bool = context.JSON) -> None:
 @app.command("add")
 def add(
     symbol: str = typer.Argument(help="The broker's symbol; of a currency or crypto pair also EUR.USD."),
-    sec_type: str = typer.Option("STK", "--type", help="STK, FUT, CASH or CRYPTO."),
-    exchange: str = typer.Option("SMART", "--exchange", help="Where orders go."),
+    sec_type: str = typer.Option("", "--type", help="STK, FUT, CASH or CRYPTO; STK unless SYMBOL is a pair."),
+    exchange: str = typer.Option("", "--exchange", help="Where orders go; each type has its usual one."),
     primary: str = typer.Option("", "--primary", help="Listing exchange, when the symbol is ambiguous."),
     currency: str = typer.Option("USD", "--currency", help="Currency of the instrument."),
     expiry: str = typer.Option("", "--expiry", help="Month or last trading day of a future."),
@@ -45,13 +45,13 @@ def add(
     """Add a symbol to assets.csv; the rest comes from the broker's contract details."""
     from triplane.broker import contracts
     from triplane.broker.session import BrokerSession
-    from triplane.control.contract_row import assets_row_from_contract_details, with_row
+    from triplane.control.contract_row import USUAL_EXCHANGE, assets_row_from_contract_details, pair_type, with_row
     from triplane.domain.assets import SEC_TYPES
     from triplane.runtime import atomic_file
 
     if not symbol.strip():
         raise context.CommandError("SYMBOL is empty; name the broker's symbol", 2)
-    sec_type = sec_type.upper()
+    sec_type = sec_type.upper() or pair_type(symbol.upper())
     if sec_type not in SEC_TYPES.values():
         raise context.CommandError(f"--type {sec_type} is not one of {', '.join(dict.fromkeys(SEC_TYPES.values()))}", 2)
     if sec_type in ("CASH", "CRYPTO") and "." in symbol:  # the pair as assets.csv and `status` name it
@@ -64,7 +64,7 @@ def add(
     wanted = contracts.make_contract(
         symbol.upper(),
         sec_type=sec_type,
-        exchange=exchange,
+        exchange=exchange or USUAL_EXCHANGE[sec_type],
         primary_exchange=primary,
         currency=currency.upper(),
         expiry=expiry,

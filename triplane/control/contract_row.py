@@ -11,6 +11,7 @@ import io
 import math
 from typing import Any, Final
 
+import pycountry
 from pydantic import ValidationError
 
 from triplane.domain.assets import COLUMNS, SEC_TYPES, Asset, Universe, cell
@@ -32,9 +33,20 @@ _GICS: Final = frozenset({*_SECTORS.values(), "Health Care", "Real Estate"})
 _HEALTH: Final = ("Pharmaceuticals", "Biotechnology", "Healthcare-Products", "Healthcare-Services")
 _US_ZONES: Final = ("US/Eastern", "America/New_York", "EST5EDT", "EST")
 
+USUAL_EXCHANGE: Final = {"STK": "SMART", "FUT": "", "CASH": "IDEALPRO", "CRYPTO": "PAXOS"}
+"""Where IB routes each type; a future is asked for at every exchange that lists it."""
+
 
 class ContractRowError(ValueError):
     """The contract cannot become a row; the sentence says why and what to do."""
+
+
+def pair_type(symbol: str) -> str:
+    """CASH for a pair of currencies (EUR.USD), CRYPTO for a coin against one (BTC.USD), else STK (BRK.B is a share)."""
+    base, _, quote = symbol.partition(".")
+    if pycountry.currencies.get(alpha_3=quote) is None:
+        return "STK"
+    return "CASH" if pycountry.currencies.get(alpha_3=base) is not None else "CRYPTO"
 
 
 def assets_row_from_contract_details(details: Any) -> tuple[Asset, list[str]]:
@@ -84,6 +96,8 @@ def assets_row_from_contract_details(details: Any) -> tuple[Asset, list[str]]:
         notes.append(
             "beta_proxy is empty, which changes nothing yet: beta is measured against the equal-weighted market"
         )
+    if asset_class != "Equity":
+        notes.append("risk_weight is 1, no haircut on gross and net: that is yours to say, not the broker's")
     try:
         return Asset.model_validate(values), notes
     except ValidationError as error:

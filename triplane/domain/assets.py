@@ -10,7 +10,7 @@ import io
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import date
-from pathlib import Path
+from pathlib import Path  # noqa: TID251 - Universe.load, for the services
 from typing import Any, Final, Literal, Self
 
 import pycountry

@@ -101,15 +101,18 @@ def latencies(recording: Recording) -> np.ndarray:
 
 
 def _accounts(recording: Recording, since: int) -> list[dict[str, Any]]:
-    """Reconciled account records with a known NAV from `since` (ns) on."""
+    """Reconciled account records with a known NAV from `since` (ns) on, led by the last one before it.
+
+    One at `since` itself may have the first fills in it, so what the account was worth before them is in the one before.
+    """
     states = values(recording.records["order.account"])
-    return [
-        s for s in states if s["reconciled"] and s["event_time"] >= since and np.isfinite(s["nav"]) and s["nav"] > 0
-    ]
+    known = [s for s in states if s["reconciled"] and np.isfinite(s["nav"]) and s["nav"] > 0]
+    before = [s for s in known if s["event_time"] < since]
+    return before[-1:] + [s for s in known if s["event_time"] >= since]
 
 
 def account_path(recording: Recording, since: int = 0) -> np.ndarray:
-    """NAV of every reconciled account record from `since` (ns) on, shape (records,)."""
+    """NAV of the last reconciled account record before `since` (ns), and of every one from then on, shape (records,)."""
     return np.array([s["nav"] for s in _accounts(recording, since)], dtype=float)
 
 
