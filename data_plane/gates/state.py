@@ -79,7 +79,7 @@ class GateBook:
                 return []
             state.code = code
         else:
-            state = self._closed[key] = _Closed(code, time)
+            state = self._closed[key] = _Closed(code, max(time, self._told.get(key, time - 1) + 1))
         return [self._record(key, False, code, detail, time, state.since)]
 
     def good(self, gate: str, source: str, scope: str, time: int) -> list[dict[str, Any]]:
@@ -93,17 +93,20 @@ class GateBook:
             return []
         del self._closed[key]
         detail = f"{self.reopen} good in a row after {state.code}"
-        return [self._record(key, True, "", detail, time, time)]
+        return [self._record(key, True, "", detail, time)]
 
     def leave(self, scopes: Collection[str]) -> list[dict[str, Any]]:
         """Open what is closed of these scopes: their names have left the universe, and no verdict on them will come any more."""
         records = []
         for key in [key for key in sorted(self._closed) if key.scope in scopes]:
             time = max(self._told.get(key, 0), self._closed.pop(key).since)
-            records.append(self._record(key, True, "", "the name left the universe", time, time))
+            records.append(self._record(key, True, "", "the name left the universe", time))
         return records
 
-    def _record(self, key: GateKey, is_open: bool, code: str, detail: str, time: int, since: int) -> dict[str, Any]:
+    def _record(
+        self, key: GateKey, is_open: bool, code: str, detail: str, time: int, since: int | None = None
+    ) -> dict[str, Any]:
+        """One transition; a record of the past (an old filing) is told of after what was told before it. `since`: that time by default."""
         time = self._told[key] = max(time, self._told.get(key, time - 1) + 1)
         return {
             "event_time": time,
@@ -114,5 +117,5 @@ class GateBook:
             "open": is_open,
             "code": code,
             "detail": detail,
-            "since": since,
+            "since": time if since is None else since,
         }

@@ -319,6 +319,7 @@ def test_each_record_of_a_gate_is_later_than_the_one_before() -> None:
     assert [(record["open"], record["available_time"]) for record in told] == [
         (False, 100), (True, 101), (False, 102), (True, 103), (False, 130), (True, 131),
     ]  # fmt: skip
+    assert [record["since"] for record in told] == [record["available_time"] for record in told]
     identify = catalogue.load()["data.gates"].identify
     assert len({identify(record) for record in told}) == len(told)
 
