@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 import data_plane.sources
+from data_plane.observations import Vintage
 from data_plane.sources import registered
 from data_plane.sources.base import Stage
 
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = '''
 """A made-up source."""
 from data_plane.observations import Malformed
@@ -33,16 +38,52 @@ SOURCE = SourceSpec("weather", Stage.REFERENCE, Weather)
 
 
 def test_the_three_sources_are_found_reference_data_first() -> None:
-    assert [(spec.name, spec.stage) for spec in registered()] == [
-        ("edgar", Stage.REFERENCE), ("fred", Stage.REFERENCE), ("ibkr", Stage.MARKET),
-    ]  # fmt: skip
+    found = [(spec.name, spec.stage) for spec in registered()]
+    assert {("edgar", Stage.REFERENCE), ("fred", Stage.REFERENCE), ("ibkr", Stage.MARKET)} <= set(found)
+    assert [stage for _, stage in found] == sorted((stage for _, stage in found), key=list(Stage).index)
+
+
+def example() -> str:
+    """The source of docs/data.md."""
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    return str(code)
+
+
+def test_the_example_of_the_docs_passes_the_linter() -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--stdin-filename=data_plane/sources/announcements.py", "-"]
+    checked = subprocess.run(command, input=example(), capture_output=True, text=True, check=False, cwd=ROOT)
+    assert checked.returncode == 0, checked.stdout
+
+
+async def test_the_example_of_the_docs_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "announcements.py").write_text(example())
+    monkeypatch.setattr(data_plane.sources, "__path__", [*data_plane.sources.__path__, str(tmp_path)])
+    try:
+        (spec,) = [spec for spec in registered() if spec.name == "announcements"]
+        taken: list[object] = []
+        source: Any = spec.create(cast(Any, SimpleNamespace(take=taken.append)))
+
+        async def rates(url: str) -> object:
+            return {"rates": [{"from": "2018-02-01", "percent": 1.5}]}
+
+        monkeypatch.setattr(source._http, "get", rates)
+        await source.backfill()
+        await source.close()
+    finally:
+        sys.modules.pop("data_plane.sources.announcements", None)
+    (vintage,) = taken
+    assert isinstance(vintage, Vintage)
+    assert (vintage.realtime_start, [value for _, value in vintage.values]) == ("2018-02-01", [1.5])
+    assert vintage.available_time > vintage.values[0][0]
 
 
 def test_a_module_in_the_folder_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weather.py").write_text(MODULE)
     monkeypatch.setattr(data_plane.sources, "__path__", [*data_plane.sources.__path__, str(tmp_path)])
     try:
-        assert [spec.name for spec in registered()] == ["edgar", "fred", "weather", "ibkr"]
+        names = [spec.name for spec in registered()]
+        assert names.index("weather") < names.index("ibkr")
     finally:
         sys.modules.pop("data_plane.sources.weather", None)
 

@@ -20,6 +20,8 @@ ENGINES = (
     "data_plane/engine.py",
     "data_plane/gates/prices.py",
     "triplane/domain/calendars.py",
+    "triplane/control/engine.py",
+    "triplane/replay/orders.py",
 )
 WAYS_OUT = (
     "import time\n\nX = time.time()\n",
