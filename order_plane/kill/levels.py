@@ -30,7 +30,8 @@ class Trip:
 
 def jumped(account: Account, nav: float, targets: OrderTargets) -> bool:
     """Whether NAV moved further than NAV_JUMP_MAX since the last good one: that holds, it does not trip."""
-    return math.isfinite(account.nav) and account.nav > 0.0 and abs(nav / account.nav - 1.0) > targets.NAV_JUMP_MAX
+    comparable = math.isfinite(account.nav) and account.nav > 0.0 and not account.forgiven
+    return comparable and abs(nav / account.nav - 1.0) > targets.NAV_JUMP_MAX
 
 
 def judge(account: Account, kill: Kill, nav: float, targets: OrderTargets) -> Trip | None:

@@ -153,7 +153,7 @@ class DecisionFold(FoldBase):
     def _released(self, event: Event, record: Event | None) -> list[Note]:
         self.state.holds.pop(event["symbol"], None)
         if event["symbol"] == EVERYTHING:
-            self.state.account.nav = math.nan  # the next good mark is the one to compare with
+            self.state.account.forgiven = True
         return []
 
     def _snapshot_requested(self, event: Event, record: Event | None) -> list[Note]:
@@ -304,6 +304,8 @@ class DecisionFold(FoldBase):
         if "nav" in values:
             account.nav, account.high_water_mark = values["nav"], values["high_water_mark"]
             account.day_start = values["day_start"]
+            account.day_flows = values.get("day_flows", account.day_flows)  # which older builds did not tell
+            account.forgiven = bool(values.get("forgiven", 0.0))
         account.states += 1
         account.published_wall = self.state.wall
         account.due = False

@@ -14,6 +14,7 @@ from order_plane.ledger.fold_base import Event, Note
 from order_plane.ledger.fold_decisions import DecisionFold
 from order_plane.ledger.fold_reports import ReportFold
 from order_plane.ledger.state import (
+    SPLIT_DOUBT_NS,
     ConfigInForce,
     Link,
     trading_day_end,
@@ -21,6 +22,7 @@ from order_plane.ledger.state import (
 from order_plane.market.quotes import Market
 from order_plane.market.throttle import Bucket
 from schemas.codec import encode_body
+from triplane.domain.timestamps import MINUTE
 from triplane.runtime.configuration import ConfigError, from_record
 
 REMEMBERED = 512
@@ -118,7 +120,7 @@ class Fold(ReportFold, DecisionFold):
         elif topic == "data.bars":
             s.market.take_bars(record)
         elif topic == "data.actions" and record["kind"] == "split" and record["ratio"] > 0.0:
-            s.reconciling.splits[record["symbol"]] = (record["ratio"], s.market_time)
+            return self._take_split(record["symbol"], record["ratio"])
         elif topic == "control.config":
             return self._take_config(record, end - 1)
         elif topic == "control.commands":
@@ -126,6 +128,15 @@ class Fold(ReportFold, DecisionFold):
         elif topic == "strategy.intents":
             return self._take_intents(record)
         return []
+
+    def _take_split(self, symbol: str, ratio: float) -> list[Note]:
+        """Of a name that we do not have and have not asked for, a split changes nothing here."""
+        s = self.state
+        if not s.book.position(symbol) and not s.book.live_orders(symbol):
+            return []
+        s.reconciling.splits[symbol] = (ratio, s.market_time)
+        detail = f"A split of {symbol} ({ratio:g}) is announced; levels wait {SPLIT_DOUBT_NS // MINUTE} min for the position that shows it."
+        return [Note(Code.CORPORATE_ACTION, detail, symbol, alert=True, snapshot=True)]
 
     def _take_config(self, record: Event, offset: int) -> list[Note]:
         known = self.state.config

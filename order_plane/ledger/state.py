@@ -16,9 +16,10 @@ from order_plane.market.costs import CostEstimator
 from order_plane.market.quotes import Market
 from order_plane.market.throttle import Bucket, Rates
 from triplane.domain.psr import Moments
-from triplane.domain.timestamps import HOUR, NEW_YORK, to_datetime
+from triplane.domain.timestamps import HOUR, MINUTE, NEW_YORK, to_datetime
 
 EVERYTHING = "*"  # key of holds that concern the whole account
+SPLIT_DOUBT_NS = 10 * MINUTE  # market time that levels wait for the position that shows an announced split
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class Reconciling:
     splits: dict[str, tuple[float, int]] = field(default_factory=dict)
     cash_suspect: float = math.nan
     unvalued: dict[str, float] = field(default_factory=dict)
-    """Units by symbol that were taken over from the broker and have had no mark since."""
+    """Units by symbol that were taken over from the broker and have had no fresh mark since."""
 
     def want(self, reason: str, wall: int) -> None:
         """Ask for a snapshot no earlier than `wall`; an earlier wish stands."""
@@ -118,6 +119,8 @@ class Account:
     """Valuation that survives restarts: the last good NAV, the high-water mark, the day's start, daily returns since re-arming."""
 
     nav: float = math.nan
+    forgiven: bool = False
+    """A person has released a jump: the next good NAV is not compared with this one, which flows still move."""
     day_start: float = math.nan
     day_flows: float = 0.0
     high_water_mark: float = math.nan

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from order_plane.ledger.state import EngineState
+from order_plane.ledger.state import SPLIT_DOUBT_NS, EngineState
 from triplane.domain.assets import Universe
 from triplane.domain.timestamps import SECOND
 
@@ -45,10 +45,22 @@ def value(state: EngineState, universe: Universe, now: int, stale_s: float) -> V
         worth += held.quantity * mark.price * multiplier
         unrealised += held.quantity * (mark.price - held.avg_cost) * multiplier
     known = not missing and math.isfinite(state.book.cash)
-    # While a split is announced and no position shows it, price and position may be of different sides of it.
-    fresh = known and not any(state.book.position(symbol) for symbol in state.reconciling.splits)
+    # While a split is announced and no position shows it, price and position may be of different sides of it. Not for long: what stays
+    # of it then is a jump, which holds until a person has looked, and no reason to judge nothing.
+    doubted = {name for name, (_, taken) in state.reconciling.splits.items() if now - taken < SPLIT_DOUBT_NS}
+    fresh = known and not any(state.book.position(symbol) for symbol in doubted)
     nav = state.book.cash + worth if known else math.nan
     return Valuation(nav, unrealised, realised - state.book.fees, fresh, tuple(missing))
+
+
+def taken_over(state: EngineState, universe: Universe, now: int, kept_s: float) -> float:
+    """Worth of units taken over that no fresh mark has valued yet, at their last one: in NAV already, and no gain or loss of ours."""
+    worth = 0.0
+    for symbol, units in state.reconciling.unvalued.items():
+        mark = state.market.marks.get(symbol) if symbol in universe else None
+        if mark is not None and now - mark.time <= kept_s * SECOND:
+            worth += units * mark.price * universe[symbol].multiplier
+    return worth
 
 
 @dataclass(slots=True)
@@ -148,9 +160,16 @@ def _with_cause(symbol: str, universe: Universe) -> str:
 
 
 def account_record(
-    state: EngineState, universe: Universe, valuation: Valuation, *, account: str, simulated: bool, stale_s: float
+    state: EngineState,
+    universe: Universe,
+    valuation: Valuation,
+    *,
+    account: str,
+    simulated: bool,
+    stale_s: float,
+    kept_s: float,
 ) -> dict[str, Any]:
-    """The AccountState record. Marks that are stale are NaN, and so is NAV when a held name's mark is."""
+    """The AccountState record. Marks that are stale are NaN; NAV is when a held name has none within `kept_s`."""
     book, now = state.book, state.market_time
     worst = exposure(state, universe, valuation)
     symbols = sorted({s for s, held in book.positions.items() if held.quantity or held.realised} | set(worst.names))
@@ -171,6 +190,8 @@ def account_record(
     ]
     nav, kept = valuation.nav, state.account
     per_nav = 1.0 / nav if nav > 0.0 else math.nan
+    came = taken_over(state, universe, now, kept_s)
+    peak = kept.high_water_mark * (nav / (nav - came) if nav > came else math.nan) if came else kept.high_water_mark
     positions = [book.positions.get(symbol) for symbol in symbols]
     return {
         "event_time": now,
@@ -183,11 +204,11 @@ def account_record(
         "nav": nav,
         "cash": book.cash,
         "available_funds": kept.available_funds,
-        "day_pnl": nav - kept.day_start - kept.day_flows,
+        "day_pnl": nav - kept.day_start - kept.day_flows - came,
         "realised": valuation.realised,
         "unrealised": valuation.unrealised,
-        "high_water_mark": kept.high_water_mark,
-        "drawdown": max(1.0 - nav / kept.high_water_mark, 0.0) if kept.high_water_mark > 0.0 else math.nan,
+        "high_water_mark": peak,
+        "drawdown": max(1.0 - nav / peak, 0.0) if peak > 0.0 else math.nan,
         "gross": sum(abs(held) for held in held_values) * per_nav,
         "net": sum(held_values) * per_nav,
         "reconciled": state.reconciling.passed,

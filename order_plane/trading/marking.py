@@ -33,7 +33,7 @@ class Marking(Supervision):
             return
         targets = self.folded.targets.order
         account.due = True
-        self._value_taken_over()
+        self._value_taken_over(targets.QUOTE_STALE_S)
         valuation = self._judged(universe, targets.QUOTE_STALE_S)
         if valuation is None:
             return
@@ -41,19 +41,19 @@ class Marking(Supervision):
         if kill.jumped(account, nav, targets):
             self._hold(EVERYTHING, Code.NAV_JUMP, f"NAV moved from {account.nav:.2f} to {nav:.2f} between two marks.")
             return
-        account.nav = nav
+        account.nav, account.forgiven = nav, False
         if not math.isfinite(account.day_start):
-            account.day_start = nav
+            account.day_start, account.day_flows = nav, 0.0  # what flowed before is in it
         account.high_water_mark = (
             nav if not math.isfinite(account.high_water_mark) else max(account.high_water_mark, nav)
         )
         self._apply_trip(kill.judge(account, s.kill, nav, targets))
 
-    def _value_taken_over(self) -> None:
-        """Units taken over from the broker came in without a mark: now that they have one, their worth is no gain."""
+    def _value_taken_over(self, stale_s: float) -> None:
+        """Units taken over from the broker came in without a fresh mark: now that they have one, their worth is no gain."""
         for symbol, units in sorted(self.s.reconciling.unvalued.items()):
             mark = self.s.market.marks.get(symbol)
-            if mark is not None:
+            if mark is not None and self.s.market_time - mark.time <= stale_s * SECOND:
                 self._emit(
                     "valued", symbol=symbol, values={"worth": units * mark.price * self.folded.multiplier(symbol)}
                 )
@@ -78,6 +78,7 @@ class Marking(Supervision):
         began, market.late_seen = market.late_since, now
         if now - began < LATE_NS or s.wall - market.late_since_wall < LATE_WALL_NS:
             return None
+        self._value_taken_over(MARK_KEPT_S)
         kept = value(s, universe, now, MARK_KEPT_S)
         if not kept.fresh:
             return None
@@ -101,10 +102,22 @@ class Marking(Supervision):
         stale_s = self.folded.targets.order.QUOTE_STALE_S
         valuation = value(s, universe, s.market_time, MARK_KEPT_S)
         record = account_record(
-            s, universe, valuation, account=self.account, simulated=self.folded.simulated, stale_s=stale_s
+            s,
+            universe,
+            valuation,
+            account=self.account,
+            simulated=self.folded.simulated,
+            stale_s=stale_s,
+            kept_s=MARK_KEPT_S,
         )
         values = {}
         if math.isfinite(account.nav):
-            values = {"nav": account.nav, "high_water_mark": account.high_water_mark, "day_start": account.day_start}
+            values = {
+                "nav": account.nav,
+                "high_water_mark": account.high_water_mark,
+                "day_start": account.day_start,
+                "day_flows": account.day_flows,
+                "forgiven": float(account.forgiven),
+            }
         self._emit("marked", values=values)
         self._out.reports.append(Append("order.account", record))

@@ -231,7 +231,9 @@ class Supervision(Emission):
         }
         con_id, price = told.get(symbol, (0, 0.0))
         mark = self.s.market.marks.get(symbol)
-        worth = mark.price if mark is not None and cause is not Code.CORPORATE_ACTION else 0.0
+        # What somebody paid is near the price of now: an old mark would make a gain or a loss of the difference.
+        fresh = mark is not None and self.s.market_time - mark.time <= self.folded.targets.order.QUOTE_STALE_S * SECOND
+        worth = mark.price if mark is not None and fresh and cause is not Code.CORPORATE_ACTION else 0.0
         foreign_units = self.s.book.excluded.get(symbol, 0.0)  # before the event changes them
         notes = self._emit(
             "difference",

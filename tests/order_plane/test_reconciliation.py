@@ -6,12 +6,10 @@ import math
 
 import pytest
 
-from order_plane import recording
 from order_plane.codes import Code
-from order_plane.engine import OrderEngine
 from order_plane.ledger.order_state import State
 from order_plane.messages import RequestSnapshot
-from tests.order_plane.desk import ACCOUNT, PRICES, Broker, Desk, asset, targets, universe
+from tests.order_plane.desk import ACCOUNT, Broker, Desk, asset, targets, universe
 from triplane.broker.client_library import Contract
 from triplane.broker.reports import name_of
 from triplane.domain.assets import Universe
@@ -296,142 +294,6 @@ def test_cash_counts_only_when_two_quiet_snapshots_agree():
     desk.tick(61.0)
     desk.report(values)
     assert desk.engine.s.book.cash == 1_005_000.0
-
-
-def test_a_flow_that_leaves_nothing_is_no_drawdown_and_nothing_is_sent():
-    """Somebody spends more than our NAV on a name of his own: cash goes, the position is not ours."""
-    desk = quiet_desk()
-    desk.broker.cash -= 1_200_000.0
-    compare(desk)
-    assert desk.alerts[-1].code == Code.NAV_UNKNOWN
-    assert "leaves a NAV of -200,000" in desk.alerts[-1].detail
-    desk.quotes()
-    desk.tick(1.0)
-    desk.intents(1, {"AAPL": 100.0})
-    state = desk.account()
-    assert state["nav"] == -200_000.0
-    assert all(math.isnan(state[name]) for name in ("drawdown", "gross", "net"))
-    assert not desk.sent
-    assert desk.codes()[-1] == Code.NAV_UNKNOWN
-    assert desk.engine.s.kill.level == "none"
-    desk.broker.cash += 1_200_000.0
-    compare(desk)
-    desk.quotes()
-    desk.tick(1.0)
-    state = desk.account()
-    assert (state["nav"], state["drawdown"], state["day_pnl"]) == (1_000_000.0, 0.0, pytest.approx(0.0))
-    assert desk.engine.s.kill.level == "none"
-
-
-def test_cash_that_paid_for_a_position_that_is_taken_over_is_no_flow():
-    desk = quiet_desk()
-    desk.broker.positions["AAPL"] = 6_500.0
-    desk.broker.cash -= 6_500.0 * PRICES["AAPL"]  # more than NAV: 1.04 M
-    compare(desk)
-    assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
-    assert Code.NAV_UNKNOWN not in {alert.code for alert in desk.alerts}
-    desk.quotes()
-    desk.tick(1.0)
-    state = desk.account()
-    assert (state["nav"], state["high_water_mark"], state["day_pnl"]) == (1_000_000.0, 1_000_000.0, 0.0)
-    assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
-
-
-def invested(**settings):
-    """500 AAPL held and compared, with levels that trip at a loss of five percent."""
-    desk = Desk(settings=targets(KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.05, **settings)).open()
-    desk.intents(1, {"AAPL": 500.0})
-    desk.fill_all(0.0)
-    desk.pass_time(1)
-    desk.auto = False
-    compare(desk)
-    desk.quotes()
-    return desk
-
-
-@pytest.mark.parametrize("units", [400.0, -400.0])
-@pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize("policy", ["exclude", "adopt", "halt"])
-def test_what_somebody_trades_by_hand_is_neither_gain_nor_loss_whenever_its_cash_shows(units, told, policy):
-    """The position is taken over at once, and its cash when two quiet snapshots agree: between them nothing may trip."""
-    desk = invested(FOREIGN_POSITIONS=policy)
-    before = desk.account()
-    if told:
-        desk.report(desk.broker.execute("AAPL", 1 if units > 0 else -1, abs(units), PRICES["AAPL"]))
-    else:
-        desk.broker.positions["AAPL"] += units
-        desk.broker.cash -= units * PRICES["AAPL"]
-    for _ in range(4):
-        compare(desk, 1)
-        desk.quotes()
-        desk.tick(1.0)
-        state = desk.account()
-        assert state["day_pnl"] == pytest.approx(before["day_pnl"])
-        assert state["drawdown"] == pytest.approx(before["drawdown"])
-        assert desk.engine.s.kill.level == "none"
-    assert (desk.engine.s.book.position("AAPL"), desk.engine.s.book.cash) == (500.0 + units, desk.broker.cash)
-    assert desk.engine.s.account.day_flows == pytest.approx(0.0)
-    # What is lost afterwards is lost.
-    lost = {"AAPL": PRICES["AAPL"] * (1.0 - 0.06 * state["nav"] / ((500.0 + units) * PRICES["AAPL"]))}
-    if units > 0:
-        desk.pass_time(5, mids=lost)
-        assert desk.engine.s.kill.level == "stopped"
-
-
-@pytest.mark.parametrize("first", ["cash", "units"])
-@pytest.mark.parametrize("units", [400.0, -400.0])
-def test_units_and_cash_of_a_trade_by_hand_may_show_snapshots_apart(units, first):
-    desk = invested()
-    before = desk.account()["day_pnl"]
-    for what in (first, "cash" if first == "units" else "units"):
-        if what == "units":
-            desk.broker.positions["AAPL"] += units
-        else:
-            desk.broker.cash -= units * PRICES["AAPL"]
-        for _ in range(5):  # account values may lag by minutes
-            compare(desk, 1)
-            desk.quotes()
-            desk.tick(1.0)
-            assert desk.account()["day_pnl"] == pytest.approx(before)
-            assert desk.engine.s.kill.level == "none"
-    assert desk.engine.s.account.day_flows == pytest.approx(0.0)
-
-
-def test_the_log_of_a_build_that_told_no_marks_is_folded():
-    desk = quiet_desk()
-    desk.broker.positions["AAPL"] = 400.0
-    desk.broker.cash -= 400.0 * PRICES["AAPL"]
-    compare(desk)
-    log = desk.recorded()
-    for event in log:
-        if event["kind"] == "difference":
-            del event["values"]["mark"]
-        elif event["kind"] == "cash_set" and event["values"]["cash"] == desk.broker.cash:
-            event["values"]["taken_over"] = 400.0 * PRICES["AAPL"]
-    again = OrderEngine(ACCOUNT)
-    recording.fold_log(again, log, desk.lookup)
-    assert again.s.book.position("AAPL") == 400.0
-    assert again.s.account.day_flows == pytest.approx(0.0)
-    assert again.s.reconciling.unvalued == {}
-
-
-def test_what_was_taken_over_without_a_mark_is_no_gain_when_it_has_one():
-    desk = quiet_desk()
-    desk.engine.s.market.marks.pop("BAC", None)
-    desk.broker.positions["BAC"] = 2_000.0
-    desk.broker.cash -= 2_000.0 * PRICES["BAC"]
-    compare(desk)
-    assert desk.engine.s.holds == {"BAC": Code.UNEXPLAINED}
-    assert desk.engine.s.reconciling.unvalued == {"BAC": 2_000.0}
-    desk.quotes()
-    desk.tick(1.0)
-    state = desk.account()
-    assert (state["day_pnl"], state["drawdown"]) == (pytest.approx(0.0), pytest.approx(0.0))
-    assert desk.engine.s.reconciling.unvalued == {}
-    assert [event["values"]["worth"] for event in desk.events("valued")] == [2_000.0 * PRICES["BAC"]]
-    again = OrderEngine(ACCOUNT)
-    recording.fold_log(again, desk.recorded(), desk.lookup)
-    assert again.s.account.day_flows == desk.engine.s.account.day_flows
 
 
 def test_funds_are_the_brokers_less_what_was_sent_since():
