@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import time
 from pathlib import Path
 
@@ -180,12 +181,14 @@ class DataService:
         try:
             spool = Spool(path, int(config.targets.data.SPOOL_MAX_MB * MEGABYTE))
         except OSError as error:
-            raise DaemonExit(
-                f"the spool {path} cannot be opened ({error.strerror}); make it a file that this user may write, or move it away"
-            ) from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "make room on that disk" if full else "make it a file that this user may write, or move it away"
+            raise DaemonExit(f"the spool {path} cannot be opened ({error.strerror}); {remedy}") from error
         if spool.damage is not None:
             size, kept = spool.damage
-            self._daemon.log.error("the spool was damaged", bytes=size, taken_up=len(spool), kept=str(kept))
+            self._daemon.log.error(
+                "the spool had bytes that are no whole entry", bytes=size, taken_up=len(spool), kept=str(kept)
+            )
         for output in spool.contents():
             # Left by the last run: it counts as received by this one, and must not be published a second time.
             self.engine.ledger.received[output.source] += output.units

@@ -1,8 +1,8 @@
 """A bounded file of records that could not be sent, in order: [4-byte length, header JSON with a CRC-32, 4-byte length, Avro]*.
 
 Every append is written through to the operating system, so a killed process loses nothing that was spooled; a power failure may.
-A torn last entry is cut off when the file is opened. What a disk damaged is left out and the rest is taken up; the file as it was found
-is kept beside it.
+What a disk damaged, or a process that died left half written, is left out when the file is opened and the rest is taken up; the file as
+it was found is kept beside it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Spool:
         self._size = self._recover()
 
     def _recover(self) -> int:
-        """Index the entries left by an earlier run, cut off a torn end and set a damaged file aside."""
+        """Index the entries left by an earlier run and set a file aside that has anything else in it."""
         whole: list[tuple[int, int]] = []
         at, damaged = 0, 0
         size = self._file.seek(0, 2)
@@ -74,14 +74,10 @@ class Spool:
                 at = entry[1]
                 continue
             following = self._next_entry(at)
-            if following is None and self._torn(at, size):
-                break
             damaged += (size if following is None else following) - at
             at = size if following is None else following
         if damaged:
             self._set_aside(whole, damaged)
-        else:
-            self._file.truncate(at)
         return self._file.seek(0, 2)
 
     def _next_entry(self, after: int) -> int | None:
@@ -93,27 +89,18 @@ class Spool:
                     return at - _LENGTH.size
         return None
 
-    def _torn(self, at: int, size: int) -> bool:
-        """Whether what lies from `at` to the end is the beginning of an entry, as a process that died while it wrote leaves one."""
-        for begin in (_BEGIN, b""):
-            self._file.seek(at)
-            head = self._file.read(_LENGTH.size) or b""
-            start = self._file.read(len(begin)) or b""
-            at += _LENGTH.size + (_LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else size)
-            if not begin.startswith(start):
-                return False
-            if at > size:
-                return True
-        return False
-
     def _set_aside(self, whole: list[tuple[int, int]], damaged: int) -> None:
         """Begin a new file with the entries that can be read; whenever this is cut short, all of them are still in the file of that name."""
         kept = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
         new = self._path.with_name(f".{self._path.name}.tmp")
-        with new.open("wb") as file:
-            for start, end in whole:
-                self._file.seek(start)
-                file.write(self._file.read(end - start) or b"")
+        try:
+            with new.open("wb") as file:
+                for start, end in whole:
+                    self._file.seek(start)
+                    file.write(self._file.read(end - start) or b"")
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
         try:
             kept.hardlink_to(self._path)
         except OSError:  # not every file system has links

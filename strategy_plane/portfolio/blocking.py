@@ -27,7 +27,7 @@ HOLDS: Mapping[str, str] = {
     "HOLD_GATE_CLOSED": "a gate of the market data source is closed",
     "HOLD_WARMING": "no name has enough history yet",
     "HOLD_UNIVERSE_MISSING": "too many names are without usable prices",
-    "HOLD_FACTS_MISSING": "too many names are without usable shares outstanding, so size cannot be neutralised",
+    "HOLD_FACTS_MISSING": "too many names are without usable shares outstanding (none filed, or older than FACTS_STALE_DAYS), so size cannot be neutralised",
     "HOLD_NOTHING_TRADABLE": "every name is held",
     "HOLD_INFEASIBLE": "the limits cannot all be met within the participation caps",
     "HOLD_SOLVER": "the solver did not finish, or its answer failed the feasibility check",

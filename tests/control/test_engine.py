@@ -94,6 +94,30 @@ def test_a_record_that_nobody_can_read_uses_up_its_number_and_changes_nothing():
     assert verdict.record["changes"] == ["strategy.VOL_TARGET: 0.1 -> 0.07"]
 
 
+def test_a_number_that_nothing_could_follow_is_none():
+    engine = started()
+    before = engine.last
+    assert before is not None
+    with pytest.raises(ConfigError, match="so many versions"):
+        engine.took(before | {"seq": 2**63 - 1}, 1)
+    verdict = engine.judge(contents(with_value("VOL_TARGET", "0.07")), actor="ana", event_time=2)
+    assert isinstance(verdict, Accepted)
+    assert (engine.last, verdict.record["seq"]) == (before, 2)
+
+
+def test_a_good_record_behind_one_of_its_number_that_nobody_can_read_is_the_version():
+    """As it is to the planes: they never heard of the other."""
+    engine = started()
+    before = engine.last
+    assert before is not None
+    good = engine.judge(contents(with_value("VOL_TARGET", "0.07")), actor="ana", event_time=2)
+    assert isinstance(good, Accepted)
+    with pytest.raises(ConfigError):
+        engine.took(before | {"seq": 2, "values": "{}"}, 1)
+    assert engine.took(good.record, 2)
+    assert (engine.last, engine.seq) == (good.record, 2)
+
+
 def test_problems_of_both_files_and_unreadable_ones():
     engine = started()
     verdict = engine.judge(

@@ -160,7 +160,7 @@ async def test_what_a_stopped_run_could_not_send_is_there_for_the_next(tmp_path:
     assert spool.waiting == [("ibkr", 1), ("ibkr", 1)]
 
 
-def test_a_torn_end_of_the_spool_is_cut_off(tmp_path: Path) -> None:
+def test_a_torn_end_of_the_spool_is_left_out_kept_and_told(tmp_path: Path) -> None:
     path = tmp_path / "s"
     spool = Spool(path, 10**6)
     assert spool.append(output(1), 5)
@@ -175,7 +175,12 @@ def test_a_torn_end_of_the_spool_is_cut_off(tmp_path: Path) -> None:
         assert [item.record["event_time"] for item in again.contents()] == [1, 2]
         assert path.stat().st_size == size
         again.close()
-        assert again.damage is None
+        assert (again.damage.size if again.damage is not None else 0) == cut - size
+    (tmp_path / "flipped").write_bytes(data[:size] + bytes([data[size] ^ 1]) + data[size + 1 :])
+    with_a_wrong_length = Spool(tmp_path / "flipped", 10**6)
+    assert with_a_wrong_length.damage is not None
+    assert (len(with_a_wrong_length), with_a_wrong_length.damage.size) == (2, len(data) - size)
+    with_a_wrong_length.close()
     for header in (b"[]", b"null", b"{}", b"7"):
         path.write_bytes(data[:size] + struct.pack(">I", len(header)) + header + struct.pack(">I", 2) + b"xx")
         again = Spool(path, 10**6)

@@ -21,7 +21,7 @@ HELD_REMEDIES = {
     "HOLD_GATE_CLOSED": "see to the cause that `triplane status` names at that gate; it opens by itself once its source is good again",
     "HOLD_WARMING": "wait: `triplane status` counts the bars that are still missing",
     "HOLD_UNIVERSE_MISSING": "see `triplane status` for the cause of each name; where a busy machine is outrun by a simulated market, `--speed 60`",
-    "HOLD_FACTS_MISSING": "see that EDGAR answers: its gate in `triplane status`, and TRIPLANE_USER_AGENT",
+    "HOLD_FACTS_MISSING": "see that EDGAR answers (its gate in `triplane status`, and TRIPLANE_USER_AGENT); filings older than FACTS_STALE_DAYS do not count, and the simulated ones end in February 2018",
     "HOLD_NOTHING_TRADABLE": "add an equity: `triplane assets add SYMBOL`",
     "HOLD_INFEASIBLE": "widen one of the limits that it names in targets.yaml, or reduce what exceeds it",
     "HOLD_SOLVER": "wait for the next barrier; if it holds as well, `triplane explain SYMBOL` has the program's limits",

@@ -13,7 +13,15 @@ from typing import Any
 
 from triplane.control.commands import Refused, normalised
 from triplane.domain.problems import Problem
-from triplane.runtime.configuration import Config, ConfigError, decode_text, from_record, parse, to_record
+from triplane.runtime.configuration import (
+    MOST_VERSIONS,
+    Config,
+    ConfigError,
+    decode_text,
+    from_record,
+    parse,
+    to_record,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +75,19 @@ class ControlEngine:
         self.offset = -1
         """Its offset on control.config."""
         self.seq = 0
-        """The highest number that a record on the log has, be it one that no plane takes."""
+        """The highest number that a record on the log has, be it one that no plane takes; absurd ones left out."""
         self.commands: dict[str, dict[str, Any]] = {}
 
     def took(self, record: Mapping[str, Any], offset: int) -> bool:
-        """Take a ConfigVersion as read from the log. The first record of a `seq` is the version; False for a later one.
+        """Take a ConfigVersion as read from the log. The first record of a `seq` that can be read is the version, as it is to the planes;
+        False for a later one.
 
         Raises ConfigError for one that no plane can read: it uses up its number, and the version before stays in force.
         """
-        if record["seq"] <= self.seq:
+        if self.last is not None and record["seq"] <= self.last["seq"]:
             return False
-        self.seq = record["seq"]
+        if record["seq"] <= MOST_VERSIONS:
+            self.seq = max(self.seq, record["seq"])
         from_record(record, offset)
         self.last, self.offset = dict(record), offset
         return True

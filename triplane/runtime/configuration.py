@@ -26,6 +26,8 @@ from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
 from triplane.domain.targets.reading import read
 
+MOST_VERSIONS = 1 << 53
+"""A version with a higher number is none: nothing could follow it."""
 FILE_MAX_BYTES = 4 << 20
 """Longest file that is read: a universe of ten thousand rows takes half of it, and a larger one is something else by mistake."""
 
@@ -199,6 +201,10 @@ def from_record(record: Mapping[str, Any], offset: int = -1) -> Config:
     Parameters added since the record was written take their default; one that is gone is refused, since its meaning is lost.
     """
     name = f"control.config version {record['seq']}"
+    if record["seq"] > MOST_VERSIONS:
+        raise ConfigError(
+            [Problem(name, 0, "seq", "", "no installation has had so many versions; another writer made it up")]
+        )
     parts = (record["values"], record["assets"], record["calendar_version"], record["tzdata_version"])
     if hash_of(*parts) != record["hash"]:
         raise ConfigError(
