@@ -112,8 +112,20 @@ class ReportFold(FoldBase):
         record = fills.execution_fill(
             s, self.account, Booked(untold, untold, late=False), self.universe, event, simulated=self.simulated
         )
+        # One report may be wrong, and its name would be ordered again: it waits until snapshots have shown whose word holds.
+        s.reconciling.suspects.setdefault(order.symbol, 0.0)
         detail = f"The broker counts {event['filled']:g} units of {order.ref} as filled; what a person told of it beyond that is taken back."
-        return [Note(Code.ANOMALY, detail, order.symbol, order, alert=True, record=self._remember_fill(record))]
+        return [
+            Note(
+                Code.ANOMALY,
+                detail,
+                order.symbol,
+                order,
+                alert=True,
+                snapshot=True,
+                record=self._remember_fill(record),
+            )
+        ]
 
     def _name(self, order: Order, event: Event) -> None:
         if event.get("perm_id") and not order.perm_id:

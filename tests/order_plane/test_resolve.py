@@ -8,7 +8,7 @@ import pytest
 
 from order_plane.codes import Code
 from order_plane.ledger.order_state import State
-from order_plane.messages import Place
+from order_plane.messages import Place, RequestSnapshot
 from tests.order_plane.desk import Desk
 from tests.order_plane.test_reconciliation import compare
 
@@ -240,6 +240,43 @@ def test_what_the_broker_counts_as_filled_is_its_word_on_what_a_person_told_of()
     assert "what a person told of it beyond that is taken back" in desk.alerts[-1].detail
     desk.report(desk.broker.fill(lives, 200.0, 150.0))
     assert (book.position("AAPL"), book.open_side("AAPL", 1)) == (200.0, 300.0)
+
+
+def test_after_a_count_that_was_wrong_nothing_is_ordered_twice():
+    """Filled in part without a report, told so by a person, and then one status with nothing filled: the position knows better."""
+    desk, order = sent()
+    resolve(desk, outcome="cancelled", quantity="50", price="160")
+    taken = desk.broker.place(order.fields)
+    status = desk.broker.status(taken) | {"status": "Cancelled", "filled": 0.0}
+    desk.broker.orders.clear()
+    desk.broker.positions["AAPL"] = 50.0
+    desk.broker.cash -= 50 * 160.0
+    desk.report(status)
+    assert desk.engine.s.book.position("AAPL") == 0.0
+    assert any(isinstance(effect, RequestSnapshot) for effect in desk.effects)
+    sends = len(desk.sent)
+    desk.pass_time(1)
+    desk.intents(2, {"AAPL": 500.0})
+    desk.pass_time(1)
+    assert len(desk.sent) == sends
+    compare(desk)
+    assert desk.engine.s.book.position("AAPL") == 50.0
+    assert desk.engine.s.holds == {"AAPL": Code.UNEXPLAINED}
+    desk.pass_time(1)
+    desk.intents(3, {"AAPL": 500.0})
+    assert len(desk.sent) == sends
+
+
+def test_after_a_count_that_was_right_the_name_goes_on():
+    desk, order = sent()
+    resolve(desk, outcome="cancelled", quantity="50", price="160")
+    status = desk.broker.status(desk.broker.place(order.fields)) | {"status": "Cancelled", "filled": 0.0}
+    desk.broker.orders.clear()
+    desk.report(status)
+    compare(desk, 1)
+    desk.pass_time(1)
+    desk.intents(2, {"AAPL": 500.0})
+    assert (desk.engine.s.holds, desk.sent[-1].fields["quantity"]) == ({}, 500.0)
 
 
 def test_an_old_count_disproves_nothing_and_one_that_fits_confirms():
