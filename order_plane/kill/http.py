@@ -3,9 +3,9 @@
 No token: whoever may connect from this machine may stop trading. Three checks keep web pages out (a browser can be made to post
 to loopback): the peer is loopback, the Host header names loopback, and there is no Origin header. A re-arming may carry
 `valid_until` (ns of this machine's monotonic clock, which nobody sets back), after which it is refused, and `known`, the KILL file that
-its person knew: with another one there it is refused, too. A kill is taken whatever its body holds, as any KILL file is, and also where the body never comes: nobody in a hurry is
-refused for their words. What is no HTTP/1 request with a plain body (a broken chunk, an encoding that is not known) gets a 4xx and does
-nothing. An unknown scope is the widest one.
+its person knew: with another one there it is refused, too. A kill is taken whatever its body holds, as any KILL file is, and also where
+the body never comes: nobody in a hurry is refused for their words. What is no HTTP/1 request with a plain body (a broken chunk, an
+encoding that is not known) gets a 4xx and does nothing. An unknown scope is the widest one.
 """
 
 from __future__ import annotations

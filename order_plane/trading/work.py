@@ -51,7 +51,8 @@ class Work(Marking):
         if not account.day_end or s.market_time < account.day_end:
             return
         values: dict[str, float] = {}
-        if math.isfinite(account.nav):
+        # After a jump that a person released, what the account is worth is not known before the next good mark.
+        if math.isfinite(account.nav) and not account.forgiven:
             values["nav"] = account.nav
             if math.isfinite(account.day_start) and account.day_start > 0.0:
                 values["return"] = (account.nav - account.day_flows) / account.day_start - 1.0

@@ -264,6 +264,28 @@ def test_a_released_jump_is_not_one_again_and_the_next_is():
     assert desk.engine.s.holds == {"*": Code.NAV_JUMP}
 
 
+def test_a_day_that_ends_after_a_release_begins_with_the_next_mark():
+    desk = invested()
+    desk.pass_time(1, mids={"AAPL": PRICES["AAPL"] * 4.0})
+    desk.tick(1.0)
+    desk.record(
+        "control.commands",
+        {
+            "command_id": "c1", "command": "order.release", "actor": "ann", "reason": "true", "event_time": desk.wall,
+            "available_time": desk.wall, "arguments": {"symbol": "*"},
+        },
+    )  # fmt: skip
+    desk.now = desk.engine.s.account.day_end + 16 * 3600 * SECOND
+    only(desk, "BAC", PRICES["BAC"])
+    assert len(desk.events("day_ended")) == 1
+    assert math.isnan(desk.engine.s.account.day_start)
+    desk.pass_time(1, mids={"AAPL": PRICES["AAPL"] * 3.0})
+    desk.tick(1.0)
+    assert desk.account()["day_pnl"] == 0.0
+    assert desk.engine.s.account.day_start == desk.account()["nav"]
+    same_from_the_log(desk)
+
+
 def split(desk, symbol="AAPL", ratio=2.0):
     record = {"event_time": desk.now, "available_time": desk.now, "kind": "split", "symbol": symbol, "ratio": ratio}
     desk.record("data.actions", record)
