@@ -150,6 +150,7 @@ class OrderWorld:
         self.orders: OrderProcess | None = None
         self.seq = 0
         self.targets: dict[int, Mapping[str, float]] = {}
+        self._told: dict[int, dict[str, Any]] = {}
         self._con_ids: dict[str, int] = {}
         self._config: dict[str, Any] | None = None
         self.gateway = GatewayProcess(directory / "gateway", "--hold")
@@ -200,8 +201,12 @@ class OrderWorld:
         self.send("control.config", **self._config)
 
     def market(self, at: int = 0) -> None:
-        """A quote slice and a five-second bar at market time `at` (now by default), quotes being the gateway's."""
+        """A quote slice and a five-second bar at market time `at` (now by default), quotes being the gateway's.
+
+        Told again, a moment is what it was: the log takes one record for each.
+        """
         at = at or self.now
+        quotes = self._told.setdefault(at, dict(self.quotes))
         common: dict[str, Any] = {
             "event_time": at,
             "available_time": at,
@@ -211,7 +216,7 @@ class OrderWorld:
             "symbols": list(SYMBOLS),
         }
         n = len(SYMBOLS)
-        bid, ask = ([self.quotes[symbol][side] for symbol in SYMBOLS] for side in (0, 1))
+        bid, ask = ([quotes[symbol][side] for symbol in SYMBOLS] for side in (0, 1))
         mid = [(low + high) / 2 for low, high in zip(bid, ask, strict=True)]
         self.send(
             "data.bars",
