@@ -78,9 +78,10 @@ class GateBook:
             if state.code == code:
                 return []
             state.code = code
-        else:
-            state = self._closed[key] = _Closed(code, max(time, self._told.get(key, time - 1) + 1))
-        return [self._record(key, False, code, detail, time, state.since)]
+            return [self._record(key, False, code, detail, time, state.since)]
+        record = self._record(key, False, code, detail, time)
+        self._closed[key] = _Closed(code, record["since"])
+        return [record]
 
     def good(self, gate: str, source: str, scope: str, time: int) -> list[dict[str, Any]]:
         """A good verdict at `time`: opens the gate when it is the last one needed."""

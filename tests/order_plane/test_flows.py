@@ -163,6 +163,17 @@ def only(desk, symbol, mid):
     )  # fmt: skip
 
 
+def release(desk):
+    """A person releases what holds everything."""
+    desk.record(
+        "control.commands",
+        {
+            "command_id": "c1", "command": "order.release", "actor": "ann", "reason": "seen", "event_time": desk.wall,
+            "available_time": desk.wall, "arguments": {"symbol": "*"},
+        },
+    )  # fmt: skip
+
+
 def same_from_the_log(desk):
     """The fold of the log alone has the same account."""
     again = OrderEngine(ACCOUNT)
@@ -222,13 +233,7 @@ def test_cash_that_shows_between_a_release_and_the_next_mark_is_no_drawdown():
     desk.report(desk.broker.execute("AAPL", 1, 2_000.0, PRICES["AAPL"]))
     compare(desk, 1)
     assert desk.engine.s.holds == {"*": Code.FOREIGN_HALT}
-    desk.record(
-        "control.commands",
-        {
-            "command_id": "c1", "command": "order.release", "actor": "ann", "reason": "ours", "event_time": desk.wall,
-            "available_time": desk.wall, "arguments": {"symbol": "*"},
-        },
-    )  # fmt: skip
+    release(desk)
     desk.now += 60 * SECOND
     only(desk, "BAC", PRICES["BAC"])  # the name itself is late
     compare(desk)
@@ -247,13 +252,7 @@ def test_a_released_jump_is_not_one_again_and_the_next_is():
     desk.pass_time(1, mids=jumped)
     desk.tick(1.0)
     assert desk.engine.s.holds == {"*": Code.NAV_JUMP}
-    desk.record(
-        "control.commands",
-        {
-            "command_id": "c1", "command": "order.release", "actor": "ann", "reason": "true", "event_time": desk.wall,
-            "available_time": desk.wall, "arguments": {"symbol": "*"},
-        },
-    )  # fmt: skip
+    release(desk)
     desk.pass_time(1, mids=jumped)
     desk.tick(1.0)
     assert desk.engine.s.holds == {}
@@ -268,13 +267,7 @@ def test_a_day_that_ends_after_a_release_begins_with_the_next_mark():
     desk = invested()
     desk.pass_time(1, mids={"AAPL": PRICES["AAPL"] * 4.0})
     desk.tick(1.0)
-    desk.record(
-        "control.commands",
-        {
-            "command_id": "c1", "command": "order.release", "actor": "ann", "reason": "true", "event_time": desk.wall,
-            "available_time": desk.wall, "arguments": {"symbol": "*"},
-        },
-    )  # fmt: skip
+    release(desk)
     desk.now = desk.engine.s.account.day_end + 16 * 3600 * SECOND
     only(desk, "BAC", PRICES["BAC"])
     assert len(desk.events("day_ended")) == 1
