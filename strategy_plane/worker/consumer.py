@@ -255,11 +255,15 @@ class FaustReader:
                 UNAVAILABLE,
             ) from None
 
-    def check(self) -> None:
-        """Raise what ended the delivery, if anything did."""
+    async def check(self, look: Callable[[], None]) -> None:
+        """Raise what ended the delivery, if anything did.
+
+        A topic made anew ends it, too, unless the watch of the log was earlier: what `look` raises of the log is the cause, and comes first.
+        """
         if self.failure is not None:
             raise self.failure
         if self._app.crashed:
+            await asyncio.to_thread(look)
             raise DaemonExit(f"the Kafka consumer ended ({self._app.crash_reason!r}); it is started again", UNAVAILABLE)
 
     async def stop(self) -> None:

@@ -107,8 +107,7 @@ class Worker:
         """Work until the daemon is told to stop. Raises DaemonExit for what a restart or a person must mend."""
         try:
             await self._start()
-            log_watch = LogWatch(self._settings, PLANE, [*self._inputs, BARRIERS])
-            for looking in (self._watch.run(), log_watch.run(self._intake.positions)):
+            for looking in (self._watch.run(), self._log_watch.run(self._intake.positions)):
                 self._watching.append(asyncio.create_task(looking))
             # Everything that was on the log at the start is read first; only then may this worker write barriers.
             await self._arrived(self._goal)
@@ -207,6 +206,7 @@ class Worker:
         )
         self._opened.append(self._reader.stop)
         await self._reader.start()
+        self._log_watch = LogWatch(settings, PLANE, [*self._inputs, BARRIERS])
         await calendar
 
     async def _end(self) -> None:
@@ -235,7 +235,7 @@ class Worker:
 
     async def _sleep(self) -> None:
         """Wait for the next record, for the end, or for a moment in which the consumer may have died."""
-        self._reader.check()
+        await self._reader.check(lambda: self._log_watch.look_now(self._intake.positions()))
         raise_failures(self._watching)
         if not self._intake.wake.is_set():
             with contextlib.suppress(asyncio.TimeoutError):

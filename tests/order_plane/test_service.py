@@ -223,11 +223,15 @@ def test_on_a_full_disk_what_is_to_be_cancelled_is_cancelled_and_nothing_new_is_
     """A limit on the size of its files does to the process what a disk without room does. Its log has none either."""
     world.open_market()
     process = world.start().ready()
-    reported = len(world.records("order.account"))
     world.intents(KO=4_000)
     eventually(lambda: world.gateway.status()["open_orders"], 20, "an order rests")
-    # What the order changes is told first, so that the next thing to be written down is the next decision.
-    eventually(lambda: len(world.records("order.account")) > reported, 20, "the account with the order")
+
+    # What the order and its first fill change is told first, so that the next thing to be written down is the next decision.
+    def told() -> bool:
+        kinds = [event["kind"] for event in world.records("order.events")]
+        return "commission" in kinds and kinds[-1] == "marked"
+
+    eventually(told, 20, "the account with the order and its first fill")
     sent = world.gateway.sent()
     journal = world.settings.state_dir / "order-journal.jsonl"
     eventually(lambda: '"done"' in journal.read_text().splitlines()[-1], 20, "nothing is under way")

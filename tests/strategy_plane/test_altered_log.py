@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import aiokafka
 import pytest
+from aiokafka.errors import OffsetOutOfRangeError
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
@@ -17,6 +19,7 @@ from tests.waiting import settles
 from triplane.runtime import exit_codes
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_in import TopicReader, read_all
+from triplane.runtime.log_watch import LogWatch
 from triplane.runtime.settings import Settings
 from triplane.stack.kafka import admin
 from triplane.stack.topics import create_topics, delete_topics, list_topics
@@ -80,13 +83,22 @@ async def test_an_input_that_was_made_anew_is_refused(settings: Settings, market
 
 
 @pytest.mark.parametrize("topic", ["data.bars", "strategy.barriers"])
-async def test_a_topic_made_anew_under_a_running_worker_ends_it(settings: Settings, market: Market, topic: str) -> None:
+@pytest.mark.parametrize("first", ["watch", "consumer"])
+async def test_a_topic_made_anew_under_a_running_worker_ends_it(
+    settings: Settings, market: Market, monkeypatch: pytest.MonkeyPatch, topic: str, first: str
+) -> None:
+    """Whoever notices it first: Kafka answers the consumer that its place is out of range, at times before the watch looks."""
+    if first == "consumer":
+        monkeypatch.setattr(LogWatch, "run", lambda _watch, _positions: asyncio.Event().wait())
     await put(settings, *market.opening(), *market.history_slices())
     worker = Running(settings)
     try:
         await worker.until("triplane_barrier_seq", 6)
         await asyncio.to_thread(delete_topics, settings.bootstrap, settings.topic(topic))
         await asyncio.to_thread(create_topics, settings.bootstrap, prefix=settings.topic_prefix)
+        if first == "consumer":
+            place = aiokafka.TopicPartition(settings.topic(topic), 0)
+            await worker.worker._reader._app.crash(OffsetOutOfRangeError({place: 6}))
         with pytest.raises(DaemonExit, match=rf"{topic}-0 ends at 0, and this daemon has read it up to \d+") as ended:
             await asyncio.wait_for(worker.task, 60)
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -24,7 +25,7 @@ LOOK_EVERY_S: Final = 5.0
 
 
 class LogWatch:
-    """Looks at `topics`, names of the catalogue, every `every_s` wall seconds for `daemon`. Not thread-safe.
+    """Looks at `topics`, names of the catalogue, every `every_s` wall seconds for `daemon`, one thread at a time.
 
     Of what Kafka does not tell nothing is known, and nothing is said: readiness tells of that.
     """
@@ -37,6 +38,7 @@ class LogWatch:
         self._every_s = every_s
         self._looked = float("-inf")
         self._seen = TopicsSeen(settings, daemon)
+        self._one_at_a_time = threading.Lock()
 
     async def run(self, positions: Callable[[], Mapping[str, int]]) -> None:
         """Look until cancelled. Raises DaemonExit like `look`."""
@@ -55,10 +57,11 @@ class LogWatch:
 
     def look_now(self, positions: Mapping[str, int]) -> None:
         """`look`, however long the last one is ago."""
-        ids = self._topic_ids()
-        ends = self._ends.ask(self._admin, IsolationLevel.READ_UNCOMMITTED, ANSWER_S)
-        refuse_shorter(positions, ends, "this daemon has read")
-        self._seen.compare(ids)
+        with self._one_at_a_time:
+            ids = self._topic_ids()
+            ends = self._ends.ask(self._admin, IsolationLevel.READ_UNCOMMITTED, ANSWER_S)
+            refuse_shorter(positions, ends, "this daemon has read")
+            self._seen.compare(ids)
 
     def _topic_ids(self) -> dict[str, str]:
         """What Kafka calls each topic that was made: made anew, it has another id."""
