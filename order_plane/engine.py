@@ -14,6 +14,7 @@ from typing import Any
 
 from order_plane import plain
 from order_plane.codes import Code
+from order_plane.ledger.folding import Fold
 from order_plane.ledger.order_state import State
 from order_plane.ledger.state import EngineState
 from order_plane.messages import (
@@ -55,13 +56,15 @@ class OrderEngine(Work):
         return {"account": self.account, "mode": self.mode, "state": plain.dump(self.s)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a snapshot of the same account; ValueError otherwise."""
+        """Take over the state of a snapshot of the same account, whole; ValueError otherwise, and nothing has changed."""
         if state["account"] != self.account:
             raise ValueError(
                 f"the snapshot is of account {state['account']}, not {self.account}; remove it to rebuild from the log"
             )
-        self.folded.state = plain.load(EngineState, state["state"])
-        self.folded.use_config()
+        whole = Fold(self.account, simulated=self.folded.simulated)
+        whole.state = plain.load(EngineState, state["state"])
+        whole.use_config()  # refuses a configuration that this release cannot read: nothing is taken over then
+        self.folded = whole
 
     def fold(self, event: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> None:
         """Fold one event of order.events without deciding anything; `record` is what a `took` event of a lookup topic names.
@@ -114,6 +117,7 @@ class OrderEngine(Work):
         for order in self.s.book.all_live():
             if order.state is State.PLACING:
                 self._emit("doubted", order_ref=order.ref, symbol=order.symbol, reason=Code.RESTART)
+        self._make_up()
         for fill in self.folded.recent_fills():
             self._out.appends.append(Append("order.fills", fill))
         self._warm_sessions()
@@ -123,13 +127,13 @@ class OrderEngine(Work):
     def _tick(self, item: ClockTick) -> None:
         s = self.s
         r = s.reconciling
-        before = (s.number, s.events, s.market_time, s.wall, s.account.day_end)
+        before = (s.number, s.events, s.market_time, s.wall, s.account.day_end, s.owed)
         wish = (r.wanted, r.wanted_wall, r.pending)
         self._advance(item.market, item.wall)
         self._emit("clock")
         self._work()
         if self._out.size == 1:  # nothing came of it: it never happened
-            s.number, s.events, s.market_time, s.wall, s.account.day_end = before
+            s.number, s.events, s.market_time, s.wall, s.account.day_end, s.owed = before
             r.wanted, r.wanted_wall, r.pending = wish
             self._out = Outbox()
 

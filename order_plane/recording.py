@@ -10,20 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from order_plane.engine import OrderEngine
+from order_plane.ledger.owed import DECIDED
 from order_plane.messages import Append, BrokerReport, ClockTick, Input, KillRequest, LogInput, RearmRequest, Start
 
 Event = Mapping[str, Any]
 Lookup = Callable[[str, int, int], Mapping[str, Any] | None]
 """(topic, partition, offset) -> record; None when it is not at hand."""
 
-# Events that the engine decided on; every other kind is an input.
-DECIDED = frozenset(
-    {
-        "config_taken", "parent_opened", "parent_closing", "parent_closed", "intents_decided", "placing", "cancelling",
-        "global_cancel", "doubted", "missed", "abandoned", "resolved", "held", "released", "snapshot_requested", "baseline",
-        "difference", "explained", "cash_set", "valued", "reconciled", "killed", "rearmed", "day_ended", "marked",
-    }
-)  # fmt: skip
 REPLAYED_TOPICS = ("order.events", "order.decisions", "order.fills", "order.account", "order.costs")
 
 

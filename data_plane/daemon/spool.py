@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import shutil
 import struct
 import time
@@ -112,6 +113,7 @@ class Spool:
 
     def _entry(self, at: int) -> tuple[Spooled, int] | None:
         """The entry at a position and where the next one begins; None at the end or at something unreadable."""
+        size = self._file.seek(0, os.SEEK_END)
         self._file.seek(at)
         parts = []
         for _ in range(2):
@@ -119,6 +121,8 @@ class Spool:
             if head is None or len(head) < _LENGTH.size:
                 return None
             length = _LENGTH.unpack(head)[0]
+            if length > size:  # no length at all, and more than there may be memory for
+                return None
             part = self._file.read(length)
             if part is None or len(part) < length:
                 return None

@@ -37,7 +37,7 @@ from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks
 
 REFERENCED = ("control.config", "control.commands", "strategy.intents", "data.actions")
-FORMAT = 4
+FORMAT = 5
 LastEvent = tuple[int, str] | None
 """Offset and SHA-256 of a record of order.events; None of an empty log."""
 
@@ -163,14 +163,15 @@ def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin:
         meta, state = snapshots.load(checkpoint_path(settings))
         if (meta["format"], meta["prefix"]) != (FORMAT, settings.topic_prefix):
             return Begin()
+        positions = {str(name): int(end) for name, end in meta["positions"].items()}
+        last = (int(meta["last"][0]), str(meta["last"][1])) if meta["last"] else None
+        start = {EVENTS_PARTITION: last[0] if last is not None else int(meta["events"])}
+        start |= {name: end for name, end in positions.items() if name.rpartition("-")[0] in REFERENCED}
+        begin = Begin(start, positions, int(meta["epoch"]), last)
         engine.restore(state)
-    except (SnapshotError, KeyError, TypeError, ValueError):
+    except (SnapshotError, KeyError, TypeError, ValueError, AttributeError, IndexError):
         return Begin()
-    positions = {str(name): int(end) for name, end in meta["positions"].items()}
-    last = (int(meta["last"][0]), str(meta["last"][1])) if meta["last"] else None
-    start = {EVENTS_PARTITION: last[0] if last is not None else int(meta["events"])}
-    start |= {name: end for name, end in positions.items() if name.rpartition("-")[0] in REFERENCED}
-    return Begin(start, positions, int(meta["epoch"]), last)
+    return begin
 
 
 async def while_log_answers(settings: Settings, waiting: Coroutine[Any, Any, None]) -> None:

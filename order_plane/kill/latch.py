@@ -55,10 +55,15 @@ class KillLatch:
 
     def trip_again(self, document: dict[str, Any], wall: int) -> None:
         """As `trip`, by somebody who asks at `wall` (ns UTC): a re-arming that knew the file as it was lifts this kill no more."""
-        with contextlib.suppress(OSError):
+        try:
             os.utime(
                 self._file, ns=(wall, wall), follow_symlinks=False
             )  # the kernel's own time of a file is as coarse as its ticks
+        except FileNotFoundError:
+            pass
+        except OSError:  # another user's file: one of ours takes its place
+            with contextlib.suppress(OSError):
+                hold(self._file, document)
         self.trip(document)
 
     def set_aside(self) -> bool:

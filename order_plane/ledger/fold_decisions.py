@@ -249,7 +249,7 @@ class DecisionFold(FoldBase):
         r.suspects = dict(zip(event["symbols"], event["quantities"], strict=True))
         r.cash_suspect = values.get("cash_suspect", math.nan)
         untold = names.split(event["labels"].get("foreign", ""))
-        s.book.foreign_traded = {name: units for name, units in s.book.foreign_traded.items() if name in untold}
+        s.book.foreign_traded = {name: traded for name, traded in s.book.foreign_traded.items() if name in untold}
         s.account.base_currency = event["labels"].get("base_currency", "") or s.account.base_currency
         if "available_funds" in values:
             s.account.available_funds = values["available_funds"]
@@ -278,6 +278,7 @@ class DecisionFold(FoldBase):
         s.kill.level, s.kill.reason, s.kill.actor, s.kill.since = "none", "", event["labels"]["actor"], s.market_time
         s.kill.global_sent = False
         account = s.account
+        account.nav = event["values"].get("nav", account.nav)  # which older builds did not tell
         account.high_water_mark = account.nav
         account.day_start, account.day_flows = account.nav, 0.0
         account.returns = type(account.returns)()

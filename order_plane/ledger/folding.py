@@ -13,6 +13,7 @@ from order_plane.codes import Code
 from order_plane.ledger.fold_base import Event, Note
 from order_plane.ledger.fold_decisions import DecisionFold
 from order_plane.ledger.fold_reports import ReportFold
+from order_plane.ledger.owed import still_owed
 from order_plane.ledger.state import (
     SPLIT_DOUBT_NS,
     ConfigInForce,
@@ -89,6 +90,7 @@ class Fold(ReportFold, DecisionFold):
             s.account.day_end = trading_day_end(s.market_time)
         method = self.kinds.get(event["kind"])
         notes = method(event, record) if method is not None else []
+        s.owed = still_owed(s, event, record, notes)
         s.number += 1
         s.events += 1
         return notes
@@ -134,6 +136,8 @@ class Fold(ReportFold, DecisionFold):
         s = self.state
         if not s.book.position(symbol) and not s.book.live_orders(symbol):
             return []
+        if s.reconciling.splits.get(symbol, (0.0, 0))[0] == ratio:
+            return []  # told again: levels do not wait anew
         s.reconciling.splits[symbol] = (ratio, s.market_time)
         detail = f"A split of {symbol} ({ratio:g}) is announced; levels wait {SPLIT_DOUBT_NS // MINUTE} min for the position that shows it."
         return [Note(Code.CORPORATE_ACTION, detail, symbol, alert=True, snapshot=True)]

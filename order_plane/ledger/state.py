@@ -115,6 +115,18 @@ class Kill:
 
 
 @dataclass(slots=True)
+class Owed:
+    """A kill or a hold that an event on the log calls for and that follows as an event of its own. `asked`: wall ns UTC, 0 for a level."""
+
+    code: str
+    detail: str
+    symbol: str = ""
+    scope: str = ""
+    actor: str = ""
+    asked: int = 0
+
+
+@dataclass(slots=True)
 class Account:
     """Valuation that survives restarts: the last good NAV, the high-water mark, the day's start, daily returns since re-arming."""
 
@@ -158,6 +170,8 @@ class EngineState:
     pending: list[dict[str, Any]] = field(default_factory=list)
     parents: dict[str, Parent] = field(default_factory=dict)
     holds: dict[str, str] = field(default_factory=dict)
+    owed: list[Owed] = field(default_factory=list)
+    """What the last input stops and no event has stopped yet. The log may end there: each event is acknowledged by itself."""
     book: Book = field(default_factory=Book)
     market: Market = field(default_factory=Market)
     link: Link = field(default_factory=Link)

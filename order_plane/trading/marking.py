@@ -63,14 +63,16 @@ class Marking(Supervision):
 
         A name that stays silent must not disarm the levels while all others move: after LATE_NS its last mark stands in for the
         next one, and a person is told, once a day for each name. A name without any mark leaves NAV unknown, which holds and never trips.
+        Units taken over that have no worth yet make the name late as well, also where none of them is held any more: what flowed is open.
         """
         s, market = self.s, self.s.market
-        now = s.market_time
+        now, unvalued = s.market_time, s.reconciling.unvalued
         valuation = value(s, universe, now, stale_s)
-        if valuation.fresh:
+        if valuation.fresh and not unvalued:
             market.late_since = 0
             return valuation
-        if not all(self._session_end(symbol) for symbol in valuation.missing):
+        silent_names = {*valuation.missing, *unvalued}
+        if not all(self._session_end(symbol) for symbol in silent_names):
             market.late_since = 0
             return None  # after hours most names are silent, and what is quoted is quoted wide
         if not market.late_since or now - market.late_seen > LATE_NS:  # a night between two sessions is no silence
@@ -80,9 +82,9 @@ class Marking(Supervision):
             return None
         self._value_taken_over(MARK_KEPT_S)
         kept = value(s, universe, now, MARK_KEPT_S)
-        if not kept.fresh:
+        if not kept.fresh or unvalued:
             return None
-        silent = dict.fromkeys(valuation.missing, now // DAY)
+        silent = dict.fromkeys(silent_names, now // DAY)
         news = sorted(name for name, _ in silent.items() - market.kept_told.items())
         if news:
             market.kept_told |= silent

@@ -123,15 +123,17 @@ def _positions(
         ours = book.position(symbol)
         broker = theirs.get(symbol, 0.0) - book.excluded.get(symbol, 0.0)
         gap = broker - ours
-        if symbol in touched and book.foreign_traded.get(symbol):
+        foreign = book.foreign_traded.get(symbol, (0.0, 0.0))[0]
+        if symbol in touched and foreign:
             findings.untold.append(symbol)
         if abs(gap) <= DUST:
             continue
         if symbol in touched:
             findings.again = True
+            if symbol in pending.suspects:  # not compared, so what was suspected of it stands
+                findings.suspects[symbol] = pending.suspects[symbol]
             continue
         # Executions of our dead orders that the broker counts but has not reported yet explain nothing: they are asked for again.
-        foreign = book.foreign_traded.get(symbol, 0.0)
         split = pending.splits.get(symbol, (0.0, 0))[0]
         if abs(gap - foreign) <= DUST:
             findings.differences.append(Difference(symbol, ours, broker, Code.FOREIGN_EXECUTION))

@@ -11,19 +11,19 @@ from order_plane.kill import levels as kill
 from order_plane.ledger.book import EPSILON
 from order_plane.ledger.child_order import Order
 from order_plane.ledger.fold_base import Note
+from order_plane.ledger.owed import NOTED_HOLDS
 from order_plane.ledger.state import EVERYTHING
 from order_plane.messages import (
     Append,
     CancelOrder,
 )
+from order_plane.trading.decision_records import finite
 from order_plane.trading.emission import Emission
 from order_plane.trading.reconciliation import Difference, Findings, compare
 from triplane.domain.lots import is_whole
 from triplane.domain.names import join
 from triplane.domain.timestamps import SECOND, iso
 
-HOLDING = (Code.UNKNOWN_ORDER, Code.DOUBLE_ORDER, Code.LATE_EXECUTION)
-"""What holds its name until a person releases it."""
 PRICE_FACTOR = 10.0
 """How far from the last mark a price that a person tells of may be."""
 
@@ -37,14 +37,14 @@ class Supervision(Emission):
         for note in notes:
             if note.record is not None:
                 self._out.appends.append(Append("order.fills", note.record))
-            holds = note.code in HOLDING and s.holds.get(note.symbol) != note.code  # which tells it
+            holds = note.code in NOTED_HOLDS and s.holds.get(note.symbol) != note.code  # which tells it
             if note.alert and not holds:
                 self._alert(note.code, note.detail, note.symbol, note.numbers)
             if note.snapshot:
                 s.reconciling.want(str(note.code), s.wall)
             if note.code is Code.NONDETERMINISM:
                 self._hold(EVERYTHING, note.code, note.detail)
-            elif note.code in HOLDING:
+            elif note.code in NOTED_HOLDS:
                 self._hold(note.symbol, note.code, note.detail)
             elif note.code is Code.BROKER_LIQUIDATION:
                 self._trip(note.code, "stopped", note.detail, self.folded.targets.order.KILL_SCOPE, "level")
@@ -65,6 +65,19 @@ class Supervision(Emission):
                         reason=str(note.code),
                     )
                     self._out.cancels.append(CancelOrder(order.ref, note.order_id))
+
+    def _make_up(self) -> None:
+        """At a start: the kills and holds that the log ended before."""
+        for owed in list(self.s.owed):
+            code = Code[owed.code]
+            if code is Code.KILL_REQUESTED:
+                self._trip(code, "stopped", owed.detail, owed.scope, owed.actor, owed.asked or None)
+            elif code is Code.KILL_PSR:
+                self._apply_trip(kill.judge_psr(self.s.account, self.s.kill, self.folded.targets.order))
+            elif code in (Code.UNEXPLAINED, Code.FOREIGN_EXECUTION, Code.FOREIGN_HALT):
+                self._hold(owed.symbol, code, owed.detail)
+            else:
+                self._react([Note(code, owed.detail, owed.symbol, alert=True)])
 
     def _command(self, record: Mapping[str, Any]) -> None:
         arguments, command = record["arguments"], record["command"]
@@ -150,7 +163,8 @@ class Supervision(Emission):
         if not actor.strip() or not reason.strip():
             self._alert(Code.REARM_REFUSED, "Re-arming needs a name and a reason.")
             return
-        self._emit("rearmed", reason=reason, labels={"actor": actor})
+        # The marks since the last account record are on no log, and the new mark is as of now.
+        self._emit("rearmed", reason=reason, labels={"actor": actor}, values=finite({"nav": self.s.account.nav}))
         self._alert(Code.REARMED, f"{actor} re-armed trading: {reason}")
         self.s.account.due = True
 
@@ -231,9 +245,18 @@ class Supervision(Emission):
         }
         con_id, price = told.get(symbol, (0, 0.0))
         mark = self.s.market.marks.get(symbol)
-        # What somebody paid is near the price of now: an old mark would make a gain or a loss of the difference.
+        # What somebody paid is near the price of now: an old mark would make a gain or a loss of the difference, and so would the next
+        # one, a night later, where his execution told what he paid.
         fresh = mark is not None and self.s.market_time - mark.time <= self.folded.targets.order.QUOTE_STALE_S * SECOND
-        worth = mark.price if mark is not None and fresh and cause is not Code.CORPORATE_ACTION else 0.0
+        paid = self.s.book.foreign_traded.get(symbol, (0.0, 0.0))[1] if foreign else 0.0
+        worth = mark.price if mark is not None and fresh else paid
+        if cause is Code.CORPORATE_ACTION:
+            worth = 0.0
+        holds = ""
+        if cause is Code.UNEXPLAINED or (foreign and policy == "exclude" and not excluded):
+            holds = f"{symbol}:{cause}"
+        elif foreign and policy == "halt":
+            holds = f"{EVERYTHING}:{Code.FOREIGN_HALT}"
         foreign_units = self.s.book.excluded.get(symbol, 0.0)  # before the event changes them
         notes = self._emit(
             "difference",
@@ -241,7 +264,7 @@ class Supervision(Emission):
             con_id=con_id,
             reason=str(cause),
             values={"ours": difference.ours, "theirs": difference.theirs, "price": price, "mark": worth},
-            labels={"into": "excluded" if excluded else "ours"},
+            labels={"into": "excluded" if excluded else "ours"} | ({"holds": holds} if holds else {}),
         )
         of_others = f", {foreign_units:g} of them not opened by Triplane" if foreign_units else ""
         detail = (
@@ -251,11 +274,11 @@ class Supervision(Emission):
         self._react(notes)
         if notes:
             detail += " What a person told of there is taken back."
-        if cause is Code.UNEXPLAINED or (foreign and policy == "exclude" and not excluded):
+        if holds.startswith(f"{symbol}:"):
             if self.s.holds.get(symbol) == cause:  # a hold is told once, a position that moved again is news
                 self._alert(cause, detail, symbol)
             self._hold(symbol, cause, detail)
-        elif foreign and policy == "halt":
+        elif holds:
             self._hold(EVERYTHING, Code.FOREIGN_HALT, detail)
         else:
             self._alert(cause, detail, symbol)

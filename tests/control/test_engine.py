@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 
@@ -13,6 +14,7 @@ from ruamel.yaml import YAML
 from tests.control.contents import ASSETS, TARGETS, contents, with_value
 from triplane.control.commands import Refused
 from triplane.control.engine import Accepted, ControlEngine, Rejected, Unchanged
+from triplane.control.report import in_force
 from triplane.domain.assets import Universe
 from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
@@ -94,15 +96,45 @@ def test_a_record_that_nobody_can_read_uses_up_its_number_and_changes_nothing():
     assert verdict.record["changes"] == ["strategy.VOL_TARGET: 0.1 -> 0.07"]
 
 
-def test_a_number_that_nothing_could_follow_is_none():
+@pytest.mark.parametrize("readable", [True, False])
+@pytest.mark.parametrize("number", [2**63 - 1, 2**53, 2**20 + 2])
+def test_a_made_up_number_is_none(number: int, readable: bool):
     engine = started()
     before = engine.last
     assert before is not None
-    with pytest.raises(ConfigError, match="so many versions"):
-        engine.took(before | {"seq": 2**63 - 1}, 1)
+    with pytest.raises(ConfigError, match="counts like this"):
+        engine.took(before | {"seq": number} | ({} if readable else {"hash": "0" * 64}), 1)
     verdict = engine.judge(contents(with_value("VOL_TARGET", "0.07")), actor="ana", event_time=2)
     assert isinstance(verdict, Accepted)
     assert (engine.last, verdict.record["seq"]) == (before, 2)
+    assert engine.took(verdict.record, 2)
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_the_first_number_is_one(number: int):
+    engine = ControlEngine()
+    known = started().last
+    assert known is not None
+    with pytest.raises(ConfigError, match="counts like this"):
+        engine.took(known | {"seq": number}, 0)
+    assert (engine.last, in_force([(0, known | {"seq": number})])) == (None, None)
+    assert engine.took(known, 1)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_however_often_somebody_makes_up_a_number_an_edit_follows(readable: bool):
+    """The highest that is believed moves along with the log: nothing uses up the numbers."""
+    engine = started()
+    config = engine.last
+    assert config is not None
+    for offset in range(1, 200, 2):
+        record = config | {"seq": offset + 2**20} | ({} if readable else {"hash": "0" * 64})
+        with contextlib.suppress(ConfigError):
+            engine.took(record, offset)
+        verdict = engine.judge(contents(with_value("VOL_TARGET", f"0.{offset + 300}")), actor="ana", event_time=2)
+        assert isinstance(verdict, Accepted)
+        assert engine.took(verdict.record, offset + 1)
+        assert engine.last == verdict.record
 
 
 def test_a_good_record_behind_one_of_its_number_that_nobody_can_read_is_the_version():

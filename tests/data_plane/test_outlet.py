@@ -6,6 +6,7 @@ import asyncio
 import random
 import resource
 import struct
+import tracemalloc
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,24 @@ def test_what_a_disk_damaged_is_left_out_and_told_and_the_rest_is_taken_up(tmp_p
     damaged(data[: ends[19]] + b"\0\0\0\4[[[[" + struct.pack(">I", 2) + b"xx", {19})
     deep = b'{"topic": ' + b"[" * 200_000
     damaged(data[: ends[19]] + struct.pack(">I", len(deep)) + deep + struct.pack(">I", 2) + b"xx", {19})
+
+
+def test_a_length_that_cannot_be_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    spool = Spool(path, 10**6)
+    assert spool.append(output(0), 0)
+    size = spool.size
+    assert spool.append(output(1), 1)
+    spool.close()
+    data = path.read_bytes()
+    path.write_bytes(data[:size] + b"\xf0\xff\xff\xff" + data[size:])
+    tracemalloc.start()
+    again = Spool(path, 10**6)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [item.record["event_time"] for item in again.contents()] == [0, 1]
+    assert peak < 2**20
+    again.close()
 
 
 async def test_a_record_that_its_schema_refuses_is_not_swallowed(tmp_path: Path) -> None:

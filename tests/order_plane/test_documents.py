@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from order_plane import recording
 from order_plane.codes import Code
 from order_plane.ledger.folding import Fold
 from order_plane.ledger.order_state import MEANING, errors_markdown, table_markdown
+from order_plane.ledger.owed import DECIDED
 
 TEXT = (Path(__file__).parents[2] / "docs" / "orders.md").read_text(encoding="utf-8")
 
@@ -19,7 +19,7 @@ def test_tables_are_those_of_the_code():
 
 
 def test_every_event_kind_is_described():
-    kinds = set(Fold("DU1", simulated=True).kinds) | recording.DECIDED | {"clock", "kill_requested", "rearm_requested"}
+    kinds = set(Fold("DU1", simulated=True).kinds) | DECIDED | {"clock", "kill_requested", "rearm_requested"}
     events = TEXT[TEXT.index("## Events") : TEXT.index("## Reconciliation")]
     for kind in sorted(kinds):
         assert kind in events, kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import random
@@ -21,7 +22,7 @@ from filelock import FileLock
 from order_plane.kill import files as kill_files
 from order_plane.kill import http as kill_http
 from order_plane.kill import switch as kill_switch
-from order_plane.kill.files import file_of, rearm_file_of
+from order_plane.kill.files import file_of, read_file, rearm_file_of, told
 from order_plane.kill.latch import KillLatch
 from order_plane.kill.switch import KillSwitchError
 from schemas import codec
@@ -191,6 +192,27 @@ async def test_a_re_arming_lifts_only_the_kill_that_its_person_knew(
         await kill_switch.rearm(settings, "bob", "first is over")
     assert json.loads(file_of(settings).read_text())["reason"] == "second"
     assert not rearm_file_of(settings).exists()
+
+
+def test_a_re_arming_lifts_no_later_kill_also_where_the_file_is_another_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its times cannot be set then (`sudo touch KILL`): a file of our own takes its place, or the re-arming would know it."""
+    latch = KillLatch(Settings(state_dir=tmp_path))
+    file = file_of(Settings(state_dir=tmp_path))
+    file.touch()
+    latch.look()
+    known = told(file)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("order_plane.kill.latch.os.utime", refuse)
+    latch.trip_again({"actor": "ann", "reason": "second", "scope": "own"}, 1)
+    assert told(file) != known
+    assert latch.tripped
+    assert read_file(file) == {"actor": "ann", "reason": "second", "scope": "own"}
+    assert latch.look() is None
 
 
 def test_a_trip_and_a_re_arming_at_once_leave_one_of_them(tmp_path: Path, seed: int) -> None:

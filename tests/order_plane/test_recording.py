@@ -10,6 +10,7 @@ import pytest
 from order_plane import plain, recording
 from order_plane.engine import OrderEngine
 from order_plane.ledger.order_state import State
+from order_plane.ledger.owed import DECIDED
 from order_plane.messages import Append, LogInput, Start
 from tests.order_plane.desk import ACCOUNT, Desk, body, plain_text, targets
 
@@ -87,7 +88,7 @@ def test_every_decided_kind_is_listed_and_no_input_is():
     inputs = {"epoch", "took", "clock", "kill_requested", "rearm_requested", "connected", "disconnected", "order_status", "open_order",
               "completed_order", "execution", "commission", "error", "snapshot", "not_sent", "paused", "undecodable"}  # fmt: skip
     for event in desk.events():
-        assert (event["kind"] in recording.DECIDED) != (event["kind"] in inputs), event["kind"]
+        assert (event["kind"] in DECIDED) != (event["kind"] in inputs), event["kind"]
 
 
 def test_state_and_restore_at_any_moment(seed):

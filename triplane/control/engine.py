@@ -14,11 +14,11 @@ from typing import Any
 from triplane.control.commands import Refused, normalised
 from triplane.domain.problems import Problem
 from triplane.runtime.configuration import (
-    MOST_VERSIONS,
     Config,
     ConfigError,
     decode_text,
     from_record,
+    numbered,
     parse,
     to_record,
 )
@@ -86,7 +86,7 @@ class ControlEngine:
         """
         if self.last is not None and record["seq"] <= self.last["seq"]:
             return False
-        if record["seq"] <= MOST_VERSIONS:
+        if numbered(record, offset):
             self.seq = max(self.seq, record["seq"])
         from_record(record, offset)
         self.last, self.offset = dict(record), offset

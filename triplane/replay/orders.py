@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from order_plane import recording as order_recording
+from order_plane.ledger.owed import DECIDED
 from schemas import catalogue, codec
 from triplane.replay.comparison import TopicVerdict, compare_topic
 from triplane.replay.recording import Recording
@@ -105,7 +106,7 @@ class _Forgiven:
         inputs = [
             (record.offset, record.value)
             for record in raw
-            if id(record.value) in counted and record.value and record.value["kind"] not in order_recording.DECIDED
+            if id(record.value) in counted and record.value and record.value["kind"] not in DECIDED
         ]
         self._known = {
             name: {catalogue.load()[name].identify(r.value) for r in recording.records[name] if r.value is not None}

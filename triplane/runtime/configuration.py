@@ -26,8 +26,9 @@ from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
 from triplane.domain.targets.reading import read
 
-MOST_VERSIONS = 1 << 53
-"""A version with a higher number is none: nothing could follow it."""
+AHEAD_MOST = 1 << 20
+"""By so much a version's number may be above its offset: every version takes a record, so a higher one was made up. Counted from the
+offset, what follows it always has room."""
 FILE_MAX_BYTES = 4 << 20
 """Longest file that is read: a universe of ten thousand rows takes half of it, and a larger one is something else by mistake."""
 
@@ -195,15 +196,20 @@ def to_record(config: Config, previous: Mapping[str, Any] | None, *, actor: str,
     return {**record, "changes": changes(previous, record)} if previous else record
 
 
+def numbered(record: Mapping[str, Any], offset: int) -> bool:
+    """Whether a ConfigVersion at `offset` of control.config has a number that a control daemon may have given it."""
+    return 1 <= int(record["seq"]) <= offset + AHEAD_MOST
+
+
 def from_record(record: Mapping[str, Any], offset: int = -1) -> Config:
     """The configuration of a ConfigVersion record. ConfigError when its hash does not fit or this code cannot read its values.
 
     Parameters added since the record was written take their default; one that is gone is refused, since its meaning is lost.
     """
     name = f"control.config version {record['seq']}"
-    if record["seq"] > MOST_VERSIONS:
+    if not numbered(record, offset):
         raise ConfigError(
-            [Problem(name, 0, "seq", "", "no installation has had so many versions; another writer made it up")]
+            [Problem(name, 0, "seq", "", "no installation counts like this (1, 2, 3); another writer made it up")]
         )
     parts = (record["values"], record["assets"], record["calendar_version"], record["tzdata_version"])
     if hash_of(*parts) != record["hash"]:
