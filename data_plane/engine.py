@@ -8,7 +8,7 @@ Everything that comes in is counted where it goes (conservation.py). Sources do 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -123,6 +123,10 @@ class DataEngine:
                 self._slices.remember(record)
             elif topic in ("data.facts", "data.macro"):
                 self._reference.remember(topic, record)
+
+    def compare_only(self, sources: Collection[str]) -> list[Output]:
+        """Say whose clocks this run compares; what a run in another mode left closed of others is opened."""
+        return self._frame.compare_only(sources)
 
     def pending(self) -> dict[str, int]:
         """Observations that the engine holds back, by source."""

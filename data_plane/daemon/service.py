@@ -87,6 +87,7 @@ class DataService:
         self._daemon = daemon
         self._settings = daemon.settings
         self._specs = registered() if specs is None else specs
+        self._market = [spec.name for spec in self._specs if spec.stage is Stage.MARKET]
         paper = self._settings.mode == "paper"
         self._stream_clock = StreamClock()
         self.clock: Clock = self._stream_clock if paper else WallClock()
@@ -138,7 +139,9 @@ class DataService:
             raise DaemonExit(str(error), UNAVAILABLE) from error
         self.outlet = self._open_outlet(self._settings.state_dir / "data-spool.bin", config)
         running = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._follower.follow(self._taken))]
-        if self._settings.mode != "paper":
+        paper = self._settings.mode == "paper"
+        self._emit(self.engine.compare_only(self._market if paper else [MACHINE]))
+        if not paper:
             running.append(asyncio.create_task(self._watch_clock()))
         sources = self._create()
         try:
@@ -195,9 +198,8 @@ class DataService:
             self.engine.published.learn(output.topic, output.record)
         self._spool = spool
         outlet = Outlet(TopicWriter(self._settings, PLANE), spool, self._dropped)
-        market = [spec.name for spec in self._specs if spec.stage is Stage.MARKET]
         self._daemon.metrics.registry.register(
-            DataCollector(self.engine, outlet, lambda: self.config.targets.data, self.clock.now, market)
+            DataCollector(self.engine, outlet, lambda: self.config.targets.data, self.clock.now, self._market)
         )
         return outlet
 
@@ -286,12 +288,12 @@ class DataService:
             self._daemon.log.error("source down", source=name, reason=why)
         # A provider that cannot be had holds back what rests on it, not the market data.
         self._emit(self.engine.source_state(name, up, why, self.clock.now()))
-        if any(spec.name == name and spec.stage is Stage.MARKET for spec in self._specs):
+        if name in self._market:
             self._set_blocked(name, "" if up else why)
 
     def _set_blocked(self, name: str, why: str) -> None:
         self._blocked[name] = why
-        if any(spec.name == name and spec.stage is Stage.MARKET for spec in self._specs):
+        if name in self._market:
             self._gauges.connected.labels(PLANE).set(0 if why else 1)
         self._update_ready(loaded=self._loaded)
 
@@ -315,14 +317,19 @@ class DataService:
                 self._gauges.slice.observe(time.perf_counter() - began)
 
     def _emit(self, outputs: list[Output]) -> None:
+        bad: dict[tuple[str, str], list[str]] = {}
         for output in outputs:
             self.outlet.put(output)
             if output.topic == GATES:
                 self._gate_changed(output)
             elif output.topic == QUARANTINE:
-                self._daemon.log.warning(
-                    "quarantined", source=output.source, code=output.record["code"], detail=output.record["detail"]
-                )
+                bad.setdefault((output.source, output.record["code"]), []).append(output.record["detail"])
+        for (
+            source,
+            code,
+        ), details in bad.items():  # one line for all of a slice: a wrong limit quarantines thousands a second
+            more = {"more": len(details) - 1} if len(details) > 1 else {}
+            self._daemon.log.warning("quarantined", source=source, code=code, detail=details[0], **more)
 
     def _gate_changed(self, output: Output) -> None:
         record = output.record

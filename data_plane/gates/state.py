@@ -98,10 +98,20 @@ class GateBook:
 
     def leave(self, scopes: Collection[str]) -> list[dict[str, Any]]:
         """Open what is closed of these scopes: their names have left the universe, and no verdict on them will come any more."""
+        return self._unjudged(
+            [key for key in sorted(self._closed) if key.scope in scopes], "the name left the universe"
+        )
+
+    def compare_only(self, sources: Collection[str]) -> list[dict[str, Any]]:
+        """Open the clock gates of other sources: a run in another mode closed them, and no verdict on them will come in this one."""
+        others = [key for key in sorted(self._closed) if key.gate == CLOCK and key.source not in sources]
+        return self._unjudged(others, "this mode compares another clock")
+
+    def _unjudged(self, keys: Iterable[GateKey], detail: str) -> list[dict[str, Any]]:
         records = []
-        for key in [key for key in sorted(self._closed) if key.scope in scopes]:
+        for key in keys:
             time = max(self._told.get(key, 0), self._closed.pop(key).since)
-            records.append(self._record(key, True, "", "the name left the universe", time))
+            records.append(self._record(key, True, "", detail, time))
         return records
 
     def _record(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from data_plane.gates.schema import Fault
 from data_plane.gates.state import GateBook
@@ -52,6 +52,10 @@ class Frame:
     def leave(self, names: set[str]) -> list[Output]:
         """Open the gates of names that leave the universe."""
         return gate_outputs(self.gates.leave(names), self.config_hash)
+
+    def compare_only(self, sources: Collection[str]) -> list[Output]:
+        """Open the clock gates that nobody judges in this run."""
+        return gate_outputs(self.gates.compare_only(sources), self.config_hash)
 
     def session_at(self, time: int) -> tuple[str, int]:
         """(session as YYYY-MM-DD, its ordinal) whose [open, close] holds `time`, or ("", 0)."""

@@ -105,6 +105,14 @@ class Sequencer:
         """Bulk-loaded sessions that wait for their barrier."""
         return len(self._history)
 
+    @property
+    def sessions_left(self) -> int:
+        """Live sessions whose decision time the records have passed, and whose barrier has not been stepped."""
+        rules = self._rules
+        return (
+            sum(0 < self._decision_time(each, rules) <= self._clock for each in self._live) if rules is not None else 0
+        )
+
     def observe(self, topic: str, partition: int, offset: int, record: Mapping[str, Any]) -> str:
         """Take note of one decoded record, in arrival order. Repeats do no harm.
 

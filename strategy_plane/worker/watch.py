@@ -18,6 +18,8 @@ from triplane.runtime.kafka_admin import ANSWER_S
 from triplane.runtime.kafka_probe import SILENT
 
 INTERVAL_S = 0.25
+BEHIND_TOLD = 2_000
+"""Records of the log not read yet that are no longer on their way: half a minute of a market at its fastest."""
 AHEAD_TOLD = 10
 """Refused records in a row that are no longer a stray one of somebody else's."""
 
@@ -132,10 +134,19 @@ class Watch:
         folding = self._folding(behind)
         if folding:
             return folding
+        if catching_up := self._catching_up(behind):
+            return catching_up
         if by:
             awaited = self._awaited()
             return f"the barrier{f' of {awaited.session}' if awaited else ''} is {by / 1e9:.0f} s late"
         return ""
+
+    def _catching_up(self, behind: int) -> str:
+        """That decisions lie in the past, or an empty text: after a standstill, or where the market runs faster than this plane."""
+        left = self._sequencer.sessions_left
+        if left < 2 and behind < BEHIND_TOLD:
+            return ""
+        return f"catching up: {left} session(s) wait for their decision, {behind} record(s) of the log are to be read"
 
     def _folding(self, behind: int) -> str:
         """What of the log is still to be folded, or an empty text; `behind` counts records not read yet."""

@@ -13,7 +13,7 @@ from data_plane.gates import clock, completeness, prices, schema, values
 from data_plane.gates.clock import ClockGate, ClockSample
 from data_plane.gates.freshness import LastHeard
 from data_plane.gates.prices import CODES, PriceMemory
-from data_plane.gates.state import FRESHNESS, GateBook
+from data_plane.gates.state import CLOCK, FRESHNESS, GateBook
 from data_plane.gates.values import FactMemory, MacroMemory
 from data_plane.observations import Bars, Fact, Filing, RealtimeBar, TradeTick, Vintage
 from data_plane.slices.quotes import judge_trades
@@ -336,6 +336,19 @@ def test_a_name_that_leaves_the_universe_leaves_no_gate_closed() -> None:
     again = GateBook(3)
     again.restore([closed | {"scope": "ZZZ"}, opened])
     assert again.closed() == []
+
+
+def test_a_clock_that_another_mode_compared_holds_nothing_in_this_one() -> None:
+    """Nobody would ever judge it again."""
+    book = GateBook(3)
+    for source in ("ibkr", "machine"):
+        book.bad(CLOCK, source, "", "CLOCK_SKEWED", "", 100)
+    book.bad(FRESHNESS, "machine", "", "STALE", "", 100)
+    (opened,) = book.compare_only(["ibkr"])
+    assert (opened["gate"], opened["source"], opened["open"], opened["event_time"]) == (CLOCK, "machine", True, 101)
+    assert [(key.gate, key.source) for key, _, _ in book.closed()] == [(CLOCK, "ibkr"), (FRESHNESS, "machine")]
+    assert book.compare_only(["ibkr"]) == []
+    assert len(book.compare_only(["machine"])) == 1
 
 
 def test_gates_left_closed_are_taken_over() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from strategy_plane.barriers.sequencer import Due, LateWatch, SequenceError, Sequencer
 from strategy_plane.machine import barrier_sha
+from strategy_plane.worker.watch import BEHIND_TOLD, Watch
 from tests.recordings import LogBuilder, Market, Message, targets
 from triplane.domain import calendars
 from triplane.domain.targets import Targets
@@ -363,3 +364,33 @@ def test_the_wall_clock_awaits_a_barrier_even_in_silence(market: Market) -> None
     assert awaited is not None
     assert awaited.session == DAY.isoformat()
     assert Rig().sequencer.awaited(T) is None
+
+
+def test_sessions_whose_decision_lies_in_the_past_are_told_as_behind(market: Market) -> None:
+    """One session is under way as soon as its time comes; with two the first one's intents may be too late."""
+    rig = Rig().see(market.config())
+    watch = Watch(None, None, rig.sequencer, None, _none_behind, lambda: None, lambda: 0, _nothing_hidden)  # type: ignore[arg-type]
+    watch.caught_up = True
+    told = []
+    for day in market.live_days:
+        rig.see(*market.before_decision(day))
+        told.append((rig.sequencer.sessions_left, watch._reason(0, 0)))
+        rig.see(market.gating(day))
+        told.append((rig.sequencer.sessions_left, watch._reason(0, 0)))
+    assert [left for left, _ in told] == [0, 1, 1, 2, 2, 3]
+    assert [words for left, words in told if left < 2] == [""] * 3
+    assert told[-1][1] == "catching up: 3 session(s) wait for their decision, 0 record(s) of the log are to be read"
+    assert watch._reason(BEHIND_TOLD - 1, 0).startswith("catching up: 3")
+    rig.drain()
+    assert (rig.sequencer.sessions_left, watch._reason(BEHIND_TOLD - 1, 0)) == (0, "")
+    assert watch._reason(BEHIND_TOLD, 0) == (
+        f"catching up: 0 session(s) wait for their decision, {BEHIND_TOLD} record(s) of the log are to be read"
+    )
+
+
+async def _none_behind() -> dict[str, int]:
+    return {}
+
+
+async def _nothing_hidden() -> str:
+    return ""
