@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ def test_a_gateway_of_the_past_is_for_paper_mode_alone(tmp_path: Path) -> None:
         other = found("paper", "DU7")
         assert other.state == "problem"
         assert "log in to that account" in other.remedy
+        gateway.signal(signal.SIGSTOP)
+        standing = found("paper")
+        assert "answers at 127.0.0.1" in standing.found
+        assert standing.remedy.startswith("continue it if it was stopped")
     finally:
         gateway.stop()
 

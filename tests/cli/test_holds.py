@@ -177,7 +177,9 @@ def test_a_closed_gate_of_a_source_without_prices_holds_nothing() -> None:
     assert holding == [gates[0], gates[2]]
     (sentence,) = beside
     assert sentence.startswith("gate freshness of fred closed: SOURCE_DOWN no answer")
-    assert sentence.endswith("it holds nothing by itself: what is known of it stays in use until it is stale")
+    assert sentence.endswith(
+        "it holds nothing by itself: what is known of it stays in use until it is stale, and what is not known has a hold of its own"
+    )
     assert divided(gates, set(), reference_sources) == (holding, beside)  # before any price has come
 
 

@@ -120,7 +120,7 @@ def test_identifiers_agree_with_the_public_reference_table(shared_data: Path):
         ("BAC", {"name": ""}, "name = '': allowed is text of at least 1 character"),
         ("BAC", {"name": "n" * 121}, "allowed is text of at most 120 characters"),
         ("BAC", {"name": "B\0AC"}, "text without control characters"),
-        ("BAC", {"beta_proxy": "SPI"}, "a symbol of this file or empty; did you mean SPY?"),
+        ("BAC", {"beta_proxy": "SPI"}, "allowed is a symbol of this file, or nothing; did you mean SPY?"),
         ("BAC", {"symbol": "AAPL"}, "assets.csv line 4: symbol = 'AAPL': already on line 2; keep one row"),
         ("BAC", {"isin": "US0378331005"}, "isin = 'US0378331005': already on line 2"),
         ("BAC", {"group": "Main"}, "group = 'Main'"),
@@ -182,7 +182,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path):
     ):
         Universe.load(tmp_path / "assets.csv")
     (tmp_path / "assets.csv").write_bytes(b"symbol\xff")
-    with pytest.raises(AssetsError, match="byte 6 is not UTF-8"):
+    with pytest.raises(AssetsError, match=r"assets\.csv line 1: holds the byte 0xff, which is not UTF-8"):
         Universe.load(tmp_path / "assets.csv")
 
 

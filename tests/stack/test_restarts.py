@@ -94,8 +94,9 @@ async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path) -
 async def test_of_a_trace_the_line_that_says_what_happened_is_told(tmp_path: Path) -> None:
     code = "import sys; print('OSError: no room\\n  at one\\n\\tat two', file=sys.stderr); sys.exit(78)"
     async with Supervisor([programs.python("data", code)], tmp_path) as it:
-        with pytest.raises(StackError, match=r"ended with code 78: OSError: no room \(log"):
+        with pytest.raises(StackError, match=r"ended with code 78: OSError: no room \(log") as refused:
             await it.start()
+    assert refused.value.code == 78  # and so does the command that started it
 
 
 async def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,8 +141,11 @@ class BrokerSession:
             self._abandon()
             if isinstance(error, BrokerError | asyncio.CancelledError):
                 raise
+            remedy = "start it, or correct TRIPLANE_GATEWAY_PORT"
+            if isinstance(error, TimeoutError):  # somebody listens there and says nothing
+                remedy = f"continue it if it was stopped, start it anew if it hangs, or {remedy.partition(', or ')[2]}"
             raise BrokerUnavailable(
-                f"no TWS or IB Gateway answers at {host}:{port} ({type(error).__name__}); start it, or correct TRIPLANE_GATEWAY_PORT"
+                f"no TWS or IB Gateway answers at {host}:{port} ({type(error).__name__}); {remedy}"
             ) from error
         self._report(
             reports.connected(self.account, client_id, self.next_order_id, LIBRARY, int(client.serverVersion()))

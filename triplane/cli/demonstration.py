@@ -120,9 +120,8 @@ class Demonstration:
     def _tell_warm_up(self) -> None:
         assert self.follower is not None
         state = self.follower.state
-        self._say(
-            f"warming up: {state.barriers['warmup']} of {state.history or 'so far unknown'} sessions loaded so far"
-        )
+        known = f" of {state.history}" if state.history else ""
+        self._say(f"warming up: {state.barriers['warmup']}{known} sessions loaded so far")
 
     async def _warm(self, limit_s: float = 240.0) -> None:
         """Wait until the Strategy Plane has stepped through the whole of the loaded history."""

@@ -277,7 +277,7 @@ def _gateway(settings: Settings) -> Iterator[Finding]:
 async def _log_in(settings: Settings) -> tuple[str, str]:
     """What a client meets at the gateway, with its remedy; empty when it answers, manages the account alone and lives now."""
     from triplane.broker.present_time import other_time
-    from triplane.broker.session import BrokerError, BrokerSession
+    from triplane.broker.session import BrokerError, BrokerSession, BrokerUnavailable
 
     session = BrokerSession()
     try:
@@ -286,6 +286,9 @@ async def _log_in(settings: Settings) -> tuple[str, str]:
         )
         refused = other_time(settings.mode, await session.server_time(), time.time_ns())
     except BrokerError as error:
+        if isinstance(error, BrokerUnavailable):  # which has its own remedy
+            found, _, remedy = str(error).partition("; ")
+            return found, remedy
         return str(error), "log in to that account there, or correct TRIPLANE_ACCOUNT"
     finally:
         await session.close()
@@ -308,7 +311,8 @@ def _trading(settings: Settings) -> Iterator[Finding]:
     for reason in everything:
         yield Finding("warning", "trading", f"everything is held: {reason}", remedy_of(reason))
     for sentence in told.beside:
-        yield Finding("warning", "source", sentence, "see its provider, and what the data plane's log says of it")
+        remedy = "do what it says, or see" if "TRIPLANE_" in sentence else "see"
+        yield Finding("warning", "source", sentence, f"{remedy} its provider, and what the data plane's log says of it")
     for hold in told.held:
         if "CONTRACT_UNKNOWN" in hold.reason:
             remedy = "correct its row of assets.csv (symbol, con_id, exchange, currency), or remove it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -46,7 +47,8 @@ def explain(
     if found.signals:
         rows = [(s["signal"], s["raw"], s["score"], s["ic"], s["weight"], s["abstains"]) for s in found.signals]
         columns = ("signal", "raw", "score", "ic", "weight", "abstains")
-        context.print_table(f"Signals (alpha {found.alpha:+.5f})", columns, rows)
+        alpha = f"alpha {found.alpha:+.5f}" if math.isfinite(found.alpha) else "no alpha: every signal abstains"
+        context.print_table(f"Signals ({alpha})", columns, rows)
     if found.factors:
         context.print_table("Exposures", ("factor", "exposure"), list(found.factors.items()))
     if found.regime:

@@ -111,7 +111,7 @@ def divided(
             holding.append(gate)
         else:
             beside.append(
-                f"{_gate(gate).reason}; it holds nothing by itself: what is known of it stays in use until it is stale"
+                f"{_gate(gate).reason}; it holds nothing by itself: what is known of it stays in use until it is stale, and what is not known has a hold of its own"
             )
     return holding, beside
 

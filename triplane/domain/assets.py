@@ -206,10 +206,20 @@ class Universe:
         """The universe in the file at `path`; AssetsError when it cannot be read or anything in it is wrong."""
         file = Path(path)
         try:
-            text = file.read_text(encoding="utf-8-sig")
+            data = file.read_bytes()
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
+            line, wrong = data.count(b"\n", 0, error.start) + 1, data[error.start]
             raise AssetsError(
-                [Problem(file.name, 0, "", "", f"byte {error.start} is not UTF-8; save the file as UTF-8")]
+                [
+                    Problem(
+                        file.name,
+                        line,
+                        "",
+                        "",
+                        f"holds the byte 0x{wrong:02x}, which is not UTF-8; save the file as UTF-8",
+                    )
+                ]
             ) from None
         except OSError as error:
             reason = error.strerror or str(error)
@@ -372,6 +382,6 @@ def _crosswise(name: str, assets: list[Asset], lines: list[int], symbols: set[st
             first.setdefault(value, line)
     for asset, line in zip(assets, lines, strict=True):
         if symbols is not None and asset.beta_proxy and asset.beta_proxy not in symbols:
-            wanted = f"a symbol of this file or empty{nearest(asset.beta_proxy, sorted(symbols))}"
+            wanted = f"allowed is a symbol of this file, or nothing{nearest(asset.beta_proxy, sorted(symbols))}"
             problems.append(Problem(name, line, "beta_proxy", repr(asset.beta_proxy), wanted))
     return problems

@@ -29,6 +29,7 @@ class SupervisedProcess:
         self.since = time.time()
         self.restarts = 0
         self.last_end = ""  # why the last child ended; nothing while the first one runs
+        self.error_code = 1  # what a command ends with when this process is given up
         self.unstarted = ""  # why the last start failed before there was a process
         self.recent: deque[float] = deque()
         self.was_ready = asyncio.Event()

@@ -243,6 +243,7 @@ class Supervisor:
                 return
             reason = process.last_end = process.unstarted or process.ending(code, self.state_dir)
             if code == exit_codes.CONFIG:
+                process.error_code = code
                 self._give_up(process, reason)
                 return
             if not process.spec.restart:
@@ -329,7 +330,7 @@ class Supervisor:
         if process.was_ready.is_set():
             return
         if process.failed.is_set():
-            raise StackError(process.detail)
+            raise StackError(process.detail, process.error_code)
         why = "; ".join(dict.fromkeys(part for part in (process.detail, process.last_end) if part))
         waited = f"{process.spec.ready_timeout_s:.0f} s{f' ({why})' if why else ''}"
         raise StackError(f"{process.spec.name} is not ready after {waited}; its log is {process.log}")
@@ -337,7 +338,7 @@ class Supervisor:
     async def _fails(self, process: SupervisedProcess) -> None:
         """Wait until a process is given up, and raise StackError with its sentence."""
         await process.failed.wait()
-        raise StackError(process.detail)
+        raise StackError(process.detail, process.error_code)
 
     async def _stop_one(self, process: SupervisedProcess) -> None:
         child = process.child
@@ -362,7 +363,7 @@ class Supervisor:
         sentence = f"{reason} (log: {process.log})"
         self._change(process, state, sentence)
         if process.spec.vital and self.failure is None:
-            self.failure = StackError(sentence)
+            self.failure = StackError(sentence, process.error_code)
             self.failed.set()
         process.failed.set()
 
