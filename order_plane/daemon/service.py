@@ -165,6 +165,7 @@ class OrderService:
         for entry in self._journal.recovered:
             if entry["kind"] == "output":
                 dispatcher.publish_again(entry, recovered.recorded)
+        self._kill.note_rearm()  # before a kill that the start makes up for ends it
         dispatcher.take(Start(recovered.epoch + 1, settings.order_client_id, self._clock.now()))
         patience = engine.folded.targets.order.ACK_TIMEOUT_S
         if not await self._publisher.settle(patience):
@@ -189,7 +190,6 @@ class OrderService:
     def _take_up_local(self, dispatcher: Dispatcher) -> None:
         """Kill files and journal entries that an earlier run, or a person meanwhile, left on disk."""
         assert self._journal is not None
-        self._kill.note_rearm()
         for entry in self._journal.recovered:
             if entry["kind"] == "report":
                 dispatcher.take(BrokerReport(entry["report"], self._clock.now()), None, [entry["seq"]])

@@ -118,7 +118,7 @@ class Book:
     excluded: dict[str, float] = field(default_factory=dict)
     foreign_orders: dict[str, ForeignOrder] = field(default_factory=dict)
     foreign_traded: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """What others traded since the last comparison, by symbol: signed units, and the price of the last of them."""
+    """What others traded since the last comparison, by symbol: signed units, and units times prices."""
     recent: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     day_traded: dict[str, float] = field(default_factory=dict)
     reserving: list[str] = field(default_factory=list)
@@ -341,8 +341,8 @@ class Book:
     def _move(self, execution: Execution, sign: float, now: int) -> None:
         signed = sign * execution.side * execution.quantity
         if not execution.own:
-            units = self.foreign_traded.get(execution.symbol, (0.0, 0.0))[0] + signed
-            self.foreign_traded[execution.symbol] = (units, execution.price)
+            units, paid = self.foreign_traded.get(execution.symbol, (0.0, 0.0))
+            self.foreign_traded[execution.symbol] = (units + signed, paid + signed * execution.price)
             return
         held = self.positions.setdefault(execution.symbol, Position(con_id=execution.con_id))
         held.fill(signed, execution.price, execution.multiplier)

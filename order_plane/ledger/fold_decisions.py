@@ -15,6 +15,7 @@ from order_plane.ledger.state import (
     KEEP_NS,
     Parent,
 )
+from order_plane.market.quotes import Mark
 from triplane.domain import names
 
 
@@ -181,6 +182,7 @@ class DecisionFold(FoldBase):
         s, symbol = self.state, event["symbol"]
         s.book.foreign_traded.pop(symbol, None)
         s.reconciling.suspects.pop(symbol, None)
+        _, announced = s.reconciling.splits.get(symbol, (0.0, 0))
         if event["reason"] == Code.CORPORATE_ACTION:
             s.reconciling.splits.pop(symbol, None)
         theirs, labels = event["values"]["theirs"], event["labels"]
@@ -201,12 +203,9 @@ class DecisionFold(FoldBase):
                 order.told_filled = order.booked
                 s.book.refresh(order)
         held = s.book.positions.setdefault(symbol, Position(con_id=event["con_id"]))
+        cost = event["values"]["price"] or held.avg_cost
         if event["reason"] == Code.CORPORATE_ACTION and theirs:
-            held.avg_cost *= held.quantity / theirs
-            mark = s.market.marks.get(symbol)
-            if mark is not None:  # a price from before the split values nothing after it
-                mark.price *= held.quantity / theirs
-            s.market.quotes.pop(symbol, None)
+            self._split(symbol, held, theirs / held.quantity, announced)
         elif not held.quantity or held.quantity * theirs < 0.0:
             held.avg_cost = event["values"]["price"]
         if not notes and event["reason"] != Code.CORPORATE_ACTION:
@@ -214,10 +213,30 @@ class DecisionFold(FoldBase):
             units, mark = theirs - event["values"]["ours"], event["values"].get("mark", math.nan)
             if mark > 0.0:  # an older build told no mark, and what was taken over with the cash
                 self._flow(units * mark * self.multiplier(symbol))
+                if labels.get("mark") == "execution":
+                    s.market.marks[symbol] = Mark(
+                        mark, s.market_time
+                    )  # or NAV would have them at another price than the flow
             elif mark == 0.0:
-                s.reconciling.unvalued[symbol] = s.reconciling.unvalued.get(symbol, 0.0) + units
+                before, known = s.reconciling.unvalued.pop(symbol, (0.0, 0.0))
+                if abs(before + units) > EPSILON:
+                    s.reconciling.unvalued[symbol] = (before + units, cost or known)
         held.quantity = theirs
         return notes
+
+    def _split(self, symbol: str, held: Position, ratio: float, announced: int) -> None:
+        """A position shows a split: `ratio` units for one, which was announced at that market time (ns)."""
+        market, unvalued = self.state.market, self.state.reconciling.unvalued
+        held.avg_cost /= ratio
+        mark = market.marks.get(symbol)
+        if mark is not None and mark.time > announced:
+            del market.marks[symbol]  # of before the split or after it, nobody knows: the next one is of after it
+        elif mark is not None:
+            mark.price /= ratio
+        market.quotes.pop(symbol, None)
+        if symbol in unvalued:
+            units, cost = unvalued[symbol]
+            unvalued[symbol] = (units * ratio, cost / ratio)
 
     def _valued(self, event: Event, record: Event | None) -> list[Note]:
         """Units that were taken over without a mark have one."""

@@ -51,7 +51,8 @@ def _called_for(event: Event, record: Event | None, notes: list[Note]) -> list[O
         return [Owed(str(Code.KILL_REQUESTED), record["reason"], scope=scope, actor=record["actor"], asked=asked)]
     if kind == "kill_requested":
         actor = labels["actor"] or event["text"]
-        return [Owed(str(Code.KILL_REQUESTED), event["reason"], scope=labels["scope"], actor=actor)]
+        requested = event["wall_time"]
+        return [Owed(str(Code.KILL_REQUESTED), event["reason"], scope=labels["scope"], actor=actor, asked=requested)]
     if kind == "difference" and labels.get("holds"):
         symbol, _, code = labels["holds"].rpartition(":")
         return [Owed(code, Code[code].meaning, symbol)]

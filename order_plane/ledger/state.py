@@ -91,8 +91,8 @@ class Reconciling:
     touched: dict[str, int] = field(default_factory=dict)
     splits: dict[str, tuple[float, int]] = field(default_factory=dict)
     cash_suspect: float = math.nan
-    unvalued: dict[str, float] = field(default_factory=dict)
-    """Units by symbol that were taken over from the broker and have had no fresh mark since."""
+    unvalued: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Units by symbol that were taken over from the broker and have had no fresh mark since, and what one of them cost."""
 
     def want(self, reason: str, wall: int) -> None:
         """Ask for a snapshot no earlier than `wall`; an earlier wish stands."""

@@ -54,12 +54,15 @@ def value(state: EngineState, universe: Universe, now: int, stale_s: float) -> V
 
 
 def taken_over(state: EngineState, universe: Universe, now: int, kept_s: float) -> float:
-    """Worth of units taken over that no fresh mark has valued yet, at their last one: in NAV already, and no gain or loss of ours."""
+    """Worth of units taken over that no fresh mark has valued yet: in NAV already, and no gain or loss of ours.
+
+    At the mark that NAV has for them; without one at what they cost, which is all that is known of a name that is gone.
+    """
     worth = 0.0
-    for symbol, units in state.reconciling.unvalued.items():
+    for symbol, (units, cost) in state.reconciling.unvalued.items():
         mark = state.market.marks.get(symbol) if symbol in universe else None
-        if mark is not None and now - mark.time <= kept_s * SECOND:
-            worth += units * mark.price * universe[symbol].multiplier
+        price = mark.price if mark is not None and now - mark.time <= kept_s * SECOND else cost
+        worth += units * price * (universe[symbol].multiplier if symbol in universe else 1.0)
     return worth
 
 

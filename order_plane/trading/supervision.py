@@ -24,6 +24,8 @@ from triplane.domain.lots import is_whole
 from triplane.domain.names import join
 from triplane.domain.timestamps import SECOND, iso
 
+PAID_NEAR = 0.1
+"""How far from the last mark, as a fraction, the price of somebody's executions may be to be the name's mark."""
 PRICE_FACTOR = 10.0
 """How far from the last mark a price that a person tells of may be."""
 
@@ -246,12 +248,15 @@ class Supervision(Emission):
         con_id, price = told.get(symbol, (0, 0.0))
         mark = self.s.market.marks.get(symbol)
         # What somebody paid is near the price of now: an old mark would make a gain or a loss of the difference, and so would the next
-        # one, a night later, where his execution told what he paid.
+        # one, a night later, where his executions told what he paid. Far from the last mark it may be no market price (an option that was
+        # exercised), and the next mark is the better one.
         fresh = mark is not None and self.s.market_time - mark.time <= self.folded.targets.order.QUOTE_STALE_S * SECOND
-        paid = self.s.book.foreign_traded.get(symbol, (0.0, 0.0))[1] if foreign else 0.0
-        worth = mark.price if mark is not None and fresh else paid
-        if cause is Code.CORPORATE_ACTION:
-            worth = 0.0
+        units, paid = self.s.book.foreign_traded.get(symbol, (0.0, 0.0)) if foreign else (0.0, 0.0)
+        worth, of_execution = 0.0, False
+        if mark is not None and fresh and cause is not Code.CORPORATE_ACTION:
+            worth = mark.price
+        elif mark is not None and units and abs(paid / units / mark.price - 1.0) <= PAID_NEAR:
+            worth, of_execution = paid / units, True
         holds = ""
         if cause is Code.UNEXPLAINED or (foreign and policy == "exclude" and not excluded):
             holds = f"{symbol}:{cause}"
@@ -264,7 +269,9 @@ class Supervision(Emission):
             con_id=con_id,
             reason=str(cause),
             values={"ours": difference.ours, "theirs": difference.theirs, "price": price, "mark": worth},
-            labels={"into": "excluded" if excluded else "ours"} | ({"holds": holds} if holds else {}),
+            labels={"into": "excluded" if excluded else "ours"}
+            | ({"holds": holds} if holds else {})
+            | ({"mark": "execution"} if of_execution else {}),
         )
         of_others = f", {foreign_units:g} of them not opened by Triplane" if foreign_units else ""
         detail = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import date, time
 
 import pytest
 
@@ -12,9 +11,9 @@ from order_plane.codes import Code
 from order_plane.engine import OrderEngine
 from order_plane.ledger.state import SPLIT_DOUBT_NS
 from order_plane.messages import RearmRequest
-from tests.order_plane.desk import ACCOUNT, DAY, PRICES, Broker, Desk, targets
+from tests.order_plane.desk import ACCOUNT, PRICES, Broker, Desk, targets
 from tests.order_plane.test_reconciliation import compare, quiet_desk
-from triplane.domain.timestamps import MINUTE, SECOND, at
+from triplane.domain.timestamps import MINUTE, SECOND
 
 
 def test_a_flow_that_leaves_nothing_is_no_drawdown_and_nothing_is_sent():
@@ -141,7 +140,7 @@ def test_what_was_taken_over_without_a_mark_is_no_gain_when_it_has_one():
     desk.broker.cash -= 2_000.0 * PRICES["BAC"]
     compare(desk)
     assert desk.engine.s.holds == {"BAC": Code.UNEXPLAINED}
-    assert desk.engine.s.reconciling.unvalued == {"BAC": 2_000.0}
+    assert desk.engine.s.reconciling.unvalued == {"BAC": (2_000.0, PRICES["BAC"])}
     desk.quotes()
     desk.tick(1.0)
     state = desk.account()
@@ -317,81 +316,6 @@ def test_a_split_that_no_position_shows_disarms_the_levels_for_minutes_and_is_to
     desk.pass_time(5, mids=fallen)
     desk.tick(1.0)
     assert desk.engine.s.kill.reason == Code.KILL_PNL
-
-
-def test_a_fall_over_night_of_what_was_bought_by_hand_is_a_loss():
-    """What he paid was told: the first mark of the next morning is not the price of what he bought."""
-    broker = Broker(cash=920_000.0, positions={"AAPL": 500.0})
-    levels = targets(FOREIGN_POSITIONS="adopt", KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.08)
-    desk = Desk(settings=levels, broker=broker)
-    desk.now = at(DAY, time(20, 59, 50))
-    desk.open()
-    desk.auto = False
-    desk.tick(1.0)
-    desk.report(desk.broker.execute("AAPL", 1, 2_500.0, 160.0, when=desk.now))
-    desk.now += 120 * SECOND
-    desk.wall += 60 * SECOND
-    desk.bars(0.0)
-    compare(desk, 4)
-    assert desk.engine.s.reconciling.unvalued == {}
-    desk.now = at(date(2018, 2, 6), time(14, 31))
-    desk.wall += 17 * 3_600 * SECOND
-    desk.bars()
-    desk.quotes(mids={"AAPL": 128.0})
-    desk.tick(1.0)
-    assert desk.engine.s.kill.reason == Code.KILL_PNL
-    state = desk.account()
-    assert (state["nav"], state["day_pnl"], state["drawdown"]) == (
-        904_000.0,
-        pytest.approx(-96_000.0),
-        pytest.approx(0.096),
-    )
-
-
-@pytest.mark.parametrize("units", [4_000.0, -4_000.0])
-@pytest.mark.parametrize("told", [True, False])
-def test_levels_wait_for_the_worth_of_what_was_taken_over_also_where_it_is_gone(units, told):
-    """Our own fill closes the name before the units that somebody traded have a mark: no position is left, and a flow is open."""
-    broker = Broker(cash=1_000_000.0 - 3.0 * units * 31.0, positions={"BAC": 3.0 * units})
-    loose = {
-        "CHILD_GOOD_TILL_S": 300.0,
-        "ORDER_QTY_MAX": 1e5,
-        "ORDER_NOTIONAL_MAX": 1e6,
-        "ORDER_ADV_MAX": 1.0,
-        "POV_CAP": 1.0,
-    }
-    levels = targets(FOREIGN_POSITIONS="adopt", KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.05, **loose)
-    desk = Desk(settings=levels, broker=broker).open(1e7)
-    desk.pass_time(1, volume=1e7)
-    desk.intents(3, {"BAC": 0.0})
-    desk.pass_time(1, volume=1e7)
-    desk.auto = False
-    order = next(each for each in desk.broker.orders.values() if each.live)
-    desk.now += 40 * SECOND
-    desk.wall += 40 * SECOND
-    only(desk, "AAPL", 160.0)
-    if told:
-        desk.report(desk.broker.execute("BAC", -1 if units > 0 else 1, abs(units), 31.0, when=desk.now))
-    else:
-        desk.broker.positions["BAC"] -= units
-        desk.broker.cash += units * 31.0
-    compare(desk, 1 if told else 3)
-    closing = desk.broker.fill(order, 2.0 * abs(units), 31.0, when=desk.now)
-    desk.report(closing)
-    desk.report(desk.broker.status(order))
-    desk.report(desk.broker.commission(closing, 0.0))
-    desk.tick(1.0)
-    assert desk.engine.s.kill.level == "none"
-    for report in desk.broker.cancel(order):
-        desk.report(report)
-    for _ in range(3):
-        desk.pass_time(61, volume=1e7)
-        compare(desk, 1)
-        state = desk.account()
-        assert (desk.engine.s.kill.level, state["day_pnl"]) == ("none", pytest.approx(0.0))
-    assert desk.engine.s.book.position("BAC") == 0.0
-    assert (state["nav"], state["high_water_mark"]) == (pytest.approx(1_000_000.0), pytest.approx(1_000_000.0))
-    assert desk.engine.s.reconciling.unvalued == {}
 
 
 @pytest.mark.parametrize("then", [160.0, 148.0])

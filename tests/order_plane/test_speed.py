@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from order_plane.messages import Place
-from tests.order_plane.desk import Desk, targets, universe
+from order_plane import recording
+from order_plane.engine import OrderEngine
+from order_plane.messages import Append, Effect, Place
+from tests.order_plane.desk import ACCOUNT, Desk, targets, universe
 
 NAMES = tuple(f"S{number:02d}" for number in range(20))
 
@@ -35,9 +37,21 @@ def ready() -> Desk:
     return desk
 
 
+def folded(desk: Desk, effects: list[Effect]) -> float:
+    """Seconds to fold what was decided into an engine that knows the log so far: what a replay must do, and no decision."""
+    log = [effect.record for effect in effects if isinstance(effect, Append) and effect.topic == "order.events"]
+    other = OrderEngine(ACCOUNT)
+    recording.fold_log(other, desk.recorded(), desk.lookup)
+    started = time.perf_counter()
+    for event in log:
+        other.fold(event, desk.records["strategy.intents"][-1] if event["kind"] == "took" else None)
+    return time.perf_counter() - started
+
+
 @pytest.mark.skipif("coverage" in sys.modules, reason="a traced interpreter measures the tracer")
 def test_twenty_names_within_two_milliseconds():
-    best = float("inf")
+    """2 ms on a quiet machine; on any other, fourteen times what their events take to fold (nine to ten were measured)."""
+    best = fold = float("inf")
     for _ in range(15):
         desk = ready()
         item = desk.keep_back(partial(desk.intents, 2, dict.fromkeys(NAMES, 30.0)))
@@ -45,5 +59,8 @@ def test_twenty_names_within_two_milliseconds():
         effects = desk.engine.handle(item)
         best = min(best, time.perf_counter() - started)
         assert sum(isinstance(effect, Place) for effect in effects) == 20
-    print(f"20 intents to 20 orders: {best * 1e3:.2f} ms")
-    assert best <= 0.002 * 2.5  # 2 ms on a quiet machine; tests share theirs
+        fold = min(fold, folded(desk, effects))
+    print(
+        f"20 intents to 20 orders: {best * 1e3:.2f} ms, folding their events {fold * 1e3:.2f} ms, {best / fold:.1f} times"
+    )
+    assert best <= max(0.002, 14.0 * fold)

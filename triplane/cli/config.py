@@ -82,7 +82,7 @@ def diff(
     """What differs between two versions."""
     from triplane.control.report import config_diff, select
 
-    records = [record for _, record in _versions()]
+    records = _versions()
     newer = select(records, new)
     older = select(records, old or str(max(1, newer["seq"] - 1)))
     changes = config_diff(older, newer)

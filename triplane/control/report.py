@@ -140,25 +140,25 @@ def config_history(records: Iterable[tuple[int, Record | str]]) -> list[Version]
     return sorted(versions + undecodable, key=lambda version: version.offset)
 
 
-def select(records: Sequence[Record], wanted: str) -> Record:
-    """The ConfigVersion record named by a sequence number, by the beginning of its hash (from 4 characters), or `latest`.
+def select(known: Sequence[tuple[int, Record]], wanted: str) -> Record:
+    """The ConfigVersion record, of these with their offsets, named by a sequence number, by the beginning of its hash (from 4 characters), or `latest`.
 
     What another release wrote can be named as well, but a version that is or was in force goes before it.
     """
-    taken = [record for _, record, why in judged(enumerate(records)) if not why]
+    taken = [record for _, record, why in judged(known) if not why]
     if not taken:
         raise VersionError(
             "control.config holds no version yet that this release can read; start the control daemon with `triplane control run`"
         )
     if wanted == "latest":
         return taken[-1]
-    for known in (taken, records):
+    for among in (taken, [record for _, record in known]):
         if wanted.isdigit():
-            matching = [record for record in known if record["seq"] == int(wanted)]
+            matching = [record for record in among if record["seq"] == int(wanted)]
             if matching:
                 return matching[0]
         if len(wanted) >= 4:
-            matching = [record for record in known if record["hash"].startswith(wanted.lower())]
+            matching = [record for record in among if record["hash"].startswith(wanted.lower())]
             if len({record["hash"] for record in matching}) == 1:
                 return matching[-1]
     raise VersionError(
