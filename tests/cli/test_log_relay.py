@@ -52,6 +52,16 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(unlisted)) == "no facts of TGTX: the SEC lists no such ticker"
     down = {"event": "source down", "source": "edgar", "reason": "SEC asks for a name"}
     assert sentence(json.dumps(down)) == "source edgar is down: SEC asks for a name"
+    closed = {
+        "event": "gate closed",
+        "gate": "schema",
+        "source": "fred",
+        "scope": "",
+        "code": "VALUE_UNREADABLE",
+        "detail": "DTB3",
+    }
+    assert sentence(json.dumps(closed)) == "gate schema of fred is closed: VALUE_UNREADABLE DTB3"
+    assert sentence(json.dumps(closed | {"gate": "price_sanity"})) == ""
 
 
 def test_what_is_tried_for_hours_is_told_once_in_a_while(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 An edit of targets.yaml is answered where it is watched: a refusal with its file, line, parameter, value and range, an acceptance with
 the hash and what changed. So is what the order plane alerts a person to: a kill, a name that is held; a record that a plane refuses or
-skips; a decision that holds everything; a source that is down. The daemons' logs have all of it; their other structured lines stay there.
+skips; a decision that holds everything; a source that is down or says what nobody can read; a clock that is wrong. The daemons' logs have
+all of it; their other structured lines stay there.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ def sentence(line: str) -> str:
         return f"no order of {entry['symbol']} leaves: {entry['reason']}"
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
+    if entry.get("event") == "gate closed" and entry.get("gate") in (
+        "schema",
+        "clock",
+    ):  # prices and silence change by the minute
+        return f"gate {entry['gate']} of {entry['source']} is closed: {entry['code']} {entry['detail']}"
     return ""
 
 
