@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ from triplane.runtime import garbage, numerics
 numerics.pin()  # before anything imports numpy: byte-identity tests rest on it
 garbage.loading()
 
+import certifi  # noqa: E402
 import pytest  # noqa: E402
 
 from tests.shared_service import shared  # noqa: E402
+from triplane.runtime import atomic_file  # noqa: E402
 from triplane.runtime.settings import Settings  # noqa: E402
 from triplane.stack import docker  # noqa: E402
 from triplane.stack.kafka import await_ready  # noqa: E402
@@ -24,6 +27,14 @@ from triplane.stack.local import LocalStack, choose  # noqa: E402
 from triplane.stack.ports import HOST, free_ports  # noqa: E402
 from triplane.stack.registry import LocalRegistry  # noqa: E402
 from triplane.stack.topics import create_topics, delete_topics  # noqa: E402
+
+# Every process that imports aiohttp reads all that the machine trusts, for a tenth of a second; nothing here speaks TLS to others.
+_TRUSTED = Path(tempfile.gettempdir()) / f"triplane-tests-one-certificate-{os.getuid()}.pem"
+if "SSL_CERT_FILE" not in os.environ:
+    atomic_file.write(
+        _TRUSTED, certifi.contents().partition("-----END CERTIFICATE-----\n")[0] + "-----END CERTIFICATE-----\n"
+    )
+    os.environ["SSL_CERT_FILE"] = str(_TRUSTED)
 
 SEED = "TRIPLANE_SEED"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

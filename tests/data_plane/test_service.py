@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from triplane.runtime.settings import Settings
 pytestmark = pytest.mark.integration
 
 
-SESSIONS = 3
+DAYS = ("2018-01-19", "2018-01-22", "2018-01-23")
+SESSIONS = len(DAYS)
 """A Friday, a Monday, a Tuesday: one night is longer than the longest duration in seconds, one is not."""
 
 
@@ -39,6 +41,16 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
         assert max(ingest["data.facts"] + ingest["data.macro"]) <= min(ingest["data.bars"])
         assert {r.value["symbol"] for r in found["data.facts"] if r.value} >= {"AAPL", "XOM"}
 
+        def closed_days() -> list[str]:
+            live = [r.value for r in log(settings)["data.bars"] if r.value and not r.value["history"]]
+            return [r["session"] for r in live if r["interval"] == "1d"]
+
+        # The market waits ten minutes before each decision, however long this machine takes for a night.
+        for number, day in enumerate(DAYS[1:], 1):
+            gateway.advance(to=day_close(day) - 40 * MINUTE)
+            settles(
+                partial(lambda closed: closed_days() == list(DAYS[:closed]), number), 60, f"the daily bars before {day}"
+            )
         gateway.post("start")
         settles(lambda: gateway.status()["finished"], 90, "the market's end")
         # The minutes before and after a session's stream, the latter with its daily bar after the close: all of it but 15:20 to 15:36.
@@ -63,15 +75,14 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
 
         # A session's daily bars are there before the next session decides.
         live = [r.value for r in found["data.bars"] if r.value and not r.value["history"]]
-        closed = [r["session"] for r in live if r["interval"] == "1d"]
-        assert len(closed) == SESSIONS
-        for before, after in pairwise(closed):
+        assert closed_days() == list(DAYS)
+        for earlier, later in pairwise(DAYS):
             decided = next(
                 i
                 for i, r in enumerate(live)
-                if r["session"] == after and r["event_time"] >= day_close(after) - 30 * MINUTE
+                if r["session"] == later and r["event_time"] >= day_close(later) - 30 * MINUTE
             )
-            assert [r["session"] for r in live[:decided] if r["interval"] == "1d"][-1] == before
+            assert [r["session"] for r in live[:decided] if r["interval"] == "1d"][-1] == earlier
 
         assert set(metrics(process, "triplane_conservation_difference").values()) == {0.0}
         records = metrics(process, "triplane_records_total")

@@ -306,7 +306,7 @@ def test_laws_hold_for_any_order_of_events(counts):
     run_state_machine_as_test(
         Trading,
         settings=settings(
-            max_examples=counts(60, 2000), stateful_step_count=40, deadline=None, print_blob=True,
+            max_examples=counts(40, 2000), stateful_step_count=40, deadline=None, print_blob=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         ),
     )  # fmt: skip

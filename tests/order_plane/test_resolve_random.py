@@ -136,7 +136,7 @@ class History:
 
 
 def test_whatever_a_person_says_the_broker_has_the_last_word(seed, counts):
-    for number in range(counts(150, 2000)):
+    for number in range(counts(60, 2000)):
         history = History(random.Random(seed + number))
         try:
             for _ in range(25):
