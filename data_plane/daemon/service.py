@@ -324,10 +324,8 @@ class DataService:
                 self._gate_changed(output)
             elif output.topic == QUARANTINE:
                 bad.setdefault((output.source, output.record["code"]), []).append(output.record["detail"])
-        for (
-            source,
-            code,
-        ), details in bad.items():  # one line for all of a slice: a wrong limit quarantines thousands a second
+        # One line for all of a slice: a wrong limit quarantines thousands a second.
+        for (source, code), details in bad.items():
             more = {"more": len(details) - 1} if len(details) > 1 else {}
             self._daemon.log.warning("quarantined", source=source, code=code, detail=details[0], **more)
 

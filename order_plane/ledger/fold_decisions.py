@@ -204,7 +204,7 @@ class DecisionFold(FoldBase):
                 s.book.refresh(order)
         held = s.book.positions.setdefault(symbol, Position(con_id=event["con_id"]))
         cost = event["values"]["price"] or held.avg_cost
-        if event["reason"] == Code.CORPORATE_ACTION and theirs:
+        if event["reason"] == Code.CORPORATE_ACTION and theirs and held.quantity:
             self._split(symbol, held, theirs / held.quantity, announced)
         elif not held.quantity or held.quantity * theirs < 0.0:
             held.avg_cost = event["values"]["price"]
@@ -213,10 +213,8 @@ class DecisionFold(FoldBase):
             units, mark = theirs - event["values"]["ours"], event["values"].get("mark", math.nan)
             if mark > 0.0:  # an older build told no mark, and what was taken over with the cash
                 self._flow(units * mark * self.multiplier(symbol))
-                if labels.get("mark") == "execution":
-                    s.market.marks[symbol] = Mark(
-                        mark, s.market_time
-                    )  # or NAV would have them at another price than the flow
+                if labels.get("mark") == "execution":  # or NAV would have them at another price than the flow
+                    s.market.marks[symbol] = Mark(mark, s.market_time)
             elif mark == 0.0:
                 before, known = s.reconciling.unvalued.pop(symbol, (0.0, 0.0))
                 if abs(before + units) > EPSILON:

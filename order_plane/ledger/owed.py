@@ -55,7 +55,8 @@ def _called_for(event: Event, record: Event | None, notes: list[Note]) -> list[O
         return [Owed(str(Code.KILL_REQUESTED), event["reason"], scope=labels["scope"], actor=actor, asked=requested)]
     if kind == "difference" and labels.get("holds"):
         symbol, _, code = labels["holds"].rpartition(":")
-        return [Owed(code, Code[code].meaning, symbol)]
+        known = Code.__members__.get(code)  # a newer release may have others
+        return [Owed(code, known.meaning, symbol)] if known is not None else []
     if kind == "baseline" and event["reason"] == "halt" and event["symbols"]:
         return [Owed(str(Code.FOREIGN_HALT), Code.FOREIGN_HALT.meaning, EVERYTHING)]
     if kind == "day_ended" and labels.get("judged"):

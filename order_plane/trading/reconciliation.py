@@ -137,7 +137,7 @@ def _positions(
         split = pending.splits.get(symbol, (0.0, 0))[0]
         if abs(gap - foreign) <= DUST:
             findings.differences.append(Difference(symbol, ours, broker, Code.FOREIGN_EXECUTION))
-        elif split > 0.0 and abs(broker - ours * split) < 1.0:
+        elif split > 0.0 and ours and abs(broker - ours * split) < 1.0:
             findings.differences.append(Difference(symbol, ours, broker, Code.CORPORATE_ACTION))
         elif symbol in pending.suspects and abs(pending.suspects[symbol] - gap) <= DUST:
             # A name that somebody else holds is never traded by us: without an order of ours it is they who changed it, while nobody looked.

@@ -79,7 +79,7 @@ class Supervision(Emission):
             elif code in (Code.UNEXPLAINED, Code.FOREIGN_EXECUTION, Code.FOREIGN_HALT):
                 self._hold(owed.symbol, code, owed.detail)
             else:
-                self._react([Note(code, owed.detail, owed.symbol, alert=True)])
+                self._react([Note(code, owed.detail, owed.symbol)])  # what it stops alerts
 
     def _command(self, record: Mapping[str, Any]) -> None:
         arguments, command = record["arguments"], record["command"]

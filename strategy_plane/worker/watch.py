@@ -19,7 +19,7 @@ from triplane.runtime.kafka_probe import SILENT
 
 INTERVAL_S = 0.25
 BEHIND_TOLD = 2_000
-"""Records of the log not read yet that are no longer on their way: half a minute of a market at its fastest."""
+"""Records of the log not read yet that are no longer on their way: some ten seconds of a market at its fastest."""
 AHEAD_TOLD = 10
 """Refused records in a row that are no longer a stray one of somebody else's."""
 

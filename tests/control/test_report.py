@@ -90,28 +90,27 @@ def test_what_no_plane_can_read_is_listed_as_unreadable_and_never_in_force():
     ]  # fmt: skip
     assert report.in_force(records[:4]) is second
     assert report.in_force([(3, foreign)]) is None
-    listed = [record for _, record in records]
-    assert report.select(list(enumerate(listed[:4])), "latest") is second
-    assert report.select(list(enumerate(listed)), "2") is second
-    assert report.select(list(enumerate(listed)), "9") is foreign, "it can still be compared"
+    assert report.select(records[:4], "latest") is second
+    assert report.select(records, "2") is second
+    assert report.select(records, "9") is foreign, "it can still be compared"
     with pytest.raises(VersionError, match="no version yet that this release can read"):
-        report.select(list(enumerate([foreign])), "latest")
+        report.select([(3, foreign)], "latest")
 
 
 def test_versions_are_named_by_number_hash_or_latest():
-    records = versions()
-    assert report.select(list(enumerate(records)), "2") is records[1]
-    assert report.select(list(enumerate(records)), "latest") is records[2]
-    assert report.select(list(enumerate(records)), records[1]["hash"][:8].upper()) is records[1]
-    assert report.select(list(enumerate(records)), records[0]["hash"][:8]) is records[2]
-    assert report.config_diff(
-        report.select(list(enumerate(records)), "1"), report.select(list(enumerate(records)), "2")
-    ) == ["strategy.VOL_TARGET: 0.1 -> 0.07"]
+    records = list(enumerate(versions()))
+    assert report.select(records, "2") is records[1][1]
+    assert report.select(records, "latest") is records[2][1]
+    assert report.select(records, records[1][1]["hash"][:8].upper()) is records[1][1]
+    assert report.select(records, records[0][1]["hash"][:8]) is records[2][1]
+    assert report.config_diff(report.select(records, "1"), report.select(records, "2")) == [
+        "strategy.VOL_TARGET: 0.1 -> 0.07"
+    ]
     for unknown in ("9", "zzzz", "ab"):
         with pytest.raises(VersionError, match="no single version is called"):
-            report.select(list(enumerate(records)), unknown)
+            report.select(records, unknown)
     with pytest.raises(VersionError, match="holds no version yet"):
-        report.select(list(enumerate([])), "latest")
+        report.select([], "latest")
 
 
 def test_assets_check(files: tuple[Path, Path]):

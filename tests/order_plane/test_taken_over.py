@@ -263,3 +263,15 @@ def test_a_split_is_no_gain_whichever_shows_first(price_first: bool, ratio: floa
     desk.tick(1.0)
     nothing_flowed(desk)
     assert desk.engine.s.holds == {}
+
+
+def test_a_fraction_of_a_unit_out_of_nothing_is_no_split():
+    """A split waits for a name that we have asked for and not got; the broker shows half a unit of it."""
+    desk = holding(AAPL=500.0)
+    desk.intents(1, {"BAC": 100.0})
+    split(desk, "BAC", 2.0)
+    assert "BAC" in desk.engine.s.reconciling.splits
+    desk.broker.positions["BAC"] = 0.5
+    compare(desk, 3)
+    assert desk.engine.s.book.position("BAC") == 0.5
+    assert desk.engine.s.holds["BAC"] == Code.UNEXPLAINED

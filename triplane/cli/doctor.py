@@ -311,8 +311,8 @@ def _trading(settings: Settings) -> Iterator[Finding]:
     for reason in everything:
         yield Finding("warning", "trading", f"everything is held: {reason}", remedy_of(reason))
     for sentence in told.beside:
-        remedy = "do what it says, or see" if "TRIPLANE_" in sentence else "see"
-        yield Finding("warning", "source", sentence, f"{remedy} its provider, and what the data plane's log says of it")
+        remedy = "do what it asks for, or see its provider and what the data plane's log says of it"
+        yield Finding("warning", "source", sentence, remedy)
     for hold in told.held:
         if "CONTRACT_UNKNOWN" in hold.reason:
             remedy = "correct its row of assets.csv (symbol, con_id, exchange, currency), or remove it"

@@ -22,7 +22,7 @@ from stdnum.exceptions import InvalidChecksum
 from stdnum.exceptions import ValidationError as NumberError
 
 from triplane.domain.calendars import CALENDARS, MARKET_CALENDAR
-from triplane.domain.problems import Problem, ProblemsError, allowed, nearest
+from triplane.domain.problems import Problem, ProblemsError, allowed, nearest, undecodable
 
 AssetClass = Literal["Equity", "ETF", "Future", "FX", "Crypto"]
 CostProfile = Literal["Standard", "ETF", "Futures", "FX", "Crypto"]
@@ -209,18 +209,7 @@ class Universe:
             data = file.read_bytes()
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line, wrong = data.count(b"\n", 0, error.start) + 1, data[error.start]
-            raise AssetsError(
-                [
-                    Problem(
-                        file.name,
-                        line,
-                        "",
-                        "",
-                        f"holds the byte 0x{wrong:02x}, which is not UTF-8; save the file as UTF-8",
-                    )
-                ]
-            ) from None
+            raise AssetsError([undecodable(file.name, data, error)]) from None
         except OSError as error:
             reason = error.strerror or str(error)
             raise AssetsError([Problem(file.name, 0, "", "", f"cannot be read ({reason}); restore the file")]) from None

@@ -29,6 +29,12 @@ class Problem:
         return f"{where}: {what}: {self.allowed}" if what else f"{where}: {self.allowed}"
 
 
+def undecodable(file: str, data: bytes, error: UnicodeDecodeError) -> Problem:
+    """What is wrong with a file that is no UTF-8, by the line of its first such byte."""
+    line, wrong = data.count(b"\n", 0, error.start) + 1, data[error.start]
+    return Problem(file, line, "", "", f"holds the byte 0x{wrong:02x}, which is not UTF-8; save the file as UTF-8")
+
+
 class ProblemsError(ValueError):
     """Everything wrong with an edit, in file order; `problems` has the parts, the text has one line each."""
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from triplane.domain.assets import AssetsError, Universe
 from triplane.domain.calendars import CALENDAR_VERSION, TZDATA_VERSION
-from triplane.domain.problems import Problem, ProblemsError
+from triplane.domain.problems import Problem, ProblemsError, undecodable
 from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
 from triplane.domain.targets.reading import read
@@ -115,18 +115,7 @@ def decode_text(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            [
-                Problem(
-                    name,
-                    line,
-                    "",
-                    "",
-                    f"holds the byte 0x{data[error.start]:02x}, which is not UTF-8; save the file as UTF-8",
-                )
-            ]
-        ) from None
+        raise ConfigError([undecodable(name, data, error)]) from None
 
 
 def read_bytes(path: Path) -> bytes:
