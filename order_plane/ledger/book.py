@@ -14,6 +14,7 @@ from typing import Any
 
 from order_plane.ledger.child_order import Order
 from order_plane.ledger.order_state import State, Step, Trigger, step
+from order_plane.ledger.taken_over import Traded
 
 EPSILON = 1e-9
 INFERRED = "inferred/"
@@ -117,8 +118,8 @@ class Book:
     positions: dict[str, Position] = field(default_factory=dict)
     excluded: dict[str, float] = field(default_factory=dict)
     foreign_orders: dict[str, ForeignOrder] = field(default_factory=dict)
-    foreign_traded: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """What others traded since the last comparison, by symbol: signed units, and units times prices."""
+    foreign_traded: dict[str, Traded] = field(default_factory=dict)
+    """What others traded since the last comparison, by symbol."""
     recent: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     day_traded: dict[str, float] = field(default_factory=dict)
     reserving: list[str] = field(default_factory=list)
@@ -341,8 +342,7 @@ class Book:
     def _move(self, execution: Execution, sign: float, now: int) -> None:
         signed = sign * execution.side * execution.quantity
         if not execution.own:
-            units, paid = self.foreign_traded.get(execution.symbol, (0.0, 0.0))
-            self.foreign_traded[execution.symbol] = (units + signed, paid + signed * execution.price)
+            self.foreign_traded.setdefault(execution.symbol, Traded()).add(signed, execution.price)
             return
         held = self.positions.setdefault(execution.symbol, Position(con_id=execution.con_id))
         held.fill(signed, execution.price, execution.multiplier)

@@ -15,7 +15,7 @@ from order_plane.ledger.state import (
     KEEP_NS,
     Parent,
 )
-from order_plane.market.quotes import Mark
+from order_plane.ledger.taken_over import TakenOver
 from triplane.domain import names
 
 
@@ -203,28 +203,30 @@ class DecisionFold(FoldBase):
                 order.told_filled = order.booked
                 s.book.refresh(order)
         held = s.book.positions.setdefault(symbol, Position(con_id=event["con_id"]))
-        cost = event["values"]["price"] or held.avg_cost
         if event["reason"] == Code.CORPORATE_ACTION and theirs and held.quantity:
             self._split(symbol, held, theirs / held.quantity, announced)
         elif not held.quantity or held.quantity * theirs < 0.0:
             held.avg_cost = event["values"]["price"]
         if not notes and event["reason"] != Code.CORPORATE_ACTION:
-            # Nobody traded it here, so it is no gain and no loss. What was paid shows as cash, sooner or later, and is a flow as well.
-            units, mark = theirs - event["values"]["ours"], event["values"].get("mark", math.nan)
-            if mark > 0.0:  # an older build told no mark, and what was taken over with the cash
-                self._flow(units * mark * self.multiplier(symbol))
-                if labels.get("mark") == "execution":  # or NAV would have them at another price than the flow
-                    s.market.marks[symbol] = Mark(mark, s.market_time)
-            elif mark == 0.0:
-                before, known = s.reconciling.unvalued.pop(symbol, (0.0, 0.0))
-                if abs(before + units) > EPSILON:
-                    s.reconciling.unvalued[symbol] = (before + units, cost or known)
+            self._take_over(event)
         held.quantity = theirs
         return notes
 
+    def _take_over(self, event: Event) -> None:
+        """Units that nobody traded here: what was told of their cash is booked with them, what they are worth their next mark says."""
+        s, symbol, values = self.state, event["symbol"], event["values"]
+        units = values["theirs"] - values["ours"]
+        if values.get("mark", 0.0) > 0.0:  # of an older build, which had a mark at once
+            self._flow(units * values["mark"] * self.multiplier(symbol))
+        elif "mark" in values or "before" in values:  # still older ones took them over with the cash
+            told = {name: values[name] for name in ("paid", "low", "high") if name in values}
+            s.book.cash -= told.get("paid", 0.0) * self.multiplier(symbol)
+            taken = TakenOver(units, values.get("before", 0.0), **told)
+            s.reconciling.unvalued.setdefault(symbol, []).append(taken)
+
     def _split(self, symbol: str, held: Position, ratio: float, announced: int) -> None:
         """A position shows a split: `ratio` units for one, which was announced at that market time (ns)."""
-        market, unvalued = self.state.market, self.state.reconciling.unvalued
+        market, closing = self.state.market, self.state.account.closing
         held.avg_cost /= ratio
         mark = market.marks.get(symbol)
         if mark is not None and mark.time > announced:
@@ -232,12 +234,13 @@ class DecisionFold(FoldBase):
         elif mark is not None:
             mark.price /= ratio
         market.quotes.pop(symbol, None)
-        if symbol in unvalued:
-            units, cost = unvalued[symbol]
-            unvalued[symbol] = (units * ratio, cost / ratio)
+        if symbol in closing:
+            closing[symbol] /= ratio
+        for taken in self.state.reconciling.unvalued.get(symbol, []):
+            taken.split(ratio)
 
     def _valued(self, event: Event, record: Event | None) -> list[Note]:
-        """Units that were taken over without a mark have one."""
+        """Units that were taken over have a mark: so much of them is a flow."""
         self.state.reconciling.unvalued.pop(event["symbol"], None)
         self._flow(event["values"]["worth"])
         return []
@@ -309,6 +312,7 @@ class DecisionFold(FoldBase):
             s.account.returns.add(values["return"])
         s.account.day_start, s.account.day_flows = values.get("nav", math.nan), 0.0
         s.account.day_end = event["good_till"]
+        s.account.closing = dict(zip(event.get("symbols", []), event.get("prices", []), strict=True))
         s.book.day_traded = {}
         s.book.forget(s.market_time - KEEP_NS)
         s.reconciling.splits = {k: v for k, v in s.reconciling.splits.items() if v[1] >= s.market_time - 2 * DAY_NS}

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from order_plane.ledger.book import Book
+from order_plane.ledger.taken_over import TakenOver
 from order_plane.market.costs import CostEstimator
 from order_plane.market.quotes import Market
 from order_plane.market.throttle import Bucket, Rates
@@ -91,8 +92,8 @@ class Reconciling:
     touched: dict[str, int] = field(default_factory=dict)
     splits: dict[str, tuple[float, int]] = field(default_factory=dict)
     cash_suspect: float = math.nan
-    unvalued: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Units by symbol that were taken over from the broker and have had no fresh mark since, and what one of them cost."""
+    unvalued: dict[str, list[TakenOver]] = field(default_factory=dict)
+    """Units by symbol that were taken over from the broker and have had no fresh mark since, comparison by comparison."""
 
     def want(self, reason: str, wall: int) -> None:
         """Ask for a snapshot no earlier than `wall`; an earlier wish stands."""
@@ -141,6 +142,8 @@ class Account:
     available_funds: float = math.nan
     base_currency: str = ""
     day_end: int = 0
+    closing: dict[str, float] = field(default_factory=dict)
+    """Last marks of the names held at the last day's end: marks are forgotten at every start."""
     states: int = 0
     published_wall: int = 0
     due: bool = False

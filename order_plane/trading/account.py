@@ -53,16 +53,28 @@ def value(state: EngineState, universe: Universe, now: int, stale_s: float) -> V
     return Valuation(nav, unrealised, realised - state.book.fees, fresh, tuple(missing))
 
 
-def taken_over(state: EngineState, universe: Universe, now: int, kept_s: float) -> float:
-    """Worth of units taken over that no fresh mark has valued yet: in NAV already, and no gain or loss of ours.
+def last_mark(state: EngineState, symbol: str) -> float | None:
+    """The last mark of a name, of however long ago; of before a start the last day's, if it was held then."""
+    mark = state.market.marks.get(symbol)
+    return mark.price if mark is not None else state.account.closing.get(symbol)
 
-    At the mark that NAV has for them; without one at what they cost, which is all that is known of a name that is gone.
-    """
+
+def last_price(state: EngineState, symbol: str) -> float:
+    """What is known of the price of a name that may never be quoted again: last mark, else what was told to be paid for it, else its cost."""
+    mark = last_mark(state, symbol)
+    if mark is not None:
+        return mark
+    told = [taken.high for taken in state.reconciling.unvalued.get(symbol, []) if taken.told]
+    held = state.book.positions.get(symbol)
+    return told[-1] if told else held.avg_cost if held is not None else 0.0
+
+
+def taken_over(state: EngineState, universe: Universe) -> float:
+    """What units taken over that have no mark of their own yet changed NAV by: in it already, and no gain or loss of ours."""
     worth = 0.0
-    for symbol, (units, cost) in state.reconciling.unvalued.items():
-        mark = state.market.marks.get(symbol) if symbol in universe else None
-        price = mark.price if mark is not None and now - mark.time <= kept_s * SECOND else cost
-        worth += units * price * (universe[symbol].multiplier if symbol in universe else 1.0)
+    for symbol, taken in state.reconciling.unvalued.items():
+        price, multiplier = last_price(state, symbol), universe[symbol].multiplier if symbol in universe else 1.0
+        worth += sum(each.outside(price, multiplier) for each in taken)
     return worth
 
 
@@ -193,7 +205,7 @@ def account_record(
     ]
     nav, kept = valuation.nav, state.account
     per_nav = 1.0 / nav if nav > 0.0 else math.nan
-    came = taken_over(state, universe, now, kept_s)
+    came = taken_over(state, universe)
     peak = kept.high_water_mark * (nav / (nav - came) if nav > came else math.nan) if came else kept.high_water_mark
     positions = [book.positions.get(symbol) for symbol in symbols]
     return {

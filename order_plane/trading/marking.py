@@ -8,7 +8,7 @@ from order_plane.codes import Code
 from order_plane.kill import levels as kill
 from order_plane.ledger.state import EVERYTHING
 from order_plane.messages import Append
-from order_plane.trading.account import Valuation, account_record, taken_over, value
+from order_plane.trading.account import Valuation, account_record, last_price, taken_over, value
 from order_plane.trading.supervision import Supervision
 from triplane.domain.assets import Universe
 from triplane.domain.timestamps import DAY, SECOND
@@ -33,12 +33,12 @@ class Marking(Supervision):
             return
         targets = self.folded.targets.order
         account.due = True
-        self._value_taken_over(targets.QUOTE_STALE_S)
-        valuation = self._judged(universe, targets.QUOTE_STALE_S)
+        gone = self._value_taken_over()
+        valuation = self._judged(universe, targets.QUOTE_STALE_S, gone)
         if valuation is None:
             return
         # Units that somebody brought or took and that have no worth yet: whatever mark NAV has for them is no gain and no loss.
-        nav = valuation.nav - taken_over(s, universe, s.market_time, MARK_KEPT_S)
+        nav = valuation.nav - taken_over(s, universe)
         if kill.jumped(account, nav, targets):
             self._hold(EVERYTHING, Code.NAV_JUMP, f"NAV moved from {account.nav:.2f} to {nav:.2f} between two marks.")
             return
@@ -50,24 +50,8 @@ class Marking(Supervision):
         )
         self._apply_trip(kill.judge(account, s.kill, nav, targets))
 
-    def _value_taken_over(self, stale_s: float) -> None:
-        """Units taken over from the broker came in without a fresh mark: now that they have one, their worth is no gain.
-
-        Of a name that is gone no mark moves NAV any more, and there may never be one: what NAV had for it is its worth.
-        """
-        s = self.s
-        for symbol, (units, cost) in sorted(s.reconciling.unvalued.items()):
-            mark, gone = s.market.marks.get(symbol), not s.book.position(symbol)
-            if mark is not None and s.market_time - mark.time <= (MARK_KEPT_S if gone else stale_s) * SECOND:
-                price = mark.price
-            elif gone:
-                price = cost
-            else:
-                continue
-            self._emit("valued", symbol=symbol, values={"worth": units * price * self.folded.multiplier(symbol)})
-
-    def _judged(self, universe: Universe, stale_s: float) -> Valuation | None:
-        """The account as levels may judge it; None while one mark is late.
+    def _judged(self, universe: Universe, stale_s: float, gone: list[str]) -> Valuation | None:
+        """The account as levels may judge it; None while one mark is late. `gone`: names no longer held whose last units have no worth yet.
 
         A name that stays silent must not disarm the levels while all others move: after LATE_NS its last mark stands in for the
         next one, and a person is told, once a day for each name. A name without any mark leaves NAV unknown, which holds and never trips.
@@ -75,10 +59,10 @@ class Marking(Supervision):
         s, market = self.s, self.s.market
         now = s.market_time
         valuation = value(s, universe, now, stale_s)
-        if valuation.fresh:
+        if valuation.fresh and not gone:
             market.late_since = 0
             return valuation
-        if not all(self._session_end(symbol) for symbol in valuation.missing):
+        if not all(self._session_end(symbol) for symbol in (*valuation.missing, *gone)):
             market.late_since = 0
             return None  # after hours most names are silent, and what is quoted is quoted wide
         if not market.late_since or now - market.late_seen > LATE_NS:  # a night between two sessions is no silence
@@ -89,6 +73,8 @@ class Marking(Supervision):
         kept = value(s, universe, now, MARK_KEPT_S)
         if not kept.fresh:
             return None
+        for symbol in gone:  # nobody may ever quote it again
+            self._give_worth(symbol, last_price(s, symbol))
         silent = dict.fromkeys(valuation.missing, now // DAY)
         news = sorted(name for name, _ in silent.items() - market.kept_told.items())
         if news:

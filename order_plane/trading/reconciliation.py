@@ -123,7 +123,7 @@ def _positions(
         ours = book.position(symbol)
         broker = theirs.get(symbol, 0.0) - book.excluded.get(symbol, 0.0)
         gap = broker - ours
-        foreign = book.foreign_traded.get(symbol, (0.0, 0.0))[0]
+        foreign = traded.units if (traded := book.foreign_traded.get(symbol)) else 0.0
         if symbol in touched and foreign:
             findings.untold.append(symbol)
         if abs(gap) <= DUST:

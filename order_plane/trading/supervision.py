@@ -17,6 +17,7 @@ from order_plane.messages import (
     Append,
     CancelOrder,
 )
+from order_plane.trading.account import last_mark, last_price
 from order_plane.trading.decision_records import finite
 from order_plane.trading.emission import Emission
 from order_plane.trading.reconciliation import Difference, Findings, compare
@@ -24,8 +25,6 @@ from triplane.domain.lots import is_whole
 from triplane.domain.names import join
 from triplane.domain.timestamps import SECOND, iso
 
-PAID_NEAR = 0.1
-"""How far from the last mark, as a fraction, the price of somebody's executions may be to be the name's mark."""
 PRICE_FACTOR = 10.0
 """How far from the last mark a price that a person tells of may be."""
 
@@ -193,6 +192,7 @@ class Supervision(Emission):
             self._baseline(event, found)
         for difference in found.differences:
             self._differ(event, difference)
+        self._value_taken_over()  # before the cash that paid for it, which may be more than NAV
         if math.isfinite(found.cash):
             self._emit("cash_set", reason=str(Code.CASH_FLOW), values={"cash": found.cash})
             if s.account.nav <= 0.0:
@@ -246,17 +246,12 @@ class Supervision(Emission):
             for name, con_id, price in zip(event["symbols"], event["con_ids"], event["prices"], strict=True)
         }
         con_id, price = told.get(symbol, (0, 0.0))
-        mark = self.s.market.marks.get(symbol)
-        # What somebody paid is near the price of now: an old mark would make a gain or a loss of the difference, and so would the next
-        # one, a night later, where his executions told what he paid. Far from the last mark it may be no market price (an option that was
-        # exercised), and the next mark is the better one.
-        fresh = mark is not None and self.s.market_time - mark.time <= self.folded.targets.order.QUOTE_STALE_S * SECOND
-        units, paid = self.s.book.foreign_traded.get(symbol, (0.0, 0.0)) if foreign else (0.0, 0.0)
-        worth, of_execution = 0.0, False
-        if mark is not None and fresh and cause is not Code.CORPORATE_ACTION:
-            worth = mark.price
-        elif mark is not None and units and abs(paid / units / mark.price - 1.0) <= PAID_NEAR:
-            worth, of_execution = paid / units, True
+        values = {"ours": difference.ours, "theirs": difference.theirs, "price": price}
+        if cause is not Code.CORPORATE_ACTION and not excluded:
+            values["before"] = last_mark(self.s, symbol) or 0.0
+            traded = self.s.book.foreign_traded.get(symbol) if foreign else None
+            if traded is not None:
+                values |= {"paid": traded.paid, "low": traded.low, "high": traded.high}
         holds = ""
         if cause is Code.UNEXPLAINED or (foreign and policy == "exclude" and not excluded):
             holds = f"{symbol}:{cause}"
@@ -268,10 +263,8 @@ class Supervision(Emission):
             symbol=symbol,
             con_id=con_id,
             reason=str(cause),
-            values={"ours": difference.ours, "theirs": difference.theirs, "price": price, "mark": worth},
-            labels={"into": "excluded" if excluded else "ours"}
-            | ({"holds": holds} if holds else {})
-            | ({"mark": "execution"} if of_execution else {}),
+            values=values,
+            labels={"into": "excluded" if excluded else "ours"} | ({"holds": holds} if holds else {}),
         )
         of_others = f", {foreign_units:g} of them not opened by Triplane" if foreign_units else ""
         detail = (
@@ -289,6 +282,29 @@ class Supervision(Emission):
             self._hold(EVERYTHING, Code.FOREIGN_HALT, detail)
         else:
             self._alert(cause, detail, symbol)
+
+    def _value_taken_over(self) -> list[str]:
+        """Value what was taken over and has a fresh mark now, or is gone and of a name that nobody quotes. Gives the names that are
+        gone and wait for a mark: levels need it as they need those of names that are held.
+        """
+        s, universe, gone = self.s, self.folded.universe, []
+        if universe is None:
+            return []
+        oldest = s.market_time - self.folded.targets.order.QUOTE_STALE_S * SECOND
+        for symbol in sorted(s.reconciling.unvalued):
+            mark = s.market.marks.get(symbol)
+            if mark is not None and mark.time >= oldest:
+                self._give_worth(symbol, mark.price)
+            elif not s.book.position(symbol) and symbol not in universe:
+                self._give_worth(symbol, last_price(s, symbol))
+            elif not s.book.position(symbol):
+                gone.append(symbol)
+        return gone
+
+    def _give_worth(self, symbol: str, price: float) -> None:
+        multiplier = self.folded.multiplier(symbol)
+        worth = sum(taken.flow(price, multiplier) for taken in self.s.reconciling.unvalued[symbol])
+        self._emit("valued", symbol=symbol, values={"worth": worth})
 
     def _cancel(self, order: Order, reason: str) -> None:
         self._emit(
