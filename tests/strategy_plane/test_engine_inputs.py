@@ -11,6 +11,7 @@ from tests.strategy_plane.world import (
     digest_bytes,
     etf,
     fact_record,
+    macro_record,
     random_closes,
     universe_of,
     xnys,
@@ -33,6 +34,18 @@ def test_removing_fred_changes_the_intents():
     assert with_bill["strategy.intents"]["target_qty"] != without["strategy.intents"]["target_qty"]
     assert "POS:S000:TBILL_MISSING" in without["strategy.signals"]["abstained"]
     assert not any(entry.startswith("POS") for entry in with_bill["strategy.signals"]["abstained"])
+
+
+def test_another_rate_of_the_bill_changes_the_intents():
+    """Not only that it is there: POS is in excess of what the bill pays."""
+    plain, high = ready(), ready()
+    known = high.close_time(HOLDS_AT) // DAY * DAY
+    days = list(range(known - 400 * DAY, known, DAY))
+    high.fold("data.macro", macro_record("DTB3", known, days, [9.0] * len(days), "9999-01-01"))
+    a, b = decide(plain), decide(high)
+    assert outcome(b) == "SOLVED"
+    assert a["strategy.signals"]["scores"] != b["strategy.signals"]["scores"]
+    assert a["strategy.intents"]["target_qty"] != b["strategy.intents"]["target_qty"]
 
 
 def test_a_name_without_shares_has_no_cross_sectional_score():
