@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.prefork import Forked
 from tests.waiting import eventually
 from triplane.runtime import loopback
 from triplane.stack.ports import free_ports
@@ -25,7 +25,7 @@ class GatewayProcess:
         self.directory = directory
         self.options = options
         self.port, self.http_port = free_ports(2)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.start()
 
     def start(self) -> None:
@@ -33,16 +33,19 @@ class GatewayProcess:
         described = self.directory / "gateway.json"
         described.unlink(missing_ok=True)
         self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / "gateway.log"
         command = [
-            # The gateway may live in another environment than the client under test: nothing but the socket connects them.
-            os.environ.get("TRIPLANE_GATEWAY_PYTHON", sys.executable),
-            "-m",
             "triplane.paper.gateway",
             *("--port", str(self.port), "--http-port", str(self.http_port), "--account", ACCOUNT),
             *("--state-dir", str(self.directory), "--assets", str(REPOSITORY / "assets.csv"), *self.options),
         ]
-        with (self.directory / "gateway.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY)
+        # The gateway may live in another environment than the client under test: nothing but the socket connects them.
+        if "TRIPLANE_GATEWAY_PYTHON" in os.environ:
+            with path.open("ab") as log:
+                python = os.environ["TRIPLANE_GATEWAY_PYTHON"]
+                self.process = subprocess.Popen([python, "-m", *command], stdout=log, stderr=log, cwd=REPOSITORY)
+        else:
+            self.process = Forked(*command, log=path, cwd=REPOSITORY)
 
         def listening() -> bool:
             assert self.process is not None

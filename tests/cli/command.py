@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.prefork import Forked
 from triplane.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,14 +71,13 @@ class Ran:
 
 def triplane(*arguments: str, cwd: Path, timeout: float = 60.0, variables: Mapping[str, str] | None = None) -> Ran:
     """Run a verb to its end."""
-    done = subprocess.run(
-        [*LINE, *arguments],
-        cwd=cwd,
-        env=environment(**(variables or {})),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = Forked(
+            "triplane.cli.main", *arguments, log=out, errors=err, cwd=cwd, env=environment(**(variables or {}))
+        )
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        return Ran(code, out.read_text(), err.read_text())

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.control.contents import ASSETS, TARGETS
+from tests.prefork import Forked
 from tests.waiting import eventually
 from triplane.runtime.configuration import from_record
 from triplane.runtime.kafka_in import LogRecord, read_all
@@ -30,13 +29,13 @@ class Control:
         self.targets = folder / "targets.yaml"
         self.assets = folder / "assets.csv"
         self.stderr = folder / "stderr"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Forked | None = None
         self.client = httpx.Client(timeout=20)
         folder.mkdir(parents=True, exist_ok=True)
         self.targets.write_text(TARGETS)
         self.assets.write_text(ASSETS)
 
-    def launch(self, **environment: str) -> subprocess.Popen[bytes]:
+    def launch(self, **environment: str) -> Forked:
         """Start the process without waiting for it."""
         variables = {
             "TRIPLANE_BOOTSTRAP": self.settings.bootstrap,
@@ -45,10 +44,9 @@ class Control:
             "TRIPLANE_TARGETS_PATH": str(self.targets),
             "TRIPLANE_ASSETS_PATH": str(self.assets),
         }
-        with self.stderr.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "triplane.control"], stderr=out, env={**os.environ, **variables, **environment}
-            )
+        self.process = Forked(
+            "triplane.control", log=self.stderr, cwd=Path.cwd(), env={**os.environ, **variables, **environment}
+        )
         return self.process
 
     def start(self, **environment: str) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from data_plane.observations import Bars, Fact, Filing, Observation, QuoteTick, 
 from data_plane.outputs import Output
 from data_plane.published import PublishedIndex
 from data_plane.sources.base import Context
+from tests.prefork import Forked
 from triplane.domain.assets import Universe
 from triplane.domain.calendars import session_close, session_open
 from triplane.domain.targets import Targets
@@ -194,10 +196,9 @@ class DataProcess:
             **environment,
         }
         self.state = settings.state_dir
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "data_plane"], env={**os.environ, **values}, cwd=REPOSITORY,
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        self.log = settings.state_dir / f"data-{time.monotonic_ns()}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.process = Forked("data_plane", log=self.log, cwd=REPOSITORY, env={**os.environ, **values})
 
     @property
     def http(self) -> str:
@@ -213,13 +214,13 @@ class DataProcess:
     def stop(self, timeout: float = 20.0) -> tuple[int, str]:
         """SIGTERM; (exit code, stderr)."""
         self.process.terminate()
-        _, errors = self.process.communicate(timeout=timeout)
-        return self.process.returncode, errors
+        code = self.process.wait(timeout)
+        return code, self.log.read_text()
 
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait(10)
 
 
 def publish_config(

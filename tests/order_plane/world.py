@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ import httpx
 
 from schemas import codec
 from tests.broker.gateways import ACCOUNT, REPOSITORY, GatewayProcess
+from tests.prefork import Forked
 from tests.waiting import eventually
 from triplane.broker import contracts
 from triplane.broker.session import BrokerSession
@@ -56,14 +56,9 @@ class OrderProcess:
         }
         # What an earlier process left would be read as this one's address.
         (settings.state_dir / "run" / "order.json").unlink(missing_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "order_plane"],
-                env={**os.environ, **variables, **environment},
-                stdout=log,
-                stderr=log,
-                cwd=REPOSITORY,
-            )
+        self.process = Forked(
+            "order_plane", log=self.log, cwd=REPOSITORY, env={**os.environ, **variables, **environment}
+        )
 
     @property
     def pid(self) -> int:
