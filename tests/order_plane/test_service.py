@@ -257,16 +257,10 @@ def test_on_a_full_disk_what_is_to_be_cancelled_is_cancelled_and_nothing_new_is_
 def test_a_second_process_on_the_same_state_ends_with_78(world: OrderWorld) -> None:
     first = world.start().ready()
     command = [sys.executable, "-m", "order_plane"]
-    second = subprocess.run(command, env=environment(first), capture_output=True, text=True, timeout=30, check=False)
+    second = subprocess.run(command, env=first.environment, capture_output=True, text=True, timeout=30, check=False)
     assert second.returncode == CONFIG
     assert "already running" in second.stderr.splitlines()[-1]
     assert first.get("/readyz").status_code == 200
-
-
-def environment(process: OrderProcess) -> dict[str, str]:
-    """The environment that a process was started with."""
-    pairs = (Path("/proc") / str(process.pid) / "environ").read_bytes().split(b"\0")
-    return dict(pair.decode().split("=", 1) for pair in pairs if pair)
 
 
 async def test_a_client_id_in_use_ends_with_78_and_names_it(settings: Settings, tmp_path: Path) -> None:

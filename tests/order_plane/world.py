@@ -56,9 +56,8 @@ class OrderProcess:
         }
         # What an earlier process left would be read as this one's address.
         (settings.state_dir / "run" / "order.json").unlink(missing_ok=True)
-        self.process = Forked(
-            "order_plane", log=self.log, cwd=REPOSITORY, env={**os.environ, **variables, **environment}
-        )
+        self.environment = {**os.environ, **variables, **environment}
+        self.process = Forked("order_plane", log=self.log, cwd=REPOSITORY, env=self.environment)
 
     @property
     def pid(self) -> int:
