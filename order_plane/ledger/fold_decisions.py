@@ -221,12 +221,12 @@ class DecisionFold(FoldBase):
         elif "mark" in values or "before" in values:  # still older ones took them over with the cash
             told = {name: values[name] for name in ("paid", "low", "high") if name in values}
             s.book.cash -= told.get("paid", 0.0) * self.multiplier(symbol)
-            taken = TakenOver(units, values.get("before", 0.0), **told)
+            taken = TakenOver(units, values.get("before", 0.0), **told, since=s.market_time)
             s.reconciling.unvalued.setdefault(symbol, []).append(taken)
 
     def _split(self, symbol: str, held: Position, ratio: float, announced: int) -> None:
         """A position shows a split: `ratio` units for one, which was announced at that market time (ns)."""
-        market, closing = self.state.market, self.state.account.closing
+        market, known = self.state.market, self.state.account.marks
         held.avg_cost /= ratio
         mark = market.marks.get(symbol)
         if mark is not None and mark.time > announced:
@@ -234,8 +234,8 @@ class DecisionFold(FoldBase):
         elif mark is not None:
             mark.price /= ratio
         market.quotes.pop(symbol, None)
-        if symbol in closing:
-            closing[symbol] /= ratio
+        if symbol in known:
+            known[symbol] /= ratio
         for taken in self.state.reconciling.unvalued.get(symbol, []):
             taken.split(ratio)
 
@@ -312,7 +312,6 @@ class DecisionFold(FoldBase):
             s.account.returns.add(values["return"])
         s.account.day_start, s.account.day_flows = values.get("nav", math.nan), 0.0
         s.account.day_end = event["good_till"]
-        s.account.closing = dict(zip(event.get("symbols", []), event.get("prices", []), strict=True))
         s.book.day_traded = {}
         s.book.forget(s.market_time - KEEP_NS)
         s.reconciling.splits = {k: v for k, v in s.reconciling.splits.items() if v[1] >= s.market_time - 2 * DAY_NS}
@@ -328,6 +327,7 @@ class DecisionFold(FoldBase):
             account.day_start = values["day_start"]
             account.day_flows = values.get("day_flows", account.day_flows)  # which older builds did not tell
             account.forgiven = bool(values.get("forgiven", 0.0))
+        account.marks = dict(zip(event.get("symbols", []), event.get("prices", []), strict=True))
         account.states += 1
         account.published_wall = self.state.wall
         account.due = False

@@ -142,8 +142,8 @@ class Account:
     available_funds: float = math.nan
     base_currency: str = ""
     day_end: int = 0
-    closing: dict[str, float] = field(default_factory=dict)
-    """Last marks of the names held at the last day's end: marks are forgotten at every start."""
+    marks: dict[str, float] = field(default_factory=dict)
+    """Last marks that NAV was published with: those of the market are forgotten at every start."""
     states: int = 0
     published_wall: int = 0
     due: bool = False

@@ -54,9 +54,9 @@ def value(state: EngineState, universe: Universe, now: int, stale_s: float) -> V
 
 
 def last_mark(state: EngineState, symbol: str) -> float | None:
-    """The last mark of a name, of however long ago; of before a start the last day's, if it was held then."""
+    """The last mark of a name, of however long ago; of before a start the last that NAV was published with."""
     mark = state.market.marks.get(symbol)
-    return mark.price if mark is not None else state.account.closing.get(symbol)
+    return mark.price if mark is not None else state.account.marks.get(symbol)
 
 
 def last_price(state: EngineState, symbol: str) -> float:
@@ -206,7 +206,11 @@ def account_record(
     nav, kept = valuation.nav, state.account
     per_nav = 1.0 / nav if nav > 0.0 else math.nan
     came = taken_over(state, universe)
-    peak = kept.high_water_mark * (nav / (nav - came) if nav > came else math.nan) if came else kept.high_water_mark
+    peak = (
+        kept.high_water_mark * (nav / (nav - came) if nav > came else math.nan)
+        if came and math.isfinite(nav)
+        else kept.high_water_mark
+    )
     positions = [book.positions.get(symbol) for symbol in symbols]
     return {
         "event_time": now,

@@ -8,7 +8,7 @@ from order_plane.codes import Code
 from order_plane.kill import levels as kill
 from order_plane.ledger.state import EVERYTHING
 from order_plane.messages import Append
-from order_plane.trading.account import Valuation, account_record, last_price, taken_over, value
+from order_plane.trading.account import Valuation, account_record, last_mark, last_price, taken_over, value
 from order_plane.trading.supervision import Supervision
 from triplane.domain.assets import Universe
 from triplane.domain.timestamps import DAY, SECOND
@@ -62,7 +62,7 @@ class Marking(Supervision):
         if valuation.fresh and not gone:
             market.late_since = 0
             return valuation
-        if not all(self._session_end(symbol) for symbol in (*valuation.missing, *gone)):
+        if not all(self._session_end(symbol) for symbol in valuation.missing):
             market.late_since = 0
             return None  # after hours most names are silent, and what is quoted is quoted wide
         if not market.late_since or now - market.late_seen > LATE_NS:  # a night between two sessions is no silence
@@ -73,8 +73,9 @@ class Marking(Supervision):
         kept = value(s, universe, now, MARK_KEPT_S)
         if not kept.fresh:
             return None
-        for symbol in gone:  # nobody may ever quote it again
-            self._give_worth(symbol, last_price(s, symbol))
+        for symbol in gone:  # nobody may ever quote it again, but it has a minute of its own
+            if now - s.reconciling.unvalued[symbol][-1].since >= LATE_NS:
+                self._give_worth(symbol, last_price(s, symbol), silent=True)
         silent = dict.fromkeys(valuation.missing, now // DAY)
         news = sorted(name for name, _ in silent.items() - market.kept_told.items())
         if news:
@@ -112,5 +113,8 @@ class Marking(Supervision):
                 "day_flows": account.day_flows,
                 "forgiven": float(account.forgiven),
             }
-        self._emit("marked", values=values)
+        # A start forgets the market, and what NAV had for a name must be known there.
+        held = {name for name, position in s.book.positions.items() if position.quantity} | set(s.reconciling.unvalued)
+        marks = {name: mark for name in sorted(held) if (mark := last_mark(s, name)) is not None}
+        self._emit("marked", symbols=list(marks), prices=list(marks.values()), values=values)
         self._out.reports.append(Append("order.account", record))

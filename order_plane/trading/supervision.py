@@ -20,7 +20,7 @@ from order_plane.messages import (
 from order_plane.trading.account import last_mark, last_price
 from order_plane.trading.decision_records import finite
 from order_plane.trading.emission import Emission
-from order_plane.trading.reconciliation import Difference, Findings, compare
+from order_plane.trading.reconciliation import DUST, Difference, Findings, compare
 from triplane.domain.lots import is_whole
 from triplane.domain.names import join
 from triplane.domain.timestamps import SECOND, iso
@@ -192,7 +192,8 @@ class Supervision(Emission):
             self._baseline(event, found)
         for difference in found.differences:
             self._differ(event, difference)
-        self._value_taken_over()  # before the cash that paid for it, which may be more than NAV
+        if found.cash < s.book.cash:
+            self._value_taken_over()  # what the cash paid for comes first: it may be more than NAV
         if math.isfinite(found.cash):
             self._emit("cash_set", reason=str(Code.CASH_FLOW), values={"cash": found.cash})
             if s.account.nav <= 0.0:
@@ -250,8 +251,8 @@ class Supervision(Emission):
         if cause is not Code.CORPORATE_ACTION and not excluded:
             values["before"] = last_mark(self.s, symbol) or 0.0
             traded = self.s.book.foreign_traded.get(symbol) if foreign else None
-            if traded is not None:
-                values |= {"paid": traded.paid, "low": traded.low, "high": traded.high}
+            if traded is not None and abs(difference.theirs - difference.ours - traded.units) <= DUST:
+                values |= traded.told
         holds = ""
         if cause is Code.UNEXPLAINED or (foreign and policy == "exclude" and not excluded):
             holds = f"{symbol}:{cause}"
@@ -284,26 +285,28 @@ class Supervision(Emission):
             self._alert(cause, detail, symbol)
 
     def _value_taken_over(self) -> list[str]:
-        """Value what was taken over and has a fresh mark now, or is gone and of a name that nobody quotes. Gives the names that are
-        gone and wait for a mark: levels need it as they need those of names that are held.
+        """Value what was taken over and has a fresh mark now, or is gone and nobody quotes it. Gives the names that are gone and wait for
+        their mark in a session of theirs: levels need it as they need those of names that are held.
         """
         s, universe, gone = self.s, self.folded.universe, []
         if universe is None:
             return []
         oldest = s.market_time - self.folded.targets.order.QUOTE_STALE_S * SECOND
-        for symbol in sorted(s.reconciling.unvalued):
+        for symbol, parts in sorted(s.reconciling.unvalued.items()):
             mark = s.market.marks.get(symbol)
-            if mark is not None and mark.time >= oldest:
+            # A mark of before the trade says nothing of it, however young. What nobody told has no time, and its cash may be here next.
+            newest = max((taken.since for taken in parts if taken.told), default=-1)
+            if mark is not None and mark.time >= oldest and mark.time > newest:
                 self._give_worth(symbol, mark.price)
             elif not s.book.position(symbol) and symbol not in universe:
-                self._give_worth(symbol, last_price(s, symbol))
-            elif not s.book.position(symbol):
+                self._give_worth(symbol, last_price(s, symbol), silent=True)
+            elif not s.book.position(symbol) and self._session_end(symbol):
                 gone.append(symbol)
         return gone
 
-    def _give_worth(self, symbol: str, price: float) -> None:
+    def _give_worth(self, symbol: str, price: float, *, silent: bool = False) -> None:
         multiplier = self.folded.multiplier(symbol)
-        worth = sum(taken.flow(price, multiplier) for taken in self.s.reconciling.unvalued[symbol])
+        worth = sum(taken.flow(price, multiplier, silent=silent) for taken in self.s.reconciling.unvalued[symbol])
         self._emit("valued", symbol=symbol, values={"worth": worth})
 
     def _cancel(self, order: Order, reason: str) -> None:

@@ -17,7 +17,7 @@ from order_plane.messages import (
     RequestSnapshot,
 )
 from order_plane.trading import risk
-from order_plane.trading.account import Exposure, exposure, last_mark, value
+from order_plane.trading.account import Exposure, exposure, value
 from order_plane.trading.decision_records import child_decision, finite, intent_decision
 from order_plane.trading.execution import Child, cancel_reason, closing_reason, next_child, terms
 from order_plane.trading.intents import decide_slice, slice_code
@@ -60,16 +60,7 @@ class Work(Marking):
         targets = self.folded.targets.order
         due = month != account.psr_month and account.returns.n + ("return" in values) >= targets.PSR_MIN_OBS
         labels = {"judged": month} if due else {}
-        marks = {name: last_mark(s, name) for name, held in sorted(s.book.positions.items()) if held.quantity}
-        known = {name: mark for name, mark in marks.items() if mark is not None}
-        self._emit(
-            "day_ended",
-            symbols=list(known),
-            prices=list(known.values()),
-            values=finite(values),
-            labels=labels,
-            good_till=trading_day_end(s.market_time),
-        )
+        self._emit("day_ended", values=finite(values), labels=labels, good_till=trading_day_end(s.market_time))
         if due:
             self._apply_trip(kill.judge_psr(account, s.kill, targets))
         account.due = True

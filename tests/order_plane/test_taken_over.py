@@ -176,7 +176,8 @@ def test_far_from_the_last_mark_a_price_is_not_taken_for_one():
     desk.report(desk.broker.execute("BAC", 1, 17_000.0, 20.0, when=desk.now))
     compare(desk, 3)
     assert desk.engine.s.market.marks["BAC"].price == 31.0
-    assert desk.engine.s.reconciling.unvalued["BAC"] == [TakenOver(17_000.0, 31.0, 340_000.0, 20.0, 20.0)]
+    (taken,) = desk.engine.s.reconciling.unvalued["BAC"]
+    assert taken == TakenOver(17_000.0, 31.0, 340_000.0, 20.0, 20.0, since=taken.since)
     desk.tick(1.0)
     nothing_flowed(desk)
     desk.pass_time(1)
@@ -423,3 +424,93 @@ def test_a_large_sale_by_hand_makes_no_later_loss_larger(told: bool):
     desk.pass_time(5, mids={"KO": 41.0})
     desk.tick(1.0)
     assert (desk.account()["drawdown"], desk.account()["nav"]) == (pytest.approx(0.02), pytest.approx(980_000.0))
+
+
+def lapse(desk: Desk, seconds: float) -> None:
+    """Only KO is quoted."""
+    desk.now += round(seconds * SECOND)
+    desk.wall += round(seconds * SECOND)
+    only(desk, "KO", PRICES["KO"])
+    desk.tick(1.0)
+
+
+@pytest.mark.parametrize("units", [2_499.0, 2_500.0])
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("reopens", [True, False])
+def test_a_name_that_was_halted_is_closed_at_no_price_of_before(units: float, told: bool, reopens: bool):
+    """Silent for two minutes, then sold by hand at a fifth less: its own minute begins when it is taken over."""
+    desk = holding(AAPL=2_500.0, KO=100.0)
+    for _ in range(12):
+        lapse(desk, 10.0)
+    sold_by_hand(desk, units, 128.0, told=told)
+    if told:
+        desk.report(desk.broker.executions[-1])
+    compare(desk, 1 if told else 2)
+    for _ in range(3):
+        desk.pass_time(5, mids={"AAPL": 128.0}) if reopens else lapse(desk, 50.0)
+    if not reopens and (units < 2_500.0 or not told):
+        return  # what is left of it, or what nobody told the price of, has no other price than the old one
+    assert desk.account()["day_pnl"] == pytest.approx(-80_000.0)
+    assert desk.engine.s.kill.reason == Code.KILL_PNL
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_was_lost_before_a_restart_stays_lost_where_nobody_quotes_the_name_again(told: bool):
+    """160 at the last day's end, 142 in the last NAV; sold while the process was down, its row removed."""
+    desk = holding(AAPL=2_500.0)
+    desk.configure(targets(**LEVELS | {"KILL_PNL": -0.06}))
+    desk.pass_time(1, mids={"AAPL": 142.0})
+    desk.tick(1.0)
+    assert desk.account()["day_pnl"] == pytest.approx(-45_000.0)
+    sold_by_hand(desk, 2_500.0, 142.0, told=told)
+    desk = again(desk, desk.recorded())
+    desk.assets = universe(tuple(name for name in desk.assets.symbols if name != "AAPL"))
+    desk.configure()
+    compared_twice(desk)
+    for _ in range(3):
+        desk.pass_time(5)
+    state = desk.account()
+    assert (state["day_pnl"], state["drawdown"]) == (pytest.approx(-45_000.0), pytest.approx(0.045))
+    assert desk.engine.s.reconciling.unvalued == {}
+
+
+def test_a_young_mark_of_before_the_trade_is_not_the_first_after_it():
+    desk = holding(AAPL=500.0, KO=100.0)
+    lapse(desk, 15.0)
+    desk.report(desk.broker.execute("AAPL", 1, 2_500.0, 136.0, when=desk.now))
+    compare(desk, 1)
+    for _ in range(2):
+        desk.pass_time(5, mids={"AAPL": 136.0})
+    assert desk.account()["day_pnl"] == pytest.approx(-24.0 * 500.0)
+    assert desk.engine.s.kill.level == "none"
+
+
+@pytest.mark.parametrize("units", [0.0, 100.0])
+def test_a_price_that_was_taken_back_judges_nothing(units: float):
+    """A slip of 1.60, corrected to 160 or to nothing before it is taken over."""
+    desk = holding(KO=100.0)
+    lapse(desk, 30.0)
+    desk.report(desk.broker.execute("AAPL", 1, 3_900.0, 160.0, when=desk.now))
+    desk.report(desk.broker.execute("AAPL", 1, 100.0, 1.6, when=desk.now))
+    desk.report(desk.broker.correct(1, units, 160.0))
+    compare(desk, 1)
+    for _ in range(2):
+        desk.pass_time(5, mids={"AAPL": 144.0})
+    assert desk.account()["day_pnl"] == pytest.approx(-16.0 * (3_900.0 + units))
+
+
+def test_a_name_that_is_gone_out_of_its_session_leaves_the_levels_armed():
+    desk = holding(AAPL=3_000.0, GE=10_000.0)
+    desk.now = at(DAY, time(20, 59, 58))
+    desk.quotes()
+    desk.tick(1.0)
+    desk.report(desk.broker.execute("GE", -1, 10_000.0, 15.0, when=desk.now))
+    desk.now = at(DAY, time(21, 0, 30))
+    desk.wall += 30 * SECOND
+    compare(desk, 1)
+    for _ in range(3):
+        desk.now += 5 * SECOND
+        desk.wall += 5 * SECOND
+        only(desk, "AAPL", 140.0)
+        desk.tick(1.0)
+    assert desk.engine.s.kill.reason == Code.KILL_PNL
