@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import httpx
@@ -178,6 +178,18 @@ def any_over(*planes: OrderProcess) -> bool:
     return any(plane.process.poll() is not None for plane in planes)
 
 
+def taken_over(older: OrderProcess, start: Callable[[], OrderProcess]) -> OrderProcess:
+    """The start that `older` has ended for. Words that it wrote while a start read the log end that one, for the supervisor to try again."""
+    for _ in range(10):
+        newer = start()
+        eventually(partial(any_over, older, newer), 40)
+        if newer.process.poll() is None:
+            assert older.wait() == CONFIG
+            return newer
+        assert newer.wait() == UNAVAILABLE
+    raise AssertionError(newer.words())
+
+
 def test_a_second_order_plane_takes_over_and_the_first_ends_before_it_sends_again(world: OrderWorld) -> None:
     """From another folder and with another client id, which neither the lock nor the broker refuses."""
     world.open_market()
@@ -186,10 +198,9 @@ def test_a_second_order_plane_takes_over_and_the_first_ends_before_it_sends_agai
     world.until_event("parent_closed")
     # Nothing happens, so nothing of its own tells the first.
     elsewhere = world.settings.model_copy(update={"state_dir": world.settings.state_dir.parent / "elsewhere"})
-    second = OrderProcess(elsewhere, TRIPLANE_ORDER_CLIENT_ID="44")
+    second = taken_over(first, lambda: OrderProcess(elsewhere, TRIPLANE_ORDER_CLIENT_ID="44"))
     try:
         second.ready()
-        assert first.wait(30) == CONFIG
         assert (
             f"{SUPERSEDED.format(2)} {world.settings.account}, so this one (epoch 1) ends"
             in first.words().splitlines()[-1]
@@ -199,15 +210,7 @@ def test_a_second_order_plane_takes_over_and_the_first_ends_before_it_sends_agai
         world.work_off()  # quotes may be read behind the intents
         # Both in the midst of trading: the next start takes over from the second.
         world.intents(KO=900, PFE=700, MSFT=400, JPM=300, XOM=200)
-        world.orders = third = world.start(TRIPLANE_ORDER_CLIENT_ID="12")
-        # Words that the second wrote while the third read the log end the third's start, for the supervisor to start it again.
-        for _ in range(10):
-            eventually(partial(any_over, second, third), 40)
-            if third.process.poll() is None:
-                break
-            assert third.wait() == UNAVAILABLE
-            world.orders = third = world.start(TRIPLANE_ORDER_CLIENT_ID="12")
-        assert second.wait(40) == CONFIG
+        world.orders = third = taken_over(second, lambda: world.start(TRIPLANE_ORDER_CLIENT_ID="12"))
         third.ready()
         world.open_market()
         world.work_off()
