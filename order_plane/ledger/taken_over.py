@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 
 PAID_NEAR = 0.1
 """How far outside the last mark before a trade and the first after it, as a fraction, what was paid may be and still be a market price."""
-
-
 PAID_ALONE = 0.5
 """The same where no mark from before the trade is known: a night may lie between."""
 
