@@ -170,6 +170,17 @@ async def test_pause_stands_and_reading_never_leaves_the_leg() -> None:
     await asyncio.wait_for(task, 10)
 
 
+async def test_clients_are_answered_while_the_clock_is_moved() -> None:
+    seen = Recording()
+    clock = seen.clock(2, Pace())
+    moving = asyncio.create_task(clock.advance_to(calendars.session_close("XNYS", clock.days[1])))
+    turns = 0
+    while not moving.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > len(seen.legs) > 100
+
+
 async def test_resuming_inside_and_after_a_session() -> None:
     seen = Recording()
     clock = seen.clock(3, Pace())

@@ -210,6 +210,8 @@ class MarketClock:
         """Bring market time to `target` (or the end of the last session) as fast as it goes, delivering as usual."""
         async with self._lock:
             while self.now < target and not self.finished:
+                # A leg need not wait for anything, and clients that ask meanwhile would take the gateway for dead.
+                await asyncio.sleep(0)
                 if not self.in_session:
                     following = calendars.session_open(calendars.MARKET_CALENDAR, self.days[self.index + 1])
                     if following > target:
