@@ -152,8 +152,8 @@ class DecisionFold(FoldBase):
         return []
 
     def _released(self, event: Event, record: Event | None) -> list[Note]:
-        self.state.holds.pop(event["symbol"], None)
-        if event["symbol"] == EVERYTHING:
+        reason = self.state.holds.pop(event["symbol"], None)
+        if event["symbol"] == EVERYTHING and reason == Code.NAV_JUMP:  # where nothing jumped, nothing is to be forgiven
             self.state.account.forgiven = True
         return []
 

@@ -113,8 +113,9 @@ class Marking(Supervision):
                 "day_flows": account.day_flows,
                 "forgiven": float(account.forgiven),
             }
-        # A start forgets the market, and what NAV had for a name must be known there.
-        held = {name for name, position in s.book.positions.items() if position.quantity} | set(s.reconciling.unvalued)
+        # A start forgets the market, and what NAV had for a name must be known there, or what a trade by hand is measured with.
+        held = {name for name, position in s.book.positions.items() if position.quantity}
+        held |= s.reconciling.unvalued.keys() | s.book.foreign_traded.keys()
         marks = {name: mark for name in sorted(held) if (mark := last_mark(s, name)) is not None}
         self._emit("marked", symbols=list(marks), prices=list(marks.values()), values=values)
         self._out.reports.append(Append("order.account", record))

@@ -46,7 +46,7 @@ class Findings:
     differences: list[Difference] = field(default_factory=list)
     suspects: dict[str, float] = field(default_factory=dict)
     untold: list[str] = field(default_factory=list)
-    """Names that somebody else traded and that were not compared: what was told of them once explains a later snapshot."""
+    """Names that somebody else traded and whose position does not show it yet: what was told of them once explains a later snapshot."""
     cash: float = math.nan
     cash_suspect: float = math.nan
     again: bool = False
@@ -127,6 +127,11 @@ def _positions(
         if symbol in touched and foreign:
             findings.untold.append(symbol)
         if abs(gap) <= DUST:
+            # The position may lag behind what was told of it, by one snapshot; what is there twice had it all along.
+            if foreign and symbol not in touched and pending.suspects.get(symbol) != 0.0:
+                findings.suspects[symbol] = 0.0
+                findings.untold.append(symbol)
+                findings.again = True
             continue
         if symbol in touched:
             findings.again = True
@@ -145,9 +150,11 @@ def _positions(
             cause = Code.FOREIGN_EXECUTION if alone else Code.UNEXPLAINED
             findings.differences.append(Difference(symbol, ours, broker, cause))
         else:
-            # Seen once: an execution may be on its way. The next snapshot decides.
+            # Seen once: an execution may be on its way. The next snapshot decides, with what was told until then.
             findings.suspects[symbol] = gap
             findings.again = True
+            if foreign:
+                findings.untold.append(symbol)
 
 
 def _cash(state: EngineState, event: Mapping[str, Any], findings: Findings) -> None:

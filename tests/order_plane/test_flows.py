@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from datetime import date, time
 
 import pytest
 
 from order_plane import recording
 from order_plane.codes import Code
 from order_plane.engine import OrderEngine
-from order_plane.ledger.state import SPLIT_DOUBT_NS
+from order_plane.ledger.state import EVERYTHING, SPLIT_DOUBT_NS
 from order_plane.messages import RearmRequest
-from tests.order_plane.desk import ACCOUNT, PRICES, Broker, Desk, targets
+from tests.order_plane.desk import ACCOUNT, DAY, PRICES, Broker, Desk, targets
 from tests.order_plane.test_reconciliation import compare, quiet_desk
-from triplane.domain.timestamps import MINUTE, SECOND
+from triplane.domain.timestamps import MINUTE, SECOND, at
 
 
 def test_a_flow_that_leaves_nothing_is_no_drawdown_and_nothing_is_sent():
@@ -278,6 +279,36 @@ def test_a_day_that_ends_after_a_release_begins_with_the_next_mark():
     assert desk.account()["day_pnl"] == 0.0
     assert desk.engine.s.account.day_start == desk.account()["nav"]
     same_from_the_log(desk)
+
+
+def test_a_night_that_begins_with_a_halt_being_released_has_its_loss():
+    """A trade by hand before the close halted everything, and a person released it after: nothing jumped, and nothing is forgiven."""
+    broker = Broker(cash=600_000.0, positions={"AAPL": 2_500.0})
+    levels = targets(FOREIGN_POSITIONS="adopt", KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.2)
+    desk = Desk(settings=levels, broker=broker).open()
+    desk.auto = False
+    desk.configure(settings=targets(FOREIGN_POSITIONS="halt", KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.2))
+    desk.now = at(DAY, time(15, 58))
+    desk.pass_time(1)
+    desk.report(desk.broker.execute("KO", 1, 100.0, 46.0, when=desk.now))
+    compare(desk, 1)
+    assert desk.engine.s.holds == {EVERYTHING: Code.FOREIGN_HALT}
+    desk.pass_time(1)
+    desk.now = at(DAY, time(16, 20))
+    desk.wall += 22 * 60 * SECOND
+    only(desk, "KO", 46.0)
+    release(desk)
+    desk.now = at(DAY, time(17, 0, 1))
+    desk.wall += 40 * 60 * SECOND
+    only(desk, "KO", 46.0)
+    desk.tick(1.0)
+    assert "return" in desk.events("day_ended")[-1]["values"]
+    desk.now = at(date(2018, 2, 6), time(9, 30, 5))
+    desk.wall += 16 * 3_600 * SECOND
+    desk.pass_time(1, mids={"AAPL": 136.0})
+    desk.tick(1.0)
+    assert desk.account()["day_pnl"] == pytest.approx(-60_000.0)
+    assert desk.engine.s.kill.reason == Code.KILL_PNL
 
 
 def split(desk, symbol="AAPL", ratio=2.0):

@@ -46,7 +46,7 @@ def trips_at_a_loss(desk: Desk, fall: float, loss: float) -> None:
 def morning_after(desk: Desk) -> None:
     """The link was down over the night; in the morning another name is quoted first."""
     desk.report({"kind": "disconnected", "account": ACCOUNT, "labels": {}})
-    desk.now = at(date(2018, 2, 6), time(14, 30, 1))
+    desk.now = at(date(2018, 2, 6), time(9, 30, 1))
     desk.wall += 23 * 3_600 * SECOND
     only(desk, "KO", 46.0)
 
@@ -66,7 +66,7 @@ def test_a_fall_over_night_of_what_was_bought_by_hand_is_a_loss():
     broker = Broker(cash=920_000.0, positions={"AAPL": 500.0})
     levels = targets(FOREIGN_POSITIONS="adopt", KILL_PNL=-0.05, MAX_DD_KILL_SWITCH=0.08)
     desk = Desk(settings=levels, broker=broker)
-    desk.now = at(DAY, time(20, 59, 50))
+    desk.now = at(DAY, time(15, 59, 50))
     desk.open()
     desk.auto = False
     desk.tick(1.0)

@@ -227,11 +227,11 @@ def test_a_price_that_was_taken_back_judges_nothing(units: float):
 
 def test_a_name_that_is_gone_out_of_its_session_leaves_the_levels_armed():
     desk = holding(AAPL=3_000.0, GE=10_000.0)
-    desk.now = at(DAY, time(20, 59, 58))
+    desk.now = at(DAY, time(15, 59, 58))
     desk.quotes()
     desk.tick(1.0)
     desk.report(desk.broker.execute("GE", -1, 10_000.0, 15.0, when=desk.now))
-    desk.now = at(DAY, time(21, 0, 30))
+    desk.now = at(DAY, time(16, 0, 30))
     desk.wall += 30 * SECOND
     compare(desk, 1)
     for _ in range(3):
@@ -240,3 +240,59 @@ def test_a_name_that_is_gone_out_of_its_session_leaves_the_levels_armed():
         only(desk, "AAPL", 140.0)
         desk.tick(1.0)
     assert desk.engine.s.kill.reason == Code.KILL_PNL
+
+
+def lagging_once(desk: Desk, **positions: float) -> None:
+    """A snapshot whose positions are older than the executions, then what is there."""
+    there = desk.broker.positions
+    desk.broker.positions = {name: units for name, units in (there | positions).items() if units}
+    compare(desk, 1)
+    desk.broker.positions = there
+    compare(desk, 1)
+
+
+@pytest.mark.parametrize("held", [0.0, 500.0])
+def test_what_was_told_is_known_when_the_position_shows_it_a_snapshot_later(held: float):
+    desk = holding(AAPL=held, KO=100.0)
+    desk.report(desk.broker.execute("AAPL", 1, 200.0, 158.0, when=desk.now))
+    lagging_once(desk, AAPL=held)
+    taken = desk.events("difference")[-1]
+    assert (taken["reason"], taken["values"]["paid"], desk.engine.s.holds) == (Code.FOREIGN_EXECUTION, 31_600.0, {})
+    same_from_the_log(desk)
+
+
+def test_a_loss_is_one_also_where_the_position_showed_the_sale_late_and_nobody_quotes_it():
+    desk = holding(AAPL=2_500.0, KO=100.0)
+    desk.report(desk.broker.execute("AAPL", -1, 2_500.0, 128.0, when=desk.now))
+    lagging_once(desk, AAPL=2_500.0)
+    compare(desk, 2)
+    for _ in range(8):
+        lapse(desk, 10.0)
+    assert (desk.account()["day_pnl"], desk.engine.s.kill.reason) == (pytest.approx(-80_000.0), Code.KILL_PNL)
+
+
+def test_what_the_position_had_all_along_is_not_waited_for():
+    desk = holding(KO=100.0)
+    desk.report(desk.broker.execute("AAPL", 1, 200.0, 160.0, when=desk.now))
+    desk.broker.positions.pop("AAPL")
+    compare(desk, 1)
+    assert set(desk.engine.s.book.foreign_traded) == set(desk.engine.s.reconciling.suspects) == {"AAPL"}
+    compare(desk, 1)
+    assert not desk.engine.s.book.foreign_traded
+    assert not desk.engine.s.reconciling.suspects
+
+
+def test_a_strike_is_none_of_the_market_also_where_a_restart_lies_before_the_comparison():
+    """Calls sold and assigned at 100 with the mark at 160: what was paid is judged by the mark of before the restart."""
+    desk = holding(KO=1_000.0)
+    desk.quotes()
+    desk.report(desk.broker.execute("AAPL", -1, 2_000.0, 100.0, when=desk.now))
+    desk.tick(1.0)
+    desk = again(desk, desk.recorded())
+    compared_twice(desk)
+    for _ in range(2):
+        desk.pass_time(5)
+        desk.tick(1.0)
+    state = desk.account()
+    assert (state["nav"], state["day_pnl"], state["drawdown"]) == (pytest.approx(880_000.0), 0.0, 0.0)
+    assert desk.engine.s.kill.level == "none"
