@@ -37,7 +37,8 @@ test: $(VENV)/.ready ## all tests, counted suites in their short form
 
 coverage: $(VENV)/.ready ## engines >= 90 % by branch, the whole >= 80 %, by the tests that need neither Kafka nor a process to kill
 	@mkdir -p build && rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report= -m "not integration and not chaos" $(ARGS)
+	@# A traced interpreter takes three times as long, and so may its tests.
+	@$(BIN)/python -m pytest -q $(PARALLEL) --timeout=540 --cov --cov-report= -m "not integration and not chaos" $(ARGS)
 	@$(BIN)/coverage report --include="$(ENGINES)" --omit="$(SERVICES)" --fail-under=90 >build/coverage-engines.txt || { cat build/coverage-engines.txt; exit 1; }
 	@$(BIN)/coverage report --fail-under=80 >build/coverage-whole.txt || { cat build/coverage-whole.txt; exit 1; }
 	@echo "statements, missed, branches, partly taken, covered by branch" && sed -n 's/^TOTAL/engines      /p' build/coverage-engines.txt && sed -n 's/^TOTAL/whole project/p' build/coverage-whole.txt
