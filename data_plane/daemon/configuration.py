@@ -58,7 +58,7 @@ class ConfigFollower:
                     continue
                 config = configuration.from_record(record.value, record.offset)
             except ConfigError as error:
-                self._problem(f"{record.partition_name}@{record.offset}: {record.error or error}")
+                self._problem(f"{record.place}: {record.error or error}")
                 continue
             self._seq = config.seq
             found.append(config)

@@ -50,16 +50,18 @@ def note_seen(settings: Settings, end: int, lock: tuple[int, int] | None) -> Non
         atomic_file.write_json(seen_path(settings), {"prefix": settings.topic_prefix, "events": end}, durable=True)
 
 
-def seen(settings: Settings) -> int:
-    """Where the acknowledged events ended as far as the file knows; 0 without one of this log.
+def seen(settings: Settings) -> int | None:
+    """Where the acknowledged events ended as far as the file knows; 0 without one of this log, None where it is damaged.
 
     Raises OSError where something is there that is no file: it could not be noted either, and nobody would know.
     """
     try:
         document = atomic_file.read_json(seen_path(settings))
         return int(document["events"]) if document["prefix"] == settings.topic_prefix else 0
-    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
+    except FileNotFoundError:
         return 0
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
 
 
 def ends_now(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int]:

@@ -20,7 +20,7 @@ def record_of(record: LogRecord, code: str, detail: str) -> dict[str, Any]:
     return {
         "event_time": now,
         "available_time": now,
-        "quarantine_id": f"{record.partition_name}@{record.offset}",
+        "quarantine_id": record.place,
         "source": "order",
         "topic": record.topic,
         "partition": record.partition,

@@ -58,6 +58,8 @@ class Recovered:
     """The engine's state as folded, for the checkpoint."""
     unreadable: tuple[LogRecord, ...]
     """Records of order.events that no build has written: they say nothing of our orders."""
+    damaged: tuple[Path, ...]
+    """Files of an earlier run that cannot be used: the log alone says how far it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,10 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     lost records that this plane has acted on: what it says of our orders is then not all of it.
     """
     begin = _from_checkpoint(settings, engine)
+    known_end = seen(settings)
+    damaged = [checkpoint_path(settings)] if begin is None else []
+    damaged += [seen_path(settings)] if known_end is None else []
+    begin = begin or Begin()
     reader = TopicReader(settings, (EVENTS, *REFERENCED), begin.start)
     try:
         first = max(reader.position()[EVENTS_PARTITION], 0)
@@ -92,7 +98,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
         folded_to = begin.last[0] + 1 if begin.last is not None else 0
         known_to = {**begin.start, EVENTS_PARTITION: max(folded_to, begin.start.get(EVENTS_PARTITION, 0))}
         refuse_shorter(known_to, ends, f"{checkpoint_path(settings)} knows")
-        refuse_shorter({EVENTS_PARTITION: seen(settings)}, ends, f"{seen_path(settings)} knows")
+        refuse_shorter({EVENTS_PARTITION: known_end or 0}, ends, f"{seen_path(settings)} knows")
         records = reader.read_to(ends, READ_TIMEOUT_S)
         refuse_company(settings, engine.account, ends[EVENTS_PARTITION], reader.end_offsets()[EVENTS_PARTITION])
     except PositionGone as error:
@@ -136,7 +142,9 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
         raise DaemonExit(str(error), CONFIG) from None
     # What a replaced writer said too late is on the log and never happened, and neither did what follows from it.
     recorded = frozenset(event["event_id"] for event in current(events))
-    return Recovered(highest, positions, ends[EVENTS_PARTITION], newest, recorded, engine.state(), tuple(unreadable))
+    return Recovered(
+        highest, positions, ends[EVENTS_PARTITION], newest, recorded, engine.state(), tuple(unreadable), tuple(damaged)
+    )
 
 
 def _last(record: LogRecord) -> tuple[int, str]:
@@ -157,8 +165,10 @@ def checkpoint(settings: Settings, recovered: Recovered) -> None:
     note_seen(settings, ends_now(settings, {EVENTS_PARTITION: 0})[EVENTS_PARTITION], held_lock(settings))
 
 
-def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin:
-    """From a usable checkpoint, whose state the engine then has; else from the beginning of the log."""
+def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin | None:
+    """From a usable checkpoint, whose state the engine then has; from the beginning of the log without one of this build. None: it is damaged."""
+    if not checkpoint_path(settings).exists():
+        return Begin()
     try:
         meta, state = snapshots.load(checkpoint_path(settings))
         if (meta["format"], meta["prefix"]) != (FORMAT, settings.topic_prefix):
@@ -170,7 +180,7 @@ def _from_checkpoint(settings: Settings, engine: OrderEngine) -> Begin:
         begin = Begin(start, positions, int(meta["epoch"]), last)
         engine.restore(state)
     except (SnapshotError, KeyError, TypeError, ValueError, AttributeError, IndexError):
-        return Begin()
+        return None
     return begin
 
 

@@ -176,9 +176,10 @@ class OrderService:
         kill = engine.s.kill.level
         self._daemon.log.info("recovered", epoch=recovered.epoch + 1, events=len(recovered.recorded), kill=kill)
         for record in recovered.unreadable:
-            where = f"{record.partition_name}@{record.offset}"
-            self._daemon.log.error("record passed over", record=where, problem=record.error)
+            self._daemon.log.error("record passed over", record=record.place, problem=record.error)
             self._metrics.alerted("UNDECODABLE")
+        for path in recovered.damaged:
+            self._daemon.log.error("damaged file", file=str(path))
         self._dispatcher = self._kill.dispatcher = dispatcher
         self._take_up_local(dispatcher)
         positions = await self._take_first(dispatcher, recovered.positions)

@@ -30,21 +30,24 @@ class Appender:
         outputs: Sequence[Output],
         headers: Mapping[str, bytes],
         after_first: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """Append what the log does not hold yet, in order, without waiting for acknowledgements.
+    ) -> bool:
+        """Append what the log does not hold yet, in order, without waiting for acknowledgements. Whether there was any such.
 
         `after_first` is for tests: it is awaited once the first of `outputs` has been sent and acknowledged.
         """
+        new = False
         for index, output in enumerate(outputs):
             if self._written.has(output.topic, output.record):
                 self._metrics.repeated.inc()
                 continue
+            new = True
             future = await self._publisher.send(output.topic, output.record, headers)
             self._unacknowledged.append(self._remembering(output.topic, future))
             self._metrics.outputs.labels(output.topic).inc()
             if index == 0 and after_first is not None:
                 await self.acknowledge()
                 await after_first()
+        return new
 
     def _remembering(self, topic: str, future: asyncio.Future[int]) -> asyncio.Future[int]:
         """The same future; once done, the end of the topic that a snapshot will name has moved."""

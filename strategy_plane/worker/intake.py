@@ -88,7 +88,7 @@ class Intake:
         if refused == AHEAD:
             self.ahead += 1
             if self.ahead == 1:
-                self._log.error("record refused", record=f"{record.partition_name}@{record.offset}", reason=AHEAD)
+                self._log.error("record refused", record=record.place, reason=AHEAD)
         elif record.value is not None and record.value["available_time"]:
             self.ahead = 0
         if refused:
@@ -99,7 +99,7 @@ class Intake:
         if record.value is None:
             self._metrics.undecodable.labels(record.topic).inc()
             if not refused:
-                self.bad[f"{record.partition_name}@{record.offset}"] = (record.error, record.raw)
+                self.bad[record.place] = (record.error, record.raw)
             return
         completed = self._sequencer.observe(record.topic, record.partition, record.offset, record.value)
         if completed:

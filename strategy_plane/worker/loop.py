@@ -323,16 +323,17 @@ class Worker:
         began = time.perf_counter()
         self._times.mark(record["session"], "read_back", time.perf_counter())
         outputs = [*quarantine.skipped(record, self._intake.bad), *self._machine.step(record, barrier.sha)]
+        self._metrics.step.labels(kind).observe(time.perf_counter() - began)
+        self._times.mark(record["session"], "stepped", time.perf_counter())
+        headers = {CAUSE_INGEST_TIME: barrier.cause} if barrier.cause else {}
+        # Where the log has all of it, the state is being rebuilt: what held then is in this log once more, and no news.
+        log = self._log if await self._append(outputs, headers, seq) else self._log.bind(again=True)
         told: dict[str, list[str]] = {}
         for name in record["skipped"]:
             told.setdefault(self._intake.bad.pop(name, (quarantine.REFUSED_DETAIL, b""))[0], []).append(name)
         for reason, names in told.items():
-            self._log.error("record skipped", record=names[0], more=len(names) - 1, reason=reason, barrier=seq)
-        self._metrics.step.labels(kind).observe(time.perf_counter() - began)
-        self._times.mark(record["session"], "stepped", time.perf_counter())
-        headers = {CAUSE_INGEST_TIME: barrier.cause} if barrier.cause else {}
-        await self._append(outputs, headers, seq)
-        self._metrics.stepped(outputs, self._log)
+            log.error("record skipped", record=names[0], more=len(names) - 1, reason=reason, barrier=seq)
+        self._metrics.stepped(outputs, log)
         if kind == "decision":
             await self._appender.acknowledge()
             self._times.mark(record["session"], "appended", time.perf_counter())
@@ -354,9 +355,9 @@ class Worker:
             garbage.settle()  # the next decision is as far away as it ever is
         self._stepping = False
 
-    async def _append(self, outputs: list[Output], headers: Mapping[str, bytes], seq: int) -> None:
+    async def _append(self, outputs: list[Output], headers: Mapping[str, bytes], seq: int) -> bool:
         stopping = f"first-output:{seq}" in self._stop_points
-        await self._appender.append(
+        return await self._appender.append(
             outputs, headers, partial(self._stop_point, "first-output", seq) if stopping else None
         )
 

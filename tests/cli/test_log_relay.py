@@ -39,9 +39,14 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(order)) == "record data.bars@9 is refused: no Avro"
     over = {"event": "record passed over", "record": "order.events-0@160", "problem": "no Avro"}
     assert sentence(json.dumps(over)) == "record order.events-0@160 is passed over: no Avro"
+    damaged = {"event": "damaged file", "file": "order-seen.json"}
+    assert (
+        sentence(json.dumps(damaged)) == "order-seen.json is damaged and not used; the log alone says what it was for"
+    )
     held = {"event": "decision held", "seq": 7, "code": "HOLD_INFEASIBLE", "detail": "the limits cannot all be met"}
     assert sentence(json.dumps(held)) == "everything is held: HOLD_INFEASIBLE: the limits cannot all be met"
     assert sentence(json.dumps(held | {"detail": ""})) == "everything is held: HOLD_INFEASIBLE"
+    assert sentence(json.dumps(held | {"again": True})) == ""
     again = {"event": "decisions resumed", "seq": 8, "after": "HOLD_INFEASIBLE"}
     assert sentence(json.dumps(again)) == "decisions go on with barrier 8, after HOLD_INFEASIBLE"
     unknown = {"event": "no contract", "symbol": "UNH", "reason": "contract id 7 is WMT at the broker"}

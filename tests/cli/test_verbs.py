@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -444,12 +445,29 @@ def test_a_closed_output_is_no_error(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stderr) == (1, "")
 
 
+def test_ctrl_c_while_the_command_loads_is_no_traceback() -> None:
+    """The first tenths of a second are imports, before anything could catch it."""
+    pressed = """
+import builtins, os, signal
+load = builtins.__import__
+def loading(name, *rest, **more):
+    if name == "triplane.cli.main":
+        os.kill(os.getpid(), signal.SIGINT)
+    return load(name, *rest, **more)
+builtins.__import__ = loading
+from triplane.cli.entry import main
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", pressed], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which is Linux's")
 def test_a_full_disk_is_one_sentence_with_its_remedy() -> None:
     """A write that fails tells no path: it was `triplane: [Errno 28] No space left on device` and nothing else."""
     with pytest.raises(OSError, match="No space left") as caught:
         Path("/dev/full").write_text("x")
     assert main._sentence(caught.value, str(caught.value)) == (
-        "triplane: no space left where it writes; free space on that disk, or name another directory "
+        "triplane: no space left where it, or what it prints, is written; free space there, or name another directory "
         "(`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
     )

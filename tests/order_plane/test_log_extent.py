@@ -23,7 +23,7 @@ def test_it_is_known_for_its_own_log_alone(tmp_path: Path) -> None:
     assert log_extent.seen(settings.model_copy(update={"topic_prefix": "b."})) == 0
     for torn in (b"", b"{", b"[]", b'{"events": 4}', b"\xff\xfe", b'{"prefix": "a.", "events": 1e999}', b"[" * 200_000):
         log_extent.seen_path(settings).write_bytes(torn)
-        assert log_extent.seen(settings) == 0
+        assert log_extent.seen(settings) is None
 
 
 def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:

@@ -97,6 +97,21 @@ def test_a_log_that_was_put_back_from_earlier_is_refused(world: OrderWorld) -> N
     assert world.events("epoch")[-1]["epoch"] == 3
 
 
+def test_damaged_files_of_an_earlier_run_are_told_and_the_log_is_folded(world: OrderWorld) -> None:
+    traded_once(world)
+    world.start().ready().stop()
+    files = [recovery.checkpoint_path(world.settings), log_extent.seen_path(world.settings)]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-20])
+    process = world.start().ready()
+    told = [json.loads(line) for line in process.words().splitlines() if '"damaged file"' in line]
+    assert [entry["file"] for entry in told] == [str(file) for file in files]
+    assert world.events("epoch")[-1]["epoch"] == 3
+    process.stop()
+    assert snapshots.load(files[0])[0]["epoch"] == 2
+    assert log_extent.seen(world.settings)
+
+
 def put_back(settings: Settings, records: list[LogRecord]) -> None:
     """Make order.events anew, with these records."""
     delete_topics(settings.bootstrap, settings.topic("order.events"))

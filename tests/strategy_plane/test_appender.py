@@ -42,7 +42,7 @@ class Outlet(Publisher):
 
 
 def output(seq: int) -> Output:
-    record = codec.defaults("SignalSlice") | {"seq": seq, "group": "main"}
+    record = codec.defaults("SignalSlice") | {"seq": seq}
     return Output("strategy.signals", record)
 
 
@@ -84,6 +84,15 @@ async def test_a_failure_is_raised_again_until_the_end() -> None:
     with pytest.raises(DeliveryError):
         appender.fail_early()
     assert appender.ends == {"strategy.signals-0": 42}
+
+
+async def test_outputs_that_the_log_holds_are_no_news() -> None:
+    written, old, new = Written(), output(1), output(2)
+    written._bodies["strategy.signals", catalogue.load()["strategy.signals"].identify(old.record)] = codec.encode_body(
+        "SignalSlice", old.record
+    )
+    appender = Appender(Outlet(), written, {}, WorkerMetrics(Metrics()))
+    assert [await appender.append(outputs, {}) for outputs in ([], [old], [new])] == [False, False, True]
 
 
 async def test_what_is_acknowledged_is_waited_for_once() -> None:

@@ -89,7 +89,7 @@ def closed_gates(records: Iterable[LogRecord]) -> tuple[list[Mapping[str, Any]],
             gates[(value["gate"], value["source"], value["scope"])] = value
         else:
             passed_over.append(
-                f"{record.partition_name}@{record.offset} names no gate of a source, so it holds nothing and is passed over; find who wrote it"
+                f"{record.place} names no gate of a source, so it holds nothing and is passed over; find who wrote it"
             )
     return [gate for gate in gates.values() if not gate["open"]], passed_over
 

@@ -34,6 +34,8 @@ def sentence(line: str) -> str:
         entry = json.loads(line)
     except ValueError:
         return line.rstrip()
+    if entry.get("again"):
+        return ""  # a state that is rebuilt passes its old decisions once more
     if entry.get("event") == "config published" and entry.get("changes"):
         return f"configuration {entry['hash'][:12]} is in force: {'; '.join(entry['changes'])}"
     if entry.get("event") == "alert":
@@ -45,6 +47,8 @@ def sentence(line: str) -> str:
     if entry.get("event") == "record refused":
         where = entry.get("record") or f"{entry.get('topic')}@{entry.get('offset')}"
         return f"record {where} is refused: {entry.get('reason') or entry.get('problem')}"
+    if entry.get("event") == "damaged file":
+        return f"{entry['file']} is damaged and not used; the log alone says what it was for"
     if entry.get("event") == "record passed over":
         return f"record {entry['record']} is passed over: {entry['problem']}"
     if entry.get("event") == "decision held":

@@ -121,10 +121,8 @@ def _sentence(error: Exception, message: str) -> str:
         found = settings()
         message = unavailable(found, services(found, []), error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f"for {error.filename}" if error.filename else "where it writes"
-        return (
-            f"triplane: no space left {where}; free space on that disk, or name another directory ({STATE_DIRECTORY})"
-        )
+        where = f"for {error.filename}" if error.filename else "where it, or what it prints, is written"
+        return f"triplane: no space left {where}; free space there, or name another directory ({STATE_DIRECTORY})"
     if isinstance(error, OSError) and error.filename and error.strerror:
         from triplane.runtime.settings import cache_root
 

@@ -55,7 +55,7 @@ def chain(recording: Recording) -> tuple[list[LogRecord], list[str]]:
     """
     worker, taken, passed_over = Sequencer(()), list[LogRecord](), []
     for record in recording.raw["strategy.barriers"]:
-        place = f"{record.partition_name}@{record.offset}"
+        place = record.place
         if record.value is None:
             passed_over.append(f"{place} cannot be decoded and is passed over ({record.error})")
             continue
@@ -96,7 +96,7 @@ def rerun(
     assert last is not None
     assembler.advance(last["cut"])
     bad = {
-        f"{record.partition_name}@{record.offset}": (record.error, record.raw)
+        record.place: (record.error, record.raw)
         for name in inputs
         for record in recording.raw[name]
         if record.value is None

@@ -39,7 +39,7 @@ class FirstPerIdentity:
             return True
         if first != digest and record.topic not in CONTESTED:
             raise Nondeterminism(
-                f"{record.partition_name}@{record.offset}: a second record {identity[1]} with other bytes; "
+                f"{record.place}: a second record {identity[1]} with other bytes; "
                 "its writer is not deterministic, or somebody else wrote it: find which, and stop it"
             )
         return False

@@ -92,6 +92,11 @@ class LogRecord:
         """Key of this record's partition in a cut."""
         return partition_name(self.topic, self.partition)
 
+    @property
+    def place(self) -> str:
+        """Where it stands, for people: `topic-partition@offset`."""
+        return f"{self.partition_name}@{self.offset}"
+
 
 def unknown_to_this_build(records: Iterable[LogRecord], settings: Settings) -> str:
     """For the one writer of a topic: why undecodable records on it forbid the start, all in one sentence; empty when they may be passed over.
@@ -99,7 +104,7 @@ def unknown_to_this_build(records: Iterable[LogRecord], settings: Settings) -> s
     Bytes that are no record are nobody's. A schema that the lock lacks may be a newer build's, unless a person says that it is not.
     """
     unknown = {
-        f"{record.partition_name}@{record.offset}": record.error
+        record.place: record.error
         for record in records
         if record.value is None and record.error.endswith(codec.NOT_IN_LOCK)
     }
