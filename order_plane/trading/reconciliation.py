@@ -124,13 +124,10 @@ def _positions(
         broker = theirs.get(symbol, 0.0) - book.excluded.get(symbol, 0.0)
         gap = broker - ours
         foreign = traded.units if (traded := book.foreign_traded.get(symbol)) else 0.0
-        if symbol in touched and foreign:
-            findings.untold.append(symbol)
         if abs(gap) <= DUST:
             # The position may lag behind what was told of it, by one snapshot; what is there twice had it all along.
             if foreign and symbol not in touched and pending.suspects.get(symbol) != 0.0:
                 findings.suspects[symbol] = 0.0
-                findings.untold.append(symbol)
                 findings.again = True
             continue
         if symbol in touched:
@@ -153,8 +150,8 @@ def _positions(
             # Seen once: an execution may be on its way. The next snapshot decides, with what was told until then.
             findings.suspects[symbol] = gap
             findings.again = True
-            if foreign:
-                findings.untold.append(symbol)
+    waiting = touched | findings.suspects.keys()
+    findings.untold = sorted(name for name, traded in book.foreign_traded.items() if traded.units and name in waiting)
 
 
 def _cash(state: EngineState, event: Mapping[str, Any], findings: Findings) -> None:

@@ -298,8 +298,7 @@ class ControlService:
             elif record.value is not None:
                 self._engine.took_command(record.value)
             if problem:
-                where = record.place
-                self._daemon.log.error("record passed over", record=where, problem=problem)
+                self._daemon.log.error("record passed over", record=record.place, problem=problem)
                 self._undecodable.inc()
         if self._engine.last is not None:
             self._seq.set(self._engine.last["seq"])
