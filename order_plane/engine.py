@@ -193,4 +193,9 @@ class OrderEngine(Work):
 
 def _durable(event: Mapping[str, Any]) -> bool:
     """Whether what the event names is folded at start-up; data slices are not."""
-    return event["kind"] == "took" and not next(iter(event["cut"])).startswith(("data.quotes", "data.bars"))
+    return event["kind"] == "took" and not takes_market_data(event)
+
+
+def takes_market_data(event: Mapping[str, Any]) -> bool:
+    """Whether an event says no more than that a slice of quotes or bars was taken."""
+    return event["kind"] == "took" and str(next(iter(event["cut"]))).startswith(("data.quotes", "data.bars"))

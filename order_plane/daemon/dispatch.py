@@ -28,7 +28,7 @@ from order_plane.daemon.journal import Journal
 from order_plane.daemon.publisher import Output, Publisher
 from order_plane.daemon.stop_points import StopPoints
 from order_plane.daemon.telemetry import OrderMetrics
-from order_plane.engine import OrderEngine
+from order_plane.engine import OrderEngine, takes_market_data
 from order_plane.kill.latch import KillLatch
 from order_plane.messages import (
     Alert,
@@ -130,6 +130,10 @@ class Dispatcher:
         self._mirror_kill()
 
     def _carry_out(self, effects: list[Effect], cause: Headers) -> None:
+        if len(effects) == 1 and isinstance(only := effects[0], Append) and _quiet(only):
+            self._event_id = only.record["event_id"]
+            self._publisher.append_quiet(EVENTS, only.record, cause)
+            return
         placed = False
         try:
             entries = iter(self._journal_outputs(effects))
@@ -342,3 +346,7 @@ class Dispatcher:
         fields = waiting.place.fields
         event = event | {"order_ref": waiting.place.order_ref, "symbol": fields["symbol"], "seq": fields["seq"]}
         self.take(BrokerReport(event, self._clock.now()), headers)
+
+
+def _quiet(append: Append) -> bool:
+    return append.topic == EVENTS and takes_market_data(append.record)

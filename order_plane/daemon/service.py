@@ -142,7 +142,7 @@ class OrderService:
             task.cancel()
         await self._link.close()
         if self._publisher is not None:
-            await asyncio.to_thread(self._publisher.close, 3.0)
+            await self._publisher.close(3.0)
             log_extent.note_seen(self._settings, self._publisher.end, self._lock)
             await asyncio.sleep(0)  # the last acknowledgements reach the journal
         if self._journal is not None:

@@ -45,6 +45,7 @@ from strategy_plane.worker.telemetry import WorkerMetrics
 from strategy_plane.worker.timing import DecisionTimes
 from strategy_plane.worker.watch import Watch, waiting
 from triplane.domain import calendars
+from triplane.domain.timestamps import MINUTE
 from triplane.runtime import garbage, numerics
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
@@ -246,6 +247,7 @@ class Worker:
     async def _advance(self) -> bool:
         """Do the one next thing; False when there is nothing to do before another record arrives."""
         self._appender.fail_early()
+        self._reader.gather(not self._sequencer.decides_within(MINUTE))
         if self._intake.adopted:
             barrier = self._intake.adopted[0]
             await self._arrived(barrier.record["cut"])

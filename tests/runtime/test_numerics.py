@@ -59,7 +59,7 @@ def test_pin_refuses_once_numpy_is_loaded():
 def test_ensure_pinned_reexecutes_with_the_same_arguments(tmp_path):
     script = tmp_path / "daemon.py"
     script.write_text(
-        "import sys\nfrom triplane.runtime import numerics\nnumerics.ensure_pinned()\nimport os\n"
+        "import sys, numpy\nfrom triplane.runtime import numerics\nnumerics.ensure_pinned()\nimport os\n"
         "print(sys.argv[1:], os.environ['OPENBLAS_NUM_THREADS'])\n"
     )
     clean = {k: v for k, v in os.environ.items() if k not in numerics.required_pins()}
@@ -67,3 +67,17 @@ def test_ensure_pinned_reexecutes_with_the_same_arguments(tmp_path):
         [sys.executable, str(script), "--x", "1"], env=clean, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "['--x', '1'] 1"
+
+
+def test_ensure_pinned_sets_the_pins_in_place_where_numpy_is_not_loaded_yet():
+    code = (
+        "import os, sys\nfrom triplane.runtime import numerics\nsys.marker = True\n"
+        "numerics.ensure_pinned()\nprint(sys.marker, numerics.fingerprint())"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in numerics.required_pins()}
+    told = [
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+        for env in (clean, clean | numerics.required_pins())
+    ]
+    assert told[0].startswith("True ")
+    assert told[0] == told[1]  # numpy took them as it takes those of the shell

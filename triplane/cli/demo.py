@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 def demo(
     keep: bool = typer.Option(False, "--keep", help="Leave everything running afterwards; Ctrl-C stops it."),
-    sessions: int = typer.Option(21, "--sessions", min=2, max=60, help="Sessions to trade."),
+    sessions: int = typer.Option(20, "--sessions", min=2, max=60, help="Sessions to trade."),
     seed: int = typer.Option(7, "--seed", help="Seed of the simulated market."),
     speed: float = typer.Option(
         300.0, "--speed", min=1, max=300, help="Fastest market clock near decisions, times real time."

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 TELL_S = 5.0
 """Wall seconds between two lines of a history that is being loaded."""
+ASK_S = 0.3
+"""Wall seconds between two questions to the gateway how far it is."""
 MINUTES_S = 4.0
 """Wall seconds: the data plane asks for the rest of a session once its stream has been quiet for 1.5."""
 GATEWAY_AWAY_S = 120.0
@@ -169,12 +171,14 @@ class Demonstration:
         url = f"http://127.0.0.1:{self.market.http_port}"
         async with loopback.async_client(5.0) as client:
             await start_market(self.market)
-            answered = time.monotonic()
+            asked = answered = time.monotonic()
             while True:
                 self._check_alive()
                 try:
-                    self.gateway = (await client.get(f"{url}/status")).json()
-                    answered = time.monotonic()
+                    if not self.gateway or time.monotonic() - asked > ASK_S:
+                        asked = time.monotonic()
+                        self.gateway = (await client.get(f"{url}/status")).json()
+                        answered = time.monotonic()
                 except httpx.TransportError as error:
                     # The supervisor restarts it, and it goes on where it was.
                     if time.monotonic() - answered > GATEWAY_AWAY_S:

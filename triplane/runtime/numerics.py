@@ -1,7 +1,8 @@
 """Numeric pins and fingerprint: what makes the same inputs give the same bytes on the same kind of machine.
 
 matmul, eigh, solve and Clarabel differ in their last bits by OpenBLAS core type, BLAS results by thread count, exp/log/pow by
-AVX-512. The pins must be in the environment before numpy is imported, so a daemon re-executes itself when they are not.
+AVX-512. The libraries read the pins from the environment when numpy is imported, so they are set before; a process that has it
+already re-executes itself.
 """
 
 from __future__ import annotations
@@ -40,8 +41,11 @@ def pin(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def ensure_pinned() -> None:
-    """Re-execute this process with the pins when they are missing; returns when they are in force."""
+    """Set the pins; where it is too late for that, re-execute this process with them. Returns when they are in force."""
     if all(os.environ.get(name) == value for name, value in required_pins().items()):
+        return
+    if "numpy" not in sys.modules:
+        pin()
         return
     environment = dict(os.environ)
     environment.update(required_pins())

@@ -15,6 +15,7 @@ SERVER_VERSION: Final = 176  # the highest that ib_insync 0.9.86, ib_async 2.1 a
 MAX_FRAME: Final = 1 << 20
 UNSET_DOUBLE: Final = 1.7976931348623157e308
 UNSET_INT: Final = 2147483647
+LENGTH: Final = struct.Struct(">I")
 Field = str | int | float | bool | None
 
 
@@ -24,20 +25,23 @@ class WireError(ValueError):
 
 def frame(*fields: Field) -> bytes:
     """One framed message."""
-    body = "".join([f"{text(field)}\0" for field in fields]).encode()
-    return struct.pack(">I", len(body)) + body
+    # Text and whole numbers, which most fields are, are not worth a call each: twenty thousand messages make a session.
+    told = [field if isinstance(field, str) else str(field) if type(field) is int else text(field) for field in fields]
+    told.append("")
+    body = "\0".join(told).encode()
+    return LENGTH.pack(len(body)) + body
 
 
 def text(field: Field) -> str:
     """A field as it travels."""
+    if isinstance(field, float):
+        return str(int(field)) if field.is_integer() and abs(field) < 1e15 else repr(field)
     if isinstance(field, str):
         return field
     if field is None:
         return ""
     if isinstance(field, bool):
         return "1" if field else "0"
-    if isinstance(field, float) and field.is_integer() and abs(field) < 1e15:
-        return str(int(field))
     return repr(field)
 
 
@@ -53,7 +57,7 @@ def split(body: bytes) -> list[str]:
 
 async def read_body(reader: asyncio.StreamReader) -> bytes:
     """The next frame's body. Raises IncompleteReadError at the end of the stream and WireError for an impossible length."""
-    (size,) = struct.unpack(">I", await reader.readexactly(4))
+    (size,) = LENGTH.unpack(await reader.readexactly(4))
     if not 0 < size <= MAX_FRAME:
         raise WireError(f"a frame claims {size} bytes")
     return await reader.readexactly(size)
