@@ -150,10 +150,13 @@ class StrategyEngine:
         targets = self._targets.strategy
         self._drain()
         self._regime.adopt(targets.HMM_HYSTERESIS)
-        fresh: Signals | None = None
+        fresh: tuple[Signals, Array] | None = None
         for session in self._panel.pending():
             fresh = self._advance(session, int(barrier["t"]))
-        view = self._view(fresh or self._compute(int(barrier["t"])))
+        if fresh is None:
+            computed = self._compute(int(barrier["t"]))
+            fresh = computed, self._orthogonal(computed)
+        view = self._view(*fresh)
         brake = self._brake.step(barrier["session"], self._brakes(), targets.BRAKE_RELEASE)
         self._job = self._regime.schedule(
             int(barrier["seq"]), int(barrier["t"]), states=targets.HMM_STATES, iterations=targets.HMM_ITER,
@@ -194,8 +197,8 @@ class StrategyEngine:
             model.update(row, table.members, table.sectors, targets)
         self._market.adopt(columns, model)
 
-    def _advance(self, session: str, t: int) -> Signals:
-        """Close one session: every recursion takes its row once."""
+    def _advance(self, session: str, t: int) -> tuple[Signals, Array]:
+        """Close one session: every recursion takes its row once. The signals (K x N) and their orthogonalised scores."""
         targets, table = self._targets.strategy, self._table
         returns = self._panel.advance(session)
         market = self._market.update(returns, table.members, table.sectors, targets)
@@ -203,13 +206,14 @@ class StrategyEngine:
         self._regime.update(market, targets.HMM_HYSTERESIS)
         computed = self._compute(t)
         self._signal_moments.update(computed.scores, targets.ORTHO_HALF_LIFE)
+        scores = self._orthogonal(computed)
         self._ic.update(
-            self._orthogonal(computed),
+            scores,
             self._market.specific_volatility(),
             self._market.residuals.tail(targets.IC_HORIZON),
             targets.IC_HORIZON,
         )
-        return computed
+        return computed, scores
 
     def _compute(self, t: int) -> Signals:
         return signals.compute(
@@ -220,10 +224,9 @@ class StrategyEngine:
         correlation = self._signal_moments.correlation(self._targets.strategy.ORTHO_SHRINK)
         return orthogonalise(computed.scores, correlation, self._signal_moments.scale())
 
-    def _view(self, computed: Signals) -> View:
-        """Mix the signals by what their coefficients are worth now."""
+    def _view(self, computed: Signals, scores: Array) -> View:
+        """Mix the signals, whose orthogonalised scores are `scores`, by what their coefficients are worth now."""
         targets = self._targets.strategy
-        scores = self._orthogonal(computed)
         mean, error, count = self._ic.estimate(targets.IC_HALF_LIFE, targets.IC_HORIZON, len(self._table.tradable))
         coefficients = shrink(
             mean, error, count, prior=targets.IC_PRIOR, prior_sd=targets.IC_PRIOR_SD, min_obs=targets.IC_MIN_OBS

@@ -99,7 +99,17 @@ class MacroBook:
             known = series.get(time)
             if known is None or vintage >= known[0]:
                 series[time] = (vintage, float(value))
-        self._sorted.pop(record["series"], None)
+        self._extend(record["series"], record["observation_time"], record["values"])
+
+    def _extend(self, series: str, times: Sequence[int], values: Sequence[float]) -> None:
+        """Keep what `observations` told: nearly every record adds one later day to some thousand."""
+        before = self._sorted.pop(series, None)
+        if before is None or not all(map(math.isfinite, values)):
+            return
+        new = np.array(times, dtype=np.int64)
+        if np.all(np.diff(np.concatenate((before[0][-1:], new))) > 0):
+            added = np.array(values, dtype=np.float64)
+            self._sorted[series] = (np.concatenate((before[0], new)), np.concatenate((before[1], added)))
 
     def observations(self, series: str) -> tuple[NDArray[np.int64], Array]:
         """Observation times (ns, rising) and values of a series; those the provider left blank are left out."""

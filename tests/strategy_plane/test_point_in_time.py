@@ -168,3 +168,27 @@ def test_apple_s_shares_as_known_on_real_filings(shared_data):
         value, end = book.shares(["AAPL"])
         assert (value[0], end[0]) == (float(newest["val"]), ns(best_end))
     assert len(rows) > 30
+
+
+def test_observations_are_the_same_however_often_they_were_asked_for() -> None:
+    rng = np.random.default_rng(20180205)
+    for _ in range(60):
+        often, once, last = MacroBook(), MacroBook(), 0
+        for _ in range(20):
+            kind = rng.integers(4)  # the next days, a revision, a blank, days in no order
+            first = last + 1 if kind != 1 else int(rng.integers(1, last + 2))
+            times = list(range(first, first + int(rng.integers(1, 4))))
+            last = max(last, times[-1])
+            if kind == 3:
+                times.reverse()
+            values = [np.nan if kind == 2 and rng.random() < 0.5 else float(rng.normal()) for _ in times]
+            record = {
+                "series": "DTB3", "observation_time": times, "values": values,
+                "realtime_start": f"2018-01-{int(rng.integers(1, 20)):02d}",
+            }  # fmt: skip
+            often.fold(record)
+            once.fold(record)
+            often.observations("DTB3")
+        for asked, fresh in zip(often.observations("DTB3"), once.observations("DTB3"), strict=True):
+            assert asked.dtype == fresh.dtype
+            np.testing.assert_array_equal(asked, fresh)
