@@ -128,6 +128,33 @@ def test_while_an_open_transaction_hides_what_lies_between_nothing_counts(settin
     asyncio.run(run())
 
 
+def test_a_quiet_event_leaves_with_the_next_one_in_order_or_alone_after_a_while(settings: Settings) -> None:
+    async def run() -> None:
+        writer = TopicWriter(settings, "order")
+        publisher = Publisher(writer, lambda: None, lambda _: None, 0, Fence(settings, ACCOUNT, OURS, 0).pass_gap)
+
+        async def until(condition: Callable[[], bool]) -> None:
+            await asyncio.to_thread(eventually, condition, 20.0)
+
+        try:
+            publisher.append("order.events", event(0))
+            await until(lambda: publisher.acknowledged == 1 and writer.in_flight() == 0)
+            assert [publisher.append_quiet("order.events", event(n)) for n in (1, 2)] == [2, 3]
+            assert (writer.in_flight(), publisher.pending, publisher.acknowledged) == (0, 2, 1)
+            assert publisher.append("order.events", event(3)) == 4
+            assert writer.in_flight() > 0
+            await until(lambda: publisher.acknowledged == 4)
+            publisher.append_quiet("order.events", event(4))
+            await until(lambda: publisher.acknowledged == 5)  # nobody else appends or settles: its own time is up
+            publisher.append_quiet("order.events", event(5))
+        finally:
+            await publisher.close(5.0)
+        written = [record.value for record in read_all(settings, ["order.events"]) if record.value]
+        assert [each["event_id"] for each in written] == [f"{ACCOUNT}/{OURS}/{number}" for number in range(6)]
+
+    asyncio.run(run())
+
+
 def replays_its_events(world: OrderWorld) -> None:
     """What the one before had decided and not published comes late, or not at all, on the other topics (docs/architecture.md)."""
     (events,) = [each for each in verify(read(world.settings), world.settings.account) if each.topic == "order.events"]

@@ -19,6 +19,7 @@ from triplane.domain.timestamps import MINUTE, SECOND
 BARS = "data.bars-0"
 DAY = date(2018, 1, 19)
 T = calendars.decision_time("XNYS", DAY, "15:30")
+YEAR = 365 * 24 * 60 * MINUTE
 
 
 class Rig:
@@ -394,3 +395,20 @@ async def _none_behind() -> dict[str, int]:
 
 async def _nothing_hidden() -> str:
     return ""
+
+
+def test_a_decision_is_near_from_the_span_before_it_until_it_is_made(market: Market) -> None:
+    first, second = market.live_days[:2]
+    rig = Rig()
+    assert not rig.sequencer.decides_within(YEAR)  # without a configuration nothing is decided
+    rig.see(market.config(), *market.before_decision(first))
+    distance = calendars.decision_time("XNYS", first, "15:30") - rig.sequencer._clock
+    assert distance > 0
+    assert not rig.sequencer.decides_within(distance - 1)
+    assert rig.sequencer.decides_within(distance)
+    rig.see(market.gating(first))
+    assert rig.sequencer.decides_within(0)
+    rig.drain()
+    assert not rig.sequencer.decides_within(YEAR)
+    rig.see(*market.before_decision(second))
+    assert rig.sequencer.decides_within(YEAR)

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiokafka.consumer import fetcher
 
 from strategy_plane.worker import intake, recovery
-from strategy_plane.worker.consumer import RateLimit
+from strategy_plane.worker.consumer import GATHERED_BYTES, RateLimit
 from strategy_plane.worker.loop import Worker
 from strategy_plane.worker.publisher import Publisher
 from tests.chaos.strategy_harness import of_seq, output_sha, repeats
@@ -20,6 +21,7 @@ from tests.foreign_transaction import foreign_transaction
 from tests.recordings import Market, message, targets
 from tests.strategy_plane.rerun import PARTITIONS
 from tests.strategy_plane.running_worker import log_of, offline_sha, put, running
+from tests.waiting import eventually
 from triplane.runtime import snapshots
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME, OwnershipError, TopicWriter
 from triplane.runtime.settings import Settings
@@ -121,6 +123,30 @@ async def test_other_bytes_under_an_identity_hold_the_plane(settings: Settings, 
     assert of_seq(recording, "strategy.barriers", 7)
     assert not of_seq(recording, "strategy.intents", 7)
     assert recovery.load(settings).position.seq == 6
+
+
+async def test_records_are_gathered_except_near_a_decision(
+    settings: Settings, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the consumer's fetches ask for: a release of the library that no longer reads the field must fail here."""
+    first = market.live_days[0]
+    asked = [0]
+
+    class Seen(fetcher.FetchRequest):  # type: ignore[misc]
+        def __init__(self, wait: int, at_least: int, *rest: object, **options: object) -> None:
+            asked.append(at_least)
+            super().__init__(wait, at_least, *rest, **options)
+
+    monkeypatch.setattr(fetcher, "FetchRequest", Seen)
+    await put(settings, *market.opening(), *market.history_slices())
+    async with running(settings) as worker:
+        await worker.until("triplane_barrier_seq", 6)
+        await asyncio.to_thread(eventually, lambda: asked[-1] == GATHERED_BYTES)
+        await put(settings, *market.before_decision(first))
+        await asyncio.to_thread(eventually, lambda: asked[-1] == 1)
+        await put(settings, market.gating(first))
+        await worker.until("triplane_barrier_seq", 7)
+        await asyncio.to_thread(eventually, lambda: asked[-1] == GATHERED_BYTES)
 
 
 @pytest.mark.parametrize("ahead", [2, 1000], ids=["and goes on behind them", "and stands still"])
