@@ -207,12 +207,8 @@ class StrategyEngine:
         computed = self._compute(t)
         self._signal_moments.update(computed.scores, targets.ORTHO_HALF_LIFE)
         scores = self._orthogonal(computed)
-        self._ic.update(
-            scores,
-            self._market.specific_volatility(),
-            self._market.residuals.tail(targets.IC_HORIZON),
-            targets.IC_HORIZON,
-        )
+        residuals = self._market.residuals.tail(targets.IC_HORIZON)
+        self._ic.update(scores, self._market.specific_volatility(), residuals, targets.IC_HORIZON)
         return computed, scores
 
     def _compute(self, t: int) -> Signals:
