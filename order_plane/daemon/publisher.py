@@ -1,6 +1,6 @@
 """Appends to the log in order, and knows up to where Kafka has acknowledged them.
 
-Two kinds. *Events* (order.events) are queued at once and numbered; `acknowledged` is the largest number up to which all of them are
+Two kinds. *Events* (order.events) are queued at once, but for the quiet ones below, and numbered; `acknowledged` is the largest number up to which all of them are
 on the log: what an order waits for before it is sent (write-ahead step 2). *Outputs* (decisions, fills, account, costs) say what
 follows from an event, so they are queued only once that event is acknowledged: no crash can leave a fill or a decision on the log
 whose event is not there, which the next epoch would then decide otherwise. One idempotent producer keeps the order of each topic, so a
@@ -29,6 +29,7 @@ from triplane.runtime.kafka_out import TopicWriter
 # Records wait in the producer's memory while Kafka is away, and cancels and kills go on meanwhile. Only after this long the daemon
 # ends, to be started again with what the log has; what it lost by then, the broker and the local journal still know.
 DELIVERY_TIMEOUT_S = 6 * 3600.0
+MEMORY_FULL = "Kafka has been away for too long to remember more; start it, the order plane recovers"
 QUIET_S = 0.02
 """Wall seconds that an event from which nothing follows waits at most."""
 Headers = Mapping[str, bytes]
@@ -97,6 +98,8 @@ class Publisher:
         """What a failure means for the daemon; None without one."""
         if self.failure is None or isinstance(self.failure, DaemonExit):
             return self.failure
+        if isinstance(self.failure, BufferError):
+            return DaemonExit(MEMORY_FULL, UNAVAILABLE)
         return DaemonExit(f"{self.failure}; the order plane recovers when it is started again", UNAVAILABLE)
 
     def append(self, topic: str, record: Mapping[str, Any], headers: Headers | None = None) -> int:

@@ -22,7 +22,7 @@ from order_plane.daemon.fence import Fence
 from order_plane.daemon.journal import Journal
 from order_plane.daemon.kill_control import KillControl
 from order_plane.daemon.log_feed import LogFeed, read_to_end
-from order_plane.daemon.publisher import DELIVERY_TIMEOUT_S, Publisher
+from order_plane.daemon.publisher import DELIVERY_TIMEOUT_S, MEMORY_FULL, Publisher
 from order_plane.daemon.standstill import Standstill
 from order_plane.daemon.stop_points import StopPoints
 from order_plane.daemon.telemetry import TOPICS, OrderMetrics
@@ -128,9 +128,7 @@ class OrderService:
         except LogUnavailable as error:
             raise DaemonExit(str(error), UNAVAILABLE) from None
         except BufferError:
-            raise DaemonExit(
-                "Kafka has been away for too long to remember more; start it, the order plane recovers", UNAVAILABLE
-            ) from None
+            raise DaemonExit(MEMORY_FULL, UNAVAILABLE) from None
         finally:
             await end_tasks(tasks)
             await self._wind_down()

@@ -110,13 +110,15 @@ class Sequencer:
         """Live sessions whose decision time the records have passed, and whose barrier has not been stepped."""
         rules = self._rules
         return (
-            sum(0 < self._decision_time(each, rules) <= self._clock for each in self._live) if rules is not None else 0
+            sum(self.t < self._decision_time(each, rules) <= self._clock for each in self._live)
+            if rules is not None
+            else 0
         )
 
     def decides_within(self, span: int) -> bool:
         """Whether a live session's decision is due, or will be after `span` ns of market time."""
         rules, by = self._rules, self._clock + span
-        return rules is not None and any(0 < self._decision_time(each, rules) <= by for each in self._live)
+        return rules is not None and any(self.t < self._decision_time(each, rules) <= by for each in self._live)
 
     def observe(self, topic: str, partition: int, offset: int, record: Mapping[str, Any]) -> str:
         """Take note of one decoded record, in arrival order. Repeats do no harm.

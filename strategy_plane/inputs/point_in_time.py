@@ -95,16 +95,20 @@ class MacroBook:
             return
         series = self._series.setdefault(record["series"], {})
         vintage = record["realtime_start"]
+        fresh = series.keys().isdisjoint(record["observation_time"])
         for time, value in zip(record["observation_time"], record["values"], strict=True):
             known = series.get(time)
             if known is None or vintage >= known[0]:
                 series[time] = (vintage, float(value))
-        self._extend(record["series"], record["observation_time"], record["values"])
+        before = self._sorted.pop(record["series"], None)
+        if fresh and before is not None:
+            self._extend(record["series"], before, record["observation_time"], record["values"])
 
-    def _extend(self, series: str, times: Sequence[int], values: Sequence[float]) -> None:
-        """Keep what `observations` told: nearly every record adds one later day to some thousand."""
-        before = self._sorted.pop(series, None)
-        if before is None or not all(map(math.isfinite, values)):
+    def _extend(
+        self, series: str, before: tuple[NDArray[np.int64], Array], times: Sequence[int], values: Sequence[float]
+    ) -> None:
+        """Keep what `observations` told where a record adds later days that no vintage had: nearly every one does."""
+        if not all(map(math.isfinite, values)):
             return
         new = np.array(times, dtype=np.int64)
         if np.all(np.diff(np.concatenate((before[0][-1:], new))) > 0):

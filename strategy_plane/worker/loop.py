@@ -247,7 +247,7 @@ class Worker:
     async def _advance(self) -> bool:
         """Do the one next thing; False when there is nothing to do before another record arrives."""
         self._appender.fail_early()
-        self._reader.gather(not self._sequencer.decides_within(MINUTE))
+        self._reader.gather(not self._intake.adopted and not self._sequencer.decides_within(MINUTE))
         if self._intake.adopted:
             barrier = self._intake.adopted[0]
             await self._arrived(barrier.record["cut"])

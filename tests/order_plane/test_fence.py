@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from order_plane.daemon.fence import Fence
-from order_plane.daemon.publisher import Publisher
+from order_plane.daemon.publisher import MEMORY_FULL, Publisher
 from schemas import codec
 from tests.foreign_transaction import foreign_transaction
 from tests.order_plane.world import OrderProcess, OrderWorld
@@ -147,6 +147,8 @@ def test_a_quiet_event_leaves_with_the_next_one_in_order_or_alone_after_a_while(
             publisher.append_quiet("order.events", event(4))
             await until(lambda: publisher.acknowledged == 5)  # nobody else appends or settles: its own time is up
             publisher.append_quiet("order.events", event(5))
+            publisher.failure = BufferError("Local: Queue full")
+            assert str(publisher.ending) == MEMORY_FULL
         finally:
             await publisher.close(5.0)
         written = [record.value for record in read_all(settings, ["order.events"]) if record.value]

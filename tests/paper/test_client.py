@@ -182,19 +182,13 @@ async def test_real_time_bars_are_the_historical_ones_without_a_gap() -> None:
         await client.reqCurrentTimeAsync()
         assert len(bars) == 0  # nothing flows while the session idles
         await to(gateway, "15:40")
-        await eventually(lambda: len(bars) >= 184)
-        assert [bar.time for bar in bars][::183] == [
+        await eventually(lambda: len(bars) >= 192)
+        assert [bar.time for bar in bars][::191] == [
             datetime(2018, 1, 19, 20, 20, tzinfo=UTC),
-            datetime(2018, 1, 19, 20, 35, 15, tzinfo=UTC),
+            datetime(2018, 1, 19, 20, 35, 55, tzinfo=UTC),
         ]
         history = await client.reqHistoricalDataAsync(
-            stock("AAPL"),
-            datetime(2018, 1, 19, 20, 35, 20, tzinfo=UTC),
-            "920 S",
-            "5 secs",
-            "TRADES",
-            True,
-            formatDate=2,
+            stock("AAPL"), datetime(2018, 1, 19, 20, 36, tzinfo=UTC), "960 S", "5 secs", "TRADES", True, formatDate=2
         )
         live = [(b.time, b.open_, b.high, b.low, b.close, b.volume, b.count) for b in bars]
         assert live == [(b.date, b.open, b.high, b.low, b.close, b.volume, b.barCount) for b in history]
@@ -373,7 +367,7 @@ async def test_a_slow_subscriber_stops_the_clock_not_the_data() -> None:
         assert not walk.done()
         client.client.conn.transport.resume_reading()
         await asyncio.wait_for(walk, 60)
-        await eventually(lambda: len(bars) == 3 * 184)
+        await eventually(lambda: len(bars) == 3 * 192)
         client.disconnect()
 
 

@@ -13,7 +13,7 @@ from tests.paper.harness import connect, connected, eventually, ib, running, sto
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, at, to_datetime
 from triplane.paper.gateway import Gateway
-from triplane.paper.market.clock import STREAM_AFTER, Leg, MarketClock, Pace
+from triplane.paper.market.clock import Leg, MarketClock, Pace
 from triplane.paper.market.path import STEP
 
 DAY = date(2018, 1, 19)
@@ -40,8 +40,8 @@ def leg(clock: str, *, orders: bool = False, pace: Pace | None = None, day: date
         ("15:30", True, ("15:30:05", 30.0, "slow")),
         ("15:30:05", False, ("15:30:10", 300.0, "slow")),
         ("15:29:55", False, ("15:30:00", 30.0, "slow")),
-        ("15:35:15", False, ("15:35:20", 300.0, "slow")),
-        ("15:35:20", False, ("16:00:00", 200_000.0, "idle")),
+        ("15:35:55", False, ("15:36:00", 300.0, "slow")),
+        ("15:36", False, ("16:00:00", 200_000.0, "idle")),
         ("15:50", False, ("16:00:00", 200_000.0, "idle")),
         ("15:36", True, ("15:36:05", 300.0, "slow")),
         ("10:00", True, ("10:00:05", 300.0, "slow")),
@@ -117,7 +117,7 @@ async def test_a_run_streams_every_step_around_the_decision() -> None:
     for day in seen.days:
         decision = calendars.decision_time("XNYS", day, "15:30")
         streamed = [until for until, streaming in seen.legs if streaming and abs(until - decision) < 60 * MINUTE]
-        assert streamed == list(range(decision - 10 * MINUTE + STEP, decision + STREAM_AFTER + 1, STEP))
+        assert streamed == list(range(decision - 10 * MINUTE + STEP, decision + 6 * MINUTE + 1, STEP))
     ends = [until for until, _ in seen.legs]
     assert ends == sorted(set(ends))
     assert not clock.running
@@ -224,7 +224,7 @@ async def shown(quantity: float) -> list[tuple[object, ...]]:
             client.placeOrder(stock("RRC"), ib.MarketOrder("BUY", quantity, orderRef="R", tif="DAY"))
             await eventually(lambda: gateway.core.desk.executions)
         await to(gateway, "15:36")
-        await eventually(lambda: len(bars) == 184)
+        await eventually(lambda: len(bars) == 192)
         return [(b.time, b.open_, b.high, b.low, b.close, b.volume) for b in bars]
 
 

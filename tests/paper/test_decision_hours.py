@@ -11,7 +11,7 @@ import pytest
 from tests.cli.command import ROOT
 from tests.paper.harness import DAY, running, to
 from triplane.domain import calendars
-from triplane.domain.timestamps import MINUTE, SECOND
+from triplane.domain.timestamps import MINUTE
 from triplane.paper.gateway import Gateway
 from triplane.paper.market.clock import STREAM_AFTER, Pace
 from triplane.paper.server import decision_hours
@@ -61,7 +61,7 @@ def test_an_edit_is_followed_and_the_earlier_time_kept_until_the_planes_have_it(
 def test_parents_that_live_longer_are_seen_out(files: Path) -> None:
     edit(files, "CHILD_GOOD_TILL_S", "900.0")
     edit(files, "PARENT_EXPIRY_S", "900.0")
-    assert hours(files).follow(Pace(), first=True).stream_after == 15 * MINUTE + 20 * SECOND
+    assert hours(files).follow(Pace(), first=True).stream_after == 16 * MINUTE
 
 
 @pytest.mark.parametrize("bad", ['"16:30"', "half past two", "14:00 # and VOL_TARGET: 9\n  VOL_TARGET: 9"])

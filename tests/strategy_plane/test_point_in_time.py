@@ -170,6 +170,15 @@ def test_apple_s_shares_as_known_on_real_filings(shared_data):
     assert len(rows) > 30
 
 
+def test_an_older_vintage_does_not_fill_what_a_newer_one_left_blank_however_often_it_was_asked_for():
+    """A state restored from a snapshot was never asked, and must tell the same."""
+    book = MacroBook()
+    for day, value, vintage in ((10, 2.0, "2016-06-19"), (11, np.nan, "2016-06-20"), (11, 5.0, "2016-06-18")):
+        book.fold(macro_record("DTB3", 20 * DAY, [day * DAY], [value], vintage))
+        assert book.observations("DTB3")[0].tolist() == [10 * DAY]
+    assert MacroBook.restored(book.state()).observations("DTB3")[0].tolist() == [10 * DAY]
+
+
 def test_observations_are_the_same_however_often_they_were_asked_for() -> None:
     rng = np.random.default_rng(20180205)
     for _ in range(60):

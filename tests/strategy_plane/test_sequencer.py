@@ -397,6 +397,16 @@ async def _nothing_hidden() -> str:
     return ""
 
 
+def test_an_hour_that_the_last_barrier_lies_behind_is_not_waited_for(market: Market) -> None:
+    """A plane that starts in the evening has history available since then: today's decision never comes."""
+    first = market.live_days[0]
+    rig = Rig().see(market.config())
+    rig.sequencer.resume(1, "", calendars.decision_time("XNYS", first, "15:30") + MINUTE, "2018-01-18")
+    rig.see(*market.before_decision(first), market.gating(first))
+    assert rig.sequencer.due() is None
+    assert (rig.sequencer.sessions_left, rig.sequencer.decides_within(0)) == (0, False)
+
+
 def test_a_decision_is_near_from_the_span_before_it_until_it_is_made(market: Market) -> None:
     first, second = market.live_days[:2]
     rig = Rig()

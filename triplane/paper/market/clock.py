@@ -7,7 +7,7 @@
 | nights, weekends, holidays | jumped over, after a short pause at the close |
 | rest of a session, no order open | `idle_speed`, in legs of about 10 ms wall time |
 | REBALANCE - 10 min .. REBALANCE - 1 min | `approach_speed`, 5-second steps, streaming |
-| REBALANCE - 1 min .. REBALANCE + 5 min 20 s (longer where parents live longer), and while any order is open | `speed`, 5-second steps, streaming |
+| REBALANCE - 1 min .. REBALANCE + 6 min (longer where parents live longer), and while any order is open | `speed`, 5-second steps, streaming |
 | the last step before REBALANCE and the first after it | `decision_speed` |
 
 The steps around REBALANCE are slower, since that is when the planes decide: at 300 times real time a decision that takes 20 ms would
@@ -36,9 +36,7 @@ from triplane.paper.market.path import STEP
 
 STREAM_BEFORE: Final = 10 * MINUTE
 SLOW_BEFORE: Final = MINUTE
-AFTER_PARENTS: Final = 20 * SECOND
-"""The planes must learn from the data that the last parents have expired."""
-STREAM_AFTER: Final = 5 * MINUTE + AFTER_PARENTS
+STREAM_AFTER: Final = 6 * MINUTE
 IDLE_LEG_S: Final = 0.01  # wall
 AWAY_S: Final = 60.0
 MAX_DEBT_S: Final = 0.005  # a late timer is made up for by at most this, so that `speed` is an upper bound

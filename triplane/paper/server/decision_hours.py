@@ -14,8 +14,8 @@ from typing import Final
 from triplane.domain.assets import Universe
 from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
-from triplane.domain.timestamps import SECOND
-from triplane.paper.market.clock import AFTER_PARENTS, STREAM_AFTER, Pace
+from triplane.domain.timestamps import MINUTE, SECOND
+from triplane.paper.market.clock import STREAM_AFTER, Pace
 
 # Wall time within which an edit has been judged and has reached the planes; until then they may decide at the earlier time.
 EDIT_TAKEN_S: Final = 10.0
@@ -50,7 +50,7 @@ class DecisionHours:
             return pace  # the control daemon tells what is wrong with them, and the planes stay with what they have
         self.taken = True
         lives = round(targets.order.PARENT_EXPIRY_S * SECOND)
-        after = max(STREAM_AFTER, lives + AFTER_PARENTS)
+        after = max(STREAM_AFTER, lives + MINUTE)
         if pace.rebalance == targets.strategy.REBALANCE:
             return replace(pace, stream_after=after)
         self._edited_at = now
