@@ -130,10 +130,6 @@ class Dispatcher:
         self._mirror_kill()
 
     def _carry_out(self, effects: list[Effect], cause: Headers) -> None:
-        if len(effects) == 1 and isinstance(only := effects[0], Append) and _quiet(only):
-            self._event_id = only.record["event_id"]
-            self._publisher.append_quiet(EVENTS, only.record, cause)
-            return
         placed = False
         try:
             entries = iter(self._journal_outputs(effects))
@@ -146,7 +142,9 @@ class Dispatcher:
             raise
         for effect in effects:
             if isinstance(effect, Append) and effect.topic == EVENTS:
-                self._publisher.append(EVENTS, effect.record, cause)
+                quiet = len(effects) == 1 and takes_market_data(effect.record)
+                append = self._publisher.append_quiet if quiet else self._publisher.append
+                append(EVENTS, effect.record, cause)
             elif isinstance(effect, Append):
                 self._metrics.appended(effect.topic, effect.record)
                 headers = cause if effect.topic == "order.decisions" else None
@@ -346,7 +344,3 @@ class Dispatcher:
         fields = waiting.place.fields
         event = event | {"order_ref": waiting.place.order_ref, "symbol": fields["symbol"], "seq": fields["seq"]}
         self.take(BrokerReport(event, self._clock.now()), headers)
-
-
-def _quiet(append: Append) -> bool:
-    return append.topic == EVENTS and takes_market_data(append.record)

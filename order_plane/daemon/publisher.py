@@ -1,7 +1,7 @@
 """Appends to the log in order, and knows up to where Kafka has acknowledged them.
 
-Two kinds. *Events* (order.events) are queued at once, but for the quiet ones below, and numbered; `acknowledged` is the largest number up to which all of them are
-on the log: what an order waits for before it is sent (write-ahead step 2). *Outputs* (decisions, fills, account, costs) say what
+Two kinds. *Events* (order.events) are queued at once, but for the quiet ones below, and numbered; `acknowledged` is the largest
+number up to which all of them are on the log: what an order waits for before it is sent (write-ahead step 2). *Outputs* (decisions, fills, account, costs) say what
 follows from an event, so they are queued only once that event is acknowledged: no crash can leave a fill or a decision on the log
 whose event is not there, which the next epoch would then decide otherwise. One idempotent producer keeps the order of each topic, so a
 gap between the offsets of two events is somebody else's writing; nothing behind it counts before it was looked into (fence.py).
