@@ -161,6 +161,8 @@ class DataEngine:
 
     def _counted(self, outputs: list[Output]) -> list[Output]:
         """Count what leaves, and hold back quarantined records that are on their topic already."""
+        if not outputs:
+            return outputs
         kept = []
         for output in outputs:
             if output.topic == QUARANTINE:
@@ -287,7 +289,7 @@ class DataEngine:
             return []
         if stream.ticks.quote(row, tick):
             self._drop(tick.source, CONFLATED)
-        stream.ticks_heard.heard(np.array([row]), tick.time)
+        stream.ticks_heard.heard_one(row, tick.time)
         return []
 
     def _ticks(self, source: str, stream: Stream, now: int, session: str) -> list[Output]:

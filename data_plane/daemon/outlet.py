@@ -3,6 +3,9 @@
 Kafka is away when nothing has been acknowledged for `AWAY_S` though something waits for it, or when the producer's queue is full. From
 then on records go to the spool, in order, until it is empty again. What does not fit is dropped under SPOOL_FULL and counted; daily
 bars, facts and vintages are then forgotten, so that the next look at their source brings them again.
+
+A record that nobody waits for may itself wait a little for the next ones: handed over together they leave in one request a topic, and
+each request costs the broker, and whoever reads, more than the records in it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
@@ -24,6 +27,8 @@ PUMP_S = 0.2
 # Records that may wait for acknowledgement while the spool is emptied.
 PUMP_IN_FLIGHT = 2000
 SPOOL_FULL = "SPOOL_FULL"
+GATHER_S = 0.05
+"""Wall seconds that a record which may wait does wait at most."""
 INGEST_TIME = "ingest_time"
 
 
@@ -40,12 +45,24 @@ class Writer(Protocol):
 
 
 class Outlet:
-    """Use from the event loop's thread; acknowledgements come in on the producer's own thread."""
+    """Use from the event loop's thread; acknowledgements come in on the producer's own thread.
 
-    def __init__(self, writer: Writer, spool: Spool, on_dropped: Callable[[Output], None]) -> None:
+    `may_wait` tells which records may wait for GATHER_S; they keep their place in the order.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        spool: Spool,
+        on_dropped: Callable[[Output], None],
+        may_wait: Callable[[Output], bool] = lambda _: False,
+    ) -> None:
         self._writer = writer
         self._spool = spool
         self._on_dropped = on_dropped
+        self._may_wait = may_wait
+        self._gathered: deque[tuple[Output, int]] = deque()
+        self._failure: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[Output, int]] = {}
@@ -61,8 +78,8 @@ class Outlet:
     # -- state -----------------------------------------------------------------------------------------------------------------
     @property
     def unacknowledged(self) -> int:
-        """Records handed to the producer and not acknowledged."""
-        return len(self._waiting)
+        """Records handed to the producer, or gathered for it, and not acknowledged."""
+        return len(self._waiting) + len(self._gathered)
 
     @property
     def spooled(self) -> int:
@@ -80,6 +97,8 @@ class Outlet:
         with self._lock:
             for output, _ in self._waiting.values():
                 count[output.source] += output.units
+        for output, _ in self._gathered:
+            count[output.source] += output.units
         for source, units in self._spool.waiting:
             count[source] += units
         return dict(count)
@@ -87,9 +106,26 @@ class Outlet:
     # -- sending ---------------------------------------------------------------------------------------------------------------
     def put(self, output: Output) -> None:
         """Send a record, or spool it while Kafka is away. Never blocks."""
-        now = time.time_ns()
-        if len(self._spool) or self.away or not self._send(output, now):
-            self._store(output, now)
+        waits = self._may_wait(output)
+        if waits and not self._gathered:
+            self._loop.call_later(GATHER_S, self._let_go_later)
+        self._gathered.append((output, time.time_ns()))
+        if not waits:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Send what was gathered, in its order."""
+        while self._gathered:
+            output, ingest_time = self._gathered.popleft()
+            if len(self._spool) or self.away or not self._send(output, ingest_time):
+                self._store(output, ingest_time)
+
+    def _let_go_later(self) -> None:
+        try:
+            self.let_go()
+        # Nobody called: `pump` ends the daemon with it, as `put` does where somebody did.
+        except Exception as problem:
+            self._failure = self._failure or problem
 
     def _send(self, output: Output, ingest_time: int, from_spool: bool = False) -> bool:
         if not self._waiting:
@@ -139,8 +175,10 @@ class Outlet:
             self._on_dropped(output)
 
     async def pump(self) -> None:
-        """Empty the spool whenever Kafka answers; runs until cancelled."""
+        """Empty the spool whenever Kafka answers; runs until cancelled. Raises what a record met that waited before it was sent."""
         while True:
+            if self._failure is not None:
+                raise self._failure
             while len(self._spool) and not self.away and self.unacknowledged < PUMP_IN_FLIGHT:
                 item = self._spool.peek()
                 if item is None or not self._send(item.output, item.ingest_time, from_spool=True):
@@ -152,6 +190,7 @@ class Outlet:
 
     async def drained(self) -> None:
         """Returns once everything put so far is acknowledged or safely on disk."""
+        self.let_go()
         while self._waiting and not self.away:
             self._empty.clear()
             if self._waiting:
@@ -163,8 +202,9 @@ class Outlet:
         """Wait for acknowledgements, then spool what is left for the next run."""
         self._writer.close(timeout_s)
         with self._lock:
-            left = list(self._waiting.values())
+            left = [*self._waiting.values(), *self._gathered]
             self._waiting.clear()
+        self._gathered.clear()
         for output, ingest_time in left:
             self._store(output, ingest_time)
         self._spool.close()

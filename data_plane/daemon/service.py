@@ -17,6 +17,7 @@ from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.outlet import SPOOL_FULL, Outlet
 from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import DataCollector, Gauges, conservation
+from data_plane.daemon.urgency import may_wait
 from data_plane.engine import DataEngine
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import Observation
@@ -167,6 +168,8 @@ class DataService:
                 await source.close()
             self._daemon.log.debug("closed", source=name)
         self._emit(self.engine.flush())
+        with contextlib.suppress(Exception):  # what cannot be sent is spooled
+            self.outlet.let_go()
         await asyncio.to_thread(self.outlet.close, 3.0)
         self._daemon.log.info("stopped", differences=conservation(self.engine.ledger, self.engine, self.outlet))
 
@@ -197,7 +200,7 @@ class DataService:
             self.engine.ledger.received[output.source] += output.units
             self.engine.published.learn(output.topic, output.record)
         self._spool = spool
-        outlet = Outlet(TopicWriter(self._settings, PLANE), spool, self._dropped)
+        outlet = Outlet(TopicWriter(self._settings, PLANE), spool, self._dropped, self._may_wait)
         self._daemon.metrics.registry.register(
             DataCollector(self.engine, outlet, lambda: self.config.targets.data, self.clock.now, self._market)
         )
@@ -353,6 +356,9 @@ class DataService:
         self._daemon.log.error(
             "spool full, record dropped", topic=output.topic, source=output.source, units=output.units
         )
+
+    def _may_wait(self, output: Output) -> bool:
+        return may_wait(output.topic, output.record, self.config.targets.strategy.REBALANCE)
 
     def _taken(self, config: Config) -> None:
         """A new version of the configuration: in force from the next slice."""

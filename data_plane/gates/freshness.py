@@ -40,6 +40,12 @@ class LastHeard:
         self.names[rows] = np.maximum(self.names[rows], time)
         self.latest = max(self.latest, time)
 
+    def heard_one(self, row: int, time: int) -> None:
+        """The name at `row` was heard at `time`: `heard` of one name, without the arrays."""
+        if time > self.names[row]:
+            self.names[row] = time
+        self.latest = max(self.latest, time)
+
     def ages(self, now: int) -> Floats:
         """Seconds since each name was heard, or since listening restarted when that is later."""
         return np.asarray((now - np.maximum(self.names, self.since)) / SECOND)

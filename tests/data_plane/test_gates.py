@@ -228,6 +228,15 @@ def test_age_counts_from_where_listening_restarted() -> None:
     assert renumbered.names.tolist() == [1020 * SECOND, 1020 * SECOND, 1020 * SECOND]
 
 
+def test_one_name_is_heard_as_many_are() -> None:
+    one, many = LastHeard.empty(3), LastHeard.empty(3)
+    for row, time in ((1, 50), (2, 70), (1, 40), (1, 60), (0, 60)):  # an older time changes nothing
+        one.heard_one(row, time)
+        many.heard(np.array([row]), time)
+        assert (one.names.tolist(), one.latest) == (many.names.tolist(), many.latest)
+    assert one.names.tolist() == [60, 60, 70]
+
+
 def test_the_clock_gate_judges_offset_and_direction() -> None:
     gate = ClockGate({})
     assert gate.fault(ClockSample("ntp", 100 * SECOND, 4 * SECOND), 5) is None

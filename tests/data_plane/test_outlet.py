@@ -110,6 +110,71 @@ async def test_records_wait_on_disk_in_order_while_kafka_is_away(tmp_path: Path,
     way.close()
 
 
+def patient(item: Output) -> bool:
+    return item.topic == "data.bars"
+
+
+async def test_what_may_wait_leaves_with_the_next_that_may_not_or_after_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet_module, "GATHER_S", 0.05)
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None, patient)
+    for number in (1, 2):
+        way.put(output(number))
+    assert (broker.sent, way.unacknowledged, way.in_flight()) == ([], 2, {"ibkr": 2})
+    way.put(output(3, "data.quarantine"))
+    way.put(output(4))
+    assert [record.get("event_time", 3) for _, record, _ in broker.sent] == [1, 2, 3]
+    await until(lambda: len(broker.sent) == 4)
+    # Each has the time at which it came, not that at which it left.
+    times = [int(time) for _, _, time in broker.sent]
+    assert times == sorted(set(times))
+    way.put(output(5))
+    drained = asyncio.create_task(way.drained())
+    await until(lambda: len(broker.sent) == 5)
+    broker.acknowledge()
+    await drained
+    assert (way.unacknowledged, way.acknowledged["ibkr", False]) == (0, 4)
+    way.close()
+
+
+async def test_what_was_gathered_goes_to_disk_in_its_place_when_kafka_is_away_or_the_run_ends(
+    tmp_path: Path, impatient: None
+) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None, patient)
+    way.put(output(1, "data.quarantine"))
+    way.put(output(2))
+    way.put(output(3))
+    await until(lambda: way.away)
+    await until(lambda: way.spooled == 2 or len(broker.sent) == 3)
+    way.put(output(4))
+    assert way.in_flight() == {"ibkr": 4}
+    way.close(0.0)
+    kept = [item.record.get("event_time") or 1 for item in Spool(tmp_path / "s", 10**6).contents()]
+    assert sorted(kept) == [1, 2, 3, 4]
+    assert [number for number in kept if number in (2, 3, 4)] == [2, 3, 4]
+
+
+async def test_what_a_gathered_record_runs_into_ends_the_daemon(
+    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet_module, "GATHER_S", 0.01)
+
+    class Refusing(Broker):
+        def send(self, topic: str, record: dict[str, Any], *, headers: dict[str, bytes] | None = None) -> Future[int]:
+            raise DeliveryError("too large")
+
+    way = Outlet(Refusing(), Spool(tmp_path / "s", 10**6), lambda _: None, patient)
+    way.put(output(1))
+    way.put(output(2))
+    with pytest.raises(DeliveryError, match="too large"):
+        await asyncio.wait_for(way.pump(), 5)
+    way.close()
+    assert [item.record["event_time"] for item in Spool(tmp_path / "s", 10**6).contents()] == [2]
+
+
 async def test_a_full_queue_and_a_failed_delivery_go_to_disk(tmp_path: Path, impatient: None) -> None:
     broker = Broker()
     way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
