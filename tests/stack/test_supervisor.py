@@ -356,6 +356,21 @@ async def test_settle_waits_for_what_was_ready_once_and_has_work_again(tmp_path:
         await waiting
 
 
+async def test_a_process_that_takes_long_is_asked_less_and_less_often(tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    def look() -> str:
+        asked.append(time.monotonic())
+        return "" if asked[-1] - asked[0] > 4.0 else "folding"
+
+    spec = programs.python("strategy", "import time; time.sleep(600)", ready_check=look)
+    async with Supervisor([spec], tmp_path) as it:
+        await it.start()
+    # A tenth of what has passed: after three seconds three tenths, where it began with one.
+    late = [after - before for before, after in itertools.pairwise(asked) if before - asked[0] > 3.0]
+    assert min(late) >= 0.3
+
+
 def test_last_words_are_the_reason_and_not_what_is_logged_on_the_way_down(tmp_path: Path) -> None:
     lines = (
         "2026-11-27T20:00:00,100 ERROR LogDirFailureChannel Error while writing: No space left on device",

@@ -282,7 +282,7 @@ class Supervisor:
         child = process.child
         assert child is not None
         assert self._http is not None
-        next_question = 0.0
+        began, next_question = time.monotonic(), 0.0
         while True:
             code = child.poll()
             if code is not None:
@@ -298,8 +298,9 @@ class Supervisor:
                     self._save()
                 if child.poll() is None:
                     self._note_readiness(process, reason)
-                settled = process.state == "ready"
-                next_question = time.monotonic() + (READY_POLL_S if settled else 2 * POLL_S)
+                # Asking costs the process, Kafka and this one some milliseconds each: less often the longer it goes on.
+                waited = READY_POLL_S if process.state == "ready" else (time.monotonic() - began) / 10
+                next_question = time.monotonic() + min(max(waited, 2 * POLL_S), READY_POLL_S)
             await asyncio.sleep(POLL_S)
 
     def _note_readiness(self, process: SupervisedProcess, reason: str) -> None:
