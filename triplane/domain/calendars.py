@@ -128,11 +128,13 @@ def is_session(calendar: str, day: date) -> bool:
     return place < len(days) and int(days[place]) == day.toordinal()
 
 
+@lru_cache(maxsize=64)
 def session_open(calendar: str, day: date) -> int:
     """Open of the session, ns UTC. A day without one raises CalendarError."""
     return int(table(calendar).opens[_place(calendar, day)])
 
 
+@lru_cache(maxsize=64)
 def session_close(calendar: str, day: date) -> int:
     """Close of the session, ns UTC, the early one on a half day. A day without a session raises CalendarError."""
     return int(table(calendar).closes[_place(calendar, day)])
@@ -184,6 +186,7 @@ FIRST_QUOTES: Final = MINUTE
 """Market time after the open in which the names are quoted for the first time: a decision on the bell would hold them all."""
 
 
+@lru_cache(maxsize=64)
 def decision_time(calendar: str, day: date, clock: str) -> int:
     """When the session of `day` decides, ns UTC; `clock` is HH:MM on the exchange's own clock on a regular day.
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 TAKE_SHARE: Final = 0.5  # of a step's volume that all our aggressive orders together may take
 PASSIVE_SHARE: Final = 0.25  # of a step's volume that trades with resting orders at or through their price
@@ -33,8 +33,7 @@ ADAPTIVE: Final[dict[str, tuple[float, float]]] = {
 PRICE_DECIMALS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """Best bid and ask with displayed sizes, and the mid that they are quoted around."""
 
     bid: float
@@ -44,8 +43,7 @@ class Quote:
     mid: float
 
 
-@dataclass(frozen=True, slots=True)
-class Traded:
+class Traded(NamedTuple):
     """What the market traded in the step that ends at the quote."""
 
     high: float

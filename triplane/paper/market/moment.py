@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, to_datetime
@@ -17,8 +16,7 @@ from triplane.paper.market.path import STEP, Session, Steps
 DELAY_STEPS: Final = 15 * MINUTE // STEP
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """A name at an instant: its quote, the last print, and the session so far."""
 
     quote: Quote
@@ -45,6 +43,7 @@ class Market:
         self.session: Session | None = None
         self.step = 0
         self._detail: Steps | None = None
+        self._previous: list[float] = []
         self._high: list[float] = []
         self._low: list[float] = []
         self._volume: list[int] = []
@@ -83,6 +82,7 @@ class Market:
         self.session = self.history.session(day)
         self._detail = self.history.steps(day)
         self.now, self.step = self.session.open_ns, 0
+        self._previous = self.history.closes.values[self._last_row()].tolist()
         first = self._detail.bars.open[0].tolist()
         self._high, self._low, self._volume = list(first), list(first), [0] * len(first)
         for symbol, name in self._names.items():
@@ -138,7 +138,7 @@ class Market:
         last = float(bars.close[step - 1, name]) if step else float(bars.open[0, name])
         return Look(
             self._quote(name, step), last, min(int(bars.volume[max(step - 1, 0), name]), 100), self.session.open_ns + step * STEP, volume,
-            high, low, float(bars.open[0, name]), float(self.history.closes.values[self._last_row(), name]),
+            high, low, float(bars.open[0, name]), self._previous[name],
         )  # fmt: skip
 
     def last_bar(self) -> tuple[int, Sequence[Sequence[float]]]:
