@@ -63,6 +63,7 @@ class Outlet:
         self._may_wait = may_wait
         self._gathered: deque[tuple[Output, int]] = deque()
         self._failure: Exception | None = None
+        self._closing = False
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[Output, int]] = {}
@@ -121,6 +122,8 @@ class Outlet:
                 self._store(output, ingest_time)
 
     def _let_go_later(self) -> None:
+        if self._closing:
+            return  # `close`, in its own thread, has it
         try:
             self.let_go()
         # Nobody called: `pump` ends the daemon with it, as `put` does where somebody did.
@@ -154,6 +157,8 @@ class Outlet:
         """On the producer's thread: acknowledged, or given up by the producer after its own long wait."""
         failed = future.cancelled() or future.exception() is not None
         with self._lock:
+            if failed and self._closing:
+                return  # `close` stores what has waited in vain: this loop may come too late for it
             output, ingest_time = self._waiting.pop(number, (None, 0))
             if output is None:  # closed meanwhile, and spooled
                 return
@@ -199,12 +204,20 @@ class Outlet:
                         await self._empty.wait()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Wait for acknowledgements, then spool what is left for the next run."""
+        """Wait for acknowledgements, then spool what is left for the next run. Raises, at the end, what a record could not be stored for."""
+        with self._lock:
+            self._closing = True
         self._writer.close(timeout_s)
         with self._lock:
             left = [*self._waiting.values(), *self._gathered]
             self._waiting.clear()
         self._gathered.clear()
+        refused: Exception | None = None
         for output, ingest_time in left:
-            self._store(output, ingest_time)
+            try:
+                self._store(output, ingest_time)
+            except Exception as problem:  # one that cannot be encoded must not take the others with it
+                refused = refused or problem
         self._spool.close()
+        if refused is not None:
+            raise refused

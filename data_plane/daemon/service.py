@@ -167,10 +167,11 @@ class DataService:
             with contextlib.suppress(Exception):  # one source that cannot let go must not keep the others' records back
                 await source.close()
             self._daemon.log.debug("closed", source=name)
-        self._emit(self.engine.flush())
-        with contextlib.suppress(Exception):  # what cannot be sent is spooled
+        try:
+            self._emit(self.engine.flush())
             self.outlet.let_go()
-        await asyncio.to_thread(self.outlet.close, 3.0)
+        finally:
+            await asyncio.to_thread(self.outlet.close, 3.0)
         self._daemon.log.info("stopped", differences=conservation(self.engine.ledger, self.engine, self.outlet))
 
     async def _remember(self) -> None:

@@ -1,4 +1,4 @@
-"""Which records a decision may be waiting for, and which may wait for company on their way to Kafka."""
+"""Which records a decision or an order may be waiting for, and which may wait for company on their way to Kafka."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ from typing import Any, Final
 
 from triplane.domain import calendars
 from triplane.domain.calendars import MARKET_CALENDAR
-from triplane.domain.timestamps import DAY, MINUTE, SECOND
+from triplane.domain.timestamps import DAY, MINUTE
 
 MARKET_DATA: Final = frozenset({"data.bars", "data.quotes", "data.trades"})
 """What streams. Everything else (gates, facts, vintages, quarantine) is rare, and goes at once with what was gathered before it."""
 BEFORE: Final = MINUTE
 """Market time before a decision from which nothing waits: the record that completes it is not known beforehand."""
-AFTER: Final = 10 * SECOND
-"""Market time after the decision's hour within which the sources' clocks pass it."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 @lru_cache(maxsize=8)
-def _decision(day: int, rebalance: str) -> int:
-    """When the session of UTC day number `day` decides, ns UTC; 0 where that day is no session."""
+def _urgent(day: int, rebalance: str) -> tuple[int, int]:
+    """From when to when nothing waits on UTC day number `day`, ns UTC, both included; never where that day is no session."""
     try:
-        return calendars.decision_time(MARKET_CALENDAR, date.fromordinal(_EPOCH + day), rebalance)
+        session = date.fromordinal(_EPOCH + day)
+        begin = calendars.decision_time(MARKET_CALENDAR, session, rebalance) - BEFORE
+        return begin, calendars.session_close(MARKET_CALENDAR, session)
     except (ValueError, OverflowError):
-        return 0
+        return 0, -1
 
 
 def may_wait(topic: str, record: Mapping[str, Any], rebalance: str) -> bool:
-    """Whether no decision waits for this record: market data that is not of the minute around a decision; `rebalance` is HH:MM."""
+    """Whether neither a decision nor an order waits for this record; `rebalance` is HH:MM.
+
+    Market data waits for nobody from a minute before the decision to the close: then orders work, and where market time runs at 300
+    times real time 50 ms are a quarter of a minute, which a quote would be older than it need be. One-minute bars fill gaps, and
+    price nothing.
+    """
     if topic not in MARKET_DATA:
         return False
     available = int(record["available_time"])
-    decision = _decision(available // DAY, rebalance)
-    return not decision - BEFORE <= available <= decision + AFTER
+    begin, end = _urgent(available // DAY, rebalance)
+    return not begin <= available <= end or record.get("interval") == "1m"

@@ -19,6 +19,7 @@ from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
 from data_plane.outputs import Output
+from schemas import codec
 from tests.data_plane.support import bar, engine, run
 from triplane.runtime.kafka_out import DeliveryError
 
@@ -173,6 +174,29 @@ async def test_what_a_gathered_record_runs_into_ends_the_daemon(
         await asyncio.wait_for(way.pump(), 5)
     way.close()
     assert [item.record["event_time"] for item in Spool(tmp_path / "s", 10**6).contents()] == [2]
+
+
+async def test_at_the_end_one_record_that_cannot_be_stored_takes_no_other_with_it(tmp_path: Path) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None, patient)
+    way.put(output(1))
+    way.put(Output("data.bars", {"source": 5}, "ibkr", 1))
+    way.put(output(2))
+    with pytest.raises(codec.CodecError):
+        way.close()
+    assert [item.record["event_time"] for item in Spool(tmp_path / "s", 10**6).contents()] == [1, 2]
+
+
+async def test_a_delivery_that_fails_while_the_run_ends_goes_to_disk(tmp_path: Path) -> None:
+    class Failing(Broker):
+        def close(self, timeout_s: float = 5.0) -> None:
+            self.futures[0].set_exception(DeliveryError("given up"))
+
+    way = Outlet(Failing(), Spool(tmp_path / "s", 10**6), lambda _: None)
+    way.put(output(1))
+    await asyncio.to_thread(way.close, 0.0)
+    await asyncio.sleep(0)  # what the acknowledgement may have asked of this loop
+    assert [item.record["event_time"] for item in Spool(tmp_path / "s", 10**6).contents()] == [1]
 
 
 async def test_a_full_queue_and_a_failed_delivery_go_to_disk(tmp_path: Path, impatient: None) -> None:
