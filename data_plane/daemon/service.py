@@ -12,7 +12,7 @@ import errno
 import time
 from pathlib import Path
 
-from data_plane.daemon import sntp
+from data_plane.daemon import recovery, sntp
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.outlet import SPOOL_FULL, Outlet
 from data_plane.daemon.spool import Spool
@@ -31,20 +31,13 @@ from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
 from triplane.runtime.daemon import Daemon
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
-from triplane.runtime.kafka_in import LogRecord, LogUnavailable, TopicReader, read_all
+from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.kafka_probe import KafkaProbe
-from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
 
 PLANE = "data"
 MACHINE = "machine"
-# Read whole at the start: what says which identities are taken, and the last good values.
-REMEMBERED = ("data.bars", "data.facts", "data.macro", "data.gates", QUARANTINE)
-# Only their latest time counts: the last records of each partition tell it.
-TAILS = ("data.quotes", "data.trades")
-TAIL = 200
-
 NTP_EVERY_S = 64.0
 NTP_FAILURES = 3
 MEGABYTE = 1_000_000
@@ -63,22 +56,6 @@ def _calendar(assets: list[Asset], group: str) -> str:
             CONFIG,
         )
     return calendars[0] if calendars else MARKET_CALENDAR
-
-
-def read_tails(settings: Settings) -> list[LogRecord]:
-    """The last records of the topics of which only the end matters. Raises LogUnavailable, also where records are hidden: what is
-    thought not to be published yet would be published again.
-    """
-    reader = TopicReader(settings, TAILS, "end")
-    try:
-        ends = reader.whole_ends()
-    finally:
-        reader.close()
-    reader = TopicReader(settings, TAILS, {name: max(end - TAIL, 0) for name, end in ends.items()})
-    try:
-        return reader.read_to(ends, 60.0)
-    finally:
-        reader.close()
 
 
 class DataService:
@@ -114,7 +91,7 @@ class DataService:
             self._follower = ConfigFollower(
                 self._settings,
                 lambda text: daemon.log.error("configuration passed over", reason=text),
-                (*REMEMBERED, *TAILS),
+                recovery.TOPICS,
             )
             config = await self._follower.first(daemon.stop)
         except LogUnavailable as error:
@@ -175,9 +152,8 @@ class DataService:
         self._daemon.log.info("stopped", differences=conservation(self.engine.ledger, self.engine, self.outlet))
 
     async def _remember(self) -> None:
-        records = await asyncio.to_thread(read_all, self._settings, REMEMBERED)
-        records += await asyncio.to_thread(read_tails, self._settings)
-        for topic in (*REMEMBERED, *TAILS):
+        records = await asyncio.to_thread(recovery.read, self._settings)
+        for topic in recovery.TOPICS:
             self.engine.remember(
                 topic, [record.value for record in records if record.topic == topic and record.value is not None]
             )
@@ -201,7 +177,12 @@ class DataService:
             self.engine.ledger.received[output.source] += output.units
             self.engine.published.learn(output.topic, output.record)
         self._spool = spool
-        outlet = Outlet(TopicWriter(self._settings, PLANE), spool, self._dropped, self._may_wait)
+        outlet = Outlet(
+            TopicWriter(self._settings, PLANE),
+            spool,
+            self._dropped,
+            lambda output: may_wait(output.topic, output.record, self.config.targets.strategy.REBALANCE),
+        )
         self._daemon.metrics.registry.register(
             DataCollector(self.engine, outlet, lambda: self.config.targets.data, self.clock.now, self._market)
         )
@@ -357,9 +338,6 @@ class DataService:
         self._daemon.log.error(
             "spool full, record dropped", topic=output.topic, source=output.source, units=output.units
         )
-
-    def _may_wait(self, output: Output) -> bool:
-        return may_wait(output.topic, output.record, self.config.targets.strategy.REBALANCE)
 
     def _taken(self, config: Config) -> None:
         """A new version of the configuration: in force from the next slice."""

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from data_plane.daemon import recovery
 from data_plane.daemon.configuration import ConfigFollower
-from data_plane.daemon.service import read_tails
 from data_plane.daemon.sntp import ERA, PACKET
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.daemon import by_interval, data_process, get, log, metrics
@@ -260,5 +260,5 @@ def test_what_may_be_published_already_and_is_hidden_is_waited_for(settings: Set
         foreign_transaction(settings, "data.quotes"),
         pytest.raises(LogUnavailable, match=r"data\.quotes-0 is not readable from 0 on"),
     ):
-        read_tails(settings)
-    assert read_tails(settings) == []
+        recovery.read(settings)
+    assert recovery.read(settings) == []
