@@ -96,12 +96,10 @@ class Outlet:
         """Observations handed over and not on the log, by source."""
         count: Counter[str] = Counter()
         with self._lock:
-            for output, _ in self._waiting.values():
+            for output, _ in (*self._waiting.values(), *self._gathered):
                 count[output.source] += output.units
-        for output, _ in self._gathered:
-            count[output.source] += output.units
-        for source, units in self._spool.waiting:
-            count[source] += units
+            for source, units in self._spool.waiting:
+                count[source] += units
         return dict(count)
 
     # -- sending ---------------------------------------------------------------------------------------------------------------
@@ -209,15 +207,18 @@ class Outlet:
             self._closing = True
         self._writer.close(timeout_s)
         with self._lock:
-            left = [*self._waiting.values(), *self._gathered]
-            self._waiting.clear()
-        self._gathered.clear()
+            left = dict(self._waiting)
         refused: Exception | None = None
-        for output, ingest_time in left:
-            try:
-                self._store(output, ingest_time)
-            except Exception as problem:  # one that cannot be encoded must not take the others with it
-                refused = refused or problem
+        for number, (output, ingest_time) in [*left.items(), *((0, each) for each in self._gathered)]:
+            with self._lock:  # whoever counts meanwhile finds it either in flight or on disk
+                try:
+                    self._store(output, ingest_time)
+                except Exception as problem:  # one that cannot be encoded must not take the others with it
+                    refused = refused or problem
+                if number:
+                    self._waiting.pop(number, None)
+                else:
+                    self._gathered.popleft()
         self._spool.close()
         if refused is not None:
             raise refused

@@ -41,6 +41,8 @@ MACHINE = "machine"
 NTP_EVERY_S = 64.0
 NTP_FAILURES = 3
 MEGABYTE = 1_000_000
+HOURS = 8
+"""So many hours of REBALANCE are remembered, the newest first."""
 
 
 def group_assets(config: Config, group: str) -> list[Asset]:
@@ -77,6 +79,7 @@ class DataService:
         self._turns = {stage: asyncio.Event() for stage in Stage}
         self._follower: ConfigFollower | None = None
         self._contexts: list[Context] = []
+        self._hours: tuple[str, ...] = ()
         self.config: Config
         self.engine: DataEngine
         self.outlet: Outlet
@@ -99,6 +102,7 @@ class DataService:
         if config is None:
             return
         self.config = config
+        self._hours = (config.targets.strategy.REBALANCE,)
         assets = group_assets(config, self._settings.group)
         self.engine = DataEngine(
             self._settings.group,
@@ -181,7 +185,7 @@ class DataService:
             TopicWriter(self._settings, PLANE),
             spool,
             self._dropped,
-            lambda output: may_wait(output.topic, output.record, self.config.targets.strategy.REBALANCE),
+            lambda output: may_wait(output.topic, output.record, self._hours),
         )
         self._daemon.metrics.registry.register(
             DataCollector(self.engine, outlet, lambda: self.config.targets.data, self.clock.now, self._market)
@@ -293,7 +297,7 @@ class DataService:
 
     # -- records ---------------------------------------------------------------------------------------------------------------
     def take(self, observation: Observation) -> None:
-        """An observation from a source: judged, and what comes of it sent, before this returns."""
+        """An observation from a source: judged, and what comes of it handed to the outlet, before this returns."""
         began = time.perf_counter()
         outputs = self.engine.take(observation)
         if outputs:
@@ -345,6 +349,7 @@ class DataService:
         _calendar(assets, self._settings.group)
         self._daemon.log.info("configuration", hash=config.hash, seq=config.seq, before=self.config.hash)
         self.config = config
+        self._hours = tuple(dict.fromkeys((config.targets.strategy.REBALANCE, *self._hours)))[:HOURS]
         self._spool.max_bytes = int(config.targets.data.SPOOL_MAX_MB * MEGABYTE)
         more = {asset.symbol for asset in assets} - set(self.engine.names)
         more |= set(config.targets.data.FRED_SERIES.split(",")) - set(self.engine.targets.FRED_SERIES.split(","))

@@ -13,7 +13,7 @@ from data_plane.engine import DataEngine
 from triplane.domain.targets.data import DataTargets
 from triplane.runtime.telemetry import Metrics
 
-# Seconds from the last bar of an interval to its slice at the producer: the aim is 1-2 ms.
+# Seconds from the last bar of an interval to its slice at the outlet: the aim is 1-2 ms.
 SLICE_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
 
@@ -113,6 +113,6 @@ class Gauges:
         )
         self.slice = metrics.histogram(
             "triplane_slice_seconds",
-            "From an interval's last bar to its slice at the producer, wall time",
+            "From an interval's last bar to its slice, judged and on its way to Kafka, wall time",
             SLICE_BUCKETS,
         )

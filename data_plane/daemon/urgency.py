@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final
@@ -18,7 +18,7 @@ BEFORE: Final = MINUTE
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _urgent(day: int, rebalance: str) -> tuple[int, int]:
     """From when to when nothing waits on UTC day number `day`, ns UTC, both included; never where that day is no session."""
     try:
@@ -29,8 +29,9 @@ def _urgent(day: int, rebalance: str) -> tuple[int, int]:
         return 0, -1
 
 
-def may_wait(topic: str, record: Mapping[str, Any], rebalance: str) -> bool:
-    """Whether neither a decision nor an order waits for this record; `rebalance` is HH:MM.
+def may_wait(topic: str, record: Mapping[str, Any], hours: Collection[str]) -> bool:
+    """Whether neither a decision nor an order waits for this record. `hours` are the REBALANCE, HH:MM, of the versions seen: a session
+    may have decided, and be trading, at one that an edit has moved.
 
     Market data waits for nobody from a minute before the decision to the close: then orders work, and where market time runs at 300
     times real time 50 ms are a quarter of a minute, which a quote would be older than it need be. One-minute bars fill gaps, and
@@ -39,5 +40,6 @@ def may_wait(topic: str, record: Mapping[str, Any], rebalance: str) -> bool:
     if topic not in MARKET_DATA:
         return False
     available = int(record["available_time"])
-    begin, end = _urgent(available // DAY, rebalance)
-    return not begin <= available <= end or record.get("interval") == "1m"
+    day = available // DAY
+    urgent = any(begin <= available <= end for begin, end in (_urgent(day, hour) for hour in hours))
+    return not urgent or record.get("interval") == "1m"

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from structlog.stdlib import BoundLogger
 
 from strategy_plane.outputs import Output
 from strategy_plane.portfolio.blocking import SOLVED
+from triplane.domain import calendars
 from triplane.runtime.telemetry import Metrics
 
 LATENCY_BUCKETS = (0.002, 0.004, 0.006, 0.008, 0.010, 0.012, 0.015, 0.020, 0.025, 0.035, 0.050, 0.1, 0.25, 1.0, 5.0)
+
+
+def sessions_between(before: str, after: str) -> list[str]:
+    """Sessions of the market later than `before` and earlier than `after`, YYYY-MM-DD; none where `before` is empty or one is no day."""
+    if not before or after <= before:
+        return []
+    try:
+        days = calendars.sessions(calendars.MARKET_CALENDAR, date.fromisoformat(before), date.fromisoformat(after))
+    except ValueError:
+        return []
+    return [text for day in days if before < (text := day.isoformat()) < after]
 
 
 class WorkerMetrics:
@@ -72,10 +85,17 @@ class WorkerMetrics:
             "triplane_decision_held", "1 when the last decision held every name, for whatever reason"
         )
         self._outcome = SOLVED
+        self._session = ""
         self.fits = metrics.counter("triplane_strategy_fits", "Regime models fitted")
 
-    def stepped(self, outputs: Iterable[Output], log: BoundLogger) -> None:
-        """Take what a barrier came to; a decision that holds every name is told, for nothing trades until the next one."""
+    def stepped(self, outputs: Iterable[Output], log: BoundLogger, session: str) -> None:
+        """Take what a barrier of `session` came to. A decision that holds every name is told, for nothing trades until the next one, and
+        so are sessions that went by without a barrier.
+        """
+        passed = sessions_between(self._session, session)
+        if passed:
+            log.warning("sessions passed", count=len(passed), first=passed[0], last=passed[-1])
+        self._session = max(self._session, session)
         for output in outputs:
             if output.topic == "strategy.signals":
                 self._signals(output.record)

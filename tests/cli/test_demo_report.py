@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -41,6 +42,23 @@ def test_a_demonstration_in_which_no_order_was_filled_has_failed() -> None:
     nothing = cast(Any, SimpleNamespace(intents=220, orders=47, fills=0, decisions={"EXPIRED": 180, "OK": 40}))
     (problem,) = untraded(nothing)
     assert "220 intents and 47 orders, and not one was filled (EXPIRED 180, OK 40)" in problem
+
+
+@pytest.mark.parametrize(
+    ("holds", "missed", "said"),
+    [
+        ({}, [], ""),
+        ({"HOLD_UNIVERSE_MISSING": 3}, [], "3 of 20 decisions held every name (HOLD_UNIVERSE_MISSING 3): nothing"),
+        ({}, ["2018-02-05"], "1 session passed without one: nothing"),
+        ({"HOLD_GATE_CLOSED": 1}, ["2018-02-02", "2018-02-05"], "(HOLD_GATE_CLOSED 1) and 2 sessions passed without"),
+    ],
+)
+def test_decisions_that_traded_nothing_are_told(holds: dict[str, int], missed: list[str], said: str) -> None:
+    run = outcome(0.05, 300.0)
+    run = replace(run, summary=cast(Any, SimpleNamespace(holds=holds, decision_barriers=20)), missed=missed)
+    assert said in run.undecided
+    assert bool(run.undecided) == bool(said)
+    assert not said or "`triplane demo --speed 60` waits" in run.undecided
 
 
 def test_the_speed_that_is_advised_meets_the_rule_it_is_advised_for() -> None:

@@ -49,6 +49,11 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(held | {"again": True})) == ""
     again = {"event": "decisions resumed", "seq": 8, "after": "HOLD_INFEASIBLE"}
     assert sentence(json.dumps(again)) == "decisions go on with barrier 8, after HOLD_INFEASIBLE"
+    passed = {"event": "sessions passed", "count": 1, "first": "2018-02-05", "last": "2018-02-05"}
+    assert sentence(json.dumps(passed)).startswith("session 2018-02-05 went by without a decision: ")
+    assert sentence(json.dumps(passed | {"count": 2, "last": "2018-02-06"})).startswith(
+        "2 sessions, 2018-02-05 to 2018-02-06, went by"
+    )
     unknown = {"event": "no contract", "symbol": "UNH", "reason": "contract id 7 is WMT at the broker"}
     assert sentence(json.dumps(unknown)) == "no data of UNH: contract id 7 is WMT at the broker"
     kept_back = unknown | {"event": "no order in this contract leaves"}

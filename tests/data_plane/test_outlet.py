@@ -6,6 +6,7 @@ import asyncio
 import random
 import resource
 import struct
+import threading
 import tracemalloc
 from concurrent.futures import Future
 from pathlib import Path
@@ -185,6 +186,26 @@ async def test_at_the_end_one_record_that_cannot_be_stored_takes_no_other_with_i
     with pytest.raises(codec.CodecError):
         way.close()
     assert [item.record["event_time"] for item in Spool(tmp_path / "s", 10**6).contents()] == [1, 2]
+
+
+async def test_while_the_run_ends_each_record_is_counted_once(tmp_path: Path) -> None:
+    counted: list[int] = []
+
+    class Watched(Spool):
+        def append(self, item: Output, ingest_time: int) -> bool:
+            looking.append(threading.Thread(target=lambda: counted.append(way.in_flight()["ibkr"])))
+            looking[-1].start()  # it waits for the outlet's lock, and counts as soon as it has it
+            return super().append(item, ingest_time)
+
+    looking: list[threading.Thread] = []
+    way = Outlet(Broker(), Watched(tmp_path / "s", 10**6), lambda _: None, patient)
+    way.put(output(1, "data.quarantine"))
+    for number in range(2, 30):
+        way.put(output(number))
+    await asyncio.to_thread(way.close, 0.0)
+    for thread in looking:
+        thread.join()
+    assert counted == [29] * 29
 
 
 async def test_a_delivery_that_fails_while_the_run_ends_goes_to_disk(tmp_path: Path) -> None:

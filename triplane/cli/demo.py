@@ -185,6 +185,7 @@ def report(outcome: Outcome, json_: bool) -> None:
                 "sha256": verdict.sha,
                 "topics": {topic.topic: {"records": topic.records, "sha256": topic.sha} for topic in verdict.topics},
                 "late": outcome.late,
+                "undecided": outcome.undecided,
                 "unsettled": outcome.unsettled,
                 "problems": outcome.problems,
                 "seconds": outcome.seconds,
@@ -273,6 +274,8 @@ def report(outcome: Outcome, json_: bool) -> None:
         print(f"  {name:15} {text}")
     if outcome.late:
         print(f"  NOTE            {outcome.late}")
+    if outcome.undecided:
+        print(f"  NOTE            {outcome.undecided}")
     if outcome.unsettled:
         print(
             "  NOTE            the planes still wrote when the log was taken; what came later is not in these numbers"

@@ -146,6 +146,21 @@ class Outcome:
         )
 
     @property
+    def undecided(self) -> str:
+        """Which decisions held every name and how many sessions had none, in a sentence; empty when each was solved."""
+        held, missed = sum(self.summary.holds.values()), len(self.missed)
+        if not held and not missed:
+            return ""
+        codes = ", ".join(f"{code} {count}" for code, count in self.summary.holds.items())
+        said = [f"{held} of {self.summary.decision_barriers} decisions held every name ({codes})"] if held else []
+        if missed:
+            said.append(f"{missed} session{'' if missed == 1 else 's'} passed without one")
+        return (
+            f"{' and '.join(said)}: nothing was traded there; where no process was stopped the machine is too busy, and "
+            f"`triplane demo --speed {max(self.speed / 5, 1):.0f}` waits for it"
+        )
+
+    @property
     def passed(self) -> bool:
         """True when nothing is unaccounted for and the replay matches."""
         return not self.problems and self.verdict.holds

@@ -55,6 +55,13 @@ def sentence(line: str) -> str:
         return f"{HELD}{entry['code']}: {entry['detail']}".rstrip(": ")
     if entry.get("event") == "decisions resumed":
         return f"{RESUMED} with barrier {entry['seq']}, after {entry['after']}"
+    if entry.get("event") == "sessions passed":
+        which = (
+            f"session {entry['first']}"
+            if entry["count"] == 1
+            else f"{entry['count']} sessions, {entry['first']} to {entry['last']},"
+        )
+        return f"{which} went by without a decision: too little of it reached this plane while it lasted"
     if entry.get("event") == "no CIK":
         return f"no facts of {entry['symbol']}: the SEC lists no such ticker"
     if entry.get("event") == "no contract":
