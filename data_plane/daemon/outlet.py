@@ -28,7 +28,7 @@ PUMP_S = 0.2
 PUMP_IN_FLIGHT = 2000
 SPOOL_FULL = "SPOOL_FULL"
 GATHER_S = 0.05
-"""Wall seconds that a record which may wait does wait at most."""
+"""Wall seconds that a record which may wait does wait, longer on a loop that is busy."""
 INGEST_TIME = "ingest_time"
 
 
