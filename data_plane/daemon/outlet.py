@@ -180,8 +180,7 @@ class Outlet:
     async def pump(self) -> None:
         """Empty the spool whenever Kafka answers; runs until cancelled. Raises what a record met that waited before it was sent."""
         while True:
-            if self._failure is not None:
-                raise self._failure
+            self._tell()
             while len(self._spool) and not self.away and self.unacknowledged < PUMP_IN_FLIGHT:
                 item = self._spool.peek()
                 if item is None or not self._send(item.output, item.ingest_time, from_spool=True):
@@ -202,23 +201,31 @@ class Outlet:
                         await self._empty.wait()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Wait for acknowledgements, then spool what is left for the next run. Raises, at the end, what a record could not be stored for."""
+        """Wait for acknowledgements, then spool what is left for the next run. Raises, at the end, what a record could not be sent or
+        stored for, where nobody has been told.
+        """
         with self._lock:
             self._closing = True
         self._writer.close(timeout_s)
         with self._lock:
-            left = dict(self._waiting)
-        refused: Exception | None = None
-        for number, (output, ingest_time) in [*left.items(), *((0, each) for each in self._gathered)]:
+            for each in self._gathered:
+                self._number += 1
+                self._waiting[self._number] = each
+            self._gathered.clear()
+        for number in list(self._waiting):
             with self._lock:  # whoever counts meanwhile finds it either in flight or on disk
+                output, ingest_time = self._waiting.pop(number, (None, 0))
+                if output is None:  # acknowledged after all
+                    continue
                 try:
                     self._store(output, ingest_time)
                 except Exception as problem:  # one that cannot be encoded must not take the others with it
-                    refused = refused or problem
-                if number:
-                    self._waiting.pop(number, None)
-                else:
-                    self._gathered.popleft()
+                    self._failure = self._failure or problem
         self._spool.close()
-        if refused is not None:
-            raise refused
+        self._tell()
+
+    def _tell(self) -> None:
+        """Raise, once, what happened where nobody called."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure

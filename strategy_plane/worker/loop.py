@@ -164,6 +164,7 @@ class Worker:
             self._machine.restore(recovered.state)
             position, config_end = self._position, self._machine.assembler.cut_of(f"{CONFIG}-0")
             self._sequencer.resume(position.seq, position.sha, position.t, position.session, config_end)
+            self._metrics.session = position.session
             offsets = self._machine.assembler.resume_offsets() | {BARRIER_PARTITION: self._position.next_offset}
         else:
             offsets = begins

@@ -85,17 +85,18 @@ class WorkerMetrics:
             "triplane_decision_held", "1 when the last decision held every name, for whatever reason"
         )
         self._outcome = SOLVED
-        self._session = ""
+        self.session = ""
+        """Of the last barrier stepped, by this run or the one that it goes on from; empty before the first."""
         self.fits = metrics.counter("triplane_strategy_fits", "Regime models fitted")
 
     def stepped(self, outputs: Iterable[Output], log: BoundLogger, session: str) -> None:
         """Take what a barrier of `session` came to. A decision that holds every name is told, for nothing trades until the next one, and
         so are sessions that went by without a barrier.
         """
-        passed = sessions_between(self._session, session)
+        passed = sessions_between(self.session, session)
         if passed:
             log.warning("sessions passed", count=len(passed), first=passed[0], last=passed[-1])
-        self._session = max(self._session, session)
+        self.session = max(self.session, session)
         for output in outputs:
             if output.topic == "strategy.signals":
                 self._signals(output.record)

@@ -116,10 +116,7 @@ def patient(item: Output) -> bool:
     return item.topic == "data.bars"
 
 
-async def test_what_may_wait_leaves_with_the_next_that_may_not_or_after_a_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outlet_module, "GATHER_S", 0.05)
+async def test_what_may_wait_leaves_with_the_next_that_may_not_or_after_a_moment(tmp_path: Path) -> None:
     broker = Broker()
     way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None, patient)
     for number in (1, 2):
@@ -159,11 +156,7 @@ async def test_what_was_gathered_goes_to_disk_in_its_place_when_kafka_is_away_or
     assert [number for number in kept if number in (2, 3, 4)] == [2, 3, 4]
 
 
-async def test_what_a_gathered_record_runs_into_ends_the_daemon(
-    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outlet_module, "GATHER_S", 0.01)
-
+async def test_what_a_gathered_record_runs_into_ends_the_daemon(tmp_path: Path, impatient: None) -> None:
     class Refusing(Broker):
         def send(self, topic: str, record: dict[str, Any], *, headers: dict[str, bytes] | None = None) -> Future[int]:
             raise DeliveryError("too large")
@@ -216,7 +209,6 @@ async def test_a_delivery_that_fails_while_the_run_ends_goes_to_disk(tmp_path: P
     way = Outlet(Failing(), Spool(tmp_path / "s", 10**6), lambda _: None)
     way.put(output(1))
     await asyncio.to_thread(way.close, 0.0)
-    await asyncio.sleep(0)  # what the acknowledgement may have asked of this loop
     assert [item.record["event_time"] for item in Spool(tmp_path / "s", 10**6).contents()] == [1]
 
 

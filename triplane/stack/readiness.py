@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 import httpx
 import psutil
 
 from triplane.runtime import run_file
 from triplane.stack.specs import ProcessSpec
+
+EVERY_S: Final = 1.0
+"""Wall seconds between two questions to a process that is ready, or has been starting for long."""
+SOON_S: Final = 0.1
+
+
+def pause(waited_s: float) -> float:
+    """Wall seconds until a process that is not ready is asked again: a tenth of what it has been waited for.
+
+    Asking costs the process, Kafka and whoever asks some milliseconds each, of what the process needs to get ready.
+    """
+    return min(max(waited_s / 10, SOON_S), EVERY_S)
 
 
 async def ask(spec: ProcessSpec, pid: int, state_dir: Path, http: httpx.AsyncClient) -> str:

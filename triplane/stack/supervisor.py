@@ -40,7 +40,6 @@ WINDOW_S = 300.0
 BACKOFF_S = 0.2
 BACKOFF_MAX_S = 10.0
 POLL_S = 0.05
-READY_POLL_S = 1.0
 LOG_LIMIT_BYTES = 50 * 1024 * 1024
 
 
@@ -134,7 +133,7 @@ class Supervisor:
         Raises StackError with what one of them still does after `limit_s` wall seconds, or when one was given up.
         """
         assert self._http is not None
-        deadline = time.monotonic() + limit_s
+        began = time.monotonic()
         while True:
             busy = await self._busy()
             if busy is None:
@@ -142,11 +141,11 @@ class Supervisor:
             process, reason = busy
             if process.failed.is_set():
                 raise StackError(process.detail)
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + limit_s:
                 raise StackError(
                     f"{process.spec.name} is not ready after {limit_s:.0f} s ({reason}); its log is {process.log}"
                 )
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(readiness.pause(time.monotonic() - began))
 
     async def _busy(self) -> tuple[SupervisedProcess, str] | None:
         """The first process that is not ready, and why."""
@@ -298,9 +297,10 @@ class Supervisor:
                     self._save()
                 if child.poll() is None:
                     self._note_readiness(process, reason)
-                # Asking costs the process, Kafka and this one some milliseconds each: less often the longer it goes on.
-                waited = READY_POLL_S if process.state == "ready" else (time.monotonic() - began) / 10
-                next_question = time.monotonic() + min(max(waited, 2 * POLL_S), READY_POLL_S)
+                ready = process.state == "ready"
+                next_question = time.monotonic() + (
+                    readiness.EVERY_S if ready else readiness.pause(time.monotonic() - began)
+                )
             await asyncio.sleep(POLL_S)
 
     def _note_readiness(self, process: SupervisedProcess, reason: str) -> None:
