@@ -336,7 +336,7 @@ class Worker:
             told.setdefault(self._intake.bad.pop(name, (quarantine.REFUSED_DETAIL, b""))[0], []).append(name)
         for reason, names in told.items():
             log.error("record skipped", record=names[0], more=len(names) - 1, reason=reason, barrier=seq)
-        self._metrics.stepped(outputs, log, record["session"])
+        self._metrics.stepped(outputs, log, record["session"], kind)
         if kind == "decision":
             await self._appender.acknowledge()
             self._times.mark(record["session"], "appended", time.perf_counter())

@@ -85,15 +85,20 @@ class WorkerMetrics:
             "triplane_decision_held", "1 when the last decision held every name, for whatever reason"
         )
         self._outcome = SOLVED
+        self._decided = False
         self.session = ""
         """Of the last barrier stepped, by this run or the one that it goes on from; empty before the first."""
         self.fits = metrics.counter("triplane_strategy_fits", "Regime models fitted")
 
-    def stepped(self, outputs: Iterable[Output], log: BoundLogger, session: str) -> None:
+    def stepped(self, outputs: Iterable[Output], log: BoundLogger, session: str, kind: str) -> None:
         """Take what a barrier of `session` came to. A decision that holds every name is told, for nothing trades until the next one, and
-        so are sessions that went by without a barrier.
+        so are sessions that went by without one: without a barrier, or, once this run has decided, with a warm-up barrier.
         """
         passed = sessions_between(self.session, session)
+        if kind == "decision":
+            self._decided = True
+        elif self._decided:
+            passed.append(session)
         if passed:
             log.warning("sessions passed", count=len(passed), first=passed[0], last=passed[-1])
         self.session = max(self.session, session)

@@ -51,7 +51,7 @@ def test_a_decision_that_holds_everything_is_told_until_one_does_not(capsys: pyt
     metrics, log = WorkerMetrics(registry), structlog.stdlib.get_logger()
     for outcome, held in (("SOLVED", 0.0), ("HOLD_INFEASIBLE", 1.0), ("SOLVED", 0.0), ("SOLVED", 0.0)):
         targets = {"seq": 7, "outcome": outcome, "detail": "the limits cannot all be met"}
-        metrics.stepped([Output("strategy.targets", targets)], log, "")
+        metrics.stepped([Output("strategy.targets", targets)], log, "", "decision")
         assert registry.registry.get_sample_value("triplane_decision_held") == held
     told = capsys.readouterr()
     assert (told.out + told.err).count("decision held") == 1
@@ -61,14 +61,17 @@ def test_a_decision_that_holds_everything_is_told_until_one_does_not(capsys: pyt
 def test_sessions_that_went_by_without_a_barrier_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     metrics, log = WorkerMetrics(Metrics()), structlog.stdlib.get_logger()
     # A weekend and a holiday (2018-02-19) are no sessions.
+    metrics.stepped([], log, "2018-01-31", "warmup")
     for session in ("2018-02-01", "2018-02-02", "2018-02-05", "2018-02-16", "2018-02-16", "2018-02-20", "2018-02-22"):
-        metrics.stepped([], log, session)
+        metrics.stepped([], log, session, "decision")
+    metrics.stepped([], log, "2018-02-23", "warmup")  # its daily bars came only after it
     told = capsys.readouterr()
     lines = [line for line in (told.out + told.err).splitlines() if "sessions passed" in line]
-    assert len(lines) == 2
+    assert len(lines) == 3
     for part in ("2018-02-06", "2018-02-15", "8"):
         assert part in lines[0]
     assert lines[1].count("2018-02-21") == 2
+    assert lines[2].count("2018-02-23") == 2
     assert [sessions_between(*pair) for pair in (("", "2018-02-05"), ("2018-02-05", "2018-02-05"), ("1", "2"))] == [
         []
     ] * 3
@@ -81,7 +84,7 @@ def test_each_signal_tells_how_many_names_it_speaks_of() -> None:
         "symbols": ["A", "B"],
         "abstained": ["MOM:A:SPARSE", "POS:A:TBILL_STALE", "POS:B:TBILL_STALE"],
     }
-    WorkerMetrics(registry).stepped([Output("strategy.signals", slice_)], structlog.stdlib.get_logger(), "")
+    WorkerMetrics(registry).stepped([Output("strategy.signals", slice_)], structlog.stdlib.get_logger(), "", "warmup")
     told = {
         name: registry.registry.get_sample_value("triplane_signal_names", {"signal": name}) for name in ("MOM", "POS")
     }
