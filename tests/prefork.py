@@ -1,6 +1,6 @@
 """Daemons and commands as processes of their own that need not load their modules anew: forked from a server that has them.
 
-A daemon loads for about a second of CPU, and the tests start some four hundred. What is forked is as real: its own process id, environment, log,
+A daemon loads for one to four seconds of CPU, and the tests start some five hundred. What is forked is as real: its own process id, environment, log,
 signals and exit code, and `python -m MODULE` is run in it. How a daemon starts from nothing is tested where it is the matter
 (tests/runtime/test_daemon.py, tests/paper/test_process.py, the demonstrations); where determinism is, each start needs a hash seed of its own.
 """
@@ -13,6 +13,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ LOADED = (
     "triplane.paper.server.control_http",
     "order_plane.daemon.service",
     "data_plane.daemon.service",
+    "strategy_plane.worker.service",
+    "aiohttp.web",
     "triplane.control.service",
     *(f"triplane.cli.{name}" for name in ("assets", "config", "doctor", "explain", "kill", "replay", "status", "up")),
 )
@@ -78,6 +81,20 @@ class Forked:
     def kill(self) -> None:
         """SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+def to_its_end(
+    module: str, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """A program to its end, as `subprocess.run` with its output captured; what lives longer than `timeout` wall seconds is killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = Forked(module, *arguments, log=out, errors=err, cwd=cwd, env=env)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), err.read_text())
 
 
 def _run(module: str, arguments: Sequence[str], log: str, errors: str, cwd: str, variables: Mapping[str, str]) -> None:

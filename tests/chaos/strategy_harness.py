@@ -16,6 +16,7 @@ import psutil
 
 from schemas import catalogue
 from strategy_plane.worker import recovery
+from tests.prefork import Forked
 from tests.waiting import eventually
 from triplane.replay.recording import Recording, combined, read
 from triplane.runtime import snapshots
@@ -36,9 +37,9 @@ T = TypeVar("T")
 
 
 class StrategyProcess:
-    """`python -m strategy_plane` with its own state directory."""
+    """`python -m strategy_plane` with its own state directory: forked, or started from nothing with a hash seed of its own."""
 
-    def __init__(self, settings: Settings, stop_at: str = "", **extra: str) -> None:
+    def __init__(self, settings: Settings, stop_at: str = "", *, from_nothing: bool = False, **extra: str) -> None:
         self.settings = settings
         environment = {
             **os.environ,
@@ -52,6 +53,10 @@ class StrategyProcess:
         }
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         self.log_path = settings.state_dir / "strategy.log"
+        self.process: subprocess.Popen[bytes] | Forked
+        if not from_nothing:
+            self.process = Forked("strategy_plane", log=self.log_path, cwd=ROOT, env=environment)
+            return
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "strategy_plane"], cwd=ROOT, env=environment, stdout=log, stderr=log

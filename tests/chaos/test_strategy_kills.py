@@ -58,7 +58,7 @@ def assert_same_as_uninterrupted(recording: Recording, mirror: Settings) -> None
     """An uninterrupted worker on the same barriers, and the offline replay, give the same SHA-256."""
     copy_inputs(recording, mirror)
     total = len(recording.records["strategy.barriers"])
-    worker = StrategyProcess(mirror)
+    worker = StrategyProcess(mirror, from_nothing=True)
     try:
         worker.wait_seq(total, 90)
         assert worker.terminate() == 0, worker.tail()
@@ -121,7 +121,8 @@ def test_kills_change_no_output(
     for number, day in enumerate(market.live_days):
         seq = HISTORY + number + 1
         step = chance.choice(["first-output", "outputs-written"])
-        worker = StrategyProcess(settings, stop_at=f"{step}:{seq}" if number in proven_at else "")
+        stop_at = f"{step}:{seq}" if number in proven_at else ""
+        worker = StrategyProcess(settings, stop_at=stop_at, from_nothing=number % 3 == 0)
         eventually(worker.ready, 60, "the worker has caught up")
         publish(settings, market.session(day))
         if number in proven_at:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.prefork import Forked
+from tests.prefork import to_its_end
 from triplane.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,13 +70,5 @@ class Ran:
 
 def triplane(*arguments: str, cwd: Path, timeout: float = 60.0, variables: Mapping[str, str] | None = None) -> Ran:
     """Run a verb to its end."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
-        process = Forked(
-            "triplane.cli.main", *arguments, log=out, errors=err, cwd=cwd, env=environment(**(variables or {}))
-        )
-        try:
-            code = process.wait(timeout)
-        finally:
-            process.kill()
-        return Ran(code, out.read_text(), err.read_text())
+    done = to_its_end("triplane.cli.main", *arguments, cwd=cwd, env=environment(**(variables or {})), timeout=timeout)
+    return Ran(done.returncode, done.stdout, done.stderr)

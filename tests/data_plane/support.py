@@ -6,8 +6,7 @@ import asyncio
 import math
 import os
 import re
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from data_plane.outputs import Output
 from data_plane.published import PublishedIndex
 from data_plane.sources.base import Context
 from tests.prefork import Forked
+from tests.waiting import eventually
 from triplane.domain.assets import Universe
 from triplane.domain.calendars import session_close, session_open
 from triplane.domain.targets import Targets
@@ -166,14 +166,17 @@ class ProvidersProcess:
     """The provider server as a real process on a free port."""
 
     def __init__(self, *flags: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "triplane.paper.providers", "--port", "0", *flags],
-            stdout=subprocess.PIPE, text=True, cwd=REPOSITORY,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, f"the provider server did not start: {line!r}"
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "providers.log"
+            log.touch()
+            self.process = Forked("triplane.paper.providers", "--port", "0", *flags, log=log, cwd=REPOSITORY)
+            address = re.compile(r"http://\S+(?=\s)")
+            eventually(
+                lambda: bool(address.search(log.read_text())) or self.process.poll() is not None, 60, "it serves"
+            )
+            said = log.read_text()
+        found = address.search(said)
+        assert found, f"the provider server did not start: {said!r}"
         self.url = found[0]
 
     def stop(self) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from confluent_kafka import Producer
 from tests.broker.gateways import GatewayProcess
 from tests.cli.command import ROOT, environment, triplane, variables_of
 from tests.data_plane.support import DataProcess, ProvidersProcess, config, publish_config
+from tests.prefork import Forked, to_its_end
 from tests.silent_server import silent_server
 from tests.waiting import eventually
 from triplane.runtime import exit_codes, loopback
@@ -30,15 +30,7 @@ PLANES = {"data": "data_plane", "strategy": "strategy_plane", "order": "order_pl
 
 def run(module: str, settings: Settings, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A daemon to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        env=environment(**(variables_of(settings) | variables)),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    return to_its_end(module, *arguments, cwd=ROOT, env=environment(**(variables_of(settings) | variables)), timeout=90)
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
@@ -232,10 +224,7 @@ def test_a_malformed_configuration_record_changes_nothing(settings: Settings, tm
 
 def _serves_and_takes_a_configuration(plane: str, settings: Settings, log: Path) -> None:
     """Start a daemon, see that it serves (and the data plane that it has a configuration), and end it."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", PLANES[plane]], cwd=ROOT, env=environment(**variables_of(settings)), stderr=out
-        )
+    process = Forked(PLANES[plane], log=log, cwd=ROOT, env=environment(**variables_of(settings)))
     run_file = settings.state_dir / "run" / f"{plane}.json"
     try:
         eventually(lambda: run_file.is_file() or process.poll() is not None, 30, f"{plane} serves")

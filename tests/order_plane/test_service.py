@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.order_plane.world import OrderProcess, OrderWorld
+from tests.prefork import to_its_end
 from tests.waiting import eventually
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import SECOND
@@ -256,8 +255,7 @@ def test_on_a_full_disk_what_is_to_be_cancelled_is_cancelled_and_nothing_new_is_
 # -- one writer ------------------------------------------------------------------------------------------------------------------
 def test_a_second_process_on_the_same_state_ends_with_78(world: OrderWorld) -> None:
     first = world.start().ready()
-    command = [sys.executable, "-m", "order_plane"]
-    second = subprocess.run(command, env=first.environment, capture_output=True, text=True, timeout=30, check=False)
+    second = to_its_end("order_plane", cwd=Path.cwd(), env=first.environment, timeout=30)
     assert second.returncode == CONFIG
     assert "already running" in second.stderr.splitlines()[-1]
     assert first.get("/readyz").status_code == 200

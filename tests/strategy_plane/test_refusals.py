@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.prefork import to_its_end
 from triplane.runtime import exit_codes
 from triplane.runtime.daemon import lock
 from triplane.runtime.settings import Settings
@@ -27,8 +27,7 @@ def run_daemon(settings: Settings, **environment: str) -> subprocess.CompletedPr
         "TRIPLANE_ACCOUNT": settings.account,
         **environment,
     }
-    command = [sys.executable, "-m", "strategy_plane"]
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=90, check=False)
+    return to_its_end("strategy_plane", cwd=ROOT, env=variables, timeout=90)
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
