@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
 import time
-import uuid
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +22,7 @@ from triplane.runtime import atomic_file
 from triplane.runtime.settings import BOOTSTRAP_NAMES
 from triplane.stack import class_archive, java, ports
 from triplane.stack.errors import StackError, Unavailable
+from triplane.stack.kafka_storage import IDS, format_storage, new_id
 from triplane.stack.process import Child
 
 HEAP_MB = 512
@@ -177,12 +175,10 @@ def _chosen_ports(directory: Path, port: int) -> tuple[int, int]:
 def _cluster_id(data_dir: Path) -> str:
     """Cluster id that a data directory was formatted with, or a new one."""
     with contextlib.suppress(OSError):
-        match = re.search(
-            r"^cluster\.id=(.+)$", (data_dir / "meta.properties").read_text(encoding="utf-8"), re.MULTILINE
-        )
+        match = re.search(r"^cluster\.id=(.+)$", (data_dir / IDS).read_text(encoding="utf-8"), re.MULTILINE)
         if match:
             return match.group(1).strip()
-    return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    return new_id()
 
 
 def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
@@ -203,18 +199,13 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
     class_path = f"{jars}{os.sep}*"
     base = (program, "-cp", class_path, f"-Dlog4j2.configurationFile={java.DEPLOY / 'kafka' / 'log4j2.xml'}")
     log_path = directory / "kafka.log"
-    if not (data_dir / "meta.properties").exists():
-        done = subprocess.run(
-            [*base, *class_archive.options(program, "kafka", class_path, CLASSES_MB, may_write=False),
-             "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--ignore-formatted",
-             f"--cluster-id={_cluster_id(data_dir)}", "--config", str(config)],  # an id may begin with a dash
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-        if done.returncode != 0:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            raise StackError(
-                f"Kafka cannot format {data_dir}: {lines[-1] if lines else done.returncode}; empty that directory"
-            )
+    cluster_id = _cluster_id(data_dir)
+    tool = [
+        *base, *class_archive.options(program, "kafka", class_path, CLASSES_MB, may_write=False), "-XX:TieredStopAtLevel=1",
+        "kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster_id}",  # an id may begin with a dash
+        "--config", str(config),
+    ]  # fmt: skip
+    format_storage(data_dir, cluster_id, jars, tool)
     tuning = (
         *class_archive.options(program, "kafka", class_path, CLASSES_MB),
         f"-Xmx{HEAP_MB}m",
@@ -227,7 +218,7 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
         "-XX:+ExitOnOutOfMemoryError",
     )
     argv = (base[0], *tuning, "-Djava.awt.headless=true", *base[1:], "kafka.Kafka", str(config))
-    return KafkaLaunch(argv, {}, f"{ports.HOST}:{broker_port}", log_path, _cluster_id(data_dir))
+    return KafkaLaunch(argv, {}, f"{ports.HOST}:{broker_port}", log_path, cluster_id)
 
 
 class LocalKafka:
