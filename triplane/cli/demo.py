@@ -138,7 +138,7 @@ async def _run(
             follower.state.close_session()
             narrate()
         say("the market has closed; reading the log and replaying it")
-        outcome = await demonstration.judge()
+        outcome = await demonstration.judge(keep)
         report(outcome, json_)
         if keep:
             sys.stdout.flush()

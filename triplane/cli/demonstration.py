@@ -264,8 +264,11 @@ class Demonstration:
 
     # Judge -------------------------------------------------------------------------------------------------------------
 
-    async def judge(self, progress: Callable[[str, int, int], None] | None = None) -> Outcome:
-        """Take the whole log, sum it up, compare it with the gateway's journal, and replay it."""
+    async def judge(self, keep: bool, progress: Callable[[str, int, int], None] | None = None) -> Outcome:
+        """Take the whole log, sum it up, compare it with the gateway's journal, and replay it.
+
+        The log is in memory by then: unless the run is to `keep` running, every process is stopped meanwhile.
+        """
         from triplane.replay.summary import summarise
         from triplane.replay.verification import verify
 
@@ -280,7 +283,8 @@ class Demonstration:
         problems += gateway_journal.disagreements(found, journal)
         self.edit.complete(found)
         problems += self.edit.problems(found) + untraded(summary)
-        verdict = await asyncio.to_thread(verify, found, progress)
+        replayed = asyncio.to_thread(verify, found, progress)
+        verdict = await replayed if keep else (await asyncio.gather(replayed, self.down()))[0]
         self.seconds["replay"] = time.perf_counter() - started
         return Outcome(
             summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
