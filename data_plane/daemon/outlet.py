@@ -153,25 +153,33 @@ class Outlet:
 
     def _ended(self, number: int, future: Future[int]) -> None:
         """On the producer's thread: acknowledged, or given up by the producer after its own long wait."""
-        failed = future.cancelled() or future.exception() is not None
+        if future.cancelled() or future.exception() is not None:
+            with contextlib.suppress(RuntimeError):  # the loop may have ended: `close` stores what has waited in vain
+                self._loop.call_soon_threadsafe(self._gave_up, number)
+            return
         with self._lock:
-            if failed and self._closing:
-                return  # `close` stores what has waited in vain: this loop may come too late for it
-            output, ingest_time = self._waiting.pop(number, (None, 0))
+            output, _ = self._waiting.pop(number, (None, 0))
             if output is None:  # closed meanwhile, and spooled
                 return
             self._from_spool.discard(number)
             empty = not self._waiting
-            if not failed:
-                self._last_progress = time.monotonic()
-                self.acknowledged[output.source, output.topic == QUARANTINE] += output.units
-                self.sent[output.topic] += 1
-        with contextlib.suppress(RuntimeError):  # the loop may have ended
-            if failed:
-                # It may be on the log or not; sent again it is the same record under the same identity.
-                self._loop.call_soon_threadsafe(self._store, output, ingest_time)
-            if empty:
+            self._last_progress = time.monotonic()
+            self.acknowledged[output.source, output.topic == QUARANTINE] += output.units
+            self.sent[output.topic] += 1
+        if empty:
+            with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._empty.set)
+
+    def _gave_up(self, number: int) -> None:
+        """It may be on the log or not; sent again it is the same record under the same identity."""
+        with self._lock:
+            if self._closing or number not in self._waiting:
+                return  # `close` has it
+            output, ingest_time = self._waiting.pop(number)
+            self._from_spool.discard(number)
+            self._store(output, ingest_time)
+        if not self._waiting:
+            self._empty.set()
 
     def _store(self, output: Output, ingest_time: int) -> None:
         if not self._spool.append(output, ingest_time):

@@ -92,12 +92,11 @@ class WorkerMetrics:
 
     def stepped(self, outputs: Iterable[Output], log: BoundLogger, session: str, kind: str) -> None:
         """Take what a barrier of `session` came to. A decision that holds every name is told, for nothing trades until the next one, and
-        so are sessions that went by without one: without a barrier, or, once this run has decided, with a warm-up barrier.
+        so are, from this run's first decision on, sessions that went by without one: without a barrier, or with a warm-up barrier.
         """
-        passed = sessions_between(self.session, session)
-        if kind == "decision":
-            self._decided = True
-        elif self._decided:
+        self._decided = self._decided or kind == "decision"
+        passed = sessions_between(self.session, session) if self._decided else []
+        if self._decided and kind != "decision":
             passed.append(session)
         if passed:
             log.warning("sessions passed", count=len(passed), first=passed[0], last=passed[-1])

@@ -23,17 +23,19 @@ def moments(demo: Demo) -> dict[str, Callable[[], object]]:
     return {
         "kafka": lambda: demo.processes().get("kafka", {}).get("pid"),
         "planes": lambda: demo.processes().get("order", {}).get("pid"),
-        "trading": lambda: demo.gateway().get("sessions_done", 0) >= 1,
+        "trading": lambda: demo.gateway().get("streaming"),
+        "replaying": lambda: "reading the log and replaying it" in demo.out,
     }
 
 
-@pytest.mark.parametrize("moment", ["kafka", "planes", "trading"])
+@pytest.mark.parametrize("moment", ["kafka", "planes", "trading", "replaying"])
 def test_ctrl_c_ends_everything_that_was_started_and_only_that(tmp_path: Path, moment: str) -> None:
     bystander = subprocess.Popen(
         [sys.executable, "-m", "triplane.paper.providers", "--port", "0"], cwd=ROOT, stdout=subprocess.DEVNULL
     )
     try:
-        with Demo(tmp_path, "--plain", "--sessions", "3", "--no-registry", years=0.4) as demo:
+        sessions = "2" if moment == "replaying" else "3"
+        with Demo(tmp_path, "--plain", "--sessions", sessions, "--no-registry", years=0.4) as demo:
             demo.until(moments(demo)[moment], 240, moment)
             started = marked(demo.mark)
             groups = {os.getpgid(process.pid) for process in started} - {demo.process.pid}

@@ -74,8 +74,13 @@ def test_two_connections_with_one_client_id_are_refused(monkeypatch: pytest.Monk
         from_environment()
 
 
-@pytest.mark.parametrize("program", [["triplane.control"], ["triplane.cli.main", "status"]])
+@pytest.mark.parametrize(
+    "program",
+    [["triplane.control"], ["data_plane"], ["strategy_plane"], ["order_plane"], ["triplane.cli.main", "status"]],
+    ids=" ".join,
+)
 def test_a_program_ends_with_that_sentence_and_78(program: list[str]) -> None:
+    """Started from nothing: neither what it loads nor how it ends adds a line."""
     done = subprocess.run(
         [sys.executable, "-m", *program],
         env={**os.environ, "TRIPLANE_MODE": "bogus"}, capture_output=True, text=True, check=False,

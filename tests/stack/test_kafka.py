@@ -113,7 +113,7 @@ def test_the_cache_is_filled_once_by_parallel_callers_and_again_when_damaged(
 
     def call() -> None:
         barrier.wait()
-        java.cached("kafka", "pom", fill)
+        java._cached("kafka", "pom", fill)
 
     threads = [threading.Thread(target=call) for _ in range(8)]
     for thread in threads:
@@ -121,14 +121,14 @@ def test_the_cache_is_filled_once_by_parallel_callers_and_again_when_damaged(
     for thread in threads:
         thread.join()
     assert len(filled) == 1
-    home = java.cached("kafka", "pom", fill)
+    home = java._cached("kafka", "pom", fill)
     (home / "a.jar").write_bytes(b"j")
-    assert java.cached("kafka", "pom", fill) == home
+    assert java._cached("kafka", "pom", fill) == home
     assert len(filled) == 2
     (home / "a.jar").unlink()
-    java.cached("kafka", "pom", fill)
+    java._cached("kafka", "pom", fill)
     assert len(filled) == 3
-    assert java.cached("kafka", "another pom", fill) != home
+    assert java._cached("kafka", "another pom", fill) != home
 
 
 def test_a_download_can_be_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from triplane.stack import java, kafka
+from triplane.stack import java, kafka, kafka_storage
 from triplane.stack.errors import StackError
 from triplane.stack.kafka import LocalKafka, admin
-from triplane.stack.kafka_storage import FEATURES, IDS, format_storage, new_id
+from triplane.stack.kafka_storage import FEATURES, IDS, formatted
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for all but the jars, which are those that every test uses."""
+    if java.find_java() is None:
+        pytest.skip("no Java on this machine")
+    jars, folder = java.kafka_jars(), tmp_path / "cache"
+    monkeypatch.setattr(java, "kafka_jars", lambda: jars)
+    monkeypatch.setenv("TRIPLANE_CACHE", str(folder))
+    return folder
 
 
 def ids(data_dir: Path) -> dict[str, str]:
@@ -20,39 +34,57 @@ def ids(data_dir: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
 
-def test_a_copied_format_is_the_tool_s_but_for_its_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first directory is formatted by Kafka's tool, the second by copying; a broker takes it and has an id of its own."""
-    if java.find_java() is None:
-        pytest.skip("no Java on this machine")
-    jars = java.kafka_jars()
-    monkeypatch.setattr(java, "kafka_jars", lambda: jars)
-    monkeypatch.setenv("TRIPLANE_CACHE", str(tmp_path / "cache"))
-    first, second = tmp_path / "first" / "data", tmp_path / "second" / "data"
-    kafka.prepare(first.parent)
-    made = kafka.prepare(second.parent)
+def test_a_copied_format_is_the_tool_s_but_for_its_ids(cache: Path, tmp_path: Path) -> None:
+    """The first directory is formatted by Kafka's tool, the second by copying; a broker takes it and has an id of its own.
+
+    A kept format that is damaged is not copied: the tool formats the third, and mends it.
+    """
+    first, second, third = (tmp_path / name / "data" for name in ("first", "second", "third"))
+    tool = kafka.prepare(first.parent)
+    (kept,) = cache.glob("kafka-format-*.json")
+    copy = kafka.prepare(second.parent)
+    assert sorted(path.name for path in first.iterdir()) == sorted(path.name for path in second.iterdir())
     tools, copied = ids(first), ids(second)
-    assert set(tools) == set(copied)
-    assert {name for name in tools if tools[name] != copied[name]} == {"cluster.id", "directory.id"}
     assert {name: len(value) for name, value in tools.items()} == {name: len(value) for name, value in copied.items()}
+    assert {name for name in tools if tools[name] != copied[name]} == {"cluster.id", "directory.id"}
     assert (first / FEATURES).read_bytes() == (second / FEATURES).read_bytes()
+    assert [tool.cluster_id, copy.cluster_id] == [tools["cluster.id"], copied["cluster.id"]]
     with LocalKafka.start(second.parent) as running:
-        assert running.bootstrap
-        assert admin(running.bootstrap).list_topics(timeout=10).cluster_id == copied["cluster.id"] == made.cluster_id
+        assert admin(running.bootstrap).list_topics(timeout=10).cluster_id == copied["cluster.id"]
+    document = json.loads(kept.read_text())
+    kept.write_text(json.dumps(document | {"features": "AAAA" + document["features"][4:]}))
+    kafka.prepare(third.parent)
+    assert (third / FEATURES).read_bytes()[:4] == (first / FEATURES).read_bytes()[:4]
+    assert json.loads(kept.read_text())["features"][:4] == document["features"][:4]
 
 
-def test_a_directory_that_is_formatted_stays_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / IDS).write_text("cluster.id=mine\n")
-    format_storage(tmp_path, "another", Path("kafka-x"), ["false"])
-    assert ids(tmp_path) == {"cluster.id": "mine"}
-
-
-def test_a_tool_that_fails_is_one_sentence_and_leaves_nothing_to_be_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cache_that_takes_nothing_is_done_without(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TRIPLANE_CACHE", str(tmp_path / "cache"))
-    data_dir = tmp_path / "data"
-    data_dir.mkdir()
-    for _ in range(2):
-        with pytest.raises(StackError, match=r"Kafka cannot format .*: it is full; empty that directory"):
-            format_storage(data_dir, new_id(), Path("kafka-x"), ["sh", "-c", "echo it is full; exit 1"])
-        assert not (data_dir / IDS).exists()
+    cache.write_text("no folder")
+    calls: list[Path] = []
+    run = kafka_storage._run
+
+    def counted(command: Sequence[str], data_dir: Path) -> None:
+        calls.append(data_dir)
+        run(command, data_dir)
+
+    monkeypatch.setattr(kafka_storage, "_run", counted)
+    for name in ("a", "b"):
+        assert kafka.prepare(tmp_path / name).cluster_id == ids(tmp_path / name / "data")["cluster.id"]
+    assert calls == [tmp_path / "a" / "data", tmp_path / "b" / "data"]
+
+
+def test_what_is_there_is_kept(cache: Path, tmp_path: Path) -> None:
+    """A directory that is formatted stays as it is, and one that is not empty is the tool's to judge, not the copy's."""
+    kafka.prepare(tmp_path / "a")
+    data = tmp_path / "a" / "data"
+    before = ids(data)
+    assert formatted(data, tmp_path, Path("kafka-x"), lambda: ["false"]) == before["cluster.id"]
+    assert ids(data) == before
+    shutil.copytree(data, tmp_path / "b" / "data")
+    (tmp_path / "b" / "data" / IDS).unlink()
+    jars = java.kafka_jars()
+    with pytest.raises(StackError, match=r"Kafka cannot format .*: it is full; empty that directory"):
+        formatted(tmp_path / "b" / "data", tmp_path, jars, lambda: ["sh", "-c", "echo it is full; exit 1"])
+    assert not (tmp_path / "b" / "data" / IDS).exists()

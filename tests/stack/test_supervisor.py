@@ -162,6 +162,21 @@ async def test_grace_then_sigkill_with_grandchildren(tmp_path: Path) -> None:
         await it.stop()
         assert it.status()[0].detail == "killed after 0 s"
         settles(lambda: not any(alive(pid) for pid in pids))
+        # The directory may be somebody else's by now: to stop again writes nothing there.
+        await it.stop()
+        assert not (tmp_path / "supervisor.json").exists()
+        assert it.status()[0].detail == "killed after 0 s"
+
+
+async def test_the_directory_is_ours_until_the_end(tmp_path: Path) -> None:
+    """With its processes stopped a supervisor still keeps others out; nothing is started again."""
+    async with Supervisor([programs.daemon(tmp_path, "data")], tmp_path) as it:
+        await it.start()
+        await it.stop_processes()
+        assert [each.state for each in it.status()] == ["stopped"]
+        with pytest.raises(StackError, match="triplane is already up on"):
+            await Supervisor([], tmp_path).__aenter__()
+    assert not (tmp_path / "supervisor.json").exists()
 
 
 async def test_what_a_fallen_process_left_running_is_cleared_before_the_restart(tmp_path: Path) -> None:

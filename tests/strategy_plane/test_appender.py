@@ -61,7 +61,8 @@ def test_a_decision_that_holds_everything_is_told_until_one_does_not(capsys: pyt
 def test_sessions_that_went_by_without_a_barrier_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     metrics, log = WorkerMetrics(Metrics()), structlog.stdlib.get_logger()
     # A weekend and a holiday (2018-02-19) are no sessions.
-    metrics.stepped([], log, "2018-01-31", "warmup")
+    metrics.stepped([], log, "2018-01-25", "warmup")
+    metrics.stepped([], log, "2018-01-31", "warmup")  # a gap in the history, where nothing is decided, is no news
     for session in ("2018-02-01", "2018-02-02", "2018-02-05", "2018-02-16", "2018-02-16", "2018-02-20", "2018-02-22"):
         metrics.stepped([], log, session, "decision")
     metrics.stepped([], log, "2018-02-23", "warmup")  # its daily bars came only after it

@@ -267,7 +267,7 @@ class Demonstration:
     async def judge(self, keep: bool, progress: Callable[[str, int, int], None] | None = None) -> Outcome:
         """Take the whole log, sum it up, compare it with the gateway's journal, and replay it.
 
-        The log is in memory by then: unless the run is to `keep` running, every process is stopped meanwhile.
+        The log is in memory by then: unless the run is to `keep` running, every process is stopped meanwhile. The directory stays ours.
         """
         from triplane.replay.summary import summarise
         from triplane.replay.verification import verify
@@ -283,8 +283,11 @@ class Demonstration:
         problems += gateway_journal.disagreements(found, journal)
         self.edit.complete(found)
         problems += self.edit.problems(found) + untraded(summary)
-        replayed = asyncio.to_thread(verify, found, progress)
-        verdict = await replayed if keep else (await asyncio.gather(replayed, self.down()))[0]
+        stopping = [] if keep else [asyncio.ensure_future(self._stop_processes())]
+        try:
+            verdict = await asyncio.to_thread(verify, found, progress)
+        finally:
+            await asyncio.gather(*stopping, return_exceptions=True)  # `down` meets again what went wrong
         self.seconds["replay"] = time.perf_counter() - started
         return Outcome(
             summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
@@ -346,13 +349,18 @@ class Demonstration:
 
     async def down(self) -> None:
         """Stop every process that was started, and only those; never raises."""
-        await self._relaying.aclose()
         if self.follower is not None:
             self.follower.stop()
         if self.supervisor is not None:
+            await self._stop_processes()
             await self.supervisor.stop()
         if self.installation is not None:  # where nothing runs, other verbs must not look for it
             (self.directory / context.ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+    async def _stop_processes(self) -> None:
+        assert self.supervisor is not None
+        await self._relaying.aclose()
+        await self.supervisor.stop_processes()
 
     async def stay(self) -> None:
         """Keep running until cancelled. Raises StackError when something without which nothing else works is given up."""

@@ -199,7 +199,7 @@ def page() -> str:
             meaning += " `KAFKA_BOOTSTRAP_SERVERS` names the same."
         lines.append(f"| `{variable_of(name)}` | {f'`{shown}`' if shown else ''} | {meaning} |")
     lines += [
-        "| `TRIPLANE_CACHE` | the user's cache folder | Where downloads are kept (Kafka, the registry), Java's class archives and the ports chosen lately. |",
+        "| `TRIPLANE_CACHE` | the user's cache folder | Where downloads are kept (Kafka, the registry), Java's class archives, the format of a new Kafka log and the ports chosen lately. |",
         "",
         "Tests and drills alone read these:",
         "",

@@ -132,7 +132,7 @@ def _is_complete(directory: Path) -> bool:
         return False
 
 
-def cached(name: str, key: str, fill: Callable[[Path], None]) -> Path:
+def _cached(name: str, key: str, fill: Callable[[Path], None]) -> Path:
     """Directory `name-key` of the cache, filled once by `fill(directory)`; safe against parallel and killed callers."""
     target = cache_root() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     if _is_complete(target):
@@ -166,7 +166,7 @@ def kafka_jars(env: Mapping[str, str] | None = None) -> Path:
             env,
         )
 
-    return cached("kafka-4.3.0", pom.read_text(encoding="utf-8"), fill)
+    return _cached("kafka-4.3.0", pom.read_text(encoding="utf-8"), fill)
 
 
 def registry_home(env: Mapping[str, str] | None = None) -> Path:
@@ -182,4 +182,4 @@ def registry_home(env: Mapping[str, str] | None = None) -> Path:
             with tarfile.open(next(Path(scratch).glob("*.tar.gz"))) as archive:
                 archive.extractall(directory, filter="data")
 
-    return cached("apicurio-3.0.9", REGISTRY_ARTIFACT, fill)
+    return _cached("apicurio-3.0.9", REGISTRY_ARTIFACT, fill)

@@ -22,7 +22,7 @@ from triplane.runtime import atomic_file
 from triplane.runtime.settings import BOOTSTRAP_NAMES
 from triplane.stack import class_archive, java, ports
 from triplane.stack.errors import StackError, Unavailable
-from triplane.stack.kafka_storage import IDS, format_storage, new_id
+from triplane.stack.kafka_storage import formatted
 from triplane.stack.process import Child
 
 HEAP_MB = 512
@@ -172,15 +172,6 @@ def _chosen_ports(directory: Path, port: int) -> tuple[int, int]:
     return broker, controller
 
 
-def _cluster_id(data_dir: Path) -> str:
-    """Cluster id that a data directory was formatted with, or a new one."""
-    with contextlib.suppress(OSError):
-        match = re.search(r"^cluster\.id=(.+)$", (data_dir / IDS).read_text(encoding="utf-8"), re.MULTILINE)
-        if match:
-            return match.group(1).strip()
-    return new_id()
-
-
 def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
     """Fetch jars if need be, write the configuration under `directory`, format the data directory at the first time.
 
@@ -199,13 +190,10 @@ def prepare(directory: Path, port: int = 0) -> KafkaLaunch:
     class_path = f"{jars}{os.sep}*"
     base = (program, "-cp", class_path, f"-Dlog4j2.configurationFile={java.DEPLOY / 'kafka' / 'log4j2.xml'}")
     log_path = directory / "kafka.log"
-    cluster_id = _cluster_id(data_dir)
-    tool = [
-        *base, *class_archive.options(program, "kafka", class_path, CLASSES_MB, may_write=False), "-XX:TieredStopAtLevel=1",
-        "kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster_id}",  # an id may begin with a dash
-        "--config", str(config),
-    ]  # fmt: skip
-    format_storage(data_dir, cluster_id, jars, tool)
+    cluster_id = formatted(
+        data_dir, config, jars,
+        lambda: (*base, *class_archive.options(program, "kafka", class_path, CLASSES_MB, may_write=False), "-XX:TieredStopAtLevel=1"),
+    )  # fmt: skip
     tuning = (
         *class_archive.options(program, "kafka", class_path, CLASSES_MB),
         f"-Xmx{HEAP_MB}m",

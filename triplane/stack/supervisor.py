@@ -162,10 +162,17 @@ class Supervisor:
         return None
 
     async def stop(self) -> None:
-        """Stop everything in reverse order of start and give the state directory back. Safe to call twice and from anywhere.
+        """`stop_processes`, and give the state directory back. Safe to call twice and from anywhere."""
+        await self.stop_processes()
+        if self._http is not None:
+            await self._http.aclose()
+        if self._lock is not None:
+            state_file.remove(self.state_dir)
+            self._lock.release()
+            self._lock = None
 
-        What does not wait for one another (`after`, or an earlier call of `start`) is stopped at the same time.
-        """
+    async def stop_processes(self) -> None:
+        """Stop everything, in reverse order of start (`after`, or an earlier call of `start`), and start nothing again."""
         self._stopping = True
         processes = list(self._processes.values())
         for process in processes:
@@ -174,12 +181,6 @@ class Supervisor:
         await asyncio.gather(*(each.task for each in processes if each.task is not None), return_exceptions=True)
         for names in self._waves():
             await asyncio.gather(*(self._stop_one(self._processes[name]) for name in names))
-        if self._http is not None:
-            await self._http.aclose()
-        if self._lock is not None:
-            state_file.remove(self.state_dir)
-            self._lock.release()
-            self._lock = None
 
     def _waves(self) -> Iterator[tuple[str, ...]]:
         """Names in the order of stopping: at each turn those on which nothing rests that still runs."""
@@ -343,7 +344,7 @@ class Supervisor:
 
     async def _stop_one(self, process: SupervisedProcess) -> None:
         child = process.child
-        if child is None or process.state in ("done", "exited", "given up"):
+        if child is None or process.state in ("done", "exited", "given up", "stopped"):
             return
         if child.poll() is None:
             self._change(process, "stopping")
