@@ -1,6 +1,6 @@
 """Daemons and commands as processes of their own that need not load their modules anew: forked from a server that has them.
 
-A daemon loads for one to four seconds of CPU, and the tests start some five hundred. What is forked is as real: its own process id, environment, log,
+A daemon loads for one to four seconds of CPU, and the tests start more than four hundred. What is forked is as real: its own process id, environment, log,
 signals and exit code, and `python -m MODULE` is run in it. How a daemon starts from nothing is tested where it is the matter
 (tests/runtime/test_daemon.py, tests/paper/test_process.py, the demonstrations); where determinism is, each start needs a hash seed of its own.
 """

@@ -54,13 +54,12 @@ class StrategyProcess:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         self.log_path = settings.state_dir / "strategy.log"
         self.process: subprocess.Popen[bytes] | Forked
-        if not from_nothing:
+        if from_nothing:
+            command = [sys.executable, "-m", "strategy_plane"]
+            with self.log_path.open("ab") as log:
+                self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        else:
             self.process = Forked("strategy_plane", log=self.log_path, cwd=ROOT, env=environment)
-            return
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "strategy_plane"], cwd=ROOT, env=environment, stdout=log, stderr=log
-            )
 
     def _get(self, path: str) -> tuple[int, str]:
         with contextlib.suppress(FileNotFoundError, ValueError, OSError):

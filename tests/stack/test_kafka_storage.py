@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from triplane.stack import java, kafka, kafka_storage
+from triplane.stack import java, kafka
 from triplane.stack.errors import StackError
 from triplane.stack.kafka import LocalKafka, admin
 from triplane.stack.kafka_storage import FEATURES, IDS, formatted
@@ -23,7 +22,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if java.find_java() is None:
         pytest.skip("no Java on this machine")
     jars, folder = java.kafka_jars(), tmp_path / "cache"
-    monkeypatch.setattr(java, "kafka_jars", lambda: jars)
+    folder.mkdir()
+    (folder / jars.name).symlink_to(jars)
     monkeypatch.setenv("TRIPLANE_CACHE", str(folder))
     return folder
 
@@ -52,27 +52,24 @@ def test_a_copied_format_is_the_tool_s_but_for_its_ids(cache: Path, tmp_path: Pa
     with LocalKafka.start(second.parent) as running:
         assert admin(running.bootstrap).list_topics(timeout=10).cluster_id == copied["cluster.id"]
     document = json.loads(kept.read_text())
-    kept.write_text(json.dumps(document | {"features": "AAAA" + document["features"][4:]}))
+    damaged = document | {"features": "BBBB" + document["features"][4:]}
+    assert damaged != document
+    kept.write_text(json.dumps(damaged))
     kafka.prepare(third.parent)
     assert (third / FEATURES).read_bytes()[:4] == (first / FEATURES).read_bytes()[:4]
     assert json.loads(kept.read_text())["features"][:4] == document["features"][:4]
 
 
-def test_a_cache_that_takes_nothing_is_done_without(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache.write_text("no folder")
-    calls: list[Path] = []
-    run = kafka_storage._run
-
-    def counted(command: Sequence[str], data_dir: Path) -> None:
-        calls.append(data_dir)
-        run(command, data_dir)
-
-    monkeypatch.setattr(kafka_storage, "_run", counted)
-    for name in ("a", "b"):
-        assert kafka.prepare(tmp_path / name).cluster_id == ids(tmp_path / name / "data")["cluster.id"]
-    assert calls == [tmp_path / "a" / "data", tmp_path / "b" / "data"]
+def test_a_cache_that_takes_nothing_is_done_without(cache: Path, tmp_path: Path) -> None:
+    """The tool formats each directory: what it writes has its own times."""
+    kafka.prepare(tmp_path / "before")
+    (kept,) = cache.glob("kafka-format-*.json")
+    kept.unlink()
+    kept.mkdir()
+    made = [tmp_path / name / "data" for name in ("before", "a", "b")]
+    for data in made[1:]:
+        assert kafka.prepare(data.parent).cluster_id == ids(data)["cluster.id"]
+    assert len({(data / FEATURES).read_bytes() for data in made}) == 3
 
 
 def test_what_is_there_is_kept(cache: Path, tmp_path: Path) -> None:
