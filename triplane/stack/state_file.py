@@ -112,7 +112,9 @@ def down(state_dir: Path, timeout: float = 120.0) -> list[str]:
     """
     found = read(state_dir)
     if found is None:
-        raise StackError(f"nothing is up on {state_dir}; start it with `triplane up`")
+        raise StackError(
+            f"nothing is up on {state_dir}; start it with `triplane up`, or Kafka alone with `triplane kafka up`"
+        )
     names = [each.name for each in found.running()]
     if not is_alive(found.pid, found.started):
         return clear_orphans(state_dir)
