@@ -44,9 +44,14 @@ class Publisher:
         )
 
     async def start(self) -> None:
-        """Connect; DaemonExit when Kafka does not answer."""
+        """Connect and learn where the plane's topics are; DaemonExit when Kafka does not answer.
+
+        aiokafka asks for a topic at its first record and gives up with "unknown topic" when its patience passes, which a process
+        that is stopped in between and continued takes for an answer. What is known from here on is asked for in the background.
+        """
         try:
             await self._producer.start()
+            await self._producer.client.set_topics([self._settings.topic(t.name) for t in self._topics.owned_by(PLANE)])
         except KafkaError:
             raise DaemonExit(
                 f"Kafka at {self._settings.bootstrap} does not answer; start it with `triplane kafka up` or correct "
@@ -72,13 +77,16 @@ class Publisher:
                 f"a record of {len(value)} bytes for {topic} exceeds max.message.bytes {MAX_MESSAGE_BYTES}"
             )
         marks = {INGEST_TIME: str(time.time_ns()).encode(), **(headers or {})}
-        acknowledged = await self._producer.send(
-            self._settings.topic(topic),
-            value=value,
-            key=entry.key_of(filled),
-            partition=entry.partition,
-            headers=list(marks.items()),
-        )
+        try:
+            acknowledged = await self._producer.send(
+                self._settings.topic(topic),
+                value=value,
+                key=entry.key_of(filled),
+                partition=entry.partition,
+                headers=list(marks.items()),
+            )
+        except KafkaError as error:
+            raise _failed(topic, error) from None
         return asyncio.ensure_future(_offset(topic, acknowledged))
 
     async def close(self) -> None:
@@ -90,7 +98,11 @@ async def _offset(topic: str, acknowledged: asyncio.Future[Any]) -> int:
     try:
         metadata = await acknowledged
     except KafkaError as error:
-        told = str(getattr(error, "description", "")).rstrip(".") or type(error).__name__
-        code = getattr(error, "errno", 0)  # the client's own errors have none
-        raise DeliveryError(f"{topic}: not acknowledged: {cause(code, told)}") from None
+        raise _failed(topic, error) from None
     return int(metadata.offset)
+
+
+def _failed(topic: str, error: KafkaError) -> DeliveryError:
+    told = str(getattr(error, "description", "")).rstrip(".") or type(error).__name__
+    code = getattr(error, "errno", 0)  # the client's own errors have none
+    return DeliveryError(f"{topic}: not acknowledged: {cause(code, told)}")

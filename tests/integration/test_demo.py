@@ -21,6 +21,8 @@ from tests.waiting import eventually, wait
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(600)]
 KILLED = (*PLANES, "gateway")
+# How long a plane waits for Kafka to acknowledge (the strategy plane's REQUEST_TIMEOUT_MS, in s; the others wait longer).
+KAFKA_PATIENCE_S = 60
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ def test_killed_and_stopped_planes_lose_nothing(
     assert outcome["killed"] == ""
     assert outcome["unsettled"] is False
     restarts = {plane: kept.err.count(f"{plane}: restarting: {plane} was ended by SIGKILL") for plane in plan.killed}
-    assert restarts == outcome["restarts"] == dict.fromkeys(plan.killed, plan.rounds), kept.err
+    assert restarts == dict.fromkeys(plan.killed, plan.rounds), kept.err
+    # What Kafka had not acknowledged when the plane was stopped may be out of time when it goes on: it says so and starts again.
+    out_of_time = re.findall(rf"{plan.stopped}: restarting: {plan.stopped} ended with code 69: .+; again in", kept.err)
+    assert len(out_of_time) <= (plan.stopped_s >= KAFKA_PATIENCE_S), kept.err
+    restarts[plan.stopped] = restarts.get(plan.stopped, 0) + len(out_of_time)
+    assert {plane: times for plane, times in restarts.items() if times} == outcome["restarts"], kept.err
     # A session that passes as a whole while nobody observes it is not decided and is named; every other one is, once.
     assert plan.sessions - 2 * plan.rounds <= outcome["decision_barriers"] <= plan.sessions
     assert outcome["sessions"] == outcome["decision_barriers"]

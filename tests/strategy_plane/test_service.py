@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiokafka.consumer import fetcher
 
+from schemas import catalogue
 from strategy_plane.worker import intake, recovery
 from strategy_plane.worker.consumer import GATHERED_BYTES, RateLimit
 from strategy_plane.worker.loop import Worker
@@ -231,6 +232,18 @@ async def test_only_own_topics_are_written(settings: Settings) -> None:
         assert await future == 0
     finally:
         await publisher.close()
+
+
+async def test_every_topic_of_the_plane_is_known_before_the_first_record(settings: Settings) -> None:
+    """A worker that is stopped for a minute while it asks for a topic would end with "unknown topic"."""
+    own = {settings.topic(topic.name) for topic in catalogue.load().owned_by("strategy")}
+    for _ in range(2):  # a fresh broker refuses the first producer's id, whereupon the client asks for every topic
+        publisher = Publisher(settings)
+        await publisher.start()
+        try:
+            assert own <= publisher._producer.client.cluster.topics()
+        finally:
+            await publisher.close()
 
 
 def test_library_logs_are_limited() -> None:
