@@ -113,7 +113,7 @@ def test_no_java_and_no_docker_is_one_sentence(tmp_path: Path, verb: tuple[str, 
     for word in ("Java", "Docker"):
         assert word in ran.sentence
     assert not (tmp_path / ".triplane" / "supervisor.json").exists()
-    assert not (tmp_path / ".triplane" / "demo" / "supervisor.json").exists()
+    assert not (tmp_path / ".triplane" / "demo").exists()
 
 
 # Kafka --------------------------------------------------------------------------------------------------------------------
@@ -265,12 +265,17 @@ def test_the_demonstration_refuses_corrupt_files_before_it_starts_anything(
     for each in ("targets.yaml", "assets.csv"):
         shutil.copy(ROOT / each, tmp_path)
     (tmp_path / name).write_text(content)
+    last = tmp_path / ".triplane" / "demo" / "targets.yaml"  # of the last run, which a refused one must leave as it is
+    last.parent.mkdir(parents=True)
+    last.write_text("kept")
     ran = triplane("demo", "--plain", "--sessions", "2", cwd=tmp_path, timeout=90)
     assert ran.code == 1, ran
     assert words in ran.err
     assert ran.err.startswith("triplane: ")
     assert "Traceback" not in ran.err
     assert "Kafka answers" not in ran.out
+    assert [each.name for each in last.parent.iterdir()] == [last.name]
+    assert last.read_text() == "kept"
 
 
 # Started twice ------------------------------------------------------------------------------------------------------------

@@ -39,8 +39,13 @@ def refuse_foreign(directory: Path, sources: Sequence[Path]) -> None:
         )
 
 
-def prepare(directory: Path, sources: Sequence[Path]) -> Targets:
-    """Empty the directory, copy `sources` (targets.yaml, assets.csv) into it, and return the parameters. Raises ProblemsError."""
+def parameters(sources: tuple[Path, Path]) -> Targets:
+    """What `sources` (targets.yaml, assets.csv) say. ProblemsError for what the control daemon would refuse: before anything is emptied."""
+    return load_files(*sources).targets
+
+
+def prepare(directory: Path, sources: Sequence[Path]) -> None:
+    """Empty the directory and copy `sources` into it."""
     for old in directory.iterdir():
         if old.name in (state_file.NAME, state_file.LOCK, MARKER):
             continue
@@ -51,5 +56,3 @@ def prepare(directory: Path, sources: Sequence[Path]) -> Targets:
     (directory / MARKER).write_text("A demonstration may empty this directory.\n", encoding="utf-8")
     for source in sources:
         shutil.copy(source, directory / source.name)
-    # What the control daemon would refuse is refused before anything is started.
-    return load_files(directory / "targets.yaml", directory / "assets.csv").targets

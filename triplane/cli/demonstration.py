@@ -29,7 +29,7 @@ from triplane.runtime import atomic_file, loopback, run_file
 from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
 from triplane.runtime.tasks import end_tasks
 from triplane.stack.installation import Installation, PaperMarket, start_market
-from triplane.stack.local import given_bootstrap
+from triplane.stack.local import choose, given_bootstrap
 from triplane.stack.local_services import LocalServices
 from triplane.stack.specs import Event
 from triplane.stack.supervisor import Supervisor
@@ -82,9 +82,11 @@ class Demonstration:
                 f"the demonstration wants a Kafka of its own and {BOOTSTRAP_NAMES} names {given_bootstrap()}; unset it for this run"
             )
         demo_directory.refuse_foreign(self.directory, self._sources)
+        self._parent_life_s = demo_directory.parameters(self._sources).order.PARENT_EXPIRY_S
+        await asyncio.to_thread(choose)  # no Java and no Docker: refused while the last run's directory is still whole
         self.supervisor = Supervisor([], self.directory, events=self._on_event)
         await self.supervisor.__aenter__()  # refused while another run has the directory, which is emptied next
-        self._parent_life_s = demo_directory.prepare(self.directory, self._sources).order.PARENT_EXPIRY_S
+        demo_directory.prepare(self.directory, self._sources)
         # The replay's engines take more than a second to import; while Kafka starts this process has nothing else to do.
         engines = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, "triplane.replay.verification"))
         try:
