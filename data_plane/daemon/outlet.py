@@ -21,6 +21,7 @@ from typing import Protocol
 
 from data_plane.daemon.spool import Spool
 from data_plane.outputs import QUARANTINE, Output
+from triplane.runtime.kafka_out import DeliveryError, TooLargeError
 
 AWAY_S = 5.0
 PUMP_S = 0.2
@@ -36,7 +37,7 @@ class Writer(Protocol):
     """What is needed of runtime's TopicWriter."""
 
     def send(self, topic: str, record: dict[str, object], *, headers: dict[str, bytes] | None = None) -> Future[int]:
-        """Queue a record; raises BufferError when the queue is full."""
+        """Queue a record; raises BufferError when the queue is full, DeliveryError when the producer has failed for good."""
         ...
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -103,20 +104,30 @@ class Outlet:
         return dict(count)
 
     # -- sending ---------------------------------------------------------------------------------------------------------------
-    def put(self, output: Output) -> None:
-        """Send a record, or spool it while Kafka is away. Never blocks."""
-        waits = self._may_wait(output)
+    def put(self, *outputs: Output) -> None:
+        """Send records, or spool them while Kafka is away. Never blocks. When it raises, those not sent are kept for `close`."""
+        waits = all(self._may_wait(output) for output in outputs)
         if waits and not self._gathered:
             self._loop.call_later(GATHER_S, self._let_go_later)
-        self._gathered.append((output, time.time_ns()))
+        now = time.time_ns()
+        self._gathered.extend((output, now) for output in outputs)
         if not waits:
             self.let_go()
 
     def let_go(self) -> None:
-        """Send what was gathered, in its order."""
+        """Send what was gathered, in its order. Raises what a record cannot be sent for."""
         while self._gathered:
             output, ingest_time = self._gathered.popleft()
-            if len(self._spool) or self.away or not self._send(output, ingest_time):
+            try:
+                sent = not len(self._spool) and not self.away and self._send(output, ingest_time)
+            except TooLargeError:
+                raise
+            except (
+                DeliveryError
+            ):  # of the producer, not of this record: `close` keeps it for the next run, in its place
+                self._gathered.appendleft((output, ingest_time))
+                raise
+            if not sent:
                 self._store(output, ingest_time)
 
     def _let_go_later(self) -> None:

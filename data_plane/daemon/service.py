@@ -307,8 +307,8 @@ class DataService:
 
     def _emit(self, outputs: list[Output]) -> None:
         bad: dict[tuple[str, str], list[str]] = {}
+        self.outlet.put(*outputs)
         for output in outputs:
-            self.outlet.put(output)
             if output.topic == GATES:
                 self._gate_changed(output)
             elif output.topic == QUARANTINE:

@@ -48,6 +48,10 @@ class DeliveryError(RuntimeError):
     """Kafka did not acknowledge a record; it may or may not be on the log."""
 
 
+class TooLargeError(DeliveryError):
+    """A record that no topic takes, now or later."""
+
+
 class OwnershipError(PermissionError):
     """A plane tried to write a topic that the catalogue gives to another."""
 
@@ -111,7 +115,8 @@ class TopicWriter:
     ) -> Future[int]:
         """Queue a record; the future yields its offset once all in-sync replicas have it.
 
-        Raises OwnershipError, CodecError, CatalogueError (empty key) or BufferError (local queue full) and then queues nothing.
+        Raises OwnershipError, CodecError, CatalogueError (empty key), TooLargeError, BufferError (local queue full) or DeliveryError
+        (the producer has failed for good) and then queues nothing.
         """
         entry = self._topics[topic]
         if entry.owner != self._plane:
@@ -139,7 +144,7 @@ class TopicWriter:
         future: Future[int] | None,
     ) -> None:
         if len(data) > MAX_MESSAGE_BYTES - 1024:
-            raise DeliveryError(
+            raise TooLargeError(
                 f"a record of {len(data)} bytes for {physical} exceeds max.message.bytes {MAX_MESSAGE_BYTES}; split the slice"
             )
 
