@@ -147,7 +147,8 @@ async def _run(
                 print(f"{name:16} {address}", file=people)
             print(
                 "running until Ctrl-C, though the simulated market has ended: look around with `triplane status`, `triplane explain AAPL`, "
-                "`triplane replay --verify`; `triplane up` has a market of 250 sessions",
+                "`triplane replay --verify` (another hash than above once the account's minutes have lengthened the log); `triplane up` has a "
+                "market of 250 sessions",
                 file=people,
                 flush=True,
             )
@@ -226,7 +227,7 @@ def report(outcome: Outcome, json_: bool) -> None:
         ),
         (
             "orders / fills",
-            f"{summary.orders:,} / {summary.fills:,}; fill rate {share(summary.fill_rate)}"
+            f"{summary.orders:,} / {summary.fills:,}; {share(summary.fill_rate)} of what was ordered is filled"
             + (f"; {summary.refused:,} refused by the broker" if summary.refused else ""),
         ),
         (
