@@ -106,6 +106,8 @@ class Outlet:
     # -- sending ---------------------------------------------------------------------------------------------------------------
     def put(self, *outputs: Output) -> None:
         """Send records, or spool them while Kafka is away. Never blocks. When it raises, those not sent are kept for `close`."""
+        if not outputs:
+            return
         waits = all(self._may_wait(output) for output in outputs)
         if waits and not self._gathered:
             self._loop.call_later(GATHER_S, self._let_go_later)
