@@ -44,6 +44,7 @@ def test_the_first_divergence_names_offset_and_field():
     assert not verdict.identical
     assert verdict.divergence is not None
     assert (verdict.divergence.offset, verdict.divergence.field) == (2, "posterior[1]")
+    assert (verdict.divergence.recorded, verdict.divergence.replayed) == (repr(1 - 0.2), repr(1 - 0.2 + 1e-6))
     assert "strategy.regime@2" in str(verdict.divergence)
 
 
@@ -68,6 +69,24 @@ def test_last_bits_are_not_identical_and_within_tolerance():
     assert not verdict.identical
     assert verdict.divergence is None
     assert 0 < verdict.worst < 1e-9
+    assert verdict.last_bits is not None
+    assert (verdict.last_bits.offset, verdict.last_bits.field) == (1, "posterior[0]")
+    assert (verdict.last_bits.recorded, verdict.last_bits.replayed) == ("0.1", "0.10000000000000002")
+    whole = verification.Verdict([verdict], verdict.sha, same_fingerprint=True, recorded_fingerprint="here")
+    assert not whole.holds
+    assert str(whole).startswith(
+        "first divergence: strategy.regime@1 field posterior[0]: recorded 0.1, replayed 0.1000"
+    )
+    assert "in its last bits" in str(whole)
+
+
+def test_a_zero_of_the_other_sign_is_not_identical_either():
+    recorded, replayed = regimes(2), regimes(2)
+    replayed[1]["brake"], recorded[1]["brake"] = -0.0, 0.0
+    verdict = compare_topic("strategy.regime", logged("strategy.regime", "RegimeState", recorded), replayed)
+    assert not verdict.identical
+    assert verdict.last_bits is not None
+    assert "strategy.regime@1" in str(verdict.last_bits)
 
 
 def test_missing_and_surplus_records():
@@ -100,7 +119,8 @@ def test_a_changed_element_is_found(values, data):
     other[index] += 1 + abs(other[index])
     found = difference(values, other, 1e-9)
     assert found is not None
-    assert found[0] == f"[{index}]"
+    assert found.path == f"[{index}]"
+    assert (found.recorded, found.replayed) == (values[index], other[index])
 
 
 def test_digests_keep_borders_and_names():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas import catalogue, codec
@@ -53,6 +53,18 @@ class TopicVerdict:
     worst: float = 0.0
     divergence: Divergence | None = None
     notes: list[str] = field(default_factory=list)
+    last_bits: Divergence | None = None
+    """The first record whose bytes differ by no more than the tolerance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two values that differ: where, such as `[3]`, by how much, and both. `gap` is relative above 1 and absolute below."""
+
+    path: str
+    gap: float
+    recorded: Any
+    replayed: Any
 
 
 def _short(value: Any) -> str:
@@ -60,8 +72,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def difference(recorded: Any, replayed: Any, tolerance: float) -> tuple[str, float] | None:
-    """Where two values differ by more than `tolerance`: a path such as `[3]` and the size; None when they agree.
+def difference(recorded: Any, replayed: Any, tolerance: float) -> Difference | None:
+    """Where two values first differ by more than `tolerance`; None when they agree.
 
     Integers, strings and booleans must be equal; NaN equals NaN.
     """
@@ -69,24 +81,35 @@ def difference(recorded: Any, replayed: Any, tolerance: float) -> tuple[str, flo
         if recorded == replayed or (math.isnan(recorded) and math.isnan(replayed)):
             return None
         gap = abs(recorded - replayed) / max(1.0, abs(recorded), abs(replayed))
-        return None if gap <= tolerance else ("", gap)
+        return None if gap <= tolerance else Difference("", gap, recorded, replayed)
     if isinstance(recorded, list) and isinstance(replayed, list):
         if len(recorded) != len(replayed):
-            return ("", math.inf)
+            return Difference("", math.inf, recorded, replayed)
         for index, pair in enumerate(zip(recorded, replayed, strict=True)):
             found = difference(*pair, tolerance)
             if found is not None:
-                return (f"[{index}]{found[0]}", found[1])
+                return replace(found, path=f"[{index}]{found.path}")
         return None
     if isinstance(recorded, Mapping) and isinstance(replayed, Mapping):
         for key in sorted(recorded.keys() | replayed.keys()):
             if key not in recorded or key not in replayed:
-                return (f"[{key!r}]", math.inf)
+                return Difference(f"[{key!r}]", math.inf, recorded.get(key), replayed.get(key))
             found = difference(recorded[key], replayed[key], tolerance)
             if found is not None:
-                return (f"[{key!r}]{found[0]}", found[1])
+                return replace(found, path=f"[{key!r}]{found.path}")
         return None
-    return None if recorded == replayed else ("", math.inf)
+    return None if recorded == replayed else Difference("", math.inf, recorded, replayed)
+
+
+def _first(
+    names: Iterable[str], recorded: Mapping[str, Any], replayed: Mapping[str, Any], tolerance: float
+) -> Difference | None:
+    """The first difference of two records, its path from the field's name on."""
+    for name in names:
+        found = difference(recorded[name], replayed[name], tolerance)
+        if found is not None:
+            return replace(found, path=name + found.path)
+    return None
 
 
 def _before(entry: catalogue.Topic, recorded: Sequence[LogRecord], produced: Sequence[Mapping[str, Any]]) -> int:
@@ -109,6 +132,7 @@ def compare_topic(
     entry = catalogue.load()[topic]
     produced = [codec.defaults(entry.record) | dict(value) for value in replayed]
     divergence: Divergence | None = None
+    last_bits: Divergence | None = None
     identical = True
     worst = 0.0
     for record, value in zip(recorded, produced, strict=False):
@@ -116,18 +140,19 @@ def compare_topic(
             continue
         identical = False
         assert record.value is not None
-        for name in codec.defaults(entry.record):
-            beyond = difference(record.value[name], value[name], TOLERANCE)
-            if beyond is not None:
-                worst = max(worst, beyond[1])
-                shown = _short(record.value[name]), _short(value[name])
-                missing = _before(entry, recorded, produced) if record is recorded[0] else 0
-                divergence = Divergence(topic, record.offset, name + beyond[0], *shown, missing)
-                break
-            exact = difference(record.value[name], value[name], 0.0)
-            worst = max(worst, exact[1] if exact is not None else 0.0)
-        if divergence is not None:
+        names = list(codec.defaults(entry.record))
+        beyond = _first(names, record.value, value, TOLERANCE)
+        if beyond is not None:
+            worst = max(worst, beyond.gap)
+            missing = _before(entry, recorded, produced) if record is recorded[0] else 0
+            shown = _short(beyond.recorded), _short(beyond.replayed)
+            divergence = Divergence(topic, record.offset, beyond.path, *shown, missing)
             break
+        # Equal values with other bytes are zeros of either sign.
+        within = _first(names, record.value, value, 0.0) or Difference("*", 0.0, "a zero of one sign", "the other")
+        worst = max(worst, within.gap)
+        shown = _short(within.recorded), _short(within.replayed)
+        last_bits = last_bits or Divergence(topic, record.offset, within.path, *shown)
     notes = []
     if divergence is None and len(produced) < len(recorded):
         extra = recorded[len(produced)]
@@ -148,4 +173,5 @@ def compare_topic(
         worst,
         divergence,
         notes,
+        last_bits,
     )

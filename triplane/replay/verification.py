@@ -39,17 +39,17 @@ class Verdict:
         return all(topic.identical for topic in self.topics) or not self.same_fingerprint
 
     def __str__(self) -> str:
-        if self.divergence is not None:
-            return str(self.divergence)
         if all(topic.identical for topic in self.topics):
             return f"identical {self.sha}"
         worst = max(topic.worst for topic in self.topics)
-        if not self.same_fingerprint:
-            return f"equal within 1e-9 (largest difference {worst:.1e}) {self.sha}; recorded on {self.recorded_fingerprint}"
-        unequal = next(topic.topic for topic in self.topics if not topic.identical)
-        return (
-            f"first divergence: {unequal} differs in its last bits (largest difference {worst:.1e}) on one fingerprint"
-        )
+        if self.same_fingerprint:
+            unequal = next(topic for topic in self.topics if not topic.identical)
+            if unequal.last_bits is not None:  # it comes before a larger one of its topic, and may be its cause
+                return f"{unequal.last_bits}, in its last bits on one fingerprint (largest difference {worst:.1e})"
+            return str(unequal.divergence)
+        if self.divergence is not None:
+            return str(self.divergence)
+        return f"equal within 1e-9 (largest difference {worst:.1e}) {self.sha}; recorded on {self.recorded_fingerprint}"
 
 
 def verify(recording: Recording, progress: Progress | None = None) -> Verdict:
