@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import io
 from pathlib import Path
 
 import pytest
@@ -255,3 +256,20 @@ def test_rows_that_a_quote_swallows_are_missed_by_nobody():
         Universe.parse("".join(lines))
     [problem] = caught.value.problems
     assert "correct the quotes" in str(problem)
+
+
+def test_a_column_that_some_rows_need_is_told_missing_once_and_an_empty_cell_in_its_line():
+    rows = list(csv.reader(io.StringIO(TEXT)))
+    place = rows[0].index("sector")
+
+    def told(lines: list[list[str]]) -> str:
+        out = io.StringIO()
+        csv.writer(out).writerows(lines)
+        (sentence,) = sentences(out.getvalue())
+        return sentence
+
+    assert told([cells[:place] + cells[place + 1 :] for cells in rows]).startswith(
+        "assets.csv: sector: column is missing; add it: a GICS sector"
+    )
+    rows[2][place] = ""
+    assert told(rows).startswith("assets.csv line 3: sector = '': a GICS sector")

@@ -218,7 +218,7 @@ class Universe:
     @classmethod
     def parse(cls, text: str, name: str = "assets.csv") -> Self:
         """The universe in `text`; AssetsError with every problem, `name` being the file named in them."""
-        rows, problems, whole = _rows(text, name)
+        header, rows, problems, whole = _rows(text, name)
         assets: list[Asset] = []
         lines: list[int] = []
         for line, row in rows:
@@ -226,7 +226,7 @@ class Universe:
                 assets.append(Asset.model_validate(row))
                 lines.append(line)
             except ValidationError as error:
-                problems.extend(_problem(name, line, details) for details in error.errors())
+                problems.extend(_problem(name, line, header, details) for details in error.errors())
         known = {row.get("symbol", "") for _, row in rows} if whole else None
         problems.extend(_crosswise(name, assets, lines, known))
         if not rows and not problems:
@@ -278,8 +278,8 @@ def _checked(value: str, number: Any, kind: str) -> str:
     return value
 
 
-def _rows(text: str, name: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem], bool]:
-    """The file's rows by column name with the line on which each begins; what the header or the cells' number has wrong; whether the
+def _rows(text: str, name: str) -> tuple[list[str], list[tuple[int, dict[str, str]]], list[Problem], bool]:
+    """The header; the file's rows by column name with the line on which each begins; what the header or the cells' number has wrong; whether the
     file could be read to its end."""
     whole = True
     problems: list[Problem] = []
@@ -296,7 +296,7 @@ def _rows(text: str, name: str) -> tuple[list[tuple[int, dict[str, str]]], list[
                 header = [cell.strip() for cell in cells]
                 problems = _header_problems(name, line, header)
                 if problems:
-                    return [], problems, False
+                    return header, [], problems, False
             elif len(cells) != len(header):
                 problems.append(
                     Problem(name, line, cells[0].strip(), "", f"has {len(cells)} cells; the header has {len(header)}")
@@ -319,7 +319,7 @@ def _rows(text: str, name: str) -> tuple[list[tuple[int, dict[str, str]]], list[
         whole = False
     if not header and not problems:
         problems.append(Problem(name, 0, "", "", f"is empty; begin with the header {','.join(COLUMNS)}"))
-    return rows, problems, whole
+    return header, rows, problems, whole
 
 
 def _header_problems(name: str, line: int, header: list[str]) -> list[Problem]:
@@ -342,7 +342,7 @@ def _header_problems(name: str, line: int, header: list[str]) -> list[Problem]:
     return problems + [Problem(name, line, column, "", "column is missing; add it") for column in missing]
 
 
-def _problem(name: str, line: int, details: ErrorDetails) -> Problem:
+def _problem(name: str, line: int, header: list[str], details: ErrorDetails) -> Problem:
     column = str(details["loc"][0])
     value = str(details["input"])
     if details["type"] == "value_error":
@@ -351,6 +351,8 @@ def _problem(name: str, line: int, details: ErrorDetails) -> Problem:
         wanted = details["msg"].replace("String should have", "allowed is text of")
     else:
         wanted = allowed(Asset.model_fields[column], value)
+    if column not in header:  # one that only some rows need: said once
+        return Problem(name, 0, column, "", f"column is missing; add it: {wanted}")
     return Problem(name, line, column, repr(value), wanted)
 
 
