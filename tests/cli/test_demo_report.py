@@ -11,10 +11,10 @@ import pytest
 from triplane.cli.demo_outcome import ConfigEdit, Outcome, under_way, untraded
 
 
-def outcome(p95: float, speed: float, expired: int = 0) -> Outcome:
+def outcome(p95: float, speed: float, expired: int = 0, final_speed: float | None = None) -> Outcome:
     codes = {"OK": 20} | ({"EXPIRED": expired} if expired else {})
     summary = cast(Any, SimpleNamespace(latency_s=(p95 / 2, p95, p95), decisions=codes, later_decisions={}))
-    return Outcome(summary, cast(Any, None), ConfigEdit(), {}, [], {}, [], {}, speed, 300.0)
+    return Outcome(summary, cast(Any, None), ConfigEdit(), {}, [], {}, [], {}, speed, final_speed or speed, 300.0)
 
 
 @pytest.mark.parametrize(("p95", "speed"), [(0.07, 300.0), (0.24, 300.0), (1.4, 50.0), (float("nan"), 300.0)])
@@ -55,7 +55,8 @@ def test_a_demonstration_in_which_no_order_was_filled_has_failed() -> None:
 )
 def test_decisions_that_traded_nothing_are_told(holds: dict[str, int], missed: list[str], said: str) -> None:
     run = outcome(0.05, 300.0)
-    run = replace(run, summary=cast(Any, SimpleNamespace(holds=holds, decision_barriers=20)), missed=missed)
+    found = SimpleNamespace(holds=holds, decision_barriers=20, latency_s=(0.05, 0.05, 0.05))
+    run = replace(run, summary=cast(Any, found), missed=missed)
     assert said in run.undecided
     assert bool(run.undecided) == bool(said)
     assert not said or "`triplane demo --speed 60` waits" in run.undecided
@@ -65,6 +66,16 @@ def test_the_speed_that_is_advised_meets_the_rule_it_is_advised_for() -> None:
     said = outcome(1.93, 300.0).late
     advised = int(said.partition("--speed ")[2].partition("`")[0])
     assert outcome(1.93, advised).late == ""
+
+
+def test_a_market_that_was_slowed_is_told_and_both_notes_give_one_speed() -> None:
+    said = outcome(0.05, 300.0, expired=40, final_speed=37.5).late
+    assert said.startswith("intents came too late for the market: the machine is busy, and 40 intents expired")
+    assert "the market's clock was slowed to 37.5x for it; `triplane demo --speed 38` waits for it" in said
+    both = outcome(1.2, 300.0, expired=40, final_speed=75.0)
+    held = SimpleNamespace(**vars(both.summary), holds={"HOLD_UNIVERSE_MISSING": 3}, decision_barriers=20)
+    both = replace(both, summary=cast(Any, held))
+    assert both.late.partition("`")[2] == both.undecided.partition("`")[2]
 
 
 def test_what_is_under_way_makes_the_numbers_add_up() -> None:

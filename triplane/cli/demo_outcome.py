@@ -118,7 +118,9 @@ class Outcome:
     problems: list[str]
     seconds: dict[str, float]
     speed: float
-    """Fastest market clock while an order is open, times real time."""
+    """Fastest market clock while an order is open, times real time, as it began."""
+    final_speed: float
+    """The same as it ended: slower where the machine was too busy (market_pace.py)."""
     parent_life_s: float
     """PARENT_EXPIRY_S, market seconds."""
     restarts: dict[str, int] = field(default_factory=dict)
@@ -134,16 +136,31 @@ class Outcome:
 
         The market's clock does not know how busy the machine is: a parent that lives five market minutes has one wall second at 300x.
         """
-        delay = self.summary.latency_s[1]
-        if not delay * self.speed > LATE_SHARE * self.parent_life_s:
+        slowed = self.final_speed < self.speed
+        if not self._delayed and not slowed:
             return ""
-        slower = min(self.speed / 5, LATE_SHARE * self.parent_life_s / delay / 2)
         expired = sum(of.get("EXPIRED", 0) for of in (self.summary.decisions, self.summary.later_decisions))
         lost = f", and {expired} intents expired that might have filled" if expired else ""
-        return (
-            f"orders left up to {delay:.2f} s (p95) after their data, {delay * self.speed:.0f} market seconds at {self.speed:g}x: the "
-            f"machine is busy{lost}; `triplane demo --speed {max(slower, 1):.0f}` waits for it"
+        slower = f"; the market's clock was slowed to {self.final_speed:g}x for it" if slowed else ""
+        delay = self.summary.latency_s[1]
+        what = (
+            f"orders left up to {delay:.2f} s (p95) after their data, {delay * self.speed:.0f} market seconds at {self.speed:g}x"
+            if self._delayed
+            else "intents came too late for the market"
         )
+        return f"{what}: the machine is busy{lost}{slower}; {self._remedy}"
+
+    @property
+    def _delayed(self) -> bool:
+        return self.summary.latency_s[1] * self.speed > LATE_SHARE * self.parent_life_s
+
+    @property
+    def _remedy(self) -> str:
+        """One speed for all that a busy machine did."""
+        slower = [self.speed / 5, self.final_speed]
+        if self._delayed:
+            slower.append(LATE_SHARE * self.parent_life_s / self.summary.latency_s[1] / 2)
+        return f"`triplane demo --speed {max(min(slower), 1):.0f}` waits for it"
 
     @property
     def undecided(self) -> str:
@@ -155,10 +172,7 @@ class Outcome:
         said = [f"{held} of {self.summary.decision_barriers} decisions held every name ({codes})"] if held else []
         if missed:
             said.append(f"{missed} session{'' if missed == 1 else 's'} passed without one")
-        return (
-            f"{' and '.join(said)}: nothing was traded there; where no process was stopped the machine is too busy, and "
-            f"`triplane demo --speed {max(self.speed / 5, 1):.0f}` waits for it"
-        )
+        return f"{' and '.join(said)}: nothing was traded there; where no process was stopped the machine is too busy, and {self._remedy}"
 
     @property
     def passed(self) -> bool:

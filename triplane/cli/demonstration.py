@@ -23,6 +23,7 @@ from triplane.cli.demo_directory import DemoError
 from triplane.cli.demo_outcome import DROPPED, ConfigEdit, Outcome, under_way, untraded
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
+from triplane.cli.market_pace import MarketPace
 from triplane.domain import calendars
 from triplane.replay import gateway_journal
 from triplane.runtime import atomic_file, loopback, run_file
@@ -68,6 +69,7 @@ class Demonstration:
         self.edit = ConfigEdit()
         self.unsettled = False
         """Whether the planes still wrote at the end of `trade`."""
+        self.pace = MarketPace(market.speed)
         self.seconds: dict[str, float] = {}
         self.gateway: dict[str, Any] = {}
         self.processes: dict[str, str] = {}
@@ -181,6 +183,7 @@ class Demonstration:
                         asked = time.monotonic()
                         self.gateway = (await client.get(f"{url}/status")).json()
                         answered = time.monotonic()
+                        await self.pace.keep(client, url, self.gateway["fastest"], state.too_late, self._say)
                 except httpx.TransportError as error:
                     # The supervisor restarts it, and it goes on where it was.
                     if time.monotonic() - answered > GATEWAY_AWAY_S:
@@ -293,7 +296,7 @@ class Demonstration:
         self.seconds["replay"] = time.perf_counter() - started
         return Outcome(
             summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
-            self.market.speed, self._parent_life_s, self._restarts(), self.unsettled, self._killed(),
+            self.market.speed, self.pace.speed, self._parent_life_s, self._restarts(), self.unsettled, self._killed(),
         )  # fmt: skip
 
     def _killed(self) -> str:

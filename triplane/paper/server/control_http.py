@@ -34,6 +34,7 @@ def application(core: Core, wire: Wire) -> web.Application:
     app.router.add_post("/start", control.start)
     app.router.add_post("/pause", control.pause)
     app.router.add_post("/advance", control.advance)
+    app.router.add_post("/speed", control.speed)
     app.router.add_post("/fault", control.fault)
     return app
 
@@ -86,6 +87,13 @@ class _Control:
         async def act(body: Body) -> Body:
             await self.core.clock.advance_to(target(body, self.core.clock.now))
             return {"market_time": self.core.clock.now, "market_time_iso": iso(self.core.clock.now)}
+
+        return await _answered(request, act)
+
+    async def speed(self, request: web.Request) -> web.Response:
+        async def act(body: Body) -> Body:
+            self.core.slow_down(faults.number(body, "speed", -1, 1, self.core.options.speed))
+            return {"fastest": self.core.clock.pace.speed}
 
         return await _answered(request, act)
 

@@ -136,6 +136,10 @@ class Core:
         if changed:
             self._journal_pace()
 
+    def slow_down(self, speed: float) -> None:
+        """The fastest clock while a barrier is due or an order is open, from the next step on and until this process ends."""
+        self.clock.pace = replace(self.clock.pace, speed=speed)
+
     def _journal_pace(self) -> None:
         pace = self.clock.pace
         self.journal.append("pace", self.now, rebalance=pace.rebalance, stream_after=pace.stream_after)
@@ -357,6 +361,7 @@ class Core:
             "running": clock.running,
             "streaming": clock.streaming,
             "speed": clock.current_speed,
+            "fastest": clock.pace.speed,
             "session": str(clock.day) if clock.day else None,
             "session_open": clock.in_session,
             "sessions_done": clock.index + (0 if clock.in_session else 1),

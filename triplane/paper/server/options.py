@@ -19,7 +19,7 @@ Daily closes are real (20 S&P 500 names of the package skfolio, 1990-2022); intr
 simulated from the seed. Nothing reaches a broker."""
 EPILOG: Final = """\
 HTTP on 127.0.0.1: GET /status, GET /orders, GET /healthz, POST /start, POST /pause, POST /advance {"to": "2018-01-19T15:25"} or
-{"minutes": 5}, POST /fault {"fault": "drop"} (GET /fault lists them). Journal: <state-dir>/gateway-journal.jsonl; started again on the
+{"minutes": 5}, POST /speed {"speed": 100} (at most --speed), POST /fault {"fault": "drop"} (GET /fault lists them). Journal: <state-dir>/gateway-journal.jsonl; started again on the
 same state directory, the gateway continues with its account, orders and market time."""
 
 
