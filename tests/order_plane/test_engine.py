@@ -190,6 +190,8 @@ def test_expired_held_and_hold_slices_are_decided():
     desk.intents(1, {"AAPL": 500.0}, valid_until=desk.now - 1)
     assert desk.codes() == [Code.EXPIRED]
     assert [alert.code for alert in desk.alerts] == [Code.EXPIRED]
+    # A demonstration hears it and waits (triplane/cli/market_pace.py).
+    assert desk.alerts[0].detail.startswith("The intents of barrier 1 are not traded. ")
     assert "valid until 2018-02-05T20:29:59Z, and it is 2018-02-05T20:30:00Z" in desk.alerts[0].detail
     desk.intents(2, {}, held=["GE", "KO"], held_codes=["WARMING", "DATA_STALE"])
     assert desk.codes()[1:] == ["WARMING", "DATA_STALE"]

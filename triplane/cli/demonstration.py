@@ -108,7 +108,7 @@ class Demonstration:
         self.follower.start()
         self.seconds["kafka"] = time.perf_counter() - started
         self._say("starting the paper gateway, the provider server, control and the three planes")
-        await self._relaying.enter_async_context(relayed(self.directory / "logs", self._say))
+        await self._relaying.enter_async_context(relayed(self.directory / "logs", self._hear))
         telling = asyncio.create_task(self._tell_history())
         try:
             await self.supervisor.start(self.installation.specs())
@@ -116,6 +116,11 @@ class Demonstration:
             await end_tasks([telling])
         await self._warm()
         self.seconds["ready"] = time.perf_counter() - started
+
+    def _hear(self, line: str) -> None:
+        self._say(line)
+        if slower := self.pace.hear(line, time.monotonic()):
+            self._say(slower)
 
     async def _tell_history(self) -> None:
         """How far the history is, every few seconds until cancelled: loading it is most of what a start takes."""
@@ -183,7 +188,7 @@ class Demonstration:
                         asked = time.monotonic()
                         self.gateway = (await client.get(f"{url}/status")).json()
                         answered = time.monotonic()
-                        await self.pace.keep(client, url, self.gateway["fastest"], state.too_late, self._say)
+                        await self.pace.keep(client, url, self.gateway["fastest"])
                 except httpx.TransportError as error:
                     # The supervisor restarts it, and it goes on where it was.
                     if time.monotonic() - answered > GATEWAY_AWAY_S:

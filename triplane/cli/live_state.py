@@ -65,8 +65,6 @@ class LiveState:
     newest_fill: str = ""
     """Signed quantity, name and price."""
     denials: Counter[str] = field(default_factory=Counter)
-    too_late: dict[int, bool] = field(default_factory=dict)
-    """Whether its intents had expired when the order plane had them, by barrier."""
     told: deque[SessionLine] = field(default_factory=deque)
     """Sessions that have passed and were not told yet, oldest first."""
     _decided: deque[SessionLine] = field(default_factory=deque)
@@ -180,8 +178,6 @@ class LiveState:
     def _order_decisions(self, value: dict[str, Any]) -> None:
         if not value["allowed"]:
             self.denials[value["code"]] += 1
-        if not value["order_ref"]:  # on an intent, not on one of its children; the first one tells
-            self.too_late.setdefault(value["seq"], value["code"] == "EXPIRED")
 
     def _control_config(self, value: dict[str, Any]) -> None:
         self.configs.append(value)
