@@ -4,6 +4,9 @@ Kafka is away when nothing has been acknowledged for `AWAY_S` though something w
 then on records go to the spool, in order, until it is empty again. What does not fit is dropped under SPOOL_FULL and counted; daily
 bars, facts and vintages are then forgotten, so that the next look at their source brings them again.
 
+What Kafka refuses since one of the two clocks is wrong goes to the spool as well. Until a record is taken again the first one there is
+tried alone: so all keep their order, and the broker is not asked ten thousand times a second.
+
 A record that nobody waits for may itself wait a little for the next ones: handed over together they leave in one request a topic, and
 each request costs the broker, and whoever reads, more than the records in it.
 """
@@ -21,10 +24,12 @@ from typing import Protocol
 
 from data_plane.daemon.spool import Spool
 from data_plane.outputs import QUARANTINE, Output
-from triplane.runtime.kafka_out import DeliveryError, TooLargeError
+from triplane.runtime.kafka_out import ClockError, DeliveryError, TooLargeError
 
 AWAY_S = 5.0
 PUMP_S = 0.2
+DELIVERY_TIMEOUT_S = 6 * 3600.0
+"""Wall time after which the producer gives a record up: it would come behind what went to disk after it."""
 # Records that may wait for acknowledgement while the spool is emptied.
 PUMP_IN_FLIGHT = 2000
 SPOOL_FULL = "SPOOL_FULL"
@@ -57,11 +62,15 @@ class Outlet:
         spool: Spool,
         on_dropped: Callable[[Output], None],
         may_wait: Callable[[Output], bool] = lambda _: False,
+        on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`on_refusal` is told why Kafka refuses records, and an empty text once it takes them again."""
         self._writer = writer
         self._spool = spool
         self._on_dropped = on_dropped
         self._may_wait = may_wait
+        self._on_refusal = on_refusal
+        self._refusal = ""
         self._gathered: deque[tuple[Output, int]] = deque()
         self._failure: Exception | None = None
         self._closing = False
@@ -118,10 +127,13 @@ class Outlet:
 
     def let_go(self) -> None:
         """Send what was gathered, in its order. Raises what a record cannot be sent for."""
+        if self._refusal and self._waiting:
+            return  # what waits will be refused, too, and goes to disk first
         while self._gathered:
             output, ingest_time = self._gathered.popleft()
             try:
-                sent = not len(self._spool) and not self.away and self._send(output, ingest_time)
+                on_disk = bool(len(self._spool) or self.away or self._refusal)
+                sent = not on_disk and self._send(output, ingest_time)
             except TooLargeError:
                 raise
             except (
@@ -166,9 +178,10 @@ class Outlet:
 
     def _ended(self, number: int, future: Future[int]) -> None:
         """On the producer's thread: acknowledged, or given up by the producer after its own long wait."""
-        if future.cancelled() or future.exception() is not None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None or future.cancelled():
             with contextlib.suppress(RuntimeError):  # the loop may have ended: `close` stores what has waited in vain
-                self._loop.call_soon_threadsafe(self._gave_up, number)
+                self._loop.call_soon_threadsafe(self._gave_up, number, error)
             return
         with self._lock:
             output, _ = self._waiting.pop(number, (None, 0))
@@ -176,14 +189,18 @@ class Outlet:
                 return
             self._from_spool.discard(number)
             empty = not self._waiting
-            self._last_progress = time.monotonic()
-            self.acknowledged[output.source, output.topic == QUARANTINE] += output.units
-            self.sent[output.topic] += 1
+            self._count(output)
         if empty:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._empty.set)
 
-    def _gave_up(self, number: int) -> None:
+    def _count(self, output: Output) -> None:
+        """With the lock."""
+        self._last_progress = time.monotonic()
+        self.acknowledged[output.source, output.topic == QUARANTINE] += output.units
+        self.sent[output.topic] += 1
+
+    def _gave_up(self, number: int, error: BaseException | None) -> None:
         """It may be on the log or not; sent again it is the same record under the same identity."""
         with self._lock:
             if self._closing or number not in self._waiting:
@@ -191,8 +208,37 @@ class Outlet:
             output, ingest_time = self._waiting.pop(number)
             self._from_spool.discard(number)
             self._store(output, ingest_time)
+        if isinstance(error, ClockError):
+            self._refused(str(error))
         if not self._waiting:
             self._empty.set()
+
+    def _refused(self, why: str) -> None:
+        if why != self._refusal:
+            self._refusal = why
+            self._on_refusal(why)
+
+    async def _try_first(self) -> None:
+        """Send the first record on disk, which keeps its place until Kafka has it."""
+        item = self._spool.peek()
+        if item is None:  # there was no room for it
+            self._refused("")
+            return
+        output, mark = item.output, {INGEST_TIME: str(item.ingest_time).encode()}
+        try:
+            future = self._writer.send(output.topic, output.record, headers=mark)
+        except BufferError:
+            return
+        try:
+            await asyncio.wrap_future(future)
+        except DeliveryError as error:
+            if isinstance(error, ClockError):
+                self._refused(str(error))
+            return
+        with self._lock:  # whoever counts meanwhile finds it either on disk or on the log
+            self._count(output)
+            self._spool.pop()
+        self._refused("")
 
     def _store(self, output: Output, ingest_time: int) -> None:
         if not self._spool.append(output, ingest_time):
@@ -202,7 +248,10 @@ class Outlet:
         """Empty the spool whenever Kafka answers; runs until cancelled. Raises what a record met that waited before it was sent."""
         while True:
             self._tell()
-            while len(self._spool) and not self.away and self.unacknowledged < PUMP_IN_FLIGHT:
+            if self._refusal and not self._waiting:
+                self.let_go()
+                await self._try_first()
+            while len(self._spool) and not self._refusal and not self.away and self.unacknowledged < PUMP_IN_FLIGHT:
                 item = self._spool.peek()
                 if item is None or not self._send(item.output, item.ingest_time, from_spool=True):
                     break
@@ -220,6 +269,7 @@ class Outlet:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(AWAY_S / 2):
                         await self._empty.wait()
+        self.let_go()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Wait for acknowledgements, then spool what is left for the next run. Raises, at the end, what a record could not be sent or

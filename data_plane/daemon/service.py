@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data_plane.daemon import recovery, sntp
 from data_plane.daemon.configuration import ConfigFollower
-from data_plane.daemon.outlet import SPOOL_FULL, Outlet
+from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, SPOOL_FULL, Outlet
 from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import DataCollector, Gauges, conservation
 from data_plane.daemon.urgency import may_wait
@@ -182,15 +182,24 @@ class DataService:
             self.engine.published.learn(output.topic, output.record)
         self._spool = spool
         outlet = Outlet(
-            TopicWriter(self._settings, PLANE),
+            TopicWriter(self._settings, PLANE, delivery_timeout_s=DELIVERY_TIMEOUT_S),
             spool,
             self._dropped,
             lambda output: may_wait(output.topic, output.record, self._hours),
+            self._kafka_refuses,
         )
         self._daemon.metrics.registry.register(
             DataCollector(self.engine, outlet, lambda: self.config.targets.data, self.clock.now, self._market)
         )
         return outlet
+
+    def _kafka_refuses(self, why: str) -> None:
+        """Whatever is published waits on disk meanwhile, and so does who reads it."""
+        if why:
+            self._daemon.log.error("kafka refuses", reason=why)
+        else:
+            self._daemon.log.info("kafka takes records again")
+        self._set_blocked("kafka", why)
 
     # -- sources ---------------------------------------------------------------------------------------------------------------
     def _create(self) -> dict[str, Source]:

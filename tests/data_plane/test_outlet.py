@@ -22,7 +22,7 @@ from data_plane.engine import DataEngine
 from data_plane.outputs import Output
 from schemas import codec
 from tests.data_plane.support import bar, engine, run
-from triplane.runtime.kafka_out import DeliveryError, TooLargeError
+from triplane.runtime.kafka_out import ClockError, DeliveryError, TooLargeError
 
 
 class Broker:
@@ -257,6 +257,38 @@ async def test_a_full_queue_and_a_failed_delivery_go_to_disk(tmp_path: Path, imp
     way.close()
 
 
+async def test_what_kafka_refuses_for_its_clock_keeps_its_order_and_is_tried_one_at_a_time(
+    tmp_path: Path, impatient: None
+) -> None:
+    broker, told = Broker(), list[str]()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None, on_refusal=told.append)
+    way.put(output(1), output(2))
+    pump = asyncio.create_task(way.pump())
+    for number in range(2):
+        broker.futures[number].set_exception(ClockError("data.bars: not acknowledged: Broker: Invalid timestamp"))
+    await until(lambda: len(broker.sent) == 3)
+    way.put(output(3))
+    for number in range(2, 12):
+        await until(lambda number=number: len(broker.sent) == number + 1)
+        assert broker.sent[number][1]["event_time"] == 1
+        assert way.in_flight() == {"ibkr": 3}
+        broker.futures[number].set_exception(ClockError("data.bars: not acknowledged: Broker: Invalid timestamp"))
+    assert told == ["data.bars: not acknowledged: Broker: Invalid timestamp"]
+    await until(lambda: len(broker.sent) == 13)
+    broker.acknowledge()
+    await until(lambda: len(broker.sent) == 15)
+    broker.acknowledge()
+    await until(lambda: way.acknowledged["ibkr", False] == 3)
+    assert [record["event_time"] for _, record, _ in broker.sent[-3:]] == [1, 2, 3]
+    assert told[1:] == [""]
+    assert way.in_flight() == {}
+    way.put(output(4))
+    assert len(broker.sent) == 16
+    broker.acknowledge()
+    pump.cancel()
+    way.close()
+
+
 async def test_what_does_not_fit_is_dropped_and_counted_and_may_be_loaded_again(tmp_path: Path) -> None:
     machine: DataEngine = engine(("AAA",))
     broker = Broker()
@@ -417,3 +449,18 @@ def test_a_full_disk_takes_a_record_whole_or_not_at_all(tmp_path: Path) -> None:
         *map(str, range(fitted)),
         "later",
     ]
+
+
+async def test_what_comes_while_refusals_arrive_goes_to_disk_behind_them(tmp_path: Path, impatient: None) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    way.put(output(1), output(2))
+    broker.futures[0].set_exception(ClockError("Broker: Invalid timestamp"))
+    await until(lambda: way.spooled == 1)
+    way.put(output(3))
+    assert way.in_flight() == {"ibkr": 3}
+    broker.futures[1].set_exception(ClockError("Broker: Invalid timestamp"))
+    await asyncio.wait_for(way.drained(), 5)
+    assert way.spooled == 3
+    way.close()
+    assert [item.record["event_time"] for item in Spool(tmp_path / "s", 10**6).contents()] == [1, 2, 3]

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from data_plane.daemon import recovery
 from data_plane.daemon.configuration import ConfigFollower
@@ -31,6 +32,7 @@ from triplane.runtime.first_per_identity import FirstPerIdentity
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
+from triplane.stack.kafka import admin
 from triplane.stack.local import LocalStack
 from triplane.stack.topics import create_topics, delete_topics
 
@@ -112,6 +114,46 @@ def test_an_edited_configuration_is_on_the_next_slice(
         gateway.stop()
     assert code == 0
     assert "configuration passed over" in errors
+
+
+def oldest(settings: Settings, topic: str, ms: str) -> None:
+    """How much older than its broker's now a record of `topic` may be."""
+    changed = ConfigResource(ConfigResource.Type.TOPIC, settings.topic(topic))
+    changed.add_incremental_config(
+        ConfigEntry("message.timestamp.before.max.ms", ms, incremental_operation=AlterConfigOpType.SET)
+    )
+    client = admin(settings.bootstrap)
+    (altered,) = client.incremental_alter_configs([changed]).values()
+    altered.result(10)
+
+
+def test_a_clock_that_kafka_refuses_is_named_and_what_it_refused_follows_in_order(
+    settings: Settings, tmp_path: Path, providers: ProvidersProcess
+) -> None:
+    """Here the broker is told to take nothing that is older than its own now, as it takes nothing an hour ahead of it."""
+    gateway = GatewayProcess(tmp_path / "gateway", "--hold")
+    publish_config(settings, config(BACKFILL_YEARS=0.2))
+    process = data_process(settings, gateway, providers)
+    try:
+        settles(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
+        oldest(settings, "data.bars", "0")
+        gateway.advance(to="2018-01-19T15:25")
+        settles(
+            lambda: "kafka: " in (told := get(f"{process.http}/readyz")[1]) and "is this machine's clock right?" in told
+        )
+        oldest(settings, "data.bars", str(2**63 - 1))
+        settles(lambda: get(f"{process.http}/readyz")[0] == 200)
+        settles(lambda: metrics(process, "triplane_spool_records") == {"": 0.0})
+        bars = [r.value["event_time"] for r in log(settings)["data.bars"] if r.value and r.value["interval"] == "5s"]
+        assert len(bars) >= 48
+        assert bars == sorted(bars)
+        assert conserved(metrics(process, "triplane_conservation_difference"))
+    finally:
+        code, errors = process.stop()
+        gateway.stop()
+    assert code == 0
+    assert "kafka refuses" in errors
+    assert "kafka takes records again" in errors
 
 
 @contextmanager

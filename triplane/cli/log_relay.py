@@ -70,6 +70,8 @@ def sentence(line: str) -> str:
         return f"no order of {entry['symbol']} leaves: {entry['reason']}"
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
+    if entry.get("event") == "kafka refuses":
+        return f"what is published waits on disk, for Kafka refuses it: {entry['reason']}"
     # Gates of prices and of silence change by the minute.
     if entry.get("event") == "gate closed" and entry.get("gate") in ("schema", "clock"):
         return f"gate {entry['gate']} of {entry['source']} is closed: {entry['code']} {entry['detail']}"

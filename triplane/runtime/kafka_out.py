@@ -52,6 +52,10 @@ class TooLargeError(DeliveryError):
     """A record that no topic takes, now or later."""
 
 
+class ClockError(DeliveryError):
+    """Kafka refuses every record for its time: the clocks of this machine and of the broker are too far apart."""
+
+
 class OwnershipError(PermissionError):
     """A plane tried to write a topic that the catalogue gives to another."""
 
@@ -154,7 +158,8 @@ class TopicWriter:
             if future is None:
                 return
             if error is not None:
-                future.set_exception(DeliveryError(f"{physical}: not acknowledged: {cause(error.code(), error.str())}"))
+                failed = ClockError if error.code() in _CLOCK else DeliveryError
+                future.set_exception(failed(f"{physical}: not acknowledged: {cause(error.code(), error.str())}"))
             else:
                 future.set_result(message.offset())
 
