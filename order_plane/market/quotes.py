@@ -14,6 +14,8 @@ from typing import Any
 from triplane.domain.lots import PRICE_MAX
 
 KEEP_NS = 7_200_000_000_000  # volume is kept for two hours: the longest POV window plus the longest parent in practice
+MOST_UNITS = 1e12
+"""Units in five seconds that no market trades. Beside 1e300 every later bar would be lost in the sum, and no order would leave again."""
 
 
 def _price(value: float) -> float:
@@ -117,7 +119,7 @@ class Market:
         time = record["available_time"]
         if record["interval"] == "5s":
             for symbol, units in zip(record["symbols"], record["volume"], strict=True):
-                if units > 0.0 and math.isfinite(units):
+                if 0.0 < units <= MOST_UNITS:
                     self.volumes.setdefault(symbol, Volume()).add(time, units)
         else:
             for symbol, close in zip(record["symbols"], record["close"], strict=True):

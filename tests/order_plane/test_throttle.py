@@ -66,6 +66,15 @@ def test_volume_forgets_old_bars_but_not_their_sum():
     assert Market().volume("X").total == 0.0
 
 
+@pytest.mark.parametrize("absurd", [1e300, float("inf"), float("nan"), -5.0, 1e13])
+def test_a_volume_that_no_market_trades_neither_counts_nor_drowns_the_others(absurd):
+    market = Market()
+    for time, units in ((1, 1_000.0), (2, absurd), (3, 2_000.0)):
+        bar = {"available_time": time * SECOND, "interval": "5s", "symbols": ["KO"], "volume": [units]}
+        market.take_bars(bar)
+    assert market.volume("KO").total == 3_000.0
+
+
 def test_rates_of_a_minute():
     rates = Rates()
     rates.add_order("A", 0, 100.0)
