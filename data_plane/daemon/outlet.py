@@ -4,8 +4,8 @@ Kafka is away when nothing has been acknowledged for `AWAY_S` though something w
 then on records go to the spool, in order, until it is empty again. What does not fit is dropped under SPOOL_FULL and counted; daily
 bars, facts and vintages are then forgotten, so that the next look at their source brings them again.
 
-What Kafka refuses since one of the two clocks is wrong goes to the spool as well. Until a record is taken again the first one there is
-tried alone: so all keep their order, and the broker is not asked ten thousand times a second.
+What Kafka refuses (one of the clocks is wrong, a topic is gone) goes to the front of the spool. Until a record is taken again the first
+one there is tried alone: so all keep their order, and the broker is not asked ten thousand times a second.
 
 A record that nobody waits for may itself wait a little for the next ones: handed over together they leave in one request a topic, and
 each request costs the broker, and whoever reads, more than the records in it.
@@ -20,12 +20,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
-from data_plane.daemon.spool import Spool
+from data_plane.daemon.spool import Spool, Spooled
 from data_plane.outputs import QUARANTINE, Output
-from triplane.runtime.kafka_out import ClockError, DeliveryError, TooLargeError
+from triplane.runtime.kafka_out import DeliveryError, TooLargeError
 
+T = TypeVar("T")
 AWAY_S = 5.0
 PUMP_S = 0.2
 DELIVERY_TIMEOUT_S = 6 * 3600.0
@@ -71,6 +73,10 @@ class Outlet:
         self._may_wait = may_wait
         self._on_refusal = on_refusal
         self._refusal = ""
+        self._told = False
+        self._trying: tuple[Output, asyncio.Future[int]] | None = None
+        self._returned: dict[int, tuple[Output, int]] = {}
+        """Refused, by number: they go to the front of the spool together, once nothing else is under way."""
         self._gathered: deque[tuple[Output, int]] = deque()
         self._failure: Exception | None = None
         self._closing = False
@@ -90,7 +96,7 @@ class Outlet:
     @property
     def unacknowledged(self) -> int:
         """Records handed to the producer, or gathered for it, and not acknowledged."""
-        return len(self._waiting) + len(self._gathered)
+        return len(self._waiting) + len(self._returned) + len(self._gathered)
 
     @property
     def spooled(self) -> int:
@@ -106,7 +112,7 @@ class Outlet:
         """Observations handed over and not on the log, by source."""
         count: Counter[str] = Counter()
         with self._lock:
-            for output, _ in (*self._waiting.values(), *self._gathered):
+            for output, _ in (*self._waiting.values(), *self._returned.values(), *self._gathered):
                 count[output.source] += output.units
             for source, units in self._spool.waiting:
                 count[source] += units
@@ -127,7 +133,7 @@ class Outlet:
 
     def let_go(self) -> None:
         """Send what was gathered, in its order. Raises what a record cannot be sent for."""
-        if self._refusal and self._waiting:
+        if self._refusal and self._waiting and not self.away:
             return  # what waits will be refused, too, and goes to disk first
         while self._gathered:
             output, ingest_time = self._gathered.popleft()
@@ -136,9 +142,8 @@ class Outlet:
                 sent = not on_disk and self._send(output, ingest_time)
             except TooLargeError:
                 raise
-            except (
-                DeliveryError
-            ):  # of the producer, not of this record: `close` keeps it for the next run, in its place
+            except DeliveryError:
+                # Of the producer, not of this record: `close` keeps it for the next run, in its place.
                 self._gathered.appendleft((output, ingest_time))
                 raise
             if not sent:
@@ -169,9 +174,12 @@ class Outlet:
                 del self._waiting[number]
                 self._from_spool.discard(number)
             return False
-        except BaseException:
+        except BaseException as error:
             with self._lock:
                 del self._waiting[number]
+                self._from_spool.discard(number)
+            if from_spool and isinstance(error, TooLargeError):
+                self._drop_first()
             raise
         future.add_done_callback(lambda done: self._ended(number, done))
         return True
@@ -181,7 +189,7 @@ class Outlet:
         error = None if future.cancelled() else future.exception()
         if error is not None or future.cancelled():
             with contextlib.suppress(RuntimeError):  # the loop may have ended: `close` stores what has waited in vain
-                self._loop.call_soon_threadsafe(self._gave_up, number, error)
+                self._loop.call_soon_threadsafe(self._gave_up, number, str(error))
             return
         with self._lock:
             output, _ = self._waiting.pop(number, (None, 0))
@@ -190,6 +198,9 @@ class Outlet:
             self._from_spool.discard(number)
             empty = not self._waiting
             self._count(output)
+        if self._told and not self._refusal:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._taken_again)
         if empty:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._empty.set)
@@ -200,45 +211,77 @@ class Outlet:
         self.acknowledged[output.source, output.topic == QUARANTINE] += output.units
         self.sent[output.topic] += 1
 
-    def _gave_up(self, number: int, error: BaseException | None) -> None:
+    def _gave_up(self, number: int, why: str) -> None:
         """It may be on the log or not; sent again it is the same record under the same identity."""
         with self._lock:
             if self._closing or number not in self._waiting:
                 return  # `close` has it
-            output, ingest_time = self._waiting.pop(number)
+            self._returned[number] = self._waiting.pop(number)
             self._from_spool.discard(number)
-            self._store(output, ingest_time)
-        if isinstance(error, ClockError):
-            self._refused(str(error))
+        self._refusal = why
+        if not self._told:
+            self._told = True
+            self._on_refusal(why)
+        self._put_back()
         if not self._waiting:
             self._empty.set()
 
-    def _refused(self, why: str) -> None:
-        if why != self._refusal:
-            self._refusal = why
-            self._on_refusal(why)
+    def _put_back(self) -> None:
+        """Refused records to the front of the spool, as soon as no record is under way that may have to go before them."""
+        with self._lock:
+            if self._waiting or not self._returned:
+                return
+            items = [Spooled(*self._returned[number]) for number in sorted(self._returned)]
+            self._returned.clear()
+            refused = self._spool.prepend(items)
+        for item in refused:
+            self._on_dropped(item.output)
+
+    def _taken_again(self) -> None:
+        if self._told and not self._refusal:
+            self._told = False
+            self._on_refusal("")
 
     async def _try_first(self) -> None:
-        """Send the first record on disk, which keeps its place until Kafka has it."""
-        item = self._spool.peek()
-        if item is None:  # there was no room for it
-            self._refused("")
+        """Send the first record on disk, which keeps its place until Kafka has it, and wait a little for the answer."""
+        if self._trying is None:
+            item = self._spool.peek()
+            if item is None:  # there was no room for it: the next one is tried as it comes
+                self._refusal = ""
+                return
+            with contextlib.suppress(BufferError):
+                mark = {INGEST_TIME: str(item.ingest_time).encode()}
+                try:
+                    future = self._writer.send(item.output.topic, item.output.record, headers=mark)
+                except TooLargeError:
+                    self._drop_first()
+                    raise
+                answer = asyncio.wrap_future(future)
+                answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+                self._trying = item.output, answer
+        if self._trying is None:
             return
-        output, mark = item.output, {INGEST_TIME: str(item.ingest_time).encode()}
-        try:
-            future = self._writer.send(output.topic, output.record, headers=mark)
-        except BufferError:
+        output, answer = self._trying
+        await asyncio.wait({answer}, timeout=PUMP_S)
+        if not answer.done():
             return
-        try:
-            await asyncio.wrap_future(future)
-        except DeliveryError as error:
-            if isinstance(error, ClockError):
-                self._refused(str(error))
+        self._trying = None
+        error = answer.exception()
+        if error is not None:
+            self._refusal = str(error)
             return
         with self._lock:  # whoever counts meanwhile finds it either on disk or on the log
             self._count(output)
             self._spool.pop()
-        self._refused("")
+        self._refusal = ""
+        self._taken_again()
+
+    def _drop_first(self) -> None:
+        """One that no topic takes would end every later run, too."""
+        item = self._spool.peek()
+        assert item is not None
+        self._spool.pop()
+        self._on_dropped(item.output)
 
     def _store(self, output: Output, ingest_time: int) -> None:
         if not self._spool.append(output, ingest_time):
@@ -248,6 +291,7 @@ class Outlet:
         """Empty the spool whenever Kafka answers; runs until cancelled. Raises what a record met that waited before it was sent."""
         while True:
             self._tell()
+            self._put_back()
             if self._refusal and not self._waiting:
                 self.let_go()
                 await self._try_first()
@@ -256,7 +300,7 @@ class Outlet:
                 if item is None or not self._send(item.output, item.ingest_time, from_spool=True):
                     break
                 self._spool.pop()
-            if not self._from_spool:
+            if not self._from_spool and not self._returned:
                 self._spool.forget_taken()
             await asyncio.sleep(PUMP_S)
 
@@ -269,6 +313,7 @@ class Outlet:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(AWAY_S / 2):
                         await self._empty.wait()
+        self._put_back()
         self.let_go()
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -277,23 +322,33 @@ class Outlet:
         """
         with self._lock:
             self._closing = True
-        self._writer.close(timeout_s)
-        with self._lock:
-            for each in self._gathered:
-                self._number += 1
-                self._waiting[self._number] = each
-            self._gathered.clear()
-        for number in list(self._waiting):
+        try:
+            self._writer.close(timeout_s)
+        finally:
             with self._lock:  # whoever counts meanwhile finds it either in flight or on disk
-                output, ingest_time = self._waiting.pop(number, (None, 0))
-                if output is None:  # acknowledged after all
-                    continue
-                try:
-                    self._store(output, ingest_time)
-                except Exception as problem:  # one that cannot be encoded must not take the others with it
-                    self._failure = self._failure or problem
+                left = self._returned | self._waiting
+                items = [Spooled(*left[number]) for number in sorted(left)]
+                gathered = list(self._gathered)
+                self._returned.clear()
+                self._waiting.clear()
+                self._gathered.clear()
+                refused = (
+                    self._kept(partial(self._spool.prepend, items)) or []
+                )  # what was taken is left out from now on
+                for each in gathered:
+                    self._kept(partial(self._store, *each))
+            for item in refused:
+                self._on_dropped(item.output)
         self._spool.close()
         self._tell()
+
+    def _kept(self, keep: Callable[[], T]) -> T | None:
+        """What `keep` returns; one record that cannot be encoded must not take the others with it."""
+        try:
+            return keep()
+        except Exception as problem:
+            self._failure = self._failure or problem
+            return None
 
     def _tell(self) -> None:
         """Raise, once, what happened where nobody called."""

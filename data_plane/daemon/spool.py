@@ -14,7 +14,7 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -146,15 +146,47 @@ class Spool:
         """Bytes on disk."""
         return self._size
 
-    def append(self, output: Output, ingest_time: int) -> bool:
-        """Add a record, whole or not at all; False when it does not fit, be it that the disk is full. Raises CodecError for a record
-        that its schema does not allow."""
+    def _encoded(self, output: Output, ingest_time: int) -> bytes:
         about = {
             "topic": output.topic, "source": output.source, "units": output.units, "ingest_time": ingest_time
         }  # fmt: skip
         body = self._codec.encode(self._topics[output.topic].record, output.record)
         header = json.dumps(about | {"crc": _checksum(about, body)}).encode()
-        entry = _LENGTH.pack(len(header)) + header + _LENGTH.pack(len(body)) + body
+        return _LENGTH.pack(len(header)) + header + _LENGTH.pack(len(body)) + body
+
+    def prepend(self, items: Sequence[Spooled]) -> list[Spooled]:
+        """Put records before all others, in their order; those that do not fit, be it that the disk is full.
+
+        What was taken must have arrived or be among them: the file begins anew with them. Raises CodecError like `append`.
+        """
+        room, kept, refused = self.max_bytes - (self._size - self._read), list[Spooled](), list[Spooled]()
+        new = self._path.with_name(f".{self._path.name}.tmp")
+        try:
+            with new.open("wb") as file:
+                for item in items:
+                    entry = self._encoded(*item)
+                    if len(entry) > room:
+                        refused.append(item)
+                        continue
+                    file.write(entry)
+                    room -= len(entry)
+                    kept.append(item)
+                self._file.seek(self._read)
+                shutil.copyfileobj(self._file, file)
+            new.replace(self._path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            return [item for item in items if not self.append(*item)]
+        self._file.close()
+        self._file = self._path.open("a+b", buffering=0)
+        self._size, self._read = self._file.seek(0, 2), 0
+        self.waiting[:0] = [(item.output.source, item.output.units) for item in kept]
+        return refused
+
+    def append(self, output: Output, ingest_time: int) -> bool:
+        """Add a record, whole or not at all; False when it does not fit, be it that the disk is full. Raises CodecError for a record
+        that its schema does not allow."""
+        entry = self._encoded(output, ingest_time)
         if self._size + len(entry) > self.max_bytes:
             return False
         try:

@@ -46,7 +46,7 @@ def test_other_words_do_not_count() -> None:
     assert pace.speed == 300.0
 
 
-def test_what_was_late_at_another_pace_does_not_count_again() -> None:
+def test_what_has_slowed_the_market_does_not_count_again() -> None:
     assert paces(MarketPace(300.0), 753, 754, 755, 756, apart_s=3.0) == [300.0, 150.0, 150.0, 75.0]
 
 

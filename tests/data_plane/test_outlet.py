@@ -8,6 +8,7 @@ import resource
 import struct
 import threading
 import tracemalloc
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ import pytest
 
 from data_plane.daemon import outlet as outlet_module
 from data_plane.daemon.outlet import Outlet
-from data_plane.daemon.spool import Spool
+from data_plane.daemon.spool import Spool, Spooled
 from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
 from data_plane.outputs import Output
 from schemas import codec
 from tests.data_plane.support import bar, engine, run
-from triplane.runtime.kafka_out import ClockError, DeliveryError, TooLargeError
+from triplane.runtime.kafka_out import DeliveryError, TooLargeError, TopicWriter
+from triplane.runtime.settings import Settings
 
 
 class Broker:
@@ -60,6 +62,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlet_module, "PUMP_S", 0.01)
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet_module, "PUMP_S", 0.01)
+
+
 def output(number: int, topic: str = "data.bars", size: int = 10) -> Output:
     record: dict[str, Any] = {"source": "ibkr", "group": "main", "interval": "5s", "event_time": number}
     if topic == "data.quarantine":
@@ -90,7 +97,9 @@ async def test_records_are_counted_when_they_are_on_the_log(tmp_path: Path) -> N
     assert broker.closed
 
 
-async def test_records_wait_on_disk_in_order_while_kafka_is_away(tmp_path: Path, impatient: None) -> None:
+async def test_records_wait_on_disk_in_order_while_kafka_is_away(
+    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broker = Broker()
     way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
     way.put(output(1))
@@ -100,6 +109,7 @@ async def test_records_wait_on_disk_in_order_while_kafka_is_away(tmp_path: Path,
     assert (way.spooled, len(broker.sent)) == (4, 1)
     assert way.in_flight() == {"ibkr": 5}
     await way.drained()  # what is safely on disk is not waited for
+    monkeypatch.setattr(outlet_module, "AWAY_S", 60.0)  # from here on a stall of this process is none of Kafka's
     pump = asyncio.create_task(way.pump())
     broker.acknowledge()
     await until(lambda: len(broker.sent) == 5)
@@ -209,10 +219,17 @@ async def test_while_the_run_ends_each_record_is_counted_once(tmp_path: Path) ->
     counted: list[int] = []
 
     class Watched(Spool):
-        def append(self, item: Output, ingest_time: int) -> bool:
+        def look(self) -> None:
             looking.append(threading.Thread(target=lambda: counted.append(way.in_flight()["ibkr"])))
             looking[-1].start()  # it waits for the outlet's lock, and counts as soon as it has it
+
+        def append(self, item: Output, ingest_time: int) -> bool:
+            self.look()
             return super().append(item, ingest_time)
+
+        def prepend(self, items: Sequence[Spooled]) -> list[Spooled]:
+            self.look()
+            return super().prepend(items)
 
     looking: list[threading.Thread] = []
     way = Outlet(Broker(), Watched(tmp_path / "s", 10**6), lambda _: None, patient)
@@ -251,28 +268,27 @@ async def test_a_full_queue_and_a_failed_delivery_go_to_disk(tmp_path: Path, imp
     await until(lambda: len(broker.futures) == 2)
     assert broker.sent[0][1] == broker.sent[1][1]
     broker.acknowledge()
-    await until(lambda: way.unacknowledged == 0)
-    assert way.acknowledged["ibkr", False] == 1
+    await until(lambda: way.acknowledged["ibkr", False] == 1)
     pump.cancel()
     way.close()
 
 
 async def test_what_kafka_refuses_for_its_clock_keeps_its_order_and_is_tried_one_at_a_time(
-    tmp_path: Path, impatient: None
+    tmp_path: Path, quick: None
 ) -> None:
     broker, told = Broker(), list[str]()
     way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None, on_refusal=told.append)
     way.put(output(1), output(2))
     pump = asyncio.create_task(way.pump())
     for number in range(2):
-        broker.futures[number].set_exception(ClockError("data.bars: not acknowledged: Broker: Invalid timestamp"))
+        broker.futures[number].set_exception(DeliveryError("data.bars: not acknowledged: Broker: Invalid timestamp"))
     await until(lambda: len(broker.sent) == 3)
     way.put(output(3))
     for number in range(2, 12):
         await until(lambda number=number: len(broker.sent) == number + 1)
         assert broker.sent[number][1]["event_time"] == 1
         assert way.in_flight() == {"ibkr": 3}
-        broker.futures[number].set_exception(ClockError("data.bars: not acknowledged: Broker: Invalid timestamp"))
+        broker.futures[number].set_exception(DeliveryError("data.bars: not acknowledged: Broker: Invalid timestamp"))
     assert told == ["data.bars: not acknowledged: Broker: Invalid timestamp"]
     await until(lambda: len(broker.sent) == 13)
     broker.acknowledge()
@@ -451,16 +467,156 @@ def test_a_full_disk_takes_a_record_whole_or_not_at_all(tmp_path: Path) -> None:
     ]
 
 
-async def test_what_comes_while_refusals_arrive_goes_to_disk_behind_them(tmp_path: Path, impatient: None) -> None:
+async def test_what_comes_while_refusals_arrive_goes_to_disk_behind_them(tmp_path: Path, quick: None) -> None:
     broker = Broker()
     way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
     way.put(output(1), output(2))
-    broker.futures[0].set_exception(ClockError("Broker: Invalid timestamp"))
-    await until(lambda: way.spooled == 1)
+    broker.futures[0].set_exception(DeliveryError("Broker: Invalid timestamp"))
+    await until(lambda: way._refusal)
     way.put(output(3))
+    assert (way.spooled, len(broker.sent)) == (0, 2)
     assert way.in_flight() == {"ibkr": 3}
-    broker.futures[1].set_exception(ClockError("Broker: Invalid timestamp"))
+    broker.futures[1].set_exception(DeliveryError("Broker: Invalid timestamp"))
     await asyncio.wait_for(way.drained(), 5)
     assert way.spooled == 3
     way.close()
     assert [item.record["event_time"] for item in Spool(tmp_path / "s", 10**6).contents()] == [1, 2, 3]
+
+
+def kept(path: Path) -> list[int]:
+    return [item.record["event_time"] for item in Spool(path, 10**6).contents()]
+
+
+async def test_what_was_under_way_goes_before_what_is_on_disk(
+    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka is away, then back with a wrong clock."""
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    way.put(output(1))
+    await until(lambda: way.away)
+    way.put(output(2), output(3))
+    assert way.spooled == 2
+    monkeypatch.setattr(outlet_module, "AWAY_S", 60.0)
+    broker.futures[0].set_exception(DeliveryError("Broker: Invalid timestamp"))
+    await until(lambda: way.spooled == 3)
+    assert way.in_flight() == {"ibkr": 3}
+    way.close()
+    assert kept(tmp_path / "s") == [1, 2, 3]
+
+
+async def test_what_came_from_disk_and_is_refused_goes_back_to_its_place(tmp_path: Path, quick: None) -> None:
+    spool = Spool(tmp_path / "s", 10**6)
+    for number in range(1, 31):
+        spool.append(output(number), number)
+    broker = Broker()
+    way = Outlet(broker, spool, lambda _: None)
+    pump = asyncio.create_task(way.pump())
+    await until(lambda: len(broker.sent) == 30)
+    for number in range(10):
+        broker.futures[number].set_result(number)
+    for number in reversed(range(10, 30)):
+        broker.futures[number].set_exception(DeliveryError("Broker: Invalid timestamp"))
+    await until(lambda: len(broker.sent) == 31)
+    assert way.in_flight() == {"ibkr": 20}
+    assert way.acknowledged["ibkr", False] == 10
+    pump.cancel()
+    await asyncio.wait({pump})
+    way.close()
+    assert kept(tmp_path / "s") == list(range(11, 31))
+
+
+async def test_what_was_in_flight_at_the_end_goes_before_what_is_on_disk(tmp_path: Path, impatient: None) -> None:
+    way = Outlet(Broker(), Spool(tmp_path / "s", 10**6), lambda _: None)
+    way.put(output(1))
+    await until(lambda: way.away)
+    way.put(output(2), output(3))
+    way.close()
+    assert kept(tmp_path / "s") == [1, 2, 3]
+
+
+async def test_nothing_piles_up_in_memory_where_refusals_cease_since_kafka_is_away(
+    tmp_path: Path, impatient: None
+) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    way.put(output(1), output(2))
+    broker.futures[0].set_exception(DeliveryError("Broker: Invalid timestamp"))
+    await until(lambda: way.away)
+    way.put(*(output(number) for number in range(3, 60)))
+    assert way.spooled == 57
+    assert way.in_flight() == {"ibkr": 59}
+    way.close()
+    assert kept(tmp_path / "s") == list(range(1, 60))
+
+
+async def test_a_refusal_is_told_once_whatever_topics_it_meets_and_its_end_once_a_record_is_taken(
+    tmp_path: Path, quick: None
+) -> None:
+    """On a disk that takes nothing the next record is tried as it comes."""
+    broker, told, dropped = Broker(), list[str](), list[Output]()
+    way = Outlet(broker, Spool(tmp_path / "s", 1), dropped.append, on_refusal=told.append)
+    pump = asyncio.create_task(way.pump())
+    for number in range(1, 21):
+        way.put(output(number, "data.bars" if number % 2 else "data.quarantine"))
+        await until(lambda number=number: len(broker.sent) == number)
+        broker.futures[-1].set_exception(DeliveryError(f"{broker.sent[-1][0]}: Invalid timestamp"))
+        await until(lambda number=number: len(dropped) == number)
+        await until(lambda: not way._refusal)
+    assert told == ["data.bars: Invalid timestamp"]
+    way.put(output(21))
+    broker.acknowledge()
+    await until(lambda: told == ["data.bars: Invalid timestamp", ""])
+    pump.cancel()
+    way.close()
+
+
+async def test_the_producer_outlives_whoever_waited_for_a_record(
+    settings: Settings, tmp_path: Path, quick: None
+) -> None:
+    """The pump is cancelled while the first record is tried; the producer's thread must go on."""
+    writer = TopicWriter(settings, "data")
+    future = writer.send("data.bars", output(1).record)
+    assert not future.cancel()
+    assert future.result(20) == 0
+    assert writer._poller.is_alive()
+    writer.close()
+    spool = Spool(tmp_path / "s", 10**6)
+    spool.append(output(1), 1)
+    broker = Broker()
+    way = Outlet(broker, spool, lambda _: None)
+    way._refusal = "Broker: Invalid timestamp"
+    pump = asyncio.create_task(way.pump())
+    await until(lambda: len(broker.sent) == 1)
+    pump.cancel()
+    await asyncio.wait({pump})
+    way.close()
+    assert kept(tmp_path / "s") == [1]
+
+
+async def test_a_record_on_disk_that_no_topic_takes_ends_one_run_only(tmp_path: Path, quick: None) -> None:
+    spool = Spool(tmp_path / "s", 10**6)
+    spool.append(output(1), 1)
+    spool.append(output(2), 2)
+    broker, dropped = Broker(), list[Output]()
+    broker.refuses = TooLargeError("too large")
+    way = Outlet(broker, spool, dropped.append)
+    with pytest.raises(TooLargeError):
+        await asyncio.wait_for(way.pump(), 5)
+    way.close()
+    assert [item.record["event_time"] for item in dropped] == [1]
+    assert kept(tmp_path / "s") == [2]
+
+
+def test_what_is_put_before_the_others_keeps_the_bound_and_survives_a_restart(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s", 2_000)
+    for number in range(4, 7):
+        spool.append(output(number), number)
+    spool.pop()
+    refused = spool.prepend([Spooled(output(number), number) for number in range(1, 30)])
+    fits = 29 - len(refused)
+    assert 0 < fits < 29
+    assert spool.size <= 2_000
+    assert len(spool) == fits + 2
+    spool.close()
+    assert kept(tmp_path / "s")[: fits + 2] == [*range(1, fits + 1), 5, 6]

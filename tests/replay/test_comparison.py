@@ -80,6 +80,22 @@ def test_last_bits_are_not_identical_and_within_tolerance():
     assert "in its last bits" in str(whole)
 
 
+def test_the_largest_difference_is_that_of_all_fields_and_a_larger_one_elsewhere_is_told_too():
+    replayed = regimes(4)
+    replayed[1]["posterior"][0] = math.nextafter(replayed[1]["posterior"][0], 1)
+    replayed[1]["brake"] += 3e-10
+    small = compare_topic("strategy.regime", logged("strategy.regime", "RegimeState", regimes(4)), replayed)
+    assert small.last_bits is not None
+    assert small.last_bits.field == "posterior[0]"
+    assert small.worst == pytest.approx(3e-10, rel=1e-3)
+    other = regimes(4)
+    other[3]["state"] = "Storm"
+    large = compare_topic("strategy.regime", logged("strategy.regime", "RegimeState", regimes(4)), other)
+    told = str(verification.Verdict([small, large], "", same_fingerprint=True, recorded_fingerprint=""))
+    assert "strategy.regime@1 field posterior[0]" in told
+    assert "(largest difference 3.0e-10); by more than 1e-9, first divergence: strategy.regime@3 field state" in told
+
+
 def test_a_zero_of_the_other_sign_is_not_identical_either():
     recorded, replayed = regimes(2), regimes(2)
     replayed[1]["brake"], recorded[1]["brake"] = -0.0, 0.0

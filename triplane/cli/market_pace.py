@@ -39,7 +39,7 @@ class MarketPace:
         running = before is not None and before[0] + 1 == self._late[0] and now - before[1] >= APART_S / self.speed
         if not running or self.speed <= SLOWEST:
             return ""
-        self._late = None  # what was late at another pace does not count again
+        self._late = None  # these two do not count again
         self.speed = max(self.speed / 2, SLOWEST)
         return (
             f"two decisions running came too late for the market: from here on its clock goes at {self.speed:g}x around a decision, for the "

@@ -112,6 +112,18 @@ def _first(
     return None
 
 
+def _largest(recorded: Any, replayed: Any) -> float:
+    """The largest gap between the floats of two values of one shape."""
+    if isinstance(recorded, float) and isinstance(replayed, float):
+        found = difference(recorded, replayed, 0.0)
+        return 0.0 if found is None else found.gap
+    if isinstance(recorded, list) and isinstance(replayed, list):
+        return max((_largest(*pair) for pair in zip(recorded, replayed, strict=False)), default=0.0)
+    if isinstance(recorded, Mapping) and isinstance(replayed, Mapping):
+        return max((_largest(recorded[key], replayed[key]) for key in recorded.keys() & replayed.keys()), default=0.0)
+    return 0.0
+
+
 def _before(entry: catalogue.Topic, recorded: Sequence[LogRecord], produced: Sequence[Mapping[str, Any]]) -> int:
     """How many replayed records come before the log's first one; 0 where it is not among them, or one of those is on the log."""
     bodies = [codec.encode_body(entry.record, value) for value in produced]
@@ -150,7 +162,7 @@ def compare_topic(
             break
         # Equal values with other bytes are zeros of either sign.
         within = _first(names, record.value, value, 0.0) or Difference("*", 0.0, "a zero of one sign", "the other")
-        worst = max(worst, within.gap)
+        worst = max(worst, _largest(record.value, value))
         shown = _short(within.recorded), _short(within.replayed)
         last_bits = last_bits or Divergence(topic, record.offset, within.path, *shown)
     notes = []

@@ -41,14 +41,16 @@ class Verdict:
     def __str__(self) -> str:
         if all(topic.identical for topic in self.topics):
             return f"identical {self.sha}"
-        worst = max(topic.worst for topic in self.topics)
         if self.same_fingerprint:
             unequal = next(topic for topic in self.topics if not topic.identical)
-            if unequal.last_bits is not None:  # it comes before a larger one of its topic, and may be its cause
-                return f"{unequal.last_bits}, in its last bits on one fingerprint (largest difference {worst:.1e})"
-            return str(unequal.divergence)
+            if unequal.last_bits is None:
+                return str(unequal.divergence)
+            # It comes before whatever differs by more, and may be its cause.
+            said = f"{unequal.last_bits}, in its last bits on one fingerprint (largest difference {unequal.worst:.1e})"
+            return said if self.divergence is None else f"{said}; by more than 1e-9, {self.divergence}"
         if self.divergence is not None:
             return str(self.divergence)
+        worst = max(topic.worst for topic in self.topics)
         return f"equal within 1e-9 (largest difference {worst:.1e}) {self.sha}; recorded on {self.recorded_fingerprint}"
 
 

@@ -52,10 +52,6 @@ class TooLargeError(DeliveryError):
     """A record that no topic takes, now or later."""
 
 
-class ClockError(DeliveryError):
-    """Kafka refuses every record for its time: the clocks of this machine and of the broker are too far apart."""
-
-
 class OwnershipError(PermissionError):
     """A plane tried to write a topic that the catalogue gives to another."""
 
@@ -130,6 +126,7 @@ class TopicWriter:
         data = self._codec.encode(entry.record, record)
         complete = record if entry.key in record else codec.defaults(entry.record) | dict(record)
         future: Future[int] = Future()
+        future.set_running_or_notify_cancel()  # whoever waits may be cancelled; a cancelled future would end the poll thread
         place = entry.partition if partition is None else partition
         self._produce(self._settings.topic(topic), entry.key_of(complete), data, headers, place, future)
         if entry.latest_name is not None:
@@ -153,13 +150,12 @@ class TopicWriter:
             )
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
+            if error is not None and not self._failed:  # the first one is told, and only by `flush`
                 self._failed.append(f"{physical}: {cause(error.code(), error.str())}")
             if future is None:
                 return
             if error is not None:
-                failed = ClockError if error.code() in _CLOCK else DeliveryError
-                future.set_exception(failed(f"{physical}: not acknowledged: {cause(error.code(), error.str())}"))
+                future.set_exception(DeliveryError(f"{physical}: not acknowledged: {cause(error.code(), error.str())}"))
             else:
                 future.set_result(message.offset())
 
