@@ -60,6 +60,10 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(kept_back)) == "no order of UNH leaves: contract id 7 is WMT at the broker"
     unlisted = {"event": "no CIK", "source": "edgar", "symbol": "TGTX"}
     assert sentence(json.dumps(unlisted)) == "no facts of TGTX: the SEC lists no such ticker"
+    refused = {"event": "kafka refuses", "reason": "data.bars: not acknowledged: Broker: Invalid timestamp"}
+    assert sentence(json.dumps(refused)) == (
+        "what is published waits on disk, for Kafka refuses it: data.bars: not acknowledged: Broker: Invalid timestamp"
+    )
     down = {"event": "source down", "source": "edgar", "reason": "SEC asks for a name"}
     assert sentence(json.dumps(down)) == "source edgar is down: SEC asks for a name"
     closed = {
