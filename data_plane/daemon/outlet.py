@@ -21,7 +21,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from data_plane.daemon.spool import Spool, Spooled
 from data_plane.outputs import QUARANTINE, Output
@@ -52,6 +52,14 @@ class Writer(Protocol):
         ...
 
 
+class _Trying(NamedTuple):
+    """The record that is tried alone: its number where it is in memory (None: the first on disk), and the answer."""
+
+    number: int | None
+    output: Output
+    answer: asyncio.Future[int]
+
+
 class Outlet:
     """Use from the event loop's thread; acknowledgements come in on the producer's own thread.
 
@@ -74,7 +82,7 @@ class Outlet:
         self._on_refusal = on_refusal
         self._refusal = ""
         self._told = False
-        self._trying: tuple[Output, asyncio.Future[int]] | None = None
+        self._trying: _Trying | None = None
         self._returned: dict[int, tuple[Output, int]] = {}
         """Refused, by number: they go to the front of the spool together, once nothing else is under way."""
         self._gathered: deque[tuple[Output, int]] = deque()
@@ -138,7 +146,7 @@ class Outlet:
         while self._gathered:
             output, ingest_time = self._gathered.popleft()
             try:
-                on_disk = bool(len(self._spool) or self.away or self._refusal)
+                on_disk = bool(len(self._spool) or self.away or self._refusal or self._returned)
                 sent = not on_disk and self._send(output, ingest_time)
             except TooLargeError:
                 raise
@@ -218,22 +226,31 @@ class Outlet:
                 return  # `close` has it
             self._returned[number] = self._waiting.pop(number)
             self._from_spool.discard(number)
-        self._refusal = why
-        if not self._told:
-            self._told = True
-            self._on_refusal(why)
-        self._put_back()
+        self._refused(why, news=not self._told)
+        self._kept(self._put_back)
         if not self._waiting:
             self._empty.set()
 
+    def _refused(self, why: str, news: bool) -> None:
+        self._refusal = why
+        if news:
+            self._told = True
+            self._on_refusal(why)
+
     def _put_back(self) -> None:
-        """Refused records to the front of the spool, as soon as no record is under way that may have to go before them."""
+        """Refused records to the front of the spool, as soon as no record is under way that may have to go before them.
+
+        Where the disk has no room for that they stay, and the first of them is tried.
+        """
         with self._lock:
-            if self._waiting or not self._returned:
+            if self._waiting or not self._returned or self._trying is not None:
                 return
             items = [Spooled(*self._returned[number]) for number in sorted(self._returned)]
+            try:
+                refused = self._spool.prepend(items)
+            except OSError:
+                return
             self._returned.clear()
-            refused = self._spool.prepend(items)
         for item in refused:
             self._on_dropped(item.output)
 
@@ -242,39 +259,49 @@ class Outlet:
             self._told = False
             self._on_refusal("")
 
-    async def _try_first(self) -> None:
-        """Send the first record on disk, which keeps its place until Kafka has it, and wait a little for the answer."""
+    def _first(self) -> _Trying | None:
+        """Send what is to go before everything else; it keeps its place until Kafka has it."""
+        number = min(self._returned, default=None)
+        item = self._spool.peek() if number is None else Spooled(*self._returned[number])
+        if item is None:  # there was no room for it: the next one is tried as it comes
+            self._refusal = ""
+            return None
+        try:
+            mark = {INGEST_TIME: str(item.ingest_time).encode()}
+            future = self._writer.send(item.output.topic, item.output.record, headers=mark)
+        except BufferError:
+            return None
+        except TooLargeError:
+            if number is None:  # one in memory has been sent before
+                self._drop_first()
+            raise
+        answer = asyncio.wrap_future(future)
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+        return _Trying(number, item.output, answer)
+
+    async def _try_first(self) -> bool:
+        """Send one record and wait a little for the answer; whether Kafka took it."""
+        self._trying = self._trying or self._first()
         if self._trying is None:
-            item = self._spool.peek()
-            if item is None:  # there was no room for it: the next one is tried as it comes
-                self._refusal = ""
-                return
-            with contextlib.suppress(BufferError):
-                mark = {INGEST_TIME: str(item.ingest_time).encode()}
-                try:
-                    future = self._writer.send(item.output.topic, item.output.record, headers=mark)
-                except TooLargeError:
-                    self._drop_first()
-                    raise
-                answer = asyncio.wrap_future(future)
-                answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
-                self._trying = item.output, answer
-        if self._trying is None:
-            return
-        output, answer = self._trying
+            return False
+        number, output, answer = self._trying
         await asyncio.wait({answer}, timeout=PUMP_S)
         if not answer.done():
-            return
+            return False
         self._trying = None
         error = answer.exception()
         if error is not None:
-            self._refusal = str(error)
-            return
-        with self._lock:  # whoever counts meanwhile finds it either on disk or on the log
+            self._refused(str(error), news=str(error) != self._refusal)
+            return False
+        with self._lock:  # whoever counts meanwhile finds it either in its place or on the log
             self._count(output)
-            self._spool.pop()
+            if number is None:
+                self._spool.pop()
+            else:
+                del self._returned[number]
         self._refusal = ""
         self._taken_again()
+        return True
 
     def _drop_first(self) -> None:
         """One that no topic takes would end every later run, too."""
@@ -292,10 +319,12 @@ class Outlet:
         while True:
             self._tell()
             self._put_back()
-            if self._refusal and not self._waiting:
+            if self._refusal:
                 self.let_go()
-                await self._try_first()
-            while len(self._spool) and not self._refusal and not self.away and self.unacknowledged < PUMP_IN_FLIGHT:
+            if (self._refusal or self._returned) and not self._waiting:
+                while await self._try_first() and self._returned:
+                    self._put_back()
+            while self._flowing and self.unacknowledged < PUMP_IN_FLIGHT:
                 item = self._spool.peek()
                 if item is None or not self._send(item.output, item.ingest_time, from_spool=True):
                     break
@@ -303,6 +332,10 @@ class Outlet:
             if not self._from_spool and not self._returned:
                 self._spool.forget_taken()
             await asyncio.sleep(PUMP_S)
+
+    @property
+    def _flowing(self) -> bool:
+        return bool(len(self._spool)) and not self._refusal and not self._returned and not self.away
 
     async def drained(self) -> None:
         """Returns once everything put so far is acknowledged or safely on disk."""
@@ -332,15 +365,20 @@ class Outlet:
                 self._returned.clear()
                 self._waiting.clear()
                 self._gathered.clear()
-                refused = (
-                    self._kept(partial(self._spool.prepend, items)) or []
-                )  # what was taken is left out from now on
+                refused = self._kept(partial(self._last, items)) or []
                 for each in gathered:
                     self._kept(partial(self._store, *each))
             for item in refused:
                 self._on_dropped(item.output)
         self._spool.close()
         self._tell()
+
+    def _last(self, items: list[Spooled]) -> list[Spooled]:
+        """What was under way, on disk before what is there; where there is no room for that, behind it. What does not fit."""
+        try:
+            return self._spool.prepend(items)  # what was taken is left out from now on
+        except OSError:
+            return [item for item in items if not self._spool.append(*item)]
 
     def _kept(self, keep: Callable[[], T]) -> T | None:
         """What `keep` returns; one record that cannot be encoded must not take the others with it."""

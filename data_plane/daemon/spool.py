@@ -7,6 +7,7 @@ it was found is kept beside it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -55,6 +56,8 @@ class Spool:
         self._codec = codec.load()
         self._topics = catalogue.load()
         path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # of a run that was killed while it wrote
+            path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
         self._file = path.open("a+b", buffering=0)
         self._read = 0
         self.waiting: list[tuple[str, int]] = []
@@ -155,10 +158,13 @@ class Spool:
         return _LENGTH.pack(len(header)) + header + _LENGTH.pack(len(body)) + body
 
     def prepend(self, items: Sequence[Spooled]) -> list[Spooled]:
-        """Put records before all others, in their order; those that do not fit, be it that the disk is full.
+        """Put records before all others, in their order; those that do not fit `max_bytes`.
 
-        What was taken must have arrived or be among them: the file begins anew with them. Raises CodecError like `append`.
+        What was taken must have arrived or be among them: the file begins anew with them. Raises CodecError like `append`, and OSError
+        where there is no room for the new file beside the old one; all is as it was then.
         """
+        if not items and not self._read:
+            return []
         room, kept, refused = self.max_bytes - (self._size - self._read), list[Spooled](), list[Spooled]()
         new = self._path.with_name(f".{self._path.name}.tmp")
         try:
@@ -173,12 +179,14 @@ class Spool:
                     kept.append(item)
                 self._file.seek(self._read)
                 shutil.copyfileobj(self._file, file)
+            handle = new.open("a+b", buffering=0)
             new.replace(self._path)
-        except OSError:
-            new.unlink(missing_ok=True)
-            return [item for item in items if not self.append(*item)]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise
         self._file.close()
-        self._file = self._path.open("a+b", buffering=0)
+        self._file = handle
         self._size, self._read = self._file.seek(0, 2), 0
         self.waiting[:0] = [(item.output.source, item.output.units) for item in kept]
         return refused

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import resource
+import shutil
 import struct
 import threading
 import tracemalloc
@@ -620,3 +622,79 @@ def test_what_is_put_before_the_others_keeps_the_bound_and_survives_a_restart(tm
     assert len(spool) == fits + 2
     spool.close()
     assert kept(tmp_path / "s")[: fits + 2] == [*range(1, fits + 1), 5, 6]
+
+
+async def test_a_record_acknowledged_between_two_looks_makes_nothing_go_before_what_was_refused(
+    tmp_path: Path, quick: None
+) -> None:
+    class Raced(Outlet):
+        def _put_back(self) -> None:
+            super()._put_back()
+            if self._returned and not broker.futures[1].done():
+                broker.futures[1].set_result(1)  # as the producer's thread may
+
+    broker, spool = Broker(), Spool(tmp_path / "s", 10**6)
+    way = Raced(broker, spool, lambda _: None)
+    way.put(output(1), output(2))
+    spool.append(output(3), 3)
+    spool.append(output(4), 4)
+    broker.futures[0].set_exception(DeliveryError("Broker: Invalid timestamp"))
+    pump = asyncio.create_task(way.pump())
+    for number in range(2, 5):
+        await until(lambda number=number: len(broker.sent) > number)
+        broker.acknowledge()
+    await until(lambda: way.acknowledged["ibkr", False] == 4)
+    assert [record["event_time"] for _, record, _ in broker.sent] == [1, 2, 1, 3, 4]
+    assert way.in_flight() == {}
+    pump.cancel()
+    way.close()
+
+
+async def test_without_room_for_a_new_file_the_refused_are_tried_from_memory_in_their_order(
+    tmp_path: Path, quick: None
+) -> None:
+    class NoRoom(Spool):
+        def prepend(self, items: Sequence[Spooled]) -> list[Spooled]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    broker, dropped, told = Broker(), list[Output](), list[str]()
+    way = Outlet(broker, NoRoom(tmp_path / "s", 10**6), dropped.append, on_refusal=told.append)
+    way.put(output(1), output(2), output(3))
+    pump = asyncio.create_task(way.pump())
+    for future in broker.futures[:3]:
+        future.set_exception(DeliveryError("Message timed out"))
+    await until(lambda: len(broker.sent) == 4)
+    way.put(output(4))
+    assert way.in_flight() == {"ibkr": 4}
+    broker.futures[3].set_exception(DeliveryError("Unknown topic"))
+    for number in range(4, 8):
+        await until(lambda number=number: len(broker.sent) > number)
+        assert way.in_flight() == {"ibkr": 8 - number}
+        broker.acknowledge()
+    await until(lambda: way.in_flight() == {})
+    assert [record["event_time"] for _, record, _ in broker.sent] == [1, 2, 3, 1, 1, 2, 3, 4]
+    assert way.acknowledged["ibkr", False] == 4
+    assert (dropped, told) == ([], ["Message timed out", "Unknown topic", ""])
+    pump.cancel()
+    way.put(output(5))
+    way.close()
+    assert kept(tmp_path / "s")[-1] == 5
+
+
+def test_a_copy_that_was_cut_short_leaves_the_spool_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "s", 10**6)
+    spool.append(output(4), 4)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfileobj", full)
+        with pytest.raises(OSError, match="No space left"):
+            spool.prepend([Spooled(output(1), 1)])
+    assert [each.name for each in tmp_path.iterdir()] == ["s"]
+    spool.append(output(5), 5)
+    spool.close()
+    (tmp_path / ".s.tmp").write_bytes(b"of a run that was killed")
+    assert kept(tmp_path / "s") == [4, 5]
+    assert [each.name for each in tmp_path.iterdir()] == ["s"]

@@ -46,8 +46,10 @@ class Verdict:
             if unequal.last_bits is None:
                 return str(unequal.divergence)
             # It comes before whatever differs by more, and may be its cause.
-            said = f"{unequal.last_bits}, in its last bits on one fingerprint (largest difference {unequal.worst:.1e})"
-            return said if self.divergence is None else f"{said}; by more than 1e-9, {self.divergence}"
+            said = f"{unequal.last_bits}, in its last bits on one fingerprint"
+            if self.divergence is not None:
+                return f"{said}; by more than 1e-9, {self.divergence}"
+            return f"{said} (largest difference {max(topic.worst for topic in self.topics):.1e})"
         if self.divergence is not None:
             return str(self.divergence)
         worst = max(topic.worst for topic in self.topics)
