@@ -31,7 +31,7 @@ T = TypeVar("T")
 AWAY_S = 5.0
 PUMP_S = 0.2
 DELIVERY_TIMEOUT_S = 6 * 3600.0
-"""Wall time after which the producer gives a record up: it would come behind what went to disk after it."""
+"""Wall time after which the producer gives up a record that no broker answers for; it waits in memory meanwhile."""
 # Records that may wait for acknowledgement while the spool is emptied.
 PUMP_IN_FLIGHT = 2000
 SPOOL_FULL = "SPOOL_FULL"
