@@ -25,7 +25,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from data_plane.daemon.spool import Spool, Spooled
 from data_plane.outputs import QUARANTINE, Output
-from triplane.runtime.kafka_out import DeliveryError, TooLargeError
+from triplane.runtime.kafka_out import INGEST_TIME, DeliveryError, TooLargeError
 
 T = TypeVar("T")
 AWAY_S = 5.0
@@ -37,7 +37,6 @@ PUMP_IN_FLIGHT = 2000
 SPOOL_FULL = "SPOOL_FULL"
 GATHER_S = 0.05
 """Wall seconds that a record which may wait does wait, longer on a loop that is busy."""
-INGEST_TIME = "ingest_time"
 
 
 class Writer(Protocol):
@@ -176,26 +175,27 @@ class Outlet:
             if from_spool:
                 self._from_spool.add(number)
         try:
-            future = self._writer.send(output.topic, output.record, headers={INGEST_TIME: str(ingest_time).encode()})
+            future = self._hand_over(output, ingest_time)
         except BufferError:
             with self._lock:
                 del self._waiting[number]
                 self._from_spool.discard(number)
             return False
-        except BaseException as error:
+        except BaseException:
             with self._lock:
                 del self._waiting[number]
                 self._from_spool.discard(number)
-            if from_spool and isinstance(error, TooLargeError):
-                self._drop_first()
             raise
         future.add_done_callback(lambda done: self._ended(number, done))
         return True
 
+    def _hand_over(self, output: Output, ingest_time: int) -> Future[int]:
+        return self._writer.send(output.topic, output.record, headers={INGEST_TIME: str(ingest_time).encode()})
+
     def _ended(self, number: int, future: Future[int]) -> None:
-        """On the producer's thread: acknowledged, or given up by the producer after its own long wait."""
-        error = None if future.cancelled() else future.exception()
-        if error is not None or future.cancelled():
+        """On the producer's thread: acknowledged, or refused, or given up by the producer after its own long wait."""
+        error = future.exception()
+        if error is not None:
             with contextlib.suppress(RuntimeError):  # the loop may have ended: `close` stores what has waited in vain
                 self._loop.call_soon_threadsafe(self._gave_up, number, str(error))
             return
@@ -267,14 +267,9 @@ class Outlet:
             self._refusal = ""
             return None
         try:
-            mark = {INGEST_TIME: str(item.ingest_time).encode()}
-            future = self._writer.send(item.output.topic, item.output.record, headers=mark)
+            future = self._hand_over(*item)
         except BufferError:
             return None
-        except TooLargeError:
-            if number is None:  # one in memory has been sent before
-                self._drop_first()
-            raise
         answer = asyncio.wrap_future(future)
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
         return _Trying(number, item.output, answer)
@@ -321,21 +316,26 @@ class Outlet:
             self._put_back()
             if self._refusal:
                 self.let_go()
-            if (self._refusal or self._returned) and not self._waiting:
-                while await self._try_first() and self._returned:
-                    self._put_back()
-            while self._flowing and self.unacknowledged < PUMP_IN_FLIGHT:
-                item = self._spool.peek()
-                if item is None or not self._send(item.output, item.ingest_time, from_spool=True):
-                    break
-                self._spool.pop()
+            try:
+                if (self._refusal or self._returned) and not self._waiting:
+                    while await self._try_first() and self._returned:
+                        self._put_back()
+                self._empty_spool()
+            except TooLargeError:  # of the first on disk: one in memory has been sent before
+                self._drop_first()
+                raise
             if not self._from_spool and not self._returned:
                 self._spool.forget_taken()
             await asyncio.sleep(PUMP_S)
 
-    @property
-    def _flowing(self) -> bool:
-        return bool(len(self._spool)) and not self._refusal and not self._returned and not self.away
+    def _empty_spool(self) -> None:
+        while len(self._spool) and not self._refusal and not self._returned and not self.away:
+            item = self._spool.peek()
+            if item is None or self.unacknowledged >= PUMP_IN_FLIGHT:
+                return
+            if not self._send(item.output, item.ingest_time, from_spool=True):
+                return
+            self._spool.pop()
 
     async def drained(self) -> None:
         """Returns once everything put so far is acknowledged or safely on disk."""

@@ -91,7 +91,7 @@ class TopicWriter:
                 **settings.kafka_options,
             }
         )
-        self._failed: list[str] = []
+        self._failed = ""  # why the first record since the last `flush` was not acknowledged
         self._closed = threading.Event()
         self._poller = threading.Thread(target=self._poll, name=f"{plane}-producer", daemon=True)
         self._poller.start()
@@ -150,8 +150,8 @@ class TopicWriter:
             )
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is not None and not self._failed:  # the first one is told, and only by `flush`
-                self._failed.append(f"{physical}: {cause(error.code(), error.str())}")
+            if error is not None:
+                self._failed = self._failed or f"{physical}: {cause(error.code(), error.str())}"
             if future is None:
                 return
             if error is not None:
@@ -176,10 +176,9 @@ class TopicWriter:
     def flush(self, timeout_s: float) -> None:
         """Wait until everything queued is acknowledged; DeliveryError when something was not, or time ran out."""
         remaining = self._producer.flush(timeout_s)
-        if self._failed:
-            first = self._failed[0]
-            self._failed.clear()
-            raise DeliveryError(first)
+        failed, self._failed = self._failed, ""
+        if failed:
+            raise DeliveryError(failed)
         if remaining:
             raise DeliveryError(
                 f"{remaining} records were not acknowledged within {timeout_s:g} s; is Kafka reachable?"
