@@ -123,12 +123,33 @@ async def test_backoff_grows_and_ends_after_five_restarts(tmp_path: Path) -> Non
     assert sum(each.state == "starting" and each.process == "data" for each in seen) == 6
 
 
+@pytest.mark.parametrize(("code", "state"), [(69, "ready"), (70, "given up")])
+async def test_what_was_ready_and_lacks_something_outside_is_started_until_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, state: str
+) -> None:
+    """Kafka's clock is wrong for an hour, say: a plane that ends with 69 meanwhile trades again when it is right; a crash is a crash."""
+    monkeypatch.setattr(supervised_process, "BACKOFF_MAX_S", 0.1)
+    outside = tmp_path / "outside"
+    outside.touch()
+    program = f"import os, sys, time\nwhile os.path.exists({str(outside)!r}): time.sleep(0.01)\nsys.exit({code})"
+    spec = programs.python("order", program, ready_check=partial(programs.exists, outside))
+    async with Supervisor([spec], tmp_path, backoff=0.01) as it:
+        await it.start()
+        outside.unlink()
+        most = supervised_process.MAX_RESTARTS
+        await until(lambda: it.status()[0].restarts > most or it.status()[0].state == "given up", "a sixth restart")
+        outside.touch()
+        await until(lambda: it.status()[0].state == state, state)
+
+
 async def test_restarts_older_than_the_window_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that falls once an hour is never given up."""
-    monkeypatch.setattr(supervisor, "WINDOW_S", 0.0)
+    monkeypatch.setattr(supervised_process, "WINDOW_S", 0.0)
     async with Supervisor([programs.python("data", "raise SystemExit(70)")], tmp_path, backoff=0.001) as it:
         task = asyncio.create_task(it.start())
-        await until(lambda: bool(it.status()) and it.status()[0].restarts > supervisor.MAX_RESTARTS, "a sixth restart")
+        await until(
+            lambda: bool(it.status()) and it.status()[0].restarts > supervised_process.MAX_RESTARTS, "a sixth restart"
+        )
         assert it.status()[0].state != "given up"
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

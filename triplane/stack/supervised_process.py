@@ -1,4 +1,9 @@
-"""One supervised process and what is known of it."""
+"""One supervised process, what is known of it, and whether it is started again after it has ended.
+
+It is given up at the sixth end within 5 minutes, and at once when it ends with code 78, since a restart cannot mend what a person has
+to. A process that has been ready and ends with code 69 lacks something outside of it (a clock is wrong, Kafka is away): it is started
+again, at growing intervals, until that is back.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,14 @@ from pathlib import Path
 
 import psutil
 
+from triplane.runtime import exit_codes
 from triplane.stack.process import Child
 from triplane.stack.specs import ProcessSpec, ProcessStatus, State
 
 FULL_BYTES = 1024 * 1024
+MAX_RESTARTS = 5
+WINDOW_S = 300.0
+BACKOFF_MAX_S = 30.0
 
 
 class SupervisedProcess:
@@ -50,6 +59,16 @@ class SupervisedProcess:
             self.since,
             str(self.log),
         )
+
+    def pause(self, code: int, first: float) -> float | None:
+        """Wall seconds until the next start, doubling from `first`; None when it has been started often enough. `code` is how it ended."""
+        now = time.monotonic()
+        while self.recent and now - self.recent[0] > WINDOW_S:
+            self.recent.popleft()
+        waits_for_others = code == exit_codes.UNAVAILABLE and self.was_ready.is_set()
+        if len(self.recent) >= MAX_RESTARTS and not waits_for_others:
+            return None
+        return min(BACKOFF_MAX_S, first * 2.0 ** len(self.recent))
 
     def ending(self, code: int, state_dir: Path) -> str:
         """Why the child ended, a sentence without its full stop. `code` is its exit code, negative for a signal; a disk of `state_dir`

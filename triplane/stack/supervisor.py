@@ -1,8 +1,8 @@
 """Starts processes in order, keeps them up, stops them in reverse.
 
 1. A process starts when everything it is `after` has been ready once.
-2. One that ends by itself is restarted with backoff, at most 5 times in 5 minutes; then it is given up, and so is at once
-   one that ended with code 78, since a restart cannot mend what a person has to. The others go on: planes fail closed.
+2. One that ends by itself is restarted with backoff, or given up (supervised_process.py says when). The others go on:
+   planes fail closed.
 3. `stop` goes through them in reverse: SIGTERM, 10 s, SIGKILL, by the pids of what was started here and of nothing else.
 4. When the supervisor itself is killed, the kernel (elsewhere a pipe) kills its children.
 
@@ -31,14 +31,11 @@ from triplane.stack import readiness, state_file
 from triplane.stack.errors import StackError
 from triplane.stack.process import GRACE_S, Child
 from triplane.stack.specs import Event, ProcessSpec, ProcessStatus, State
-from triplane.stack.supervised_process import SupervisedProcess
+from triplane.stack.supervised_process import MAX_RESTARTS, WINDOW_S, SupervisedProcess
 
 __all__ = ["Event", "ProcessSpec", "ProcessStatus", "Supervisor"]
 
-MAX_RESTARTS = 5
-WINDOW_S = 300.0
 BACKOFF_S = 0.2
-BACKOFF_MAX_S = 10.0
 POLL_S = 0.05
 LOG_LIMIT_BYTES = 50 * 1024 * 1024
 
@@ -244,18 +241,16 @@ class Supervisor:
             reason = process.last_end = process.unstarted or process.ending(code, self.state_dir)
             if code == exit_codes.CONFIG:
                 process.error_code = code
-                self._give_up(process, reason)
+                self._end(process, "given up", reason)
                 return
             if not process.spec.restart:
                 self._end(process, "exited", reason)
                 return
-            now = time.monotonic()
-            while process.recent and now - process.recent[0] > WINDOW_S:
-                process.recent.popleft()
-            if len(process.recent) >= MAX_RESTARTS:
-                self._give_up(process, f"{reason}; restarted {MAX_RESTARTS} times in {WINDOW_S / 60:.0f} minutes")
+            delay = process.pause(code, self._backoff)
+            if delay is None:
+                often = f"restarted {MAX_RESTARTS} times in {WINDOW_S / 60:.0f} minutes"
+                self._end(process, "given up", f"{reason}; {often}")
                 return
-            delay = min(BACKOFF_MAX_S, self._backoff * 2 ** len(process.recent))
             self._change(process, "restarting", f"{reason}; again in {delay:.1f} s")
             await asyncio.sleep(delay)
             process.recent.append(time.monotonic())
@@ -357,9 +352,6 @@ class Supervisor:
         self._change(process, "stopped", f"killed after {self._grace:.0f} s" if late else "")
 
     # -- words and state -----------------------------------------------------------------------------------------------
-
-    def _give_up(self, process: SupervisedProcess, reason: str) -> None:
-        self._end(process, "given up", reason)
 
     def _end(self, process: SupervisedProcess, state: State, reason: str) -> None:
         sentence = f"{reason} (log: {process.log})"
