@@ -136,18 +136,23 @@ class Life:
         """A broker that refuses has refused all it was sent before it takes one again; a wait ends in vain after a long silence only."""
         mood = self.rng.choice(["takes", "takes", "silent", "refuses"])
         if self.log.mood == "refuses" != mood:
-            self.log.answer(len(self.log.asked))
+            await self.refuse_all()
         elif self.log.mood == "silent" and self.outlet.away and self.rng.random() < 0.5:
             self.log.time_out()
         await self.hear()
         self.log.mood = mood
         await self.hear()
 
+    async def refuse_all(self) -> None:
+        """What the outlet has sent before it heard of the refusal is refused, too."""
+        while self.log.asked:
+            self.log.answer(len(self.log.asked))
+            await self.hear()
+
     async def settle(self) -> None:
         """Kafka takes everything from now on."""
         if self.log.mood == "refuses":
-            self.log.answer(len(self.log.asked))
-            await self.hear()
+            await self.refuse_all()
         self.log.mood, self.log.full = "takes", False
         async with asyncio.timeout(60):
             while self.outlet.in_flight():
