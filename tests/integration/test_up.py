@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
+import termios
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -44,6 +47,29 @@ def running(folder: Path, said: Path, variables: dict[str, str], *arguments: str
             process.kill()
             process.wait(10)
         for left in marked(variables[MARK]):
+            left.kill()
+
+
+def test_a_closed_terminal_stops_everything_in_its_order(tmp_path: Path) -> None:
+    """As when a window or a connection is closed: Kafka has written what it had, and no address of it is left."""
+    state, mark = tmp_path / "state", uuid.uuid4().hex
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*LINE, "kafka", "up", "--no-registry"], cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        env=environment(**{MARK: mark, "TRIPLANE_STATE_DIR": str(state)}),
+        preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        eventually((state / "environment.json").exists, 120, "Kafka")
+        os.close(master)
+        process.wait(60)
+        assert marked(mark) == []
+        assert not (state / "environment.json").exists()
+        assert list((state / "kafka").rglob(".kafka_cleanshutdown"))
+    finally:
+        process.kill()
+        for left in marked(mark):
             left.kill()
 
 

@@ -87,15 +87,14 @@ async def _run(
     json_: bool,
 ) -> Outcome | None:
     import asyncio
-    import signal
 
     from rich.console import Console
     from rich.live import Live
 
     from triplane.cli.live_view import LiveView
+    from triplane.runtime.interruption import when_asked_to_end
 
     console = Console()
-    loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     interrupted = False
@@ -107,8 +106,7 @@ async def _run(
             interrupted = True
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupt)
+    when_asked_to_end(interrupt)
     try:
         await demonstration.up(registry)
         assert demonstration.follower is not None

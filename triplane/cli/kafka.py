@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 import typer
 
@@ -25,14 +24,14 @@ def up(
 
 
 async def _up(registry: bool, refill: bool) -> None:
+    from triplane.runtime.interruption import when_asked_to_end
     from triplane.runtime.settings import from_environment
     from triplane.stack.local_services import LocalServices, unless
     from triplane.stack.supervisor import Supervisor
 
     settings = from_environment()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    when_asked_to_end(stop.set)
     services = LocalServices(settings.state_dir, refill=refill)
 
     async def start(supervisor: Supervisor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,7 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
 
     from order_plane.daemon import modes
     from triplane.cli.log_relay import relayed
+    from triplane.runtime.interruption import when_asked_to_end
     from triplane.runtime.settings import from_environment
     from triplane.runtime.tasks import end_tasks
     from triplane.stack.installation import Installation, PaperMarket, market_end, start_market
@@ -62,9 +62,7 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
 
     settings = from_environment()
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    when_asked_to_end(stop.set)
     market = None
     if not settings.gateway_port and settings.mode == "paper":
         market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()

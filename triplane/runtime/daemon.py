@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -24,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from triplane.runtime import calendar_cache, exit_codes, garbage, run_file
 from triplane.runtime.event_loop import EventLoop
 from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.interruption import when_asked_to_end
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_out import DeliveryError
 from triplane.runtime.settings import Settings, from_environment
@@ -140,11 +140,9 @@ def say(text: str) -> None:
 
 async def _run(name: str, settings: Settings, main: Callable[[Daemon], Awaitable[None]]) -> None:
     daemon = Daemon(name, settings)
-    loop = asyncio.get_running_loop()
     # ib_insync's event library asks the policy, not the running loop.
-    asyncio.set_event_loop(loop)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.stop.set)
+    asyncio.set_event_loop(asyncio.get_running_loop())
+    when_asked_to_end(daemon.stop.set)
     garbage.postpone()
     collecting = asyncio.ensure_future(garbage.keep_settled(daemon.was_ready))
     task = asyncio.ensure_future(main(daemon))
