@@ -177,6 +177,20 @@ def test_an_installation_that_runs_comes_before_one_that_was_ended_by_force(
     held.release()
 
 
+def test_what_an_installation_left_that_was_killed_names_no_kafka(tmp_path: Path) -> None:
+    """Its Kafka died with it: what helps is `triplane up`, not another address. `down` clears the rest."""
+    state = tmp_path / ".triplane"
+    ran = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    context.write_environment(state, {"TRIPLANE_BOOTSTRAP": "127.0.0.1:9"})
+    gone = {"pid": int(ran.stdout), "started": 1.0, "processes": []}
+    (state / "supervisor.json").write_text(json.dumps(gone))
+    for line in ("replay", "--verify"), ("explain", "AAPL"):
+        assert "no Kafka is known here: run `triplane up`" in triplane(*line, cwd=tmp_path).sentence
+    assert "`triplane up`" in triplane("status", cwd=tmp_path).out
+    assert triplane("down", cwd=tmp_path).out == "stopped nothing that still ran\n"
+    assert not list(state.glob("*.json"))
+
+
 def test_a_path_of_the_cache_is_mended_by_naming_another_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIPLANE_CACHE", "/some/cache")
     error = PermissionError(13, "Permission denied", "/some/cache/kafka.lock")

@@ -120,8 +120,14 @@ def environment(directory: Path | None = None) -> dict[str, str]:
 
 
 def saved_environment(directory: Path) -> dict[str, str]:
-    """TRIPLANE_* variables that the installation in a state directory left; none where there is no file."""
+    """TRIPLANE_* variables of the installation in a state directory; none where there is no file, or where it was killed with all that
+    it ran: its addresses are nobody's now."""
+    from triplane.stack import state_file
+
     path = directory / ENVIRONMENT_FILE
+    left = state_file.read(directory)
+    if left is not None and not left.alive and not left.running():
+        return {}
     try:
         return _saved(path) if path.is_file() else {}
     except ValueError:
@@ -142,6 +148,11 @@ def _saved(path: Path) -> dict[str, str]:
 def write_environment(directory: Path, values: Mapping[str, str]) -> None:
     """Leave the installation's variables for other verbs."""
     atomic_file.write_json(directory / ENVIRONMENT_FILE, dict(values), indent=1)
+
+
+def forget_environment(directory: Path) -> None:
+    """Nothing runs in this state directory any more."""
+    (directory / ENVIRONMENT_FILE).unlink(missing_ok=True)
 
 
 def settings(directory: Path | None = None) -> Settings:

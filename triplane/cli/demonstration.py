@@ -365,7 +365,7 @@ class Demonstration:
             await self._stop_processes()
             await self.supervisor.stop()
         if self.installation is not None:  # where nothing runs, other verbs must not look for it
-            (self.directory / context.ENVIRONMENT_FILE).unlink(missing_ok=True)
+            context.forget_environment(self.directory)
 
     async def _stop_processes(self) -> None:
         assert self.supervisor is not None

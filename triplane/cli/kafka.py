@@ -50,7 +50,7 @@ async def _up(registry: bool, refill: bool) -> None:
             if await unless(stop, start(supervisor)):
                 await supervisor.run(stop)
         finally:
-            (settings.state_dir / context.ENVIRONMENT_FILE).unlink(missing_ok=True)
+            context.forget_environment(settings.state_dir)
 
 
 @app.command("down")
@@ -58,7 +58,9 @@ def down() -> None:
     """Stop what `triplane kafka up` (or `triplane up`) runs on this state directory."""
     from triplane.stack import state_file
 
-    names = state_file.down(context.state_dir())
+    directory = context.state_dir()
+    names = state_file.down(directory)
+    context.forget_environment(directory)
     print(f"stopped {', '.join(names) or 'nothing that still ran'}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -137,7 +136,7 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
                 await supervisor.run(stop)
         finally:
             await end_tasks(telling)
-            _forget(settings.state_dir)
+            context.forget_environment(settings.state_dir)
 
 
 def _tell_problems(settings: Settings, *, nothing_in_force: bool) -> None:
@@ -153,15 +152,13 @@ def _tell_problems(settings: Settings, *, nothing_in_force: bool) -> None:
         print(f"{error}\nnot taken; the planes go on with the configuration that was accepted last", flush=True)
 
 
-def _forget(directory: Path) -> None:
-    (directory / context.ENVIRONMENT_FILE).unlink(missing_ok=True)
-
-
 def down(json_: bool = context.JSON) -> None:
     """Stop what `triplane up` or `triplane demo` started on this state directory, in order."""
     from triplane.stack import state_file
 
-    names: list[Any] = state_file.down(context.state_dir())
+    directory = context.state_dir()
+    names: list[Any] = state_file.down(directory)
+    context.forget_environment(directory)  # of one that was killed
     if json_:
         context.print_json({"stopped": names})
     else:
