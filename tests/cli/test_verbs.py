@@ -336,8 +336,12 @@ def test_lists_of_topics_and_schemas(tmp_path: Path) -> None:
 def test_doctor_names_each_problem_with_its_remedy(folder: Path) -> None:
     (folder / "targets.yaml").write_text("strategy:\n  VOL_TARGET: 7\n")
     ran = triplane(
-        "doctor", "--json", cwd=folder, variables={"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_GATEWAY_PORT": "9"}
-    )
+        "doctor", "--json", cwd=folder,
+        variables={"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_GATEWAY_PORT": "9", "TRIPLANE_ACOUNT": "DU1"},
+    )  # fmt: skip
+    assert "TRIPLANE_ACOUNT is no variable of Triplane and has no effect; did you mean TRIPLANE_ACCOUNT?" in [
+        finding["found"] for finding in ran.json if finding["state"] == "warning"
+    ]
     assert ran.code == 1
     problems = {finding["what"]: finding for finding in ran.json if finding["state"] == "problem"}
     assert set(problems) >= {"configuration", "Kafka", "mode, account and port"}

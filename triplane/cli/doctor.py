@@ -64,6 +64,13 @@ def _numerics(_: Settings) -> Iterator[Finding]:
         yield Finding("ok", "numeric pins", numerics.fingerprint())
 
 
+def _variables(_: Settings) -> Iterator[Finding]:
+    from triplane.runtime.unknown_variables import unknown_variables
+
+    for unknown in unknown_variables():
+        yield Finding("warning", "variable", str(unknown), "correct or unset it, in the environment or in .env")
+
+
 def _files(settings: Settings) -> Iterator[Finding]:
     from triplane.domain.problems import ProblemsError
     from triplane.runtime.configuration import load_files
@@ -343,6 +350,7 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _python,
     _numerics,
+    _variables,
     _files,
     _schemas,
     _broker_software,

@@ -54,6 +54,7 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
     from triplane.runtime.interruption import when_asked_to_end
     from triplane.runtime.settings import from_environment
     from triplane.runtime.tasks import end_tasks
+    from triplane.runtime.unknown_variables import unknown_variables
     from triplane.stack.installation import Installation, PaperMarket, market_end, start_market
     from triplane.stack.local_services import LocalServices, unless
     from triplane.stack.supervision_metrics import SupervisionServer
@@ -66,6 +67,8 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
     if not settings.gateway_port and settings.mode == "paper":
         market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()
     modes.check(settings, simulated=market is not None)  # what the order plane would refuse, before anything is started
+    for unknown in unknown_variables():
+        print(f"note: {unknown}", flush=True)
     first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
     _tell_problems(settings, nothing_in_force=first)
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}

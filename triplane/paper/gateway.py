@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -31,7 +32,6 @@ from triplane.paper.server.client import Client
 from triplane.paper.server.control_http import application
 from triplane.paper.server.core import Core
 from triplane.runtime import calendar_cache
-from triplane.runtime.interruption import when_asked_to_end
 
 UNAVAILABLE: Final = 69  # sysexits.h EX_UNAVAILABLE
 CONFIG: Final = 78  # EX_CONFIG
@@ -237,9 +237,11 @@ async def _listening(starting: Any, host: str, port: int, flag: str) -> Any:
 
 
 async def serve(settings: options.Options) -> None:
-    """Run until asked to end."""
+    """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
-    when_asked_to_end(stop.set)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
     gateway = Gateway(settings)
     try:
         await gateway.start()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +23,6 @@ from importlib import resources
 from typing import Any, Final
 
 from aiohttp import web
-
-from triplane.runtime.interruption import when_asked_to_end
 
 UNAVAILABLE: Final = 69
 SERIES: Final = "DTB3"
@@ -249,9 +248,11 @@ def application(providers: Providers) -> web.Application:
 
 
 async def serve(host: str, port: int, as_of: str) -> None:
-    """Serve until asked to end. Raises OSError when the port is taken."""
+    """Serve until SIGINT or SIGTERM. Raises OSError when the port is taken."""
     stop = asyncio.Event()
-    when_asked_to_end(stop.set)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(application(Providers(as_of)), access_log=None)
     await runner.setup()
     try:
