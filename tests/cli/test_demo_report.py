@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from triplane.cli.demo_outcome import ConfigEdit, Outcome, under_way, untraded
+from triplane.cli.demo_edit import ConfigEdit
+from triplane.cli.demo_outcome import Outcome, under_way, untraded
 
 
 def outcome(p95: float, speed: float, expired: int = 0, final_speed: float | None = None) -> Outcome:
@@ -82,49 +83,3 @@ def test_what_is_under_way_makes_the_numbers_add_up() -> None:
     counted = {"received": 100.0, "published": 80.0, "quarantined": 3.0, "deduplicated": 1.0, "dropped": 2.0}
     assert under_way(counted | {"dropped:LATE": 2.0}) == 14.0
     assert under_way({}) == 0.0
-
-
-@pytest.mark.parametrize(("symbols", "told"), [([], "each of the 1 decisions under it was held"), (["KO"], "")])
-def test_a_hold_under_the_edit_is_no_decision_that_took_it(symbols: list[str], told: str) -> None:
-    slices = [_record(0, config_hash="old", symbols=["KO"]), _record(1, config_hash="new", symbols=symbols)]
-    found = cast(Any, SimpleNamespace(records={"strategy.intents": slices}))
-    problems = ConfigEdit(new_hash="new").problems(found)
-    assert told in " ".join(problems)
-    assert bool(problems) == bool(told)
-
-
-def test_a_brake_that_changed_with_the_edit_is_told() -> None:
-    before = {"symbols": ["KO"], "target": [0.2], "brake": 1.0}
-    after = {"seq": 9, "symbols": ["KO"], "target": [0.1], "brake": 0.4}
-    edit = ConfigEdit()
-    edit.take(before, after)
-    assert edit.brake == (1.0, 0.4)
-    edit = ConfigEdit()
-    edit.take(before, after | {"brake": 1.0})
-    assert edit.brake is None
-
-
-def _record(offset: int, **value: Any) -> Any:
-    return SimpleNamespace(offset=offset, value=value)
-
-
-@pytest.mark.parametrize(
-    ("offset", "outcome_", "words"),
-    [(4, "SOLVED", "barrier 9"), (4, "HOLD_DATA_MISSING", "barrier 9, which was held"), (2, "SOLVED", "no barrier")],
-)
-def test_the_barrier_that_took_the_edit_is_told_though_it_was_held(offset: int, outcome_: str, words: str) -> None:
-    targets = {
-        "seq": 9,
-        "outcome": outcome_,
-        "config_hash": "new" if offset == 4 else "old",
-        "symbols": [],
-        "target": [],
-    }
-    records = {
-        "control.config": [_record(2, hash="old"), _record(4, hash="new")],
-        "strategy.barriers": [_record(0, seq=9, config_offset=offset)],
-        "strategy.targets": [_record(0, **targets)],
-    }
-    edit = ConfigEdit(change="VOL_TARGET 0.1 -> 0.06")
-    edit.complete(cast(Any, SimpleNamespace(records=records)))
-    assert edit.taken_by == words

@@ -20,6 +20,13 @@ def said(seq: int) -> str:
     return f"order: {log_relay.sentence(json.dumps(entry))}"
 
 
+def refused(seq: int, name: str = "GE", child: int = 1) -> str:
+    """What it says of an order that the broker refused for its time."""
+    detail = f"DU1234567/{seq}/{name}/{child}/0 came to the broker after its good-till time: error 201 (order rejected)"
+    entry = {"daemon": "order", "code": "TOO_LATE", "detail": detail, "symbol": name, "event": "alert"}
+    return f"order: {log_relay.sentence(json.dumps(entry))}"
+
+
 def paces(pace: MarketPace, *late: int, apart_s: float = 2.0) -> list[float]:
     """The pace after each barrier of `late` came too late; a decision comes every `apart_s`."""
     found = []
@@ -36,6 +43,19 @@ def test_one_late_decision_is_no_reason_and_two_running_are() -> None:
     assert paces(MarketPace(300.0), 753, 755, 757) == [300.0, 300.0, 300.0]
     assert paces(MarketPace(300.0), 753, 754) == [300.0, 150.0]
     assert paces(MarketPace(300.0), 753, 755, 756, 760) == [300.0, 300.0, 150.0, 150.0]
+
+
+def test_first_orders_that_come_after_their_time_are_late_decisions_too() -> None:
+    """On a busy machine some intents expire and those of the next barrier just do not; each barrier counts once, however many names it has."""
+    pace = MarketPace(300.0)
+    assert pace.hear(said(753), 0.0) == ""
+    assert "at 150x" in pace.hear(refused(754), 2.0)
+    assert pace.hear(refused(754, "UNH"), 2.0) == ""
+    assert pace.hear(refused(755), 5.0) == ""
+    assert "at 75x" in pace.hear(said(756), 8.0)
+    assert pace.hear(refused(757, child=2), 12.0) == ""
+    assert pace.hear(refused(758, "BRK.B"), 16.0) == ""
+    assert "at 37.5x" in pace.hear(refused(759, "BRK.B"), 20.0)
 
 
 def test_other_words_do_not_count() -> None:

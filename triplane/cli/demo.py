@@ -256,7 +256,7 @@ def report(outcome: Outcome, json_: bool) -> None:
         ),
         (
             "configuration",
-            f"{edit.change}: {edit.old_hash[:12]} -> {edit.new_hash[:12]}, taken by {edit.taken_by}",
+            edit.told,
         ),
         (
             "weights moved",

@@ -1,4 +1,4 @@
-"""What a demonstration came to: the numbers of its summary, its edit half way, and whether it passed."""
+"""What a demonstration came to: the numbers of its summary, and whether it passed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from triplane.replay.recording import Recording
+    from triplane.cli.demo_edit import ConfigEdit
     from triplane.replay.summary import Summary
     from triplane.replay.verification import Verdict
 
@@ -20,72 +20,6 @@ def under_way(received: Mapping[str, float]) -> float:
     """What came into the data plane and has not left it yet, by its own counters (`Demonstration._received`)."""
     left = sum(received.get(outcome, 0.0) for outcome in ("published", "quarantined", "deduplicated", "dropped"))
     return received.get("received", 0.0) - left
-
-
-@dataclass(slots=True)
-class ConfigEdit:
-    """The edit half way: what changed, which barrier took it, which weights moved most."""
-
-    old_hash: str = ""
-    new_hash: str = ""
-    change: str = ""
-    barrier: int = 0
-    """The first that was solved under it."""
-    first_barrier: int = 0
-    """The first that rests on it, held or not."""
-    brake: tuple[float, float] | None = None
-    """The brake before and at that decision, where it changed as well: then not all that moved is the edit's."""
-    moved: list[tuple[str, float, float]] = field(default_factory=list)
-
-    @property
-    def taken_by(self) -> str:
-        """The barrier that took it, in words."""
-        if self.barrier:
-            return f"barrier {self.barrier}"
-        return f"barrier {self.first_barrier}, which was held" if self.first_barrier else "no barrier"
-
-    def take(self, before: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        """Note the first decision under the new version, and what it moved."""
-        self.barrier = targets["seq"]
-        if before and before["brake"] != targets["brake"]:
-            self.brake = (before["brake"], targets["brake"])
-        old = dict(zip(before.get("symbols", []), before.get("target", []), strict=False))
-        moves = [(s, old.get(s, 0.0), w) for s, w in zip(targets["symbols"], targets["target"], strict=True)]
-        self.moved = sorted(moves, key=lambda move: -abs(move[2] - move[1]))[:4]
-
-    def complete(self, found: Recording) -> None:
-        """What the view did not see in time is read from the log, which is what is judged."""
-        versions = [r.value for r in found.records["control.config"] if r.value is not None]
-        if not self.change or len(versions) < 2:
-            return
-        self.old_hash, self.new_hash = versions[-2]["hash"], versions[-1]["hash"]
-        solved = [
-            r.value for r in found.records["strategy.targets"] if r.value is not None and r.value["outcome"] == "SOLVED"
-        ]
-        newest = max(r.offset for r in found.records["control.config"] if r.value is not None)
-        barriers = [r.value for r in found.records["strategy.barriers"] if r.value is not None]
-        self.first_barrier = next((b["seq"] for b in barriers if b["config_offset"] == newest), 0)
-        at = next((n for n, targets in enumerate(solved) if targets["config_hash"] == self.new_hash), None)
-        if at is not None and not self.barrier:
-            self.take(solved[at - 1] if at else {}, solved[at])
-
-    def problems(self, found: Recording) -> list[str]:
-        """A sentence when the edit was not taken, or by no decision."""
-        if not self.new_hash:
-            return ["the edit of targets.yaml was not taken"]
-        under_it = [
-            r.value
-            for r in found.records["strategy.intents"]
-            if r.value is not None and r.value["config_hash"] == self.new_hash
-        ]
-        if any(slice_["symbols"] for slice_ in under_it):
-            return []
-        why = (
-            f"each of the {len(under_it)} decisions under it was held"
-            if under_it
-            else "it came after the market's last decision, for this process stood still or the machine is too busy"
-        )
-        return [f"no intent carries the edited configuration's hash: {why}"]
 
 
 def untraded(summary: Summary) -> list[str]:

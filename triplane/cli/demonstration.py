@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import re
 import time
 from collections.abc import Callable
 from datetime import date
@@ -20,13 +19,14 @@ import httpx
 
 from triplane.cli import context, demo_directory
 from triplane.cli.demo_directory import DemoError
-from triplane.cli.demo_outcome import DROPPED, ConfigEdit, Outcome, under_way, untraded
+from triplane.cli.demo_edit import ConfigEdit
+from triplane.cli.demo_outcome import DROPPED, Outcome, under_way, untraded
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
 from triplane.cli.market_pace import MarketPace
 from triplane.domain import calendars
 from triplane.replay import gateway_journal
-from triplane.runtime import atomic_file, loopback, run_file
+from triplane.runtime import loopback, run_file
 from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
 from triplane.runtime.tasks import end_tasks
 from triplane.stack.installation import Installation, PaperMarket, start_market
@@ -46,8 +46,6 @@ MINUTES_S = 4.0
 """Wall seconds: the data plane asks for the rest of a session once its stream has been quiet for 1.5."""
 GATEWAY_AWAY_S = 120.0
 """Wall time that the paper gateway may be away before the run is given up."""
-EDITED = "VOL_TARGET"
-EDIT_TO = "0.06"
 
 
 class Demonstration:
@@ -200,7 +198,8 @@ class Demonstration:
                     continue
                 done = max(state.barriers["decision"], int(self.gateway["sessions_done"]))  # the view may lag
                 if not self.edit.change and done >= self.market.sessions // 2:
-                    self._edit_targets()
+                    self.edit.write(self.directory / "targets.yaml")
+                    self._say(f"editing targets.yaml: {self.edit.change}")
                 self._follow_edit()
                 redraw()
                 if self.gateway["finished"] and not self.gateway["open_orders"]:
@@ -245,24 +244,11 @@ class Demonstration:
         if self.follower.error:
             raise DemoError(self.follower.error)
 
-    def _edit_targets(self) -> None:
-        path = self.directory / "targets.yaml"
-        text = path.read_text(encoding="utf-8")
-        changed, count = re.subn(rf"(?m)^(\s*{EDITED}:\s*)([0-9.eE+-]+)", rf"\g<1>{EDIT_TO}", text, count=1)
-        if not count:
-            raise DemoError(f"{path} has no {EDITED} to edit")
-        atomic_file.write(path, changed, through_links=True)
-        old = re.search(rf"(?m)^\s*{EDITED}:\s*([0-9.eE+-]+)", text)
-        assert old is not None
-        self.edit.change = f"{EDITED} {old.group(1)} -> {EDIT_TO}"
-        self._say(f"editing targets.yaml: {self.edit.change}")
-
     def _follow_edit(self) -> None:
         """Notice the new version, then the first barrier that was decided under it."""
         assert self.follower is not None
         state, edit = self.follower.state, self.edit
-        if edit.change and not edit.new_hash and len(state.configs) > 1:
-            edit.old_hash, edit.new_hash = state.configs[-2]["hash"], state.configs[-1]["hash"]
+        if edit.notice(state.configs):
             self._say(f"configuration {edit.old_hash[:12]} -> {edit.new_hash[:12]}")
         targets, before = state.solved, state.previous_solved
         if edit.new_hash and not edit.barrier and targets and targets["config_hash"] == edit.new_hash:

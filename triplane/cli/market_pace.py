@@ -17,7 +17,10 @@ SLOWEST = 30.0
 APART_S = 200.0
 """Market seconds between two decisions at least, of the seven minutes for which the clock keeps the pace around each. What a process that
 was stopped makes up for comes closer together: late as it is, the machine is not busy."""
-_EXPIRED = re.compile(r"order: EXPIRED: The intents of barrier (\d+) are not traded\.")
+_LATE = re.compile(
+    r"order: (?:EXPIRED: The intents of barrier (\d+) are not traded\.|TOO_LATE \S+: [^/ ]+/(\d+)/\S+/1/0 came to the broker after)"
+)
+"""Intents that expired before they were decided on, or the first order of a name that came after its time."""
 
 
 @dataclass(slots=True)
@@ -25,25 +28,30 @@ class MarketPace:
     """The fastest clock while a barrier is due or an order is open, in market seconds per wall second."""
 
     speed: float
-    _late: tuple[int, float] | None = None  # the last barrier whose intents came too late, and when that was said
+    _late: tuple[int, float] | None = None  # the last barrier whose intents came too late, and when that was said first
+    _spent: int = 0  # the last barrier that slowed the market
 
     def hear(self, line: str, now: float) -> str:
         """Take what a daemon says to people (log_relay.py) at wall time `now`, s, of any clock; a sentence when the pace was halved for it.
 
         Two decisions running have come too late then: one alone may be a moment in which the machine stood still.
         """
-        found = _EXPIRED.match(line)
+        found = _LATE.match(line)
         if found is None:
             return ""
-        before, self._late = self._late, (int(found[1]), now)
-        running = before is not None and before[0] + 1 == self._late[0] and now - before[1] >= APART_S / self.speed
-        if not running or self.speed <= SLOWEST:
+        seq, before = int(found[1] or found[2]), self._late
+        if before is not None and seq <= before[0]:
+            return ""  # another name of it
+        self._late = (seq, now)
+        if before is None or before[0] + 1 != seq or before[0] == self._spent:
             return ""
-        self._late = None  # these two do not count again
+        if now - before[1] < APART_S / self.speed or self.speed <= SLOWEST:
+            return ""
+        self._spent = seq
         self.speed = max(self.speed / 2, SLOWEST)
         return (
-            f"two decisions running came too late for the market: from here on its clock goes at {self.speed:g}x around a decision, for the "
-            "machine is busy"
+            f"two decisions running came too late for the market: from here on its clock goes at {self.speed:g}x around a decision, to "
+            "give a busy machine time"
         )
 
     async def keep(self, client: httpx.AsyncClient, url: str, fastest: float) -> None:
