@@ -32,13 +32,15 @@ _GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, 
 
 
 def cause(code: int, text: str) -> str:
-    """Kafka's `text` for an error of protocol code `code`, with what to look at where the clock is wrong or the topic is gone.
+    """Kafka's `text` for an error of protocol code `code`, with what to look at where the clock is wrong, a limit is too small or the topic is gone.
 
     A topic refuses what is stamped more than an hour ahead of its broker (message.timestamp.after.max.ms).
     """
     hint = ""
     if code in _CLOCK:
-        hint = "; is this machine's clock right? Kafka refuses what is stamped far ahead of its own"
+        hint = "; is this machine's clock right? Kafka refuses what is stamped far from its own"
+    elif code == KafkaError.MSG_SIZE_TOO_LARGE:
+        hint = "; `triplane topics diff` names a limit that is not the catalogue's, `triplane topics restore` sets it back"
     elif code in _GONE:
         hint = f"; {MISSING_REMEDY}"
     return f"{text}{hint}"
