@@ -88,7 +88,7 @@ class Outlet:
         self._failure: Exception | None = None
         self._closing = False
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting: dict[int, tuple[Output, int]] = {}
         self._empty = asyncio.Event()
         self._number = 0
@@ -143,22 +143,26 @@ class Outlet:
         if self._refusal and self._waiting and not self.away:
             return  # what waits will be refused, too, and goes to disk first
         while self._gathered:
-            output, ingest_time = self._gathered.popleft()
-            try:
-                on_disk = bool(len(self._spool) or self.away or self._refusal or self._returned)
-                sent = not on_disk and self._send(output, ingest_time)
-            except TooLargeError:
-                raise
-            except DeliveryError:
-                # Of the producer, not of this record: `close` keeps it for the next run, in its place.
-                self._gathered.appendleft((output, ingest_time))
-                raise
-            if not sent:
-                self._store(output, ingest_time)
+            with self._lock:  # `close`, in its own thread, finds a record here, or in flight, or on disk
+                if self._closing:
+                    return
+                self._let_go_first()
+
+    def _let_go_first(self) -> None:
+        output, ingest_time = self._gathered.popleft()
+        try:
+            on_disk = bool(len(self._spool) or self.away or self._refusal or self._returned)
+            sent = not on_disk and self._send(output, ingest_time)
+        except TooLargeError:
+            raise
+        except DeliveryError:
+            # Of the producer, not of this record: `close` keeps it for the next run, in its place.
+            self._gathered.appendleft((output, ingest_time))
+            raise
+        if not sent:
+            self._store(output, ingest_time)
 
     def _let_go_later(self) -> None:
-        if self._closing:
-            return  # `close`, in its own thread, has it
         try:
             self.let_go()
         # Nobody called: `pump` ends the daemon with it, as `put` does where somebody did.

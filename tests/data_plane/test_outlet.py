@@ -171,6 +171,41 @@ async def test_a_delivery_that_fails_while_the_run_ends_goes_to_disk(tmp_path: P
     assert kept(tmp_path / "s") == [1]
 
 
+async def test_the_end_of_the_run_waits_for_what_goes_to_disk_at_that_moment(tmp_path: Path) -> None:
+    """The run ends in a thread of its own while the loop stores what it had gathered."""
+
+    class Meanwhile(Spool):
+        def append(self, output: Output, ingest_time: int) -> bool:
+            if not ending.is_alive() and not broker.closed:
+                ending.start()
+                ending.join(0.3)
+            return super().append(output, ingest_time)
+
+    broker = Broker()
+    broker.full = True
+    way = Outlet(broker, Meanwhile(tmp_path / "s", 10**6), lambda _: None)
+    ending = threading.Thread(target=way.close)
+    await asyncio.to_thread(way.put, output(1), output(2), output(3))
+    ending.join()
+    assert kept(tmp_path / "s") == [1, 2, 3]
+    assert broker.closed
+
+
+async def test_what_is_on_disk_is_not_read_into_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet_module, "PUMP_IN_FLIGHT", 4)
+    spool = Spool(tmp_path / "s", 10**6)
+    for number in range(10):
+        spool.append(output(number), number)
+    broker = Broker()
+    way = Outlet(broker, spool, lambda _: None)
+    for sent in (4, 8, 10):
+        way._empty_spool()
+        assert len(broker.sent) == sent
+        broker.acknowledge()
+    assert way.in_flight() == {}
+    way.close()
+
+
 async def test_a_full_queue_and_a_failed_delivery_go_to_disk(tmp_path: Path, impatient: None) -> None:
     broker = Broker()
     way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from data_plane.daemon import outlet as outlet_module
 from data_plane.daemon.outlet import Outlet
-from data_plane.daemon.spool import Spool
+from data_plane.daemon.spool import Spool, Spooled
 from data_plane.outputs import Output
 from tests.data_plane.outlets import output
 from triplane.runtime.kafka_out import DeliveryError
@@ -44,7 +45,10 @@ class Log:
         return future
 
     def answer(self, most: int) -> None:
-        for number, future in self.asked[:most]:
+        asked = self.asked[:most]
+        if self.mood == "refuses":
+            random.shuffle(asked)  # its answers for several topics come in any order
+        for number, future in asked:
             if self.mood == "refuses":
                 future.set_exception(DeliveryError("Broker: Invalid timestamp"))
             else:
@@ -62,6 +66,26 @@ class Log:
             self.answer(random.randrange(len(self.asked) + 1))
 
 
+class Disk(Spool):
+    """Knows what it ever held, and on some disks has no room for a new file beside the old one while the outlet runs."""
+
+    cramped: Callable[[], bool]
+    held: set[int]
+
+    def append(self, output: Output, ingest_time: int) -> bool:
+        taken = super().append(output, ingest_time)
+        if taken:
+            self.held.add(output.record["event_time"])
+        return taken
+
+    def prepend(self, items: Sequence[Spooled]) -> list[Spooled]:
+        if self.cramped():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left = super().prepend(items)
+        self.held |= {item.output.record["event_time"] for item in items if item not in left}
+        return left
+
+
 class Life:
     """Runs of the data plane's outlet over one spool, one after the other."""
 
@@ -69,6 +93,8 @@ class Life:
         self.path, self.rng = path, rng
         self.log = Log()
         self.size = rng.choice([ROOMY, ROOMY, TIGHT])
+        self.cramped = rng.random() < 0.3
+        self.held: set[int] = set()
         self.put = self.acknowledged = 0
         self.dropped: list[Output] = []
         self.begin()
@@ -78,13 +104,19 @@ class Life:
         self.log.broken = False
         self.told: list[str] = []
         may_wait: Callable[[Output], bool] = lambda _: self.rng.random() < 0.4  # noqa: E731
-        self.outlet = Outlet(self.log, Spool(self.path, self.size), self.dropped.append, may_wait, self.told.append)
+        disk = Disk(self.path, self.size)
+        disk.held, disk.cramped = (
+            self.held,
+            lambda: self.cramped and not self.outlet._closing and self.rng.random() < 0.7,
+        )
+        self.outlet = Outlet(self.log, disk, self.dropped.append, may_wait, self.told.append)
         self.pump = asyncio.create_task(self.outlet.pump())
 
     async def end(self) -> None:
         """As the service ends: the pump first, then the outlet in a thread of its own."""
         self.pump.cancel()
-        await asyncio.wait({self.pump})
+        with contextlib.suppress(asyncio.CancelledError, DeliveryError):
+            await self.pump
         with contextlib.suppress(DeliveryError):  # told at the end where nobody was
             await asyncio.to_thread(self.outlet.close)
         self.acknowledged += sum(self.outlet.acknowledged.values())
@@ -131,6 +163,7 @@ class Life:
         if self.pump.done():
             await self.end()
             self.begin()
+        assert self.path.stat().st_size <= self.size
 
     async def change_mood(self) -> None:
         """A broker that refuses has refused all it was sent before it takes one again; a wait ends in vain after a long silence only."""
@@ -183,6 +216,7 @@ async def test_whatever_happens_each_record_is_on_the_log_in_its_order_and_count
         assert on_log == sorted(on_log), f"life {life_seed}: out of order"
         dropped = {item.record["event_time"] for item in life.dropped}
         assert not dropped or life.size == TIGHT
+        assert life.held <= dropped.union(on_log), f"life {life_seed}: lost from disk"
         if not kills:
             assert dropped.union(on_log) == set(range(1, life.put + 1)), f"life {life_seed}: lost"
             assert life.acknowledged + len(life.dropped) == life.put, f"life {life_seed}: not counted once"

@@ -83,10 +83,11 @@ def test_what_a_disk_damaged_is_left_out_and_told_and_the_rest_is_taken_up(tmp_p
         assert len(found) == len(left) + 1
         found.close()
 
-    for place in (0, 3, 4, 10, 70, ends[1] - 1):  # a length, the header, the body's length, the body
-        at = ends[5] + min(place, ends[6] - ends[5] - 1)
-        flipped = data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :]
-        damaged(flipped, {5})
+    for at in range(
+        ends[5], ends[6]
+    ):  # a length, the header, the body's length, the body: it would be another record in many places
+        damaged(data[:at] + bytes([data[at] ^ 0x02]) + data[at + 1 :], {5})
+    damaged(data[: ends[5]] + bytes([data[ends[5]] ^ 0x80]) + data[ends[5] + 1 :], {5})
     damaged(data[: ends[7]] + b"\0" * 4096 + data[ends[9] :], {7, 8})
     damaged(b"junk" + data, set())
     damaged(data + b"junk and more junk", set())
@@ -129,7 +130,9 @@ def test_a_full_disk_takes_a_record_whole_or_not_at_all(tmp_path: Path) -> None:
     assert 0 < fitted < 30
     assert spool.append(output(99), 0)
     spool.close()
-    assert [found.record.get("quarantine_id", "later") for found in Spool(path, 10**9).contents()] == [
+    again = Spool(path, 10**9)
+    assert again.damage is None
+    assert [found.record.get("quarantine_id", "later") for found in again.contents()] == [
         *map(str, range(fitted)),
         "later",
     ]
@@ -147,6 +150,24 @@ def test_what_is_put_before_the_others_keeps_the_bound_and_survives_a_restart(tm
     assert len(spool) == fits + 2
     spool.close()
     assert kept(tmp_path / "s")[: fits + 2] == [*range(1, fits + 1), 5, 6]
+
+
+def test_what_was_taken_makes_room_and_each_source_is_counted(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s", 10**6)
+    for number in range(1, 9):
+        assert spool.append(output(number), number)
+    spool.max_bytes = spool.size
+    assert not spool.append(output(9), 9)
+    for _ in range(4):
+        spool.pop()
+    first = [Spooled(output(number)._replace(source="edgar", units=2), number) for number in range(1, 5)]
+    left = spool.prepend(first)
+    assert len(left) <= 1  # "edgar" is longer than "ibkr"
+    assert spool.size <= spool.max_bytes
+    assert spool.waiting == [("edgar", 2)] * (4 - len(left)) + [("ibkr", 1)] * 4
+    spool.pop()
+    assert spool.waiting == [("edgar", 2)] * (3 - len(left)) + [("ibkr", 1)] * 4
+    spool.close()
 
 
 def test_a_copy_that_was_cut_short_leaves_the_spool_as_it_was(tmp_path: Path) -> None:

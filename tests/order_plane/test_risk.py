@@ -77,6 +77,7 @@ BREAKS: list[tuple[Code, dict[str, Any], dict[str, Any]]] = [
     (Code.ORDER_NOTIONAL, {}, {"targets": targets(ORDER_NOTIONAL_MAX=10_000.0)}),
     (Code.ORDER_ADV, {}, {"adv": 4_999.0}),
     (Code.DAY_ADV, {}, {"adv": 10_000.0, "day_traded": 401.0}),
+    (Code.DAY_ADV, {}, {"adv": 10_000.0, "exposure": exposure(AAPL=(0.0, 201.0, 200.0, 100.0))}),
     (Code.CHILD_OVER_PARENT, {}, {"remaining": 99.0}),
     (Code.SELF_CROSS, {}, {"opposite_open": 1.0}),
     (Code.ACTIVE_PER_SIDE, {}, {"active": 15}),

@@ -98,6 +98,14 @@ def test_the_largest_difference_is_that_of_all_fields_and_a_larger_one_elsewhere
     assert alone.endswith("in its last bits on one fingerprint (largest difference 3.0e-10)")
 
 
+@pytest.mark.parametrize(("gap", "diverges"), [(9e-10, False), (1.1e-9, True)])
+def test_what_differs_by_more_than_a_billionth_is_no_last_bit(gap: float, diverges: bool):
+    replayed = regimes(2)
+    replayed[1]["posterior"][0] += gap
+    verdict = compare_topic("strategy.regime", logged("strategy.regime", "RegimeState", regimes(2)), replayed)
+    assert (verdict.divergence is not None, verdict.last_bits is not None) == (diverges, not diverges)
+
+
 def test_a_zero_of_the_other_sign_is_not_identical_either():
     recorded, replayed = regimes(2), regimes(2)
     replayed[1]["brake"], recorded[1]["brake"] = -0.0, 0.0

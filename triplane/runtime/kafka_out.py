@@ -40,7 +40,9 @@ def cause(code: int, text: str) -> str:
     if code in _CLOCK:
         hint = "; is this machine's clock right? Kafka refuses what is stamped far from its own"
     elif code == KafkaError.MSG_SIZE_TOO_LARGE:
-        hint = "; `triplane topics diff` names a limit that is not the catalogue's, `triplane topics restore` sets it back"
+        hint = (
+            "; `triplane topics diff` names a limit that is not the catalogue's, `triplane topics restore` sets it back"
+        )
     elif code in _GONE:
         hint = f"; {MISSING_REMEDY}"
     return f"{text}{hint}"
