@@ -173,9 +173,8 @@ class DataService:
             raise DaemonExit(f"the spool {path} cannot be opened ({error.strerror}); {remedy}") from error
         if spool.damage is not None:
             size, kept = spool.damage
-            self._daemon.log.error(
-                "the spool had bytes that are no whole entry", bytes=size, taken_up=len(spool), kept=str(kept)
-            )
+            instead = f"{size} bytes are left out, {len(spool)} records taken up; as found it is kept as {kept.name}"
+            self._daemon.log.error("damaged file", file=str(path), instead=instead)
         for output in spool.contents():
             # Left by the last run: it counts as received by this one, and must not be published a second time.
             self.engine.ledger.received[output.source] += output.units

@@ -87,9 +87,11 @@ class OrderService:
     async def run(self) -> None:
         """Until the daemon is stopped. Raises DaemonExit with a sentence for every end that a person has to know of."""
         stop = self._daemon.stop
-        self._journal = self._kill.journal = Journal(self._settings.state_dir / "order-journal.jsonl")
+        path = self._settings.state_dir / "order-journal.jsonl"
+        self._journal = self._kill.journal = Journal(path)
         if self._journal.damaged:
-            self._daemon.log.error("lines of the local journal are damaged and left out", lines=self._journal.damaged)
+            instead = f"{self._journal.damaged} of its lines left out"
+            self._daemon.log.error("damaged file", file=str(path), instead=instead)
         await self._daemon.serve()
         self._daemon.probe = KafkaProbe(self._settings, *TOPICS, "order.events")
         self._daemon.ready(False, "connecting to the broker")

@@ -41,7 +41,11 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(over)) == "record order.events-0@160 is passed over: no Avro"
     damaged = {"event": "damaged file", "file": "order-seen.json"}
     assert (
-        sentence(json.dumps(damaged)) == "order-seen.json is damaged and not used; the log alone says what it was for"
+        sentence(json.dumps(damaged))
+        == "order-seen.json is damaged: it is not used, and the log alone says what it was for"
+    )
+    assert sentence(json.dumps(damaged | {"instead": "2 lines are left out"})).endswith(
+        "is damaged: 2 lines are left out"
     )
     held = {"event": "decision held", "seq": 7, "code": "HOLD_INFEASIBLE", "detail": "the limits cannot all be met"}
     assert sentence(json.dumps(held)) == "everything is held: HOLD_INFEASIBLE: the limits cannot all be met"

@@ -129,8 +129,10 @@ def largest(settings: Settings, topic: str, size: str) -> None:
 def test_what_kafka_refuses_is_told_and_follows_in_order(
     settings: Settings, tmp_path: Path, providers: ProvidersProcess
 ) -> None:
-    """Here it is told to take no record at all, as it takes none that is stamped an hour ahead of its own clock."""
+    """Here it is told to take no record at all, as it takes none that is stamped an hour ahead of its own clock. The spool was damaged."""
     gateway = GatewayProcess(tmp_path / "gateway", "--hold")
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    (settings.state_dir / "data-spool.bin").write_bytes(b"junk")
     publish_config(settings, config(BACKFILL_YEARS=0.2))
     process = data_process(settings, gateway, providers)
     try:
@@ -151,6 +153,7 @@ def test_what_kafka_refuses_is_told_and_follows_in_order(
     assert code == 0
     assert "kafka refuses" in errors
     assert "kafka takes records again" in errors
+    assert "4 bytes are left out, 0 records taken up" in errors
 
 
 @contextmanager

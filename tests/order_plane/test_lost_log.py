@@ -103,9 +103,12 @@ def test_damaged_files_of_an_earlier_run_are_told_and_the_log_is_folded(world: O
     files = [recovery.checkpoint_path(world.settings), log_extent.seen_path(world.settings)]
     for file in files:
         file.write_bytes(file.read_bytes()[:-20])
+    journal = world.settings.state_dir / "order-journal.jsonl"
+    journal.write_bytes(b"junk\n" + journal.read_bytes())
     process = world.start().ready()
     told = [json.loads(line) for line in process.words().splitlines() if '"damaged file"' in line]
-    assert [entry["file"] for entry in told] == [str(file) for file in files]
+    assert [entry["file"] for entry in told] == [str(file) for file in (journal, *files)]
+    assert told[0]["instead"] == "1 of its lines left out"
     assert world.events("epoch")[-1]["epoch"] == 3
     process.stop()
     assert snapshots.load(files[0])[0]["epoch"] == 2

@@ -48,7 +48,8 @@ def sentence(line: str) -> str:
         where = entry.get("record") or f"{entry.get('topic')}@{entry.get('offset')}"
         return f"record {where} is refused: {entry.get('reason') or entry.get('problem')}"
     if entry.get("event") == "damaged file":
-        return f"{entry['file']} is damaged and not used; the log alone says what it was for"
+        unused = "it is not used, and the log alone says what it was for"
+        return f"{entry['file']} is damaged: {entry.get('instead', unused)}"
     if entry.get("event") == "record passed over":
         return f"record {entry['record']} is passed over: {entry['problem']}"
     if entry.get("event") == "decision held":
