@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 import time
 from collections import Counter, deque
@@ -34,6 +35,7 @@ DELIVERY_TIMEOUT_S = 6 * 3600.0
 """Wall time after which the producer gives up a record that no broker answers for; it waits in memory meanwhile."""
 # Records that may wait for acknowledgement while the spool is emptied.
 PUMP_IN_FLIGHT = 2000
+PUMP_AT_ONCE = 50
 SPOOL_FULL = "SPOOL_FULL"
 GATHER_S = 0.05
 """Wall seconds that a record which may wait does wait, longer on a loop that is busy."""
@@ -180,15 +182,12 @@ class Outlet:
                 self._from_spool.add(number)
         try:
             future = self._hand_over(output, ingest_time)
-        except BufferError:
+        except BaseException as problem:
             with self._lock:
                 del self._waiting[number]
                 self._from_spool.discard(number)
-            return False
-        except BaseException:
-            with self._lock:
-                del self._waiting[number]
-                self._from_spool.discard(number)
+            if isinstance(problem, BufferError):
+                return False
             raise
         future.add_done_callback(lambda done: self._ended(number, done))
         return True
@@ -304,9 +303,8 @@ class Outlet:
 
     def _drop_first(self) -> None:
         """One that no topic takes would end every later run, too."""
-        item = self._spool.peek()
+        item = self._spool.pop()
         assert item is not None
-        self._spool.pop()
         self._on_dropped(item.output)
 
     def _store(self, output: Output, ingest_time: int) -> None:
@@ -324,7 +322,7 @@ class Outlet:
                 if (self._refusal or self._returned) and not self._waiting:
                     while await self._try_first() and self._returned:
                         self._put_back()
-                self._empty_spool()
+                await self._empty_spool()
             except TooLargeError:  # of the first on disk: one in memory has been sent before
                 self._drop_first()
                 raise
@@ -332,14 +330,18 @@ class Outlet:
                 self._spool.forget_taken()
             await asyncio.sleep(PUMP_S)
 
-    def _empty_spool(self) -> None:
-        while len(self._spool) and not self._refusal and not self._returned and not self.away:
+    async def _empty_spool(self) -> None:
+        for count in itertools.count(1):
+            if not len(self._spool) or self._refusal or self._returned or self.away:
+                return
             item = self._spool.peek()
             if item is None or self.unacknowledged >= PUMP_IN_FLIGHT:
                 return
             if not self._send(item.output, item.ingest_time, from_spool=True):
                 return
             self._spool.pop()
+            if count % PUMP_AT_ONCE == 0:
+                await asyncio.sleep(0)  # thousands of them take seconds, and whoever asks for the readiness waits
 
     async def drained(self) -> None:
         """Returns once everything put so far is acknowledged or safely on disk."""
@@ -365,13 +367,11 @@ class Outlet:
             with self._lock:  # whoever counts meanwhile finds it either in flight or on disk
                 left = self._returned | self._waiting
                 items = [Spooled(*left[number]) for number in sorted(left)]
-                gathered = list(self._gathered)
                 self._returned.clear()
                 self._waiting.clear()
-                self._gathered.clear()
                 refused = self._kept(partial(self._last, items)) or []
-                for each in gathered:
-                    self._kept(partial(self._store, *each))
+                while self._gathered:
+                    self._kept(partial(self._store, *self._gathered.popleft()))
             for item in refused:
                 self._on_dropped(item.output)
         self._spool.close()

@@ -60,6 +60,7 @@ class Spool:
             path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
         self._file = path.open("a+b", buffering=0)
         self._read = 0
+        self._next: tuple[Spooled, int] | None = None  # what stands at `_read` and where it ends, once it was looked at
         self.waiting: list[tuple[str, int]] = []
         """(source, units) of each entry that has not been taken, oldest first."""
         self.damage: Damage | None = None
@@ -187,7 +188,7 @@ class Spool:
             raise
         self._file.close()
         self._file = handle
-        self._size, self._read = self._file.seek(0, 2), 0
+        self._size, self._read, self._next = self._file.seek(0, 2), 0, None
         self.waiting[:0] = [(item.output.source, item.output.units) for item in kept]
         return refused
 
@@ -210,15 +211,18 @@ class Spool:
 
     def peek(self) -> Spooled | None:
         """The oldest record that has not been taken, or None."""
-        entry = self._entry(self._read) if self.waiting else None
-        return entry[0] if entry else None
+        if self._next is None and self.waiting:
+            self._next = self._entry(self._read)
+        return self._next[0] if self._next else None
 
-    def pop(self) -> None:
-        """Take the oldest record. It stays on disk until `forget_taken`."""
-        entry = self._entry(self._read)
-        if self.waiting and entry is not None:
-            self._read = entry[1]
+    def pop(self) -> Spooled | None:
+        """Take the oldest record, or None where there is none. It stays on disk until `forget_taken`."""
+        item = self.peek()
+        if self._next is not None:
+            self._read = self._next[1]
+            self._next = None
             del self.waiting[0]
+        return item
 
     def contents(self) -> list[Output]:
         """Every record that has not been taken, oldest first."""

@@ -14,13 +14,21 @@ from triplane.cli.demo_outcome import Outcome, under_way, untraded
 
 def outcome(p95: float, speed: float, expired: int = 0, final_speed: float | None = None) -> Outcome:
     codes = {"OK": 20} | ({"EXPIRED": expired} if expired else {})
-    summary = cast(Any, SimpleNamespace(latency_s=(p95 / 2, p95, p95), decisions=codes, later_decisions={}))
+    summary = cast(
+        Any, SimpleNamespace(latency_s=(p95 / 2, p95, p95), latencies=20, decisions=codes, later_decisions={})
+    )
     return Outcome(summary, cast(Any, None), ConfigEdit(), {}, [], {}, [], {}, speed, final_speed or speed, 300.0)
 
 
 @pytest.mark.parametrize(("p95", "speed"), [(0.07, 300.0), (0.24, 300.0), (1.4, 50.0), (float("nan"), 300.0)])
 def test_orders_in_time_are_no_news(p95: float, speed: float) -> None:
     assert outcome(p95, speed).late == ""
+
+
+def test_a_few_orders_have_no_95th_percentile() -> None:
+    few = outcome(1.4, 300.0)
+    few.summary.latencies = 19  # type: ignore[misc]
+    assert few.late == ""
 
 
 @pytest.mark.parametrize(("p95", "speed", "seconds", "remedy"), [(0.4, 300.0, "120", "60"), (1.6, 50.0, "80", "10")])
@@ -56,7 +64,7 @@ def test_a_demonstration_in_which_no_order_was_filled_has_failed() -> None:
 )
 def test_decisions_that_traded_nothing_are_told(holds: dict[str, int], missed: list[str], said: str) -> None:
     run = outcome(0.05, 300.0)
-    found = SimpleNamespace(holds=holds, decision_barriers=20, latency_s=(0.05, 0.05, 0.05))
+    found = SimpleNamespace(holds=holds, decision_barriers=20, latency_s=(0.05, 0.05, 0.05), latencies=20)
     run = replace(run, summary=cast(Any, found), missed=missed)
     assert said in run.undecided
     assert bool(run.undecided) == bool(said)

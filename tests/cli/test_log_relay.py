@@ -47,6 +47,11 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(damaged | {"instead": "2 lines are left out"})).endswith(
         "is damaged: 2 lines are left out"
     )
+    ref = "DU1/754/BRK.B/1/0 came to the broker after its good-till time: error 201"
+    late = {"event": "alert", "code": "TOO_LATE", "symbol": "BRK.B", "detail": ref}
+    assert sentence(json.dumps(late)).startswith("TOO_LATE: orders of barrier 754 came to the broker after")
+    late["detail"] = ref.replace("/1/0", "/12/0")
+    assert sentence(json.dumps(late)).startswith("TOO_LATE: later orders of barrier 754 came")
     held = {"event": "decision held", "seq": 7, "code": "HOLD_INFEASIBLE", "detail": "the limits cannot all be met"}
     assert sentence(json.dumps(held)) == "everything is held: HOLD_INFEASIBLE: the limits cannot all be met"
     assert sentence(json.dumps(held | {"detail": ""})) == "everything is held: HOLD_INFEASIBLE"
@@ -92,6 +97,20 @@ def test_what_is_tried_for_hours_is_told_once_in_a_while(tmp_path: Path) -> None
         seldom.look()
     assert [line.rpartition(" ")[2] for line in told] == ["away", "slow", "away"]
     assert [line.rpartition(" ")[2] for line in patient] == ["away", "slow"]
+
+
+def test_orders_of_many_names_that_come_too_late_are_told_once(tmp_path: Path) -> None:
+    path, told = tmp_path / "order.log", list[str]()
+    relay = LogRelay(path, told.append)
+    for seq, name, child in ((753, "GE", 1), (753, "KO", 1), (753, "KO", 2), (754, "GE", 1), (754, "KO", 1)):
+        detail = f"DU1/{seq}/{name}/{child}/0 came to the broker after its good-till time: error 201"
+        entry = {"event": "alert", "code": "TOO_LATE", "symbol": name, "detail": detail}
+        with path.open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+        relay.look()
+    assert [line.partition(" came")[0] for line in told] == [
+        "TOO_LATE: orders of barrier 753", "TOO_LATE: later orders of barrier 753", "TOO_LATE: orders of barrier 754",
+    ]  # fmt: skip
 
 
 def test_a_hold_after_decisions_went_on_is_news_again(tmp_path: Path) -> None:

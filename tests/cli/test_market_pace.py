@@ -75,6 +75,13 @@ def test_what_a_stopped_process_makes_up_for_is_no_reason() -> None:
     assert paces(MarketPace(50.0), *range(753, 770), apart_s=2.0) == [50.0] * 17
 
 
+def test_what_a_process_that_was_started_again_makes_up_for_is_no_reason() -> None:
+    pace = MarketPace(300.0)
+    pace.excuse(100.0)
+    assert [pace.hear(said(753), 101.0), pace.hear(said(754), 119.0), pace.hear(said(755), 121.0)] == [""] * 3
+    assert "at 150x" in pace.hear(said(756), 123.0)
+
+
 @pytest.mark.parametrize(("speed", "ends"), [(300.0, 30.0), (100.0, 30.0), (10.0, 10.0)])
 def test_it_ends_at_the_pace_of_the_decision_itself(speed: float, ends: float) -> None:
     assert paces(MarketPace(speed), *range(40), apart_s=30.0)[-1] == ends

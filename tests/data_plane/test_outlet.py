@@ -199,7 +199,7 @@ async def test_what_is_on_disk_is_not_read_into_memory_at_once(tmp_path: Path, m
     broker = Broker()
     way = Outlet(broker, spool, lambda _: None)
     for sent in (4, 8, 10):
-        way._empty_spool()
+        await way._empty_spool()
         assert len(broker.sent) == sent
         broker.acknowledge()
     assert way.in_flight() == {}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from triplane.replay.verification import Verdict
 
 DROPPED = "dropped:"
+P95_OF = 20
+"""Orders from which on a 95th percentile says anything."""
 LATE_SHARE = 0.25
 """Orders that leave later than this share of a parent's life make a summary that says so."""
 
@@ -86,7 +88,8 @@ class Outcome:
 
     @property
     def _delayed(self) -> bool:
-        return self.summary.latency_s[1] * self.speed > LATE_SHARE * self.parent_life_s
+        enough = self.summary.latencies >= P95_OF
+        return enough and self.summary.latency_s[1] * self.speed > LATE_SHARE * self.parent_life_s
 
     @property
     def _remedy(self) -> str:

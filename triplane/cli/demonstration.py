@@ -159,6 +159,8 @@ class Demonstration:
         before, self.processes[event.process] = self.processes.get(event.process), event.state
         if event.state == before == "not ready":
             return  # the same with other numbers
+        if event.state == "restarting":
+            self.pace.excuse(time.monotonic())
         if event.state in ("restarting", "given up", "exited", "not ready"):
             self._say(f"{event.process}: {event.state}{': ' if event.detail else ''}{event.detail}")
 

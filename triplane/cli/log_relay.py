@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -23,6 +24,7 @@ TOLD = {"control": 0.0, "data": 600.0, "strategy": 60.0, "order": 0.0}
 and a simulated market decides every few seconds."""
 
 
+_LATE_ORDER = re.compile(r"[^/ ]+/(\d+)/[^/ ]+/(\d+)/\d+ came to the broker after its good-till time")
 HELD, RESUMED = "everything is held: ", "decisions go on"
 
 
@@ -38,6 +40,10 @@ def sentence(line: str) -> str:
         return ""  # a state that is rebuilt passes its old decisions once more
     if entry.get("event") == "config published" and entry.get("changes"):
         return f"configuration {entry['hash'][:12]} is in force: {'; '.join(entry['changes'])}"
+    if entry.get("code") == "TOO_LATE" and (late := _LATE_ORDER.match(entry["detail"])):
+        # On a busy machine there are some for each name.
+        which = "orders" if late[2] == "1" else "later orders"
+        return f"TOO_LATE: {which} of barrier {late[1]} came to the broker after their good-till time; `triplane explain SYMBOL` has each"
     if entry.get("event") == "alert":
         about = f" {entry['symbol']}" if entry.get("symbol") else ""
         return f"{entry.get('code')}{about}: {entry.get('detail')}"
@@ -80,11 +86,13 @@ def sentence(line: str) -> str:
 
 
 class LogRelay:
-    """Follows one log file from where it ends now. `tell` gets each sentence, the same one again only after `repeat_s` wall seconds."""
+    """Follows one log file from where it ends now. `tell` gets each sentence, the same one again only after `repeat_s` wall seconds, and
+    TOO_LATE not twice running."""
 
     def __init__(self, path: Path, tell: Callable[[str], None], repeat_s: float = 0.0) -> None:
         self._path, self._tell, self._repeat_s = path, tell, repeat_s
         self._told: dict[str, float] = {}
+        self._last = ""
         self._position = path.stat().st_size if path.exists() else 0
         self._rest = b""
 
@@ -102,10 +110,13 @@ class LogRelay:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             said = sentence(line.decode("utf-8", "replace"))
+            if said.startswith("TOO_LATE: ") and said == self._last:
+                continue
             if said and time.monotonic() >= self._told.get(said, -math.inf) + self._repeat_s:
                 if self._repeat_s:
                     self._told[said] = time.monotonic()
                 self._tell(said)
+                self._last = said
                 if said.startswith(RESUMED):  # what holds from now on is news again
                     self._told = {each: at for each, at in self._told.items() if not each.startswith(HELD)}
 

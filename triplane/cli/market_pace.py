@@ -7,6 +7,7 @@ follows the log from outside has a low priority, and on such a machine is minute
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -17,10 +18,13 @@ SLOWEST = 30.0
 APART_S = 200.0
 """Market seconds between two decisions at least, of the seven minutes for which the clock keeps the pace around each. What a process that
 was stopped makes up for comes closer together: late as it is, the machine is not busy."""
+EXCUSED_S = 20.0
+"""Wall seconds after a process was started again, in which it makes up for what it missed."""
 _LATE = re.compile(
-    r"order: (?:EXPIRED: The intents of barrier (\d+) are not traded\.|TOO_LATE \S+: [^/ ]+/(\d+)/\S+/1/0 came to the broker after)"
+    r"order: (?:EXPIRED: The intents of barrier (\d+) are not traded\.|TOO_LATE: orders of barrier (\d+) came to the broker after)"
 )
-"""Intents that expired before they were decided on, or the first order of a name that came after its time."""
+"""Intents that expired before they were decided on, or the first order of a name that came after its time (not a later one: those of a
+parent's last seconds do on any machine)."""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,11 @@ class MarketPace:
     speed: float
     _late: tuple[int, float] | None = None  # the last barrier whose intents came too late, and when that was said first
     _spent: int = 0  # the last barrier that slowed the market
+    _excused: float = -math.inf  # until then lateness says nothing of the machine
+
+    def excuse(self, now: float) -> None:
+        """A process is started again at wall time `now`, s: what comes too late meanwhile is no reason."""
+        self._excused = now + EXCUSED_S
 
     def hear(self, line: str, now: float) -> str:
         """Take what a daemon says to people (log_relay.py) at wall time `now`, s, of any clock; a sentence when the pace was halved for it.
@@ -37,7 +46,7 @@ class MarketPace:
         Two decisions running have come too late then: one alone may be a moment in which the machine stood still.
         """
         found = _LATE.match(line)
-        if found is None:
+        if found is None or now < self._excused:
             return ""
         seq, before = int(found[1] or found[2]), self._late
         if before is not None and seq <= before[0]:
