@@ -37,7 +37,7 @@ from triplane.runtime.snapshots import SnapshotError
 from triplane.runtime.tasks import end_tasks
 
 REFERENCED = ("control.config", "control.commands", "strategy.intents", "data.actions")
-FORMAT = 6
+FORMAT = 7
 LastEvent = tuple[int, str] | None
 """Offset and SHA-256 of a record of order.events; None of an empty log."""
 

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from data_plane.daemon import recovery
 from data_plane.daemon.configuration import ConfigFollower
@@ -25,6 +24,7 @@ from tests.broker.gateways import GatewayProcess
 from tests.data_plane.daemon import by_interval, data_process, get, log, metrics
 from tests.data_plane.support import ProvidersProcess, config, day_close, publish_config
 from tests.foreign_transaction import foreign_transaction
+from tests.topic_settings import alter
 from tests.waiting import settles
 from triplane.runtime.configuration import to_record
 from triplane.runtime.exit_codes import DaemonExit
@@ -33,7 +33,6 @@ from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_out import MAX_MESSAGE_BYTES
 from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
-from triplane.stack.kafka import admin
 from triplane.stack.local import LocalStack
 from triplane.stack.topics import create_topics, delete_topics
 
@@ -117,15 +116,6 @@ def test_an_edited_configuration_is_on_the_next_slice(
     assert "configuration passed over" in errors
 
 
-def largest(settings: Settings, topic: str, size: str) -> None:
-    """How many bytes the broker takes at once for `topic`."""
-    changed = ConfigResource(ConfigResource.Type.TOPIC, settings.topic(topic))
-    changed.add_incremental_config(ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET))
-    client = admin(settings.bootstrap)
-    (altered,) = client.incremental_alter_configs([changed]).values()
-    altered.result(10)
-
-
 def test_what_kafka_refuses_is_told_and_follows_in_order(
     settings: Settings, tmp_path: Path, providers: ProvidersProcess
 ) -> None:
@@ -137,10 +127,10 @@ def test_what_kafka_refuses_is_told_and_follows_in_order(
     process = data_process(settings, gateway, providers)
     try:
         settles(lambda: get(f"{process.http}/readyz")[0] == 200, 60)
-        largest(settings, "data.bars", "1")
+        alter(settings, "data.bars", "max.message.bytes", "1")
         gateway.advance(to="2018-01-19T15:25")
         settles(lambda: "kafka: " in (told := get(f"{process.http}/readyz")[1]) and "not acknowledged: " in told)
-        largest(settings, "data.bars", str(MAX_MESSAGE_BYTES))
+        alter(settings, "data.bars", "max.message.bytes", str(MAX_MESSAGE_BYTES))
         settles(lambda: get(f"{process.http}/readyz")[0] == 200)
         settles(lambda: metrics(process, "triplane_spool_records") == {"": 0.0})
         settles(lambda: by_interval(log(settings))["5s", False] >= 48)

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.order_plane.world import OrderProcess, OrderWorld
 from tests.prefork import to_its_end
+from tests.topic_settings import alter
 from tests.waiting import eventually
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import SECOND
 from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE
 from triplane.runtime.settings import Settings
-from triplane.stack.kafka import admin
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -296,13 +295,7 @@ def test_no_kafka_is_one_sentence_and_69(world: OrderWorld, gateway: bool) -> No
 
 def test_a_clock_that_kafka_refuses_is_named_at_the_start(world: OrderWorld) -> None:
     """Here the broker is told to take nothing that is older than its own now, as it takes nothing an hour ahead of it."""
-    topic = ConfigResource(ConfigResource.Type.TOPIC, world.settings.topic("order.events"))
-    topic.add_incremental_config(
-        ConfigEntry("message.timestamp.before.max.ms", "0", incremental_operation=AlterConfigOpType.SET)
-    )
-    client = admin(world.settings.bootstrap)
-    (altered,) = client.incremental_alter_configs([topic]).values()
-    altered.result(10)
+    alter(world.settings, "order.events", "message.timestamp.before.max.ms", "0")
     process = world.start()
     assert process.wait(40) == UNAVAILABLE
     assert "order.events: not acknowledged: " in process.words().splitlines()[-1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_plane.market.quotes import KEEP_NS, Market, Volume
+from order_plane.market.quotes import KEEP_NS, SLICES_KEPT, Market, Volume
 from order_plane.market.throttle import Bucket, Rates, pov_allowance
 from triplane.domain.targets import OrderTargets
 from triplane.domain.timestamps import MINUTE, SECOND
@@ -70,9 +70,34 @@ def test_volume_forgets_old_bars_but_not_their_sum():
 def test_a_volume_that_no_market_trades_neither_counts_nor_drowns_the_others(absurd):
     market = Market()
     for time, units in ((1, 1_000.0), (2, absurd), (3, 2_000.0)):
-        bar = {"available_time": time * SECOND, "interval": "5s", "symbols": ["KO"], "volume": [units]}
+        bar = {
+            "source": "ibkr",
+            "group": "main",
+            "event_time": time,
+            "available_time": time * SECOND,
+            "interval": "5s",
+            "symbols": ["KO"],
+            "volume": [units],
+        }
         market.take_bars(bar)
     assert market.volume("KO").total == 3_000.0
+
+
+def test_a_slice_that_is_on_the_log_twice_was_traded_once():
+    """A data plane that is killed while it empties its spool sends again what Kafka has."""
+    market = Market()
+    bars = [
+        {"source": "ibkr", "group": "main", "event_time": n * 5 * SECOND, "available_time": (n * 5 + 1) * SECOND,
+         "interval": "5s", "symbols": ["KO"], "volume": [100.0]}
+        for n in range(5_000)
+    ]  # fmt: skip
+    for bar in bars[:12] * 2 + bars[12:]:
+        market.take_bars(bar)
+    assert market.volume("KO").total == 500_000.0
+    for bar in bars[-12:]:
+        market.take_bars(bar)
+    assert market.volume("KO").total == 500_000.0
+    assert len(market.slices) == SLICES_KEPT
 
 
 def test_rates_of_a_minute():

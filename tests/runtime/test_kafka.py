@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import threading
 import time
@@ -13,6 +14,7 @@ from confluent_kafka import Producer
 
 from schemas import catalogue, codec
 from tests.foreign_transaction import foreign_transaction
+from tests.topic_settings import alter
 from tests.waiting import eventually, settles
 from triplane.replay import recording
 from triplane.runtime.exit_codes import DaemonExit
@@ -132,6 +134,25 @@ def test_latest_twin_keeps_the_newest_per_key(settings, writer):
     messages = consumer.consume(2, timeout=10)
     consumer.close()
     assert [m.key() for m in messages] == [b"clock/ibkr/"] * 2
+
+
+def test_a_record_whose_newest_twin_is_refused_is_not_acknowledged(settings, writer):
+    """Whoever starts next reads the twin alone."""
+    gate = {"gate": "clock", "source": "ibkr", "open": True, "event_time": 1, "available_time": 1}
+
+    def refusal() -> str:
+        try:
+            writer.send("data.gates", gate).result(10)
+        except DeliveryError as error:
+            return str(error)
+        return ""
+
+    assert refusal() == ""
+    alter(settings, "data.gates.latest", "max.message.bytes", "1")
+    told = eventually(refusal, 10, "the setting is in force")
+    assert re.search(r"data\.gates\.latest: not acknowledged: .*too large.*topics restore", told)
+    alter(settings, "data.gates.latest", "max.message.bytes", "1000000")
+    eventually(lambda: not refusal(), 10, "the setting is in force")
 
 
 def test_a_reader_resumes_where_it_is_told(settings, writer):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import (
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
     NewPartitions,
     NewTopic,
-    ResourceType,
 )
 
 from schemas import catalogue
+from tests.topic_settings import alter
 from tests.waiting import settles
 from triplane.runtime.settings import Settings
 from triplane.stack import init, topics
@@ -46,9 +43,7 @@ def test_diff_names_each_deviation(settings: Settings) -> None:
     client.delete_topics([f"{prefix}data.micro"])[f"{prefix}data.micro"].result()
     client.create_topics([NewTopic(f"{prefix}data.typo", 1, 1)])[f"{prefix}data.typo"].result()
     client.create_partitions([NewPartitions(f"{prefix}data.quotes", 2)])[f"{prefix}data.quotes"].result()
-    entry = ConfigEntry("retention.ms", "604800000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, f"{prefix}order.events", incremental_configs=[entry])
-    client.incremental_alter_configs([resource])[resource].result()
+    alter(settings, "order.events", "retention.ms", "604800000")
     expected = [
         f"{prefix}data.micro: missing",
         f"{prefix}data.quotes: partitions is 2, the catalogue says 1",

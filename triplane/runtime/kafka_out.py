@@ -60,6 +60,30 @@ class OwnershipError(PermissionError):
     """A plane tried to write a topic that the catalogue gives to another."""
 
 
+class _Acknowledgement:
+    """Of a record that goes to several topics: its offset on the first, once all have it, or the first refusal."""
+
+    def __init__(self, topics: int) -> None:
+        self.future: Future[int] = Future()
+        self.future.set_running_or_notify_cancel()  # whoever waits may be cancelled; a cancelled future would end the poll thread
+        self._lock = threading.Lock()  # `flush` calls back on another thread than `poll`
+        self._left = topics
+        self._offset = -1
+
+    def refused(self, why: str) -> None:
+        with self._lock:
+            if not self.future.done():
+                self.future.set_exception(DeliveryError(why))
+
+    def taken(self, offset: int | None) -> None:
+        """None: by another topic than the first."""
+        with self._lock:
+            self._left -= 1
+            self._offset = self._offset if offset is None else offset
+            if not self._left and not self.future.done():
+                self.future.set_result(self._offset)
+
+
 class TopicWriter:
     """Encodes and produces records of one plane. Thread-safe; delivery callbacks run on its own poll thread.
 
@@ -117,7 +141,7 @@ class TopicWriter:
         headers: Mapping[str, bytes] | None = None,
         partition: int | None = None,
     ) -> Future[int]:
-        """Queue a record; the future yields its offset once all in-sync replicas have it.
+        """Queue a record; the future yields its offset once all in-sync replicas have it, also of the topic of newest records.
 
         Raises OwnershipError, CodecError, CatalogueError (empty key), TooLargeError, BufferError (local queue full) or DeliveryError
         (the producer has failed for good) and then queues nothing.
@@ -129,15 +153,15 @@ class TopicWriter:
             )
         data = self._codec.encode(entry.record, record)
         complete = record if entry.key in record else codec.defaults(entry.record) | dict(record)
-        future: Future[int] = Future()
-        future.set_running_or_notify_cancel()  # whoever waits may be cancelled; a cancelled future would end the poll thread
+        acknowledgement = _Acknowledgement(1 if entry.latest_name is None else 2)
         place = entry.partition if partition is None else partition
-        self._produce(self._settings.topic(topic), entry.key_of(complete), data, headers, place, future)
+        self._produce(self._settings.topic(topic), entry.key_of(complete), data, headers, place, acknowledgement)
         if entry.latest_name is not None:
             filled = codec.defaults(entry.record) | dict(record)
             twin_key = "/".join(str(filled[field]) for field in entry.latest).encode()
-            self._produce(self._settings.topic(entry.latest_name), twin_key, data, headers, entry.partition, None)
-        return future
+            twin = self._settings.topic(entry.latest_name)
+            self._produce(twin, twin_key, data, headers, entry.partition, acknowledgement, first=False)
+        return acknowledgement.future
 
     def _produce(
         self,
@@ -146,7 +170,8 @@ class TopicWriter:
         data: bytes,
         headers: Mapping[str, bytes] | None,
         partition: int | None,
-        future: Future[int] | None,
+        acknowledgement: _Acknowledgement,
+        first: bool = True,
     ) -> None:
         if len(data) > MAX_MESSAGE_BYTES - 1024:
             raise TooLargeError(
@@ -154,14 +179,12 @@ class TopicWriter:
             )
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self._failed = self._failed or f"{physical}: {cause(error.code(), error.str())}"
-            if future is None:
+            if error is None:
+                acknowledgement.taken(message.offset() if first else None)
                 return
-            if error is not None:
-                future.set_exception(DeliveryError(f"{physical}: not acknowledged: {cause(error.code(), error.str())}"))
-            else:
-                future.set_result(message.offset())
+            why = cause(error.code(), error.str())
+            self._failed = self._failed or f"{physical}: {why}"
+            acknowledgement.refused(f"{physical}: not acknowledged: {why}")
 
         marks = {INGEST_TIME: str(time.time_ns()).encode(), **(headers or {})}
         extra = {} if partition is None else {"partition": partition}
