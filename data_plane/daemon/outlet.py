@@ -5,7 +5,8 @@ then on records go to the spool, in order, until it is empty again. What does no
 bars, facts and vintages are then forgotten, so that the next look at their source brings them again.
 
 What Kafka refuses (one of the clocks is wrong, a topic is gone) goes to the front of the spool. Until a record is taken again the first
-one there is tried alone: so all keep their order, and the broker is not asked ten thousand times a second.
+one there is tried alone: so all keep their order, and the broker is not asked ten thousand times a second. Only what was under way
+together with a refused record, and was taken, comes before it.
 
 A record that nobody waits for may itself wait a little for the next ones: handed over together they leave in one request a topic, and
 each request costs the broker, and whoever reads, more than the records in it.

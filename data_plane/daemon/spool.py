@@ -22,6 +22,8 @@ from typing import Final, NamedTuple
 from data_plane.outputs import Output
 from schemas import catalogue, codec
 from schemas.codec import CodecError
+from triplane.runtime import exit_codes
+from triplane.runtime.exit_codes import DaemonExit
 
 _LENGTH = struct.Struct(">I")
 _BEGIN: Final = b'{"topic": '
@@ -210,9 +212,14 @@ class Spool:
         return True
 
     def peek(self) -> Spooled | None:
-        """The oldest record that has not been taken, or None."""
+        """The oldest record that has not been taken, or None. Raises DaemonExit where it cannot be read any more."""
         if self._next is None and self.waiting:
             self._next = self._entry(self._read)
+            if self._next is None:
+                raise DaemonExit(
+                    f"the spool {self._path} was damaged at byte {self._read} while this plane ran; the next start takes up what is whole",
+                    exit_codes.UNAVAILABLE,
+                )
         return self._next[0] if self._next else None
 
     def pop(self) -> Spooled | None:

@@ -229,6 +229,32 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert process.returncode in (0, 1, 141), errors
 
 
+def test_a_command_that_runs_for_hours_says_why_a_closed_pipe_ends_it(tmp_path: Path) -> None:
+    """`triplane up | head`: whoever sees it end finds the reason on stderr."""
+    program = """
+import sys
+from triplane.cli import listener
+from triplane.cli.context import CommandError
+try:
+    with listener.needed("triplane up"):
+        while True:
+            print("kafka: ready", flush=True)
+except CommandError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.code)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read().startswith("nobody reads what `triplane up` says any more, so everything")
+    assert process.wait(60) == 141
+    process.stderr.close()
+
+
 # Files --------------------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from data_plane.daemon.spool import Spool, Spooled
 from tests.data_plane.outlets import kept, output
+from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 
 
 def test_a_torn_end_of_the_spool_is_left_out_kept_and_told(tmp_path: Path) -> None:
@@ -150,6 +151,26 @@ def test_what_is_put_before_the_others_keeps_the_bound_and_survives_a_restart(tm
     assert len(spool) == fits + 2
     spool.close()
     assert kept(tmp_path / "s")[: fits + 2] == [*range(1, fits + 1), 5, 6]
+
+
+def test_what_is_damaged_while_the_plane_runs_ends_it_and_the_next_start_takes_up_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    spool = Spool(path, 10**6)
+    for number in range(1, 5):
+        assert spool.append(output(number), number)
+    spool.pop()
+    at = spool.size // 4 + 9
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff\xff")
+    with pytest.raises(
+        DaemonExit, match=r"spool .* was damaged at byte \d+ while this plane ran; the next start"
+    ) as ended:
+        spool.peek()
+    assert ended.value.code == UNAVAILABLE
+    assert len(spool) == 3
+    spool.close()
+    assert kept(path) == [1, 3, 4]
 
 
 def test_what_was_taken_makes_room_and_each_source_is_counted(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_port_in_use_is_one_sentence(flag: str, capsys: pytest.CaptureFixture[
         assert main(["--port", "0", "--assets", str(ASSETS), flag, port]) == 69
     assert (
         capsys.readouterr().err
-        == f"error: port {port} on 127.0.0.1 is in use; stop the process that has it or choose another {flag}\n"
+        == f"error: port {port} on 127.0.0.1 is in use; stop the process that has it, or choose another {flag} where you start it by hand\n"
     )
 
 

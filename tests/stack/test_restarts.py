@@ -104,6 +104,11 @@ async def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     async with Supervisor([programs.python("data", "raise SystemExit(78)")], tmp_path) as it:
         with pytest.raises(StackError, match=f"ended with code 78; the disk of {tmp_path} is full: free space there"):
             await it.start()
+    said = "order: the disk of /x is full; free space there, then start again"
+    async with Supervisor([programs.python("data", f"print({said!r}); raise SystemExit(78)")], tmp_path) as it:
+        with pytest.raises(StackError) as refused:
+            await it.start()
+    assert str(refused.value).count("free space there") == 1
 
 
 async def test_backoff_grows_and_ends_after_five_restarts(tmp_path: Path) -> None:

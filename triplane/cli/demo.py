@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from triplane.cli import context
+from triplane.cli import context, listener
 
 if TYPE_CHECKING:
     from triplane.cli.demo_outcome import Outcome
@@ -62,7 +62,8 @@ def demo(
         directory, PaperMarket(START, sessions, seed, speed), Path("targets.yaml"), Path("assets.csv"), say
     )
     live = not plain and not json_ and sys.stdout.isatty()
-    outcome = asyncio.run(_run(demonstration, live, screen, keep, registry, lines, say, json_))
+    with listener.needed("triplane demo"):
+        outcome = asyncio.run(_run(demonstration, live, screen, keep, registry, lines, say, json_))
     if outcome is None:
         raise typer.Exit(INTERRUPTED)
     if not outcome.passed:

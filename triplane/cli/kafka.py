@@ -6,7 +6,7 @@ import asyncio
 
 import typer
 
-from triplane.cli import context
+from triplane.cli import context, listener
 
 app = typer.Typer(no_args_is_help=True, help="Start, stop or show the local Kafka and schema registry.")
 
@@ -20,7 +20,8 @@ def up(
     from triplane.runtime import garbage
 
     garbage.usual()  # it stays for weeks
-    asyncio.run(_up(registry, refill_registry))
+    with listener.needed("triplane kafka up"):
+        asyncio.run(_up(registry, refill_registry))
 
 
 async def _up(registry: bool, refill: bool) -> None:

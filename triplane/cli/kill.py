@@ -11,7 +11,7 @@ import typer
 
 from triplane.cli import context
 
-app = typer.Typer(no_args_is_help=True, help="Trip, re-arm or show the kill switch.")
+app = typer.Typer(no_args_is_help=True, help="Trip the kill switch, re-arm it, or see its status.")
 ACTOR = typer.Option(None, "--actor", help="Who asks; your login name by default.")
 PROCESS = {"dead": "does not run", "silent": "does not answer", "answers": "answers"}
 REASON = typer.Option(..., "--reason", help="Why; it is written to the log.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from triplane.cli import context
+from triplane.cli import context, listener
 
 if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
@@ -42,7 +42,8 @@ def up(
     from triplane.runtime import garbage
 
     garbage.usual()  # it stays for weeks
-    asyncio.run(_up(sessions, speed, registry, refill_registry))
+    with listener.needed("triplane up"):
+        asyncio.run(_up(sessions, speed, registry, refill_registry))
 
 
 async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None:

@@ -232,7 +232,7 @@ async def _listening(starting: Any, host: str, port: int, flag: str) -> Any:
         if error.errno != errno.EADDRINUSE:
             raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}); choose another {flag}") from None
         raise PortTaken(
-            f"port {port} on {host} is in use; stop the process that has it or choose another {flag}"
+            f"port {port} on {host} is in use; stop the process that has it, or choose another {flag} where you start it by hand"
         ) from None
 
 

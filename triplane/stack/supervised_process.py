@@ -76,7 +76,7 @@ class SupervisedProcess:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         last = self.child.last_words() if self.child else ""
         said = f": {last[:400]}" if last and code > 0 else ""
-        return f"{self.spec.name} {how}{said}{_full_disk(state_dir)}"
+        return f"{self.spec.name} {how}{said}{'' if 'free space there' in said else _full_disk(state_dir)}"
 
 
 def _full_disk(directory: Path) -> str:
