@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from data_plane.daemon import outlet as outlet_module
+from data_plane.sources.ibkr import IbkrSource
+from tests.broker.gateways import GatewayProcess
+from tests.data_plane.ibkr_rig import Rig, following
 from tests.data_plane.support import ProvidersProcess
 
 
@@ -26,3 +30,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlet_module, "PUMP_S", 0.01)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+    """Its clock stands before the first session."""
+    process = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", "3")
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def running(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSource]]:
+    """A source that has loaded its history and follows; the market stands at 15:25 of the first session."""
+    async with following(gateway) as pair:
+        yield pair

@@ -3,125 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from data_plane.engine import DataEngine
 from data_plane.observations import TradeTick
-from data_plane.outputs import Output
 from data_plane.sources import ibkr_requests
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.ibkr_requests import pivot
 from data_plane.sources.speed import Speed
 from tests.broker.gateways import GatewayProcess
-from tests.data_plane.support import Bench, assert_conserved, config, day_close, day_open
+from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig, until
+from tests.data_plane.support import assert_conserved, day_close, day_open
 from triplane.broker import market_data
 from triplane.broker.contracts import make_contract, resolve
 from triplane.broker.market_data import BarHandler, HistoricalBars, MarketFeed, _side
 from triplane.broker.session import BrokerSession, BrokerUnavailable
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND
-from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
-
-ACCOUNT = "DU1234567"
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
-    """Its clock stands before the first session."""
-    process = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", "3")
-    yield process
-    process.stop()
-
-
-class Rig(Bench):
-    """A bench with an engine behind it, as the service has."""
-
-    def __init__(self, settings: Settings, **data: object) -> None:
-        super().__init__(settings, config(**data), 0)
-        names = [asset.symbol for asset in self.context.assets()]
-        self.engine = DataEngine("main", names, self.config.targets.data, "h")
-        self.outputs: list[Output] = []
-        self.blocked: list[str] = []
-        context = self.context
-        context.published = self.engine.published
-        context.take = self.take
-        context.tell_time = self.tell_time
-        context.resume = self.engine.resume
-        context.advance = lambda source, now: self.outputs.extend(self.engine.advance(source, now))
-        context.source_age = lambda source: self.engine.source_age(source, self.clock.now())
-        context.compare_clock = lambda source, sample: self.outputs.extend(
-            self.engine.compare_clock(source, sample, self.clock.now())
-        )
-        context.contract_state = lambda source, symbol, problem: self.outputs.extend(
-            self.engine.contract_state(source, symbol, problem, self.clock.now())
-        )
-        context.blocked = lambda source, why: self.blocked.append(why)
-
-    def tell_time(self, now: int) -> None:
-        self.clock.advance(now)
-
-    def take(self, observation: Any) -> None:
-        self.taken.append(observation)
-        self.outputs.extend(self.engine.take(observation))
-
-    def slices(self, interval: str) -> list[dict[str, Any]]:
-        return [
-            o.record
-            for o in self.outputs
-            if o.topic == "data.bars" and o.record["interval"] == interval and o.record.get("symbols")
-        ]
-
-    def quotes(self) -> list[dict[str, Any]]:
-        return [o.record for o in self.outputs if o.topic == "data.quotes"]
-
-    def gates(self) -> list[tuple[str, str, bool, str]]:
-        return [
-            (r["gate"], r["scope"], r["open"], r["code"])
-            for r in (o.record for o in self.outputs if o.topic == "data.gates")
-        ]
-
-
-def rig(gateway: GatewayProcess, **data: object) -> Rig:
-    return Rig(Settings(gateway_port=gateway.port, account=ACCOUNT), BACKFILL_YEARS=0.2, **data)
-
-
-async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-async def running(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSource]]:
-    """A source that has loaded its history and follows; the market stands at 15:25 of the first session."""
-    async with following(gateway) as pair:
-        yield pair
-
-
-@contextlib.asynccontextmanager
-async def following(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSource]]:
-    bench = rig(gateway)
-    source = IbkrSource(bench.context)
-    await source.backfill()
-    task = asyncio.create_task(source.follow())
-    await until(lambda: bench.blocked[-1] == "")
-    await asyncio.to_thread(gateway.advance, to="2018-01-19T15:25")
-    await until(lambda: len(bench.slices("5s")) >= 55)
-    yield bench, source
-    bench.context.stop.set()
-    await asyncio.wait_for(task, 10)
-    await source.close()
-    assert_conserved(bench.engine)
 
 
 async def test_history_then_minutes_then_live(running: tuple[Rig, IbkrSource], gateway: GatewayProcess) -> None:
@@ -153,28 +57,6 @@ async def test_history_then_minutes_then_live(running: tuple[Rig, IbkrSource], g
     await until(lambda: bench.slices("1m")[-1]["event_time"] == day_close())
     rest = [record["event_time"] for record in bench.slices("1m") if record["event_time"] > live[0]["event_time"]]
     assert rest == list(range(streamed + MINUTE, day_close() + 1, MINUTE))
-
-
-async def test_a_cut_connection_comes_back_and_nothing_is_published_twice(
-    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
-) -> None:
-    bench, source = running
-    before = len(bench.slices("5s"))
-    await until(lambda: len(bench.slices("1m")) >= 350)
-    await asyncio.to_thread(gateway.fault, "drop")
-    await until(lambda: any("connection" in why for why in bench.blocked))
-    await until(lambda: bench.blocked[-1] == "")
-    await asyncio.to_thread(gateway.advance, minutes=1)
-    await until(lambda: len(bench.slices("5s")) >= before + 12)
-    await until(lambda: source._minutes_due == "" and not source._tasks)
-    # The minutes of the new connection are those that no stream told.
-    told = {record["event_time"] for record in bench.slices("5s")}
-    steps = range(0, MINUTE, 5 * SECOND)
-    assert not [r for r in bench.slices("1m") if all(r["event_time"] - step in told for step in steps)]
-    for interval in ("1d", "1m", "5s"):
-        ends = [record["event_time"] for record in bench.slices(interval)]
-        assert len(ends) == len(set(ends))
-    assert bench.blocked[-1] == ""
 
 
 async def test_no_session_lacks_minutes_because_earlier_ones_were_still_awaited(
@@ -247,22 +129,6 @@ async def test_a_bar_that_comes_when_its_session_is_done_with_asks_for_nothing(
     assert not source._history.rests_due(bench.context.clock.now())
 
 
-async def test_subscriptions_are_made_again_after_1101(
-    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
-) -> None:
-    bench, source = running
-    assert source._feed is not None
-    first = set(source._feed._by_request)
-    await asyncio.to_thread(gateway.fault, "notice", code=1101)
-    await until(lambda: bench.blocked[-2:] == ["subscribing again", ""])
-    assert source._feed is not None
-    assert set(source._feed._by_request).isdisjoint(first)
-    before = len(bench.slices("5s"))
-    await asyncio.to_thread(gateway.advance, minutes=1)
-    await until(lambda: len(bench.slices("5s")) >= before + 12)
-    assert bench.slices("5s")[-1]["missing"] == []
-
-
 async def test_a_silent_and_a_delayed_name_are_recognised(
     running: tuple[Rig, IbkrSource], gateway: GatewayProcess
 ) -> None:
@@ -322,47 +188,6 @@ async def test_a_name_that_the_topic_lacks_is_loaded_at_the_next_start(gateway: 
     assert {record["available_time"] for record in alone} == {day_close(whole[-1]["session"]) + 1}
     assert all(record["history"] and not record["missing"] for record in alone)
     assert_conserved(bench.engine)
-
-
-async def test_nobody_there_is_waited_for(gateway: GatewayProcess) -> None:
-    gateway.stop()
-    bench = rig(gateway)
-    source = IbkrSource(bench.context)
-    task = asyncio.create_task(source.backfill())
-    await until(lambda: len(bench.blocked) >= 2)
-    assert f"no TWS or IB Gateway answers at 127.0.0.1:{gateway.port}" in bench.blocked[0]
-    await asyncio.to_thread(gateway.start)
-    await task
-    assert bench.slices("1d")
-    assert bench.blocked[-1] == "not subscribed yet"
-    await source.close()
-
-
-async def test_a_taken_client_id_is_for_a_person_to_mend(gateway: GatewayProcess) -> None:
-    other = BrokerSession()
-    await other.connect("127.0.0.1", gateway.port, 11, ACCOUNT)
-    source = IbkrSource(rig(gateway).context)
-    with pytest.raises(DaemonExit, match="client id 11 is in use"):
-        await source.backfill()
-    await other.close()
-    await source.close()
-
-
-async def test_its_own_client_id_is_waited_for_at_a_reconnect(gateway: GatewayProcess) -> None:
-    """The gateway may not have noticed yet that the connection before has ended."""
-    bench = rig(gateway)
-    source = IbkrSource(bench.context)
-    await source.backfill()
-    await source._leave()
-    other = BrokerSession()
-    await other.connect("127.0.0.1", gateway.port, 11, ACCOUNT)
-    task = asyncio.create_task(source.follow())
-    await until(lambda: "its client id is still in use" in bench.blocked[-1])
-    await other.close()
-    await until(lambda: bench.blocked[-1] == "")
-    bench.context.stop.set()
-    await asyncio.wait_for(task, 10)
-    await source.close()
 
 
 async def test_the_universe_is_followed(running: tuple[Rig, IbkrSource], gateway: GatewayProcess) -> None:
@@ -427,6 +252,8 @@ async def test_a_row_that_names_another_contract_is_followed(
 
 
 # -- without a gateway ---------------------------------------------------------------------------------------------------------
+
+
 def test_a_leap_is_told_from_a_fast_clock() -> None:
     speed = Speed()
     assert not speed.sample(0.0, 0)
