@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,10 +17,8 @@ from typer.testing import CliRunner
 
 from tests.cli.command import LINE, ROOT, environment, triplane
 from tests.waiting import eventually
-from triplane.cli import context, doctor, main
+from triplane.cli import context, main
 from triplane.cli.main import app
-from triplane.runtime.process_identity import start_time
-from triplane.runtime.settings import Settings
 from triplane.stack import state_file
 
 VERBS = {
@@ -213,57 +210,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" in ran.err
 
 
-def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
-    """`triplane schemas list | head -1`."""
-    process = subprocess.Popen(
-        [*LINE, "schemas", "list", "--json"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    _, errors = process.communicate(timeout=60)
-    assert b"Traceback" not in errors
-    assert process.returncode in (0, 1, 141), errors
-
-
-def test_a_command_that_runs_for_hours_says_why_a_closed_pipe_ends_it(tmp_path: Path) -> None:
-    """`triplane up | head`: whoever sees it end finds the reason on stderr."""
-    program = """
-import sys
-from triplane.cli import listener
-from triplane.cli.context import CommandError
-try:
-    with listener.needed("triplane up"):
-        while True:
-            print("kafka: ready", flush=True)
-except CommandError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.code)
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr is not None
-    assert process.stderr.read().startswith("nobody reads what `triplane up` says any more, so everything")
-    assert process.wait(60) == 141
-    process.stderr.close()
-
-
 # Files --------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with the repository's targets.yaml and assets.csv."""
-    for name in ("targets.yaml", "assets.csv"):
-        shutil.copy(ROOT / name, tmp_path)
-    return tmp_path
 
 
 def test_the_demonstration_empties_no_directory_but_its_own(folder: Path) -> None:
@@ -359,88 +306,6 @@ def test_lists_of_topics_and_schemas(tmp_path: Path) -> None:
     assert all(topic["topic"] in triplane("topics", "list", cwd=tmp_path).out for topic in topics[:1])
 
 
-def test_doctor_names_each_problem_with_its_remedy(folder: Path) -> None:
-    (folder / "targets.yaml").write_text("strategy:\n  VOL_TARGET: 7\n")
-    ran = triplane(
-        "doctor", "--json", cwd=folder,
-        variables={"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_GATEWAY_PORT": "9", "TRIPLANE_ACOUNT": "DU1"},
-    )  # fmt: skip
-    assert "TRIPLANE_ACOUNT is no variable of Triplane and has no effect; did you mean TRIPLANE_ACCOUNT?" in [
-        finding["found"] for finding in ran.json if finding["state"] == "warning"
-    ]
-    assert ran.code == 1
-    problems = {finding["what"]: finding for finding in ran.json if finding["state"] == "problem"}
-    assert set(problems) >= {"configuration", "Kafka", "mode, account and port"}
-    assert all(finding["remedy"] for finding in problems.values())
-    text = triplane("doctor", cwd=folder)
-    assert text.code == 1
-    assert "VOL_TARGET" in text.out
-    assert "Traceback" not in text.out + text.err
-
-
-def test_doctor_says_how_to_get_a_missing_file(tmp_path: Path) -> None:
-    ran = triplane("doctor", "--json", cwd=tmp_path)
-    assert ran.code == 1
-    remedies = {f["found"].partition(":")[0]: f["remedy"] for f in ran.json if f["what"] == "configuration"}
-    assert "`python -m triplane.control.document` write one" in remedies["targets.yaml"]
-    assert "copy it from the repository" in remedies["assets.csv"]
-
-
-def test_doctor_tells_a_stopped_kafka_of_its_own_from_a_foreign_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("triplane.stack.topics.ANSWER_S", 0.2)
-    state = tmp_path / "state"
-
-    def kafka(bootstrap: str = "127.0.0.1:9") -> tuple[str, str]:
-        (found,) = doctor._kafka(Settings(bootstrap=bootstrap, state_dir=state))
-        assert found.state == "problem"
-        return found.found, found.remedy
-
-    found, remedy = kafka()
-    assert found == "127.0.0.1:9, which KAFKA_BOOTSTRAP_SERVERS or TRIPLANE_BOOTSTRAP names, does not answer"
-    assert "correct KAFKA_BOOTSTRAP_SERVERS" in remedy
-    # What `triplane up` leaves when it is killed: the address of a Kafka that died with it.
-    (state / "kafka").mkdir(parents=True)
-    (state / "environment.json").write_text('{"TRIPLANE_BOOTSTRAP": "127.0.0.1:9"}')
-    found, remedy = kafka()
-    assert found == "this folder's own is not running (it was at 127.0.0.1:9)"
-    assert "start it with `triplane up`" in remedy
-    assert "KAFKA_BOOTSTRAP_SERVERS" in kafka("127.0.0.1:10")[1]
-    # One whose supervisor lives is started again without anybody's help.
-    (state / "supervisor.json").write_text(json.dumps({"pid": os.getpid(), "started": start_time(), "processes": []}))
-    found, remedy = kafka()
-    assert found == "this folder's own does not answer at 127.0.0.1:9"
-    assert remedy.startswith(f"wait: the supervisor (pid {os.getpid()})")
-
-
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        (
-            {"TRIPLANE_MODE": "live", "TRIPLANE_GATEWAY_PORT": "4001", "TRIPLANE_ACCOUNT": "U1"},
-            "live trading is refused",
-        ),
-        ({"TRIPLANE_GATEWAY_PORT": "4001", "TRIPLANE_ACCOUNT": "DU1"}, "port 4001 is IB Gateway's live port"),
-        ({"TRIPLANE_GATEWAY_PORT": "4002", "TRIPLANE_ACCOUNT": "U1"}, "U1 is not a paper account"),
-        ({"TRIPLANE_MODE": "shadow"}, "the simulated market is not"),
-        ({"TRIPLANE_ACCOUNT": "DU1,DU2"}, "TRIPLANE_ACCOUNT is 'DU1,DU2'"),
-    ],
-)
-def test_doctor_names_what_up_would_refuse(folder: Path, variables: dict[str, str], words: str) -> None:
-    ran = triplane("doctor", "--json", cwd=folder, variables=variables)
-    assert ran.code == 1
-    (found,) = [each for each in ran.json if each["what"] == "mode, account and port"]
-    assert words in found["found"]
-    assert found["remedy"]
-
-
-def test_doctor_without_problems(folder: Path) -> None:
-    ran = triplane("doctor", "--json", cwd=folder)
-    assert [f for f in ran.json if f["state"] == "problem"] == []
-    assert ran.code == 0
-
-
 # Daemons ------------------------------------------------------------------------------------------------------------------
 
 
@@ -474,44 +339,3 @@ def test_paper_run_passes_arguments_and_signals_on(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-
-
-def test_a_closed_output_is_no_error(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *LINE, "kill", "status"],
-        cwd=tmp_path, env=environment(TRIPLANE_STATE_DIR=str(tmp_path / "state")), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert (ran.returncode, ran.stderr) == (0, "")
-    ran = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *LINE, "status"],
-        cwd=tmp_path, env=environment(TRIPLANE_STATE_DIR=str(tmp_path / "state")), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert (ran.returncode, ran.stderr) == (1, "")
-
-
-def test_ctrl_c_while_the_command_loads_is_no_traceback() -> None:
-    """The first tenths of a second are imports, before anything could catch it."""
-    pressed = """
-import builtins, os, signal
-load = builtins.__import__
-def loading(name, *rest, **more):
-    if name == "triplane.cli.main":
-        os.kill(os.getpid(), signal.SIGINT)
-    return load(name, *rest, **more)
-builtins.__import__ = loading
-from triplane.cli.entry import main
-main()
-"""
-    ran = subprocess.run([sys.executable, "-c", pressed], capture_output=True, text=True, timeout=60)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which is Linux's")
-def test_a_full_disk_is_one_sentence_with_its_remedy() -> None:
-    """A write that fails tells no path: it was `triplane: [Errno 28] No space left on device` and nothing else."""
-    with pytest.raises(OSError, match="No space left") as caught:
-        Path("/dev/full").write_text("x")
-    assert main._sentence(caught.value, str(caught.value)) == (
-        "triplane: no space left where it, or what it prints, is written; free space there, or name another directory "
-        "(`--directory` of the demonstration, else TRIPLANE_STATE_DIR)"
-    )
