@@ -47,6 +47,13 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(damaged | {"instead": "2 lines are left out"})).endswith(
         "is damaged: 2 lines are left out"
     )
+    torn = {
+        "event": "starting",
+        "note": "snapshot checksum differs; the file is damaged and the state is rebuilt from the log",
+    }
+    assert sentence(json.dumps(torn)) == torn["note"]
+    first = {"event": "starting", "note": "no snapshot at x; the state is rebuilt from the log"}
+    assert sentence(json.dumps(first)) == ""
     ref = "DU1/754/BRK.B/1/0 came to the broker after its good-till time: error 201"
     late = {"event": "alert", "code": "TOO_LATE", "symbol": "BRK.B", "detail": ref}
     assert sentence(json.dumps(late)).startswith("TOO_LATE: orders of barrier 754 came to the broker after")

@@ -56,6 +56,8 @@ def sentence(line: str) -> str:
     if entry.get("event") == "damaged file":
         unused = "it is not used, and the log alone says what it was for"
         return f"{entry['file']} is damaged: {entry.get('instead', unused)}"
+    if entry.get("event") == "starting" and "rebuilt" in entry["note"] and not entry["note"].startswith("no snapshot"):
+        return str(entry["note"])
     if entry.get("event") == "record passed over":
         return f"record {entry['record']} is passed over: {entry['problem']}"
     if entry.get("event") == "decision held":
