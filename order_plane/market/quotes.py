@@ -14,7 +14,6 @@ from typing import Any
 from triplane.domain.lots import PRICE_MAX
 
 KEEP_NS = 7_200_000_000_000  # volume is kept for two hours: the longest POV window plus the longest parent in practice
-SLICES_KEPT = 1440  # two hours of one source
 MOST_UNITS = 1e12
 """Units in five seconds that no market trades. Beside 1e300 every later bar would be lost in the sum, and no order would leave again."""
 
@@ -91,7 +90,8 @@ class Market:
     marks: dict[str, Mark] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     slices: dict[str, int] = field(default_factory=dict)
-    """When the last slices of 5 s bars were available, by source, group and time: those that were counted, oldest first."""
+    """When slices of 5 s bars were available, by source, group and time: those of the last KEEP_NS that were counted."""
+    newest_slice: int = 0
     late_since: int = 0
     """Market time since when a held name's mark has been late, 0 while none is; `late_seen` when that was last so."""
     late_since_wall: int = 0
@@ -122,11 +122,12 @@ class Market:
         time = record["available_time"]
         if record["interval"] == "5s":
             place = f"{record['source']}/{record['group']}/{record['event_time']}"
-            if self.slices.get(place) == time:
+            self.newest_slice = max(self.newest_slice, time)
+            if self.slices.get(place) == time or time < self.newest_slice - KEEP_NS:
                 return  # a data plane that was killed while it emptied its spool sends again what Kafka had: traded once
             self.slices[place] = time
-            if len(self.slices) > SLICES_KEPT:
-                del self.slices[next(iter(self.slices))]
+            while self.slices[first := next(iter(self.slices))] < self.newest_slice - KEEP_NS:
+                del self.slices[first]
             for symbol, units in zip(record["symbols"], record["volume"], strict=True):
                 if 0.0 < units <= MOST_UNITS:
                     self.volumes.setdefault(symbol, Volume()).add(time, units)

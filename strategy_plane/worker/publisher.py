@@ -17,7 +17,14 @@ from aiokafka.errors import KafkaError
 from schemas import catalogue, codec
 from strategy_plane.worker.addresses import client_options
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
-from triplane.runtime.kafka_out import INGEST_TIME, MAX_MESSAGE_BYTES, DeliveryError, OwnershipError, cause
+from triplane.runtime.kafka_out import (
+    INGEST_TIME,
+    MAX_MESSAGE_BYTES,
+    DeliveryError,
+    OwnershipError,
+    TooLargeError,
+    cause,
+)
 from triplane.runtime.settings import BOOTSTRAP_NAMES, Settings
 
 PLANE = "strategy"
@@ -73,7 +80,7 @@ class Publisher:
         filled = codec.defaults(entry.record) | dict(record)
         value = self._codec.encode(entry.record, filled)
         if len(value) > MAX_MESSAGE_BYTES - 1024:
-            raise DeliveryError(
+            raise TooLargeError(
                 f"a record of {len(value)} bytes for {topic} exceeds max.message.bytes {MAX_MESSAGE_BYTES}"
             )
         marks = {INGEST_TIME: str(time.time_ns()).encode(), **(headers or {})}

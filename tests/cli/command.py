@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.prefork import to_its_end
+from triplane.cli import context
 from triplane.runtime.settings import Settings
+from triplane.stack.specs import ProcessStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = [sys.executable, "-m", "triplane.cli.main"]
@@ -39,6 +42,17 @@ def variables_of(settings: Settings) -> dict[str, str]:
         "TRIPLANE_GATEWAY_PORT": str(settings.gateway_port),
         "TRIPLANE_MODE": settings.mode,
     }
+
+
+def killed(state: Path, variables: Mapping[str, str], *processes: str) -> None:
+    """What `triplane up` leaves in its state directory when it is killed with the processes that it ran."""
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    pid = int(ended.stdout)
+    context.write_environment(state, variables)
+    statuses = [
+        asdict(ProcessStatus(name, "ready", "", pid, 1.0, 0, 1.0, str(state / f"{name}.log"))) for name in processes
+    ]
+    (state / "supervisor.json").write_text(json.dumps({"pid": pid, "started": 1.0, "processes": statuses}))
 
 
 @dataclass(frozen=True, slots=True)

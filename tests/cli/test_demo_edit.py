@@ -67,7 +67,7 @@ def test_whoever_else_edits_the_demonstrations_own_edit_is_found(tmp_path: Path)
     path.write_text("strategy:\n  VOL_TARGET: 0.060  # mine\n  BOX_LIM: 0.2\n")
     edit = ConfigEdit()
     assert edit.told == "not edited"
-    edit.write(path)
+    edit.write(path, 2)
     assert path.read_text() == "strategy:\n  VOL_TARGET: 0.05  # mine\n  BOX_LIM: 0.2\n"
     assert edit.told == "VOL_TARGET 0.060 -> 0.05, not taken"
     versions = [
@@ -80,6 +80,10 @@ def test_whoever_else_edits_the_demonstrations_own_edit_is_found(tmp_path: Path)
     assert edit.notice(versions)
     assert not edit.notice(versions)
     assert edit.told == "VOL_TARGET 0.060 -> 0.05: b -> c, taken by no barrier"
+    path.write_text("strategy:\n  VOL_TARGET: 0.10\n")
+    late = ConfigEdit()
+    late.write(path, 3)  # a person had set it to 0.06 before, and back
+    assert not late.notice(versions[:3])
     path.write_text("strategy:\n  BOX_LIM: 0.2\n")
     with pytest.raises(DemoError, match="has no VOL_TARGET to edit"):
-        ConfigEdit().write(path)
+        ConfigEdit().write(path, 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Ran, triplane, variables_of
+from tests.cli.command import Ran, killed, triplane, variables_of
 from tests.order_plane.world import OrderWorld
 from tests.waiting import eventually
 from triplane.cli import context
@@ -133,6 +133,25 @@ def test_with_two_living_installations_both_are_stopped(tmp_path: Path) -> None:
     ran = triplane("kill", "rearm", "--reason", "over", "--actor", "ada", cwd=tmp_path)
     assert (ran.code, (up / "KILL").exists(), (demo / "KILL").exists()) == (2, True, True), "re-arming is for one"
     assert "TRIPLANE_STATE_DIR=.triplane/demo" in ran.sentence
+
+
+def test_the_broker_of_an_installation_that_was_killed_is_asked_to_cancel(tmp_path: Path) -> None:
+    """Its orders live on at the broker, whose address only that installation knew; also once `down` has cleared what it left."""
+    state = tmp_path / ".triplane"
+    killed(
+        state,
+        {"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_GATEWAY_PORT": "10", "TRIPLANE_ACCOUNT": "DU7"},
+        "kafka",
+        "order",
+    )
+    for _ in range(2):
+        ran = triplane("kill", "trip", "--reason", "r", cwd=tmp_path)
+        assert "127.0.0.1:10 could not be asked to cancel" in ran.out + ran.err
+        assert triplane("down", cwd=tmp_path).code in (0, 1)
+    assert json.loads((state / "environment.json").read_text()) == {
+        "TRIPLANE_GATEWAY_PORT": "10",
+        "TRIPLANE_ACCOUNT": "DU7",
+    }
 
 
 def test_without_a_gateway_a_trip_says_that_nobody_was_asked_to_cancel(tmp_path: Path) -> None:

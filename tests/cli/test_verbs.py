@@ -8,14 +8,13 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.cli.command import LINE, ROOT, environment, triplane
+from tests.cli.command import LINE, ROOT, environment, killed, triplane
 from tests.waiting import eventually
 from triplane.cli import context, main
 from triplane.cli.main import app
@@ -177,10 +176,7 @@ def test_an_installation_that_runs_comes_before_one_that_was_ended_by_force(
 def test_what_an_installation_left_that_was_killed_names_no_kafka(tmp_path: Path) -> None:
     """Its Kafka died with it: what helps is `triplane up`, not another address. `down` clears the rest."""
     state = tmp_path / ".triplane"
-    ran = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    context.write_environment(state, {"TRIPLANE_BOOTSTRAP": "127.0.0.1:9"})
-    gone = {"pid": int(ran.stdout), "started": 1.0, "processes": []}
-    (state / "supervisor.json").write_text(json.dumps(gone))
+    killed(state, {"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_GATEWAY_PORT": "10"}, "kafka", "gateway")
     for line in ("replay", "--verify"), ("explain", "AAPL"):
         assert "no Kafka is known here: run `triplane up`" in triplane(*line, cwd=tmp_path).sentence
     assert "`triplane up`" in triplane("status", cwd=tmp_path).out

@@ -151,8 +151,13 @@ def test_a_record_whose_newest_twin_is_refused_is_not_acknowledged(settings, wri
     alter(settings, "data.gates.latest", "max.message.bytes", "1")
     told = eventually(refusal, 10, "the setting is in force")
     assert re.search(r"data\.gates\.latest: not acknowledged: .*too large.*topics restore", told)
+    written = len(read_all(settings, ["data.gates"]))
+    assert all(refusal() for _ in range(3))
     alter(settings, "data.gates.latest", "max.message.bytes", "1000000")
     eventually(lambda: not refusal(), 10, "the setting is in force")
+    assert len(read_all(settings, ["data.gates"])) == written  # tried again, it goes to the twin alone
+    assert not refusal()
+    assert len(read_all(settings, ["data.gates"])) == written + 1
 
 
 def test_a_reader_resumes_where_it_is_told(settings, writer):

@@ -14,7 +14,14 @@ def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert unknown_variables() == []
-    for name in ("TRIPLANE_GATEWAYPORT", "TRIPLANE_VOL_TARGET", "TRIPLANE_STATE_DIR", "TRIPLANE_CACHE"):
+    for name in (
+        "TRIPLANE_GATEWAYPORT",
+        "TRIPLANE_VOL_TARGET",
+        "TRIPLANE_STATE_DIR",
+        "TRIPLANE_CACHE",
+        "TRIPLANE_PORT_80_TCP",
+        "TRIPLANE_SERVICE_HOST",
+    ):
         monkeypatch.setenv(name, "x")
     Path(".env").write_text("TRIPLANE_ACOUNT=DU1\nTRIPLANE_MODE=paper\nOTHER=1\ntriplane_log_level=INFO\n")
     assert [str(each) for each in unknown_variables()] == [

@@ -6,6 +6,7 @@ its Kafka and gateway without a flag. A variable in the caller's environment win
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import math
@@ -36,6 +37,15 @@ class CommandError(RuntimeError):
         self.code = code
 
 
+OWN_ADDRESSES = {
+    "kafka": ("TRIPLANE_BOOTSTRAP",),
+    "registry": ("TRIPLANE_REGISTRY_URL",),
+    "gateway": ("TRIPLANE_GATEWAY_HOST", "TRIPLANE_GATEWAY_PORT", "TRIPLANE_GATEWAY_HTTP", "TRIPLANE_ACCOUNT"),
+    "providers": (
+        "TRIPLANE_EDGAR_URL", "TRIPLANE_EDGAR_FILES_URL", "TRIPLANE_FRED_URL", "TRIPLANE_FRED_API_KEY", "TRIPLANE_USER_AGENT"
+    ),
+}  # fmt: skip
+"""What leads to a process that the installation itself runs, by the process's name."""
 REFILL = typer.Option(
     False,
     "--refill-registry",
@@ -120,18 +130,23 @@ def environment(directory: Path | None = None) -> dict[str, str]:
 
 
 def saved_environment(directory: Path) -> dict[str, str]:
-    """TRIPLANE_* variables of the installation in a state directory; none where there is no file, or where it was killed with all that
-    it ran: its addresses are nobody's now."""
+    """TRIPLANE_* variables of the installation in a state directory; none where there is no file.
+
+    Where it was killed, what it ran itself died with it, and those addresses are nobody's now. A broker's gateway and a Kafka of somebody
+    else's live on: a kill must reach them.
+    """
     from triplane.stack import state_file
 
     path = directory / ENVIRONMENT_FILE
-    left = state_file.read(directory)
-    if left is not None and not left.alive and not left.running():
-        return {}
     try:
-        return _saved(path) if path.is_file() else {}
+        saved = _saved(path) if path.is_file() else {}
     except ValueError:
         raise CommandError(f"{path} is damaged; delete it, or start again with `triplane up`") from None
+    left = state_file.read(directory)
+    if left is not None and not left.alive and not left.running():
+        gone = {variable for process in left.processes for variable in OWN_ADDRESSES.get(process.name, ())}
+        return {name: value for name, value in saved.items() if name not in gone}
+    return saved
 
 
 def _saved(path: Path) -> dict[str, str]:
@@ -153,6 +168,23 @@ def write_environment(directory: Path, values: Mapping[str, str]) -> None:
 def forget_environment(directory: Path) -> None:
     """Nothing runs in this state directory any more."""
     (directory / ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+
+def down(directory: Path) -> list[str]:
+    """Stop what runs on a state directory; names of what ran. What is left of a killed installation that is not its own stays known."""
+    from triplane.stack import state_file
+
+    found = state_file.read(directory)
+    killed = found is not None and not found.alive
+    left = {}
+    with contextlib.suppress(CommandError):
+        left = saved_environment(directory) if killed else {}
+    names = state_file.down(directory)
+    if left.get("TRIPLANE_GATEWAY_PORT") or left.get("TRIPLANE_BOOTSTRAP"):
+        write_environment(directory, left)
+    else:
+        forget_environment(directory)
+    return names
 
 
 def settings(directory: Path | None = None) -> Settings:

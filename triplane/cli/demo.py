@@ -154,7 +154,8 @@ async def _run(
             await demonstration.stay()
         return outcome
     except asyncio.CancelledError:
-        print("stopped", file=sys.stderr)
+        with contextlib.suppress(OSError):  # its terminal was closed
+            print("stopped", file=sys.stderr)
         return outcome  # kept running after its verdict: Ctrl-C is how it ends
     finally:
         await demonstration.down()

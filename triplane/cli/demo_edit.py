@@ -28,6 +28,8 @@ class ConfigEdit:
     change: str = ""
     to: str = ""
     """The new value."""
+    after: int = 0
+    """Versions of the configuration before it."""
     barrier: int = 0
     """The first that was solved under it."""
     first_barrier: int = 0
@@ -50,8 +52,8 @@ class ConfigEdit:
             return f"{self.change}, not taken" if self.change else "not edited"
         return f"{self.change}: {self.old_hash[:12]} -> {self.new_hash[:12]}, taken by {self.taken_by}"
 
-    def write(self, path: Path) -> None:
-        """Edit the file. Raises DemoError when it has no such parameter."""
+    def write(self, path: Path, versions: int) -> None:
+        """Edit the file, after so many versions of the configuration. Raises DemoError when it has no such parameter."""
         text = path.read_text(encoding="utf-8")
         found = re.search(rf"(?m)^(\s*{EDITED}:\s*)([0-9.eE+-]+)", text)
         if found is None:
@@ -60,10 +62,11 @@ class ConfigEdit:
         self.to = next(value for value in EDIT_TO if float(value) != float(old))
         atomic_file.write(path, text[: found.start(2)] + self.to + text[found.end(2) :], through_links=True)
         self.change = f"{EDITED} {old} -> {self.to}"
+        self.after = versions
 
     def published(self, versions: Sequence[Mapping[str, Any]]) -> int:
         """Place of the version that has the edit among all of `control.config`, whoever else edits meanwhile; 0 where none has it."""
-        for place, version in enumerate(versions):
+        for place, version in enumerate(versions[self.after :], self.after):
             for what, _, value in (change.rpartition(" -> ") for change in version.get("changes", ())):
                 if self.change and f".{EDITED}: " in what and float(value) == float(self.to):
                     return place

@@ -200,7 +200,7 @@ class Demonstration:
                     continue
                 done = max(state.barriers["decision"], int(self.gateway["sessions_done"]))  # the view may lag
                 if not self.edit.change and done >= self.market.sessions // 2:
-                    self.edit.write(self.directory / "targets.yaml")
+                    self.edit.write(self.directory / "targets.yaml", len(state.configs))
                     self._say(f"editing targets.yaml: {self.edit.change}")
                 self._follow_edit()
                 redraw()

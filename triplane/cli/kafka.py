@@ -57,11 +57,7 @@ async def _up(registry: bool, refill: bool) -> None:
 @app.command("down")
 def down() -> None:
     """Stop what `triplane kafka up` (or `triplane up`) runs on this state directory."""
-    from triplane.stack import state_file
-
-    directory = context.state_dir()
-    names = state_file.down(directory)
-    context.forget_environment(directory)
+    names = context.down(context.state_dir())
     print(f"stopped {', '.join(names) or 'nothing that still ran'}")
 
 

@@ -5,6 +5,7 @@ Each verb is a module of its own. The modules import nothing heavy at the top, s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -103,7 +104,8 @@ def main() -> None:
         if debug and usage is None:
             traceback.print_exc()
         elif sentence := _sentence(error, usage() if usage else str(error)):
-            print(sentence, file=sys.stderr)
+            with contextlib.suppress(OSError):  # where nobody reads that either, the code says it
+                print(sentence, file=sys.stderr)
         code = getattr(error, "exit_code", getattr(error, "code", 1))
         sys.exit(code if isinstance(code, int) and code else 1)
 

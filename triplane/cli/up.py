@@ -64,12 +64,14 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
     settings = from_environment()
     stop = asyncio.Event()
     when_asked_to_end(stop.set)
+    reader = listener.Listener(stop.set)
+    say = reader.say
     market = None
     if not settings.gateway_port and settings.mode == "paper":
         market = PaperMarket(SIMULATED_START, sessions, speed=speed).with_ports()
     modes.check(settings, simulated=market is not None)  # what the order plane would refuse, before anything is started
     for unknown in unknown_variables():
-        print(f"note: {unknown}", flush=True)
+        say(f"note: {unknown}")
     first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
     _tell_problems(settings, nothing_in_force=first)
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
@@ -83,7 +85,7 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
         before, states[event.process] = states.get(event.process), event.state
         if event.state == before == "not ready":
             return  # the same with other numbers; who stays so is told below
-        print(f"{event.process}: {event.state}{': ' if event.detail else ''}{event.detail}", flush=True)
+        say(f"{event.process}: {event.state}{': ' if event.detail else ''}{event.detail}")
 
     async def start(supervisor: Supervisor) -> None:
         bootstrap = await services.start(supervisor, registry, settings.topic_prefix)
@@ -98,16 +100,15 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
             extra=extra | {"TRIPLANE_BOOTSTRAP": bootstrap},
         )
         context.write_environment(settings.state_dir, installation.environment())
-        print("loading history and folding it", flush=True)
+        say("loading history and folding it")
         await supervisor.start(installation.specs())
         await supervisor.settle()
         if market is not None:
             await start_market(market)
-            print(
-                "the market is SIMULATED; set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT to use a real IB paper account",
-                flush=True,
+            say(
+                "the market is SIMULATED; set TRIPLANE_GATEWAY_PORT and TRIPLANE_ACCOUNT to use a real IB paper account"
             )
-        print("up; `triplane status` shows what runs, Ctrl-C or `triplane down` stops it", flush=True)
+        say("up; `triplane status` shows what runs, Ctrl-C or `triplane down` stops it")
 
     async def tell_waiting(supervisor: Supervisor) -> None:
         """Whoever is not ready for a while has a reason; it is told once, and again when it changes."""
@@ -117,7 +118,7 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
             for process in supervisor.status():
                 reason = process.detail if process.state in ("starting", "not ready") else ""
                 if reason and told.get(process.name) != reason:
-                    print(f"{process.name}: still not ready: {reason}", flush=True)
+                    say(f"{process.name}: still not ready: {reason}")
                 told[process.name] = reason
 
     async def tell_end(market: PaperMarket) -> None:
@@ -125,12 +126,12 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
         url = f"http://127.0.0.1:{market.http_port}"
         while not (ended := await market_end(url)):  # noqa: ASYNC110  its clock is another process's
             await asyncio.sleep(END_ASKED_S)
-        print(ended, flush=True)
+        say(ended)
 
     async with (
         Supervisor([], settings.state_dir, events=tell) as supervisor,
         SupervisionServer(supervisor),
-        relayed(settings.state_dir / "logs", lambda line: print(line, flush=True)),
+        relayed(settings.state_dir / "logs", say),
     ):
         telling = [asyncio.create_task(tell_waiting(supervisor))]
         if market is not None:
@@ -141,6 +142,7 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
         finally:
             await end_tasks(telling)
             context.forget_environment(settings.state_dir)
+    reader.check()
 
 
 def _tell_problems(settings: Settings, *, nothing_in_force: bool) -> None:
@@ -158,11 +160,7 @@ def _tell_problems(settings: Settings, *, nothing_in_force: bool) -> None:
 
 def down(json_: bool = context.JSON) -> None:
     """Stop what `triplane up` or `triplane demo` started on this state directory, in order."""
-    from triplane.stack import state_file
-
-    directory = context.state_dir()
-    names: list[Any] = state_file.down(directory)
-    context.forget_environment(directory)  # of one that was killed
+    names: list[Any] = context.down(context.state_dir())
     if json_:
         context.print_json({"stopped": names})
     else:

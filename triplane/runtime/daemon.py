@@ -25,7 +25,7 @@ from triplane.runtime.event_loop import EventLoop
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.interruption import when_asked_to_end
 from triplane.runtime.kafka_in import LogUnavailable
-from triplane.runtime.kafka_out import DeliveryError
+from triplane.runtime.kafka_out import DeliveryError, TooLargeError
 from triplane.runtime.settings import Settings, from_environment
 from triplane.runtime.tasks import end_tasks
 from triplane.runtime.telemetry import Metrics, configure_logging
@@ -230,7 +230,7 @@ def _code(name: str, settings: Settings, work: Callable[[], None]) -> int:
         return ending.code
     except (DeliveryError, LogUnavailable) as error:  # Kafka's trouble, in a sentence already
         say(f"{name}: {error}")
-        return exit_codes.UNAVAILABLE
+        return exit_codes.SOFTWARE if isinstance(error, TooLargeError) else exit_codes.UNAVAILABLE
     except KeyboardInterrupt:
         return 130
     except OSError as error:

@@ -61,14 +61,16 @@ class OwnershipError(PermissionError):
 
 
 class _Acknowledgement:
-    """Of a record that goes to several topics: its offset on the first, once all have it, or the first refusal."""
+    """Of a record that goes to a topic and perhaps to that of newest records: its offset on the first, once both have it, or the first
+    refusal."""
 
     def __init__(self, topics: int) -> None:
+        self.offset = -1
+        """On the first topic; -1 until it is there."""
         self.future: Future[int] = Future()
         self.future.set_running_or_notify_cancel()  # whoever waits may be cancelled; a cancelled future would end the poll thread
         self._lock = threading.Lock()  # `flush` calls back on another thread than `poll`
         self._left = topics
-        self._offset = -1
 
     def refused(self, why: str) -> None:
         with self._lock:
@@ -79,9 +81,9 @@ class _Acknowledgement:
         """None: by another topic than the first."""
         with self._lock:
             self._left -= 1
-            self._offset = self._offset if offset is None else offset
+            self.offset = self.offset if offset is None else offset
             if not self._left and not self.future.done():
-                self.future.set_result(self._offset)
+                self.future.set_result(self.offset)
 
 
 class TopicWriter:
@@ -119,6 +121,8 @@ class TopicWriter:
                 **settings.kafka_options,
             }
         )
+        self._halves: dict[tuple[str, bytes], _Acknowledgement] = {}
+        """Records that the topic of newest records has refused, by topic and bytes: what is sent again need not go to the other twice."""
         self._failed = ""  # why the first record since the last `flush` was not acknowledged
         self._closed = threading.Event()
         self._poller = threading.Thread(target=self._poll, name=f"{plane}-producer", daemon=True)
@@ -144,7 +148,7 @@ class TopicWriter:
         """Queue a record; the future yields its offset once all in-sync replicas have it, also of the topic of newest records.
 
         Raises OwnershipError, CodecError, CatalogueError (empty key), TooLargeError, BufferError (local queue full) or DeliveryError
-        (the producer has failed for good) and then queues nothing.
+        (the producer has failed for good); then nothing is queued, or what the other topic of a record has is queued again with it.
         """
         entry = self._topics[topic]
         if entry.owner != self._plane:
@@ -154,13 +158,18 @@ class TopicWriter:
         data = self._codec.encode(entry.record, record)
         complete = record if entry.key in record else codec.defaults(entry.record) | dict(record)
         acknowledgement = _Acknowledgement(1 if entry.latest_name is None else 2)
-        place = entry.partition if partition is None else partition
-        self._produce(self._settings.topic(topic), entry.key_of(complete), data, headers, place, acknowledgement)
+        there = self._halves.pop((topic, data), None)
+        if there is not None and there.offset >= 0:
+            acknowledgement.taken(there.offset)  # sent before, and refused by the other topic alone
+        else:
+            place = entry.partition if partition is None else partition
+            self._produce(self._settings.topic(topic), entry.key_of(complete), data, headers, place, acknowledgement)
         if entry.latest_name is not None:
             filled = codec.defaults(entry.record) | dict(record)
             twin_key = "/".join(str(filled[field]) for field in entry.latest).encode()
             twin = self._settings.topic(entry.latest_name)
-            self._produce(twin, twin_key, data, headers, entry.partition, acknowledgement, first=False)
+            half = topic, data
+            self._produce(twin, twin_key, data, headers, entry.partition, acknowledgement, half)
         return acknowledgement.future
 
     def _produce(
@@ -171,7 +180,7 @@ class TopicWriter:
         headers: Mapping[str, bytes] | None,
         partition: int | None,
         acknowledgement: _Acknowledgement,
-        first: bool = True,
+        half: tuple[str, bytes] | None = None,
     ) -> None:
         if len(data) > MAX_MESSAGE_BYTES - 1024:
             raise TooLargeError(
@@ -180,8 +189,10 @@ class TopicWriter:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                acknowledgement.taken(message.offset() if first else None)
+                acknowledgement.taken(message.offset() if half is None else None)
                 return
+            if half is not None:
+                self._halves[half] = acknowledgement
             why = cause(error.code(), error.str())
             self._failed = self._failed or f"{physical}: {why}"
             acknowledgement.refused(f"{physical}: not acknowledged: {why}")

@@ -1,12 +1,14 @@
 """TRIPLANE_* variables that nothing reads: most likely misspelt, and what they were to say is not in force.
 
-They are told, not refused: an orchestrator sets such names of its own accord (Kubernetes does for a service called `triplane`).
+They are told, not refused: whoever starts a process may set names of its own. Those that Kubernetes sets for a service called
+`triplane` (TRIPLANE_SERVICE_HOST, TRIPLANE_PORT_80_TCP) are passed over.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 from typing import NamedTuple
 
 from dotenv import dotenv_values
@@ -14,6 +16,7 @@ from dotenv import dotenv_values
 from triplane.runtime.settings import TEST_VARIABLES, Settings, variable_of
 
 PREFIX = "TRIPLANE_"
+_ORCHESTRATORS = re.compile(r"TRIPLANE_(SERVICE_|PORT$|PORT_\d)")
 
 
 class Unknown(NamedTuple):
@@ -34,4 +37,5 @@ def unknown_variables() -> list[Unknown]:
     return [
         Unknown(name, next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), ""))
         for name in sorted(told.difference(known))
+        if not _ORCHESTRATORS.match(name)
     ]

@@ -40,7 +40,9 @@ class SupervisedProcess:
         self.last_end = ""  # why the last child ended; nothing while the first one runs
         self.error_code = 1  # what a command ends with when this process is given up
         self.unstarted = ""  # why the last start failed before there was a process
-        self.recent: deque[float] = deque()
+        self.crashes: deque[float] = deque()
+        self.waits: deque[float] = deque()
+        """When it ended of late because something outside of it was not there: those do not count as crashes."""
         self.was_ready = asyncio.Event()
         self.failed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -61,14 +63,16 @@ class SupervisedProcess:
         )
 
     def pause(self, code: int, first: float) -> float | None:
-        """Wall seconds until the next start, doubling from `first`; None when it has been started often enough. `code` is how it ended."""
+        """Note that it ended with `code`. Wall seconds until the next start, doubling from `first`; None when it was started often enough."""
         now = time.monotonic()
-        while self.recent and now - self.recent[0] > WINDOW_S:
-            self.recent.popleft()
         waits_for_others = code == exit_codes.UNAVAILABLE and self.was_ready.is_set()
-        if len(self.recent) >= MAX_RESTARTS and not waits_for_others:
+        ends = self.waits if waits_for_others else self.crashes
+        while ends and now - ends[0] > WINDOW_S:
+            ends.popleft()
+        if len(ends) >= MAX_RESTARTS and not waits_for_others:
             return None
-        return min(BACKOFF_MAX_S, first * 2.0 ** len(self.recent))
+        ends.append(now)
+        return min(BACKOFF_MAX_S, first * 2.0 ** (len(ends) - 1))
 
     def ending(self, code: int, state_dir: Path) -> str:
         """Why the child ended, a sentence without its full stop. `code` is its exit code, negative for a signal; a disk of `state_dir`

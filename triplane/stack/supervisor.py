@@ -253,7 +253,6 @@ class Supervisor:
                 return
             self._change(process, "restarting", f"{reason}; again in {delay:.1f} s")
             await asyncio.sleep(delay)
-            process.recent.append(time.monotonic())
             process.restarts += 1
 
     def _launch(self, process: SupervisedProcess) -> None:
