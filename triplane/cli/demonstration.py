@@ -44,6 +44,8 @@ ASK_S = 0.3
 """Wall seconds between two questions to the gateway how far it is."""
 MINUTES_S = 4.0
 """Wall seconds: the data plane asks for the rest of a session once its stream has been quiet for 1.5."""
+AWAITED_S = 180.0
+"""Wall time that a process which is not ready may take at the end: it was stopped for a minute, perhaps, and catches up."""
 GATEWAY_AWAY_S = 120.0
 """Wall time that the paper gateway may be away before the run is given up."""
 
@@ -212,19 +214,23 @@ class Demonstration:
 
     async def _quiet(self, redraw: Callable[[], None], still_s: float = 1.0, limit_s: float = 60.0) -> bool:
         """Wait until nothing more is written: the log has stood still for `still_s` wall seconds, or for MINUTES_S while the last
-        session's minutes are not there, and the data plane has nothing under way. False when that has not come in `limit_s`.
+        session's minutes are not there, the data plane has nothing under way, and the planes that follow it are ready: one that was
+        stopped has work to make up for. False when that has not come in `limit_s`, or in AWAITED_S while one is not ready.
         """
         day = date.fromisoformat(self.market.start)
         for _ in range(self.market.sessions - 1):
             day = calendars.next_session(calendars.MARKET_CALENDAR, day)
         closes = calendars.session_close(calendars.MARKET_CALENDAR, day)
         assert self.follower is not None
-        deadline = time.monotonic() + limit_s
-        last, since = -1, time.monotonic()
-        while time.monotonic() < deadline:
+        began = since = time.monotonic()
+        last, told = -1, ""
+        while time.monotonic() < began + (AWAITED_S if self._unready else limit_s):
             total = sum(self.follower.state.counts.values())
-            if total != last:
+            if total != last or self._unready:
                 last, since = total, time.monotonic()
+                if self._unready not in ("", told):
+                    told = self._unready
+                    self._say(f"the market has closed; waiting for {told} until its part is done")
             elif time.monotonic() - since > (still_s if self.follower.state.minutes_until >= closes else MINUTES_S):
                 if not under_way(await self._received()):
                     return True
@@ -232,6 +238,12 @@ class Demonstration:
             redraw()
             await asyncio.sleep(0.1)  # the view's frame rate
         return False
+
+    @property
+    def _unready(self) -> str:
+        """A plane that is to come back and finish its part, if there is one."""
+        away = ("not ready", "restarting", "starting")
+        return next((name for name in ("strategy", "order") if self.processes.get(name) in away), "")
 
     def _check_alive(self) -> None:
         assert self.supervisor is not None
