@@ -157,7 +157,8 @@ class StrategyEngine:
             computed = self._compute(int(barrier["t"]))
             fresh = computed, self._orthogonal(computed)
         view = self._view(*fresh)
-        brake = self._brake.step(barrier["session"], self._brakes(), targets.BRAKE_RELEASE)
+        known = not np.isnan(self._book.drawdown)
+        brake = self._brake.step(barrier["session"], self._brakes(), targets.BRAKE_RELEASE, known)
         self._job = self._regime.schedule(
             int(barrier["seq"]), int(barrier["t"]), states=targets.HMM_STATES, iterations=targets.HMM_ITER,
             min_obs=targets.HMM_MIN_OBS, refit=targets.HMM_REFIT,

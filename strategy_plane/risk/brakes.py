@@ -51,12 +51,17 @@ class BrakeMemory:
         self.before = before
         self.now = now
 
-    def step(self, session: str, brakes: list[Brake], release: float) -> Brake:
-        """The brake in force at a barrier of `session`."""
+    def step(self, session: str, brakes: list[Brake], release: float, known: bool = True) -> Brake:
+        """The brake in force at a barrier of `session`.
+
+        Where it is not `known` how large one of them is, that barrier is held and its brake is no reason to release slowly afterwards: a
+        NAV that is unknown for a minute must not sell nine tenths of the book.
+        """
         if session != self.session:
             self.session, self.before = session, self.now
         brake = combine(brakes, self.before, release)
-        self.now = brake.value
+        if known:
+            self.now = brake.value
         return brake
 
     def state(self) -> tuple[str, float, float]:

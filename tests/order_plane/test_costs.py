@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from order_plane.ledger.book import Position
 from order_plane.market.costs import ARRIVAL_AGE_S, FLOOR, CostEstimator, Posterior, observe, rebuild
 from tests.order_plane.desk import Desk, targets
 from triplane.domain.costs import SESSION_SECONDS, impact_unit, timing_sd
@@ -163,3 +164,12 @@ def test_the_engines_estimate_is_rebuilt_from_its_fills():
     state = desk.appended("order.costs")[-1]["state"]
     assert rebuild(desk.appended("order.fills"), by_hash.__getitem__).dump() == state
     assert desk.engine.s.costs.profiles["Standard"].parents > 8
+
+
+def test_realised_profit_counts_the_multiplier():
+    position = Position()
+    position.fill(2.0, 100.0, 50.0)
+    position.fill(-3.0, 110.0, 50.0)
+    assert (position.realised, position.quantity, position.avg_cost) == (1_000.0, -1.0, 110.0)
+    position.fill(1.0, 105.0, 50.0)
+    assert (position.realised, position.quantity) == (1_250.0, 0.0)

@@ -434,3 +434,20 @@ def test_days_end_at_five_in_new_york():
     (event,) = desk.events("day_ended")
     assert event["values"]["nav"] == pytest.approx(desk.engine.s.account.day_start)
     assert event["values"]["return"] == pytest.approx(desk.engine.s.account.day_start / 1e6 - 1)
+
+
+@pytest.mark.parametrize(("benchmark", "trips"), [(0.8, False), (2.5, True)])
+def test_the_benchmark_of_psr_is_a_sharpe_ratio_of_a_year(benchmark: float, trips: bool):
+    """The track record's own is 0.84 a year, 0.053 a session."""
+    record = Account(returns=moments([0.01, -0.009] * 126))
+    assert (judge_psr(record, Kill(), OrderTargets(PSR_BENCHMARK=benchmark)) is not None) == trips
+
+
+def test_a_fill_is_the_brokers_liquidation_only_where_the_broker_says_so():
+    desk = holding()
+    report = desk.broker.execute("AAPL", -1, 100.0, 150.0, order=desk.order(desk.sent[0]))
+    labels = {name: value for name, value in report["labels"].items() if name != "liquidation"}
+    desk.report(report | {"labels": labels})
+    fills = [fill for fill in desk.appended("order.fills") if fill["kind"] == "execution"]
+    assert fills[-1]["liquidation"] is False
+    assert desk.engine.s.kill.level == "none"

@@ -1,5 +1,7 @@
 """Facts, macro series, learned costs, configuration and fitted models: each reaches the intents, from when it is known."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -148,6 +150,18 @@ def test_a_halved_kill_level_and_a_drawdown_brake():
     assert drawn["strategy.regime"]["brake"] == pytest.approx(0.1)
     assert drawn["strategy.regime"]["brake_reason"] == "DRAWDOWN"
     assert plain["strategy.regime"]["brake"] == 1.0
+
+
+def test_a_nav_that_was_unknown_for_a_barrier_brakes_none_of_the_next():
+    """Its own is held. What was braked before goes on being released from there."""
+    for drawdown, brake in ((0.0, 1.0), (0.14, 0.1)):
+        world = ready()
+        braked = decide(world, account={"drawdown": drawdown})["strategy.regime"]["brake"]
+        assert braked == pytest.approx(brake)
+        held = decide(world, row=HOLDS_AT + 1, account={"nav": math.nan, "drawdown": math.nan})
+        assert (outcome(held), held["strategy.regime"]["brake"]) == ("HOLD_ACCOUNT_UNKNOWN", 0.0)
+        after = decide(world, row=HOLDS_AT + 2)
+        assert after["strategy.regime"]["brake"] == pytest.approx(min(braked + 0.1, 1.0))
 
 
 def test_a_fit_is_due_on_schedule_and_comes_back_through_the_log():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 START = "2018-01-22"
 INTERRUPTED = 130
+SHOWN = 20
+"""Problems that the summary lists."""
 """Exit code after Ctrl-C, as shells have it."""
 
 
@@ -46,6 +48,7 @@ def demo(
 
     from triplane.cli.demonstration import Demonstration
     from triplane.runtime import calendar_cache
+    from triplane.runtime.unknown_variables import unknown_variables
     from triplane.stack.installation import PaperMarket
 
     calendar_cache.install()
@@ -58,6 +61,8 @@ def demo(
         if not screen.live:
             print(lines[-1], file=sys.stderr if json_ else sys.stdout, flush=True)
 
+    for unknown in unknown_variables():
+        say(f"note: {unknown}")
     demonstration = Demonstration(
         directory, PaperMarket(START, sessions, seed, speed), Path("targets.yaml"), Path("assets.csv"), say
     )
@@ -283,6 +288,8 @@ def report(outcome: Outcome, json_: bool) -> None:
         )
     if outcome.killed:
         print(f"  NOTE            the kill switch is tripped: {outcome.killed}; nothing was traded from then on")
-    for problem in outcome.problems[:20]:
+    for problem in outcome.problems[:SHOWN]:
         print(f"  PROBLEM         {problem}")
+    if len(outcome.problems) > SHOWN:
+        print(f"  PROBLEM         and {len(outcome.problems) - SHOWN} more; --json has all of them")
     print(f"  {'passed' if outcome.passed else 'FAILED'}")

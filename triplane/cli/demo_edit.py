@@ -108,7 +108,7 @@ class ConfigEdit:
     def problems(self, found: Recording) -> list[str]:
         """A sentence when the edit was not taken, or by no decision."""
         if not self.new_hash:
-            return ["the edit of targets.yaml was not taken"]
+            return ["the edit of targets.yaml was not taken; the control daemon's lines above, and its log, say why"]
         under_it = [
             r.value
             for r in found.records["strategy.intents"]

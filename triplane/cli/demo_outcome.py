@@ -109,7 +109,7 @@ class Outcome:
         said = [f"{held} of {self.summary.decision_barriers} decisions held every name ({codes})"] if held else []
         if missed:
             said.append(f"{missed} session{'' if missed == 1 else 's'} passed without one")
-        return f"{' and '.join(said)}: nothing was traded there; where no process was stopped the machine is too busy, and {self._remedy}"
+        return f"{' and '.join(said)}: nothing was traded there; the lines above say why. Where nothing was stopped, edited or refused the machine is too busy, and {self._remedy}"
 
     @property
     def passed(self) -> bool:
