@@ -153,7 +153,7 @@ async def _cancel_at_broker(settings: Settings, scope: Scope, report: KillReport
     if not settings.gateway_port:
         report.cancels = "waiting"
         report.lines.append(
-            "no gateway is known here, so the broker was not asked to cancel (set TRIPLANE_GATEWAY_PORT and trip again); open orders end at their good-till time"
+            "no gateway is known here, so the broker was not asked to cancel (the simulated one of an installation that was killed is gone with it; for any other set TRIPLANE_GATEWAY_PORT and trip again); open orders end at their good-till time"
         )
         return
     session = BrokerSession(max_requests=0)

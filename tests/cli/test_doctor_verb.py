@@ -12,15 +12,16 @@ from tests.cli.command import triplane
 from triplane.cli import doctor
 from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
+from triplane.runtime.unknown_variables import PREFIX
 
 
 def test_doctor_names_each_problem_with_its_remedy(folder: Path) -> None:
     (folder / "targets.yaml").write_text("strategy:\n  VOL_TARGET: 7\n")
     ran = triplane(
         "doctor", "--json", cwd=folder,
-        variables={"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_GATEWAY_PORT": "9", "TRIPLANE_ACOUNT": "DU1"},
+        variables={"TRIPLANE_BOOTSTRAP": "127.0.0.1:9", "TRIPLANE_GATEWAY_PORT": "9", f"{PREFIX}ACOUNT": "DU1"},
     )  # fmt: skip
-    assert "TRIPLANE_ACOUNT is no variable of Triplane and has no effect; did you mean TRIPLANE_ACCOUNT?" in [
+    assert f"{PREFIX}ACOUNT is no variable of Triplane and has no effect; did you mean TRIPLANE_ACCOUNT?" in [
         finding["found"] for finding in ran.json if finding["state"] == "warning"
     ]
     assert ran.code == 1

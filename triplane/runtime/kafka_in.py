@@ -176,7 +176,7 @@ class TopicReader:
             except KafkaException as error:
                 raise LogUnavailable(
                     f"Kafka at {self._settings.bootstrap} does not answer ({error.args[0].str()}); "
-                    f"start it with `triplane kafka up` or correct {BOOTSTRAP_NAMES}"
+                    f"`triplane status` says whether this folder's own runs; else start it with `triplane kafka up` or correct {BOOTSTRAP_NAMES}"
                 ) from None
             if metadata.error is not None:
                 raise LogUnavailable(missing(physical))

@@ -1,7 +1,7 @@
 """TRIPLANE_* variables that nothing reads: most likely misspelt, and what they were to say is not in force.
 
 They are told, not refused: whoever starts a process may set names of its own. Those that Kubernetes sets for a service called
-`triplane` (TRIPLANE_SERVICE_HOST, TRIPLANE_PORT_80_TCP) are passed over.
+`triplane` (its prefix with SERVICE_HOST, PORT_80_TCP and the like) are passed over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from triplane.runtime.settings import TEST_VARIABLES, Settings, variable_of
 
 PREFIX = "TRIPLANE_"
-_ORCHESTRATORS = re.compile(r"TRIPLANE_(SERVICE_|PORT$|PORT_\d)")
+_ORCHESTRATORS = re.compile(rf"{PREFIX}(SERVICE_|PORT$|PORT_\d)")
 
 
 class Unknown(NamedTuple):
