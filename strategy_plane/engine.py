@@ -249,7 +249,8 @@ class StrategyEngine:
             self._book.drawdown, targets.strategy.DRAWDOWN_BRAKE_START, targets.order.MAX_DD_KILL_SWITCH
         )
         halved = 0.5 if self._book.kill_level == "halved" else 1.0
-        return [Brake(storm, "REGIME_STORM"), Brake(drawdown, "DRAWDOWN"), Brake(halved, "KILL_HALVED")]
+        cause = "NAV_UNKNOWN" if np.isnan(self._book.drawdown) else "DRAWDOWN"
+        return [Brake(storm, "REGIME_STORM"), Brake(drawdown, cause), Brake(halved, "KILL_HALVED")]
 
     # Outputs -----------------------------------------------------------------------------------------------------------
 

@@ -168,16 +168,17 @@ class Life:
     async def change_mood(self) -> None:
         """A broker that refuses has refused all it was sent before it takes one again; a wait ends in vain after a long silence only."""
         mood = self.rng.choice(["takes", "takes", "silent", "refuses"])
+        if self.log.mood == "silent" and self.outlet.away and self.rng.random() < 0.5:
+            self.log.time_out()
+            await self.hear()
         if self.log.mood == "refuses" != mood:
             await self.refuse_all()
-        elif self.log.mood == "silent" and self.outlet.away and self.rng.random() < 0.5:
-            self.log.time_out()
-        await self.hear()
         self.log.mood = mood
         await self.hear()
 
     async def refuse_all(self) -> None:
-        """What the outlet has sent before it heard of the refusal is refused, too."""
+        """What the outlet has sent before it heard of the refusal is refused, too; when this returns it has heard and nothing is under way."""
+        await self.hear()
         while self.log.asked:
             self.log.answer(len(self.log.asked))
             await self.hear()

@@ -159,7 +159,8 @@ def test_a_nav_that_was_unknown_for_a_barrier_brakes_none_of_the_next():
         braked = decide(world, account={"drawdown": drawdown})["strategy.regime"]["brake"]
         assert braked == pytest.approx(brake)
         held = decide(world, row=HOLDS_AT + 1, account={"nav": math.nan, "drawdown": math.nan})
-        assert (outcome(held), held["strategy.regime"]["brake"]) == ("HOLD_ACCOUNT_UNKNOWN", 0.0)
+        assert outcome(held) == "HOLD_ACCOUNT_UNKNOWN"
+        assert (held["strategy.regime"]["brake"], held["strategy.regime"]["brake_reason"]) == (0.0, "NAV_UNKNOWN")
         after = decide(world, row=HOLDS_AT + 2)
         assert after["strategy.regime"]["brake"] == pytest.approx(min(braked + 0.1, 1.0))
 

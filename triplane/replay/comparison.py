@@ -175,7 +175,7 @@ def compare_topic(
             divergence = Divergence(topic, -1, "*", "nothing", _short(entry.identify(surplus[0])))
         else:
             notes.append(
-                f"{len(surplus)} records of the last step are not on the log: the plane was stopped before it wrote them"
+                f"{len(surplus)} records of the last step are not on the log yet: the plane runs and is about to write them, or was stopped before it could"
             )
     return TopicVerdict(
         topic,
