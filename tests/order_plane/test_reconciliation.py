@@ -78,7 +78,8 @@ def test_a_fill_lost_with_the_link_is_booked_once():
     assert desk.state(desk.sent[0].order_ref) == State.FILLED
 
 
-def test_an_order_that_vanished_is_unknown_then_abandoned():
+def vanished():
+    """An order that the broker does not know any more, after the snapshot that first lacked it."""
     desk = Desk().open()
     desk.intents(1, {"AAPL": 500.0})
     desk.auto = False
@@ -86,6 +87,11 @@ def test_an_order_that_vanished_is_unknown_then_abandoned():
     order = desk.engine.s.book.orders[desk.sent[0].order_ref]
     compare(desk, 1)
     assert desk.state(order.ref) == State.UNKNOWN
+    return desk, order
+
+
+def test_an_order_that_vanished_is_unknown_then_abandoned():
+    desk, order = vanished()
     desk.tick(1.0)
     assert not desk.engine.s.reconciling.pending  # not before ABSENT_AFTER_S
     desk.tick(3.0)
@@ -466,13 +472,7 @@ def test_cash_is_not_compared_while_somebody_trades():
 
 def test_an_absent_order_of_a_name_whose_position_differs_is_not_given_up():
     """It may have filled: what explains the difference is an execution on its way."""
-    desk = Desk().open()
-    desk.intents(1, {"AAPL": 500.0})
-    desk.auto = False
-    del desk.broker.orders[desk.sent[0].fields["order_id"]]
-    order = desk.engine.s.book.orders[desk.sent[0].order_ref]
-    compare(desk, 1)
-    assert desk.state(order.ref) == State.UNKNOWN
+    desk, order = vanished()
     desk.broker.positions["AAPL"] = 200.0
     desk.tick(1.0)
     desk.tick(3.0)
