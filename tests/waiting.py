@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,15 @@ def eventually(check: Callable[[], T | None], timeout: float = 10.0, what: str =
         if time.monotonic() > since + timeout:
             raise AssertionError(f"{what}: not within {timeout:g} s; last answer {answer!r}")
         _pause(since, asked)
+
+
+async def until(check: Callable[..., object], what: str = "the condition", timeout: float = 60.0) -> None:
+    """`eventually` without holding the event loop; looks often, since what it waits for runs in that loop."""
+    since = time.monotonic()
+    while not check():
+        if time.monotonic() > since + timeout:
+            raise AssertionError(f"{what} did not come about within {timeout:g} s")
+        await asyncio.sleep(0.005)
 
 
 def settles(check: Callable[[], object], timeout: float = 60.0, what: str = "the condition") -> None:

@@ -37,8 +37,13 @@ from triplane.cli import listener
 from triplane.cli.context import CommandError
 try:
     with listener.needed("triplane up"):
-        while True:
-            print("kafka: ready", flush=True)
+        ended = []
+        reader = listener.Listener(lambda: ended.append(True))
+        while not ended:
+            reader.say("kafka: ready")
+        reader.say("nobody hears this")
+        assert len(ended) == 1
+        reader.check()
 except CommandError as error:
     print(error, file=sys.stderr)
     sys.exit(error.code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from data_plane.engine import DataEngine
@@ -12,6 +12,7 @@ from data_plane.outputs import Output
 from data_plane.sources.ibkr import IbkrSource
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.support import Bench, assert_conserved, config
+from tests.waiting import until
 from triplane.runtime.settings import Settings
 
 ACCOUNT = "DU1234567"
@@ -67,12 +68,6 @@ class Rig(Bench):
 
 def rig(gateway: GatewayProcess, **data: object) -> Rig:
     return Rig(Settings(gateway_port=gateway.port, account=ACCOUNT), BACKFILL_YEARS=0.2, **data)
-
-
-async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

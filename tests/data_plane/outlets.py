@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.spool import Spool
 from data_plane.outputs import Output
+from tests.waiting import until
 
 
 class Broker:
@@ -46,12 +46,6 @@ def output(number: int, topic: str = "data.bars", size: int = 10) -> Output:
     if topic == "data.quarantine":
         record = {"quarantine_id": str(number), "source": "ibkr", "raw": bytes(size)}
     return Output(topic, record, "ibkr", 1)
-
-
-async def until(condition: Any, timeout: float = 5.0) -> None:
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
 
 
 def kept(path: Path) -> list[int]:

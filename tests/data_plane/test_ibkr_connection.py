@@ -8,7 +8,8 @@ import pytest
 
 from data_plane.sources.ibkr import IbkrSource
 from tests.broker.gateways import GatewayProcess
-from tests.data_plane.ibkr_rig import ACCOUNT, Rig, rig, until
+from tests.data_plane.ibkr_rig import ACCOUNT, Rig, rig
+from tests.waiting import until
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import MINUTE, SECOND
 from triplane.runtime.exit_codes import DaemonExit

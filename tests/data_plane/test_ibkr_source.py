@@ -18,8 +18,9 @@ from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.ibkr_requests import pivot
 from data_plane.sources.speed import Speed
 from tests.broker.gateways import GatewayProcess
-from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig, until
+from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig
 from tests.data_plane.support import assert_conserved, day_close, day_open
+from tests.waiting import until
 from triplane.broker import market_data
 from triplane.broker.contracts import make_contract, resolve
 from triplane.broker.market_data import BarHandler, HistoricalBars, MarketFeed, _side
@@ -206,7 +207,7 @@ async def test_the_universe_is_followed(running: tuple[Rig, IbkrSource], gateway
     times = []
     for count in (2, 3):  # and again while market time stands still
         whole = count * len(history)
-        await until(lambda whole=whole: len(bench.slices("1d")) == whole)  # type: ignore[misc]
+        await until(lambda whole=whole: len(bench.slices("1d")) == whole)
         late = bench.slices("1d")[-len(history) :]
         assert [record["session"] for record in late] == history
         assert {name for record in late for name in record["symbols"]} == put_back

@@ -18,8 +18,9 @@ from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
 from data_plane.outputs import Output
 from schemas import codec
-from tests.data_plane.outlets import Broker, away, kept, output, until
+from tests.data_plane.outlets import Broker, away, kept, output
 from tests.data_plane.support import bar, engine, run
+from tests.waiting import until
 from triplane.runtime.kafka_out import DeliveryError, TooLargeError
 
 

@@ -13,7 +13,8 @@ from data_plane.daemon import outlet as outlet_module
 from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.spool import Spool, Spooled
 from data_plane.outputs import Output
-from tests.data_plane.outlets import Broker, away, kept, output, until
+from tests.data_plane.outlets import Broker, away, kept, output
+from tests.waiting import until
 from triplane.runtime.kafka_out import DeliveryError, TooLargeError, TopicWriter
 from triplane.runtime.settings import Settings
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from triplane.stack.specs import ProcessSpec
@@ -68,12 +66,3 @@ def daemon(state: Path, name: str, **more: object) -> ProcessSpec:
 def exists(path: Path) -> str:
     """A readiness check: the file is there."""
     return "" if path.exists() else f"{path.name} is not there"
-
-
-async def until(check: Callable[[], object], what: str) -> None:
-    """`eventually` without holding the event loop."""
-    for _ in range(3000):
-        if check():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{what} did not come about")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from tests.waiting import until
 from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
 from triplane.stack import docker, java, registration, topics
@@ -18,15 +19,6 @@ from triplane.stack.errors import StackError
 from triplane.stack.local_services import LocalServices, in_thread, unless
 from triplane.stack.registry import Registry
 from triplane.stack.supervisor import Supervisor
-
-
-async def until(check: object, what: str) -> None:
-    """`eventually` without holding the event loop."""
-    for _ in range(3000):
-        if check():  # type: ignore[operator]
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{what} did not come about")
 
 
 @pytest.mark.integration

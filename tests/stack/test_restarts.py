@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack import programs
-from tests.stack.programs import until
+from tests.waiting import until
 from triplane.stack import state_file, supervised_process, supervisor
 from triplane.stack.errors import StackError
 from triplane.stack.specs import Event

@@ -19,8 +19,7 @@ import psutil
 import pytest
 
 from tests.stack import programs
-from tests.stack.programs import until
-from tests.waiting import settles
+from tests.waiting import settles, until
 from triplane.runtime.process_identity import is_alive, start_time
 from triplane.stack import state_file
 from triplane.stack.errors import StackError
@@ -233,7 +232,6 @@ async def test_mistakes_in_the_table_are_sentences(tmp_path: Path) -> None:
 SUPERVISE = """
 import asyncio, pathlib, signal, sys
 from tests.stack import programs
-from tests.stack.programs import until
 from triplane.stack.supervisor import Supervisor
 async def main(state):
     stop = asyncio.Event()

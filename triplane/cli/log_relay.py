@@ -40,7 +40,7 @@ def sentence(line: str) -> str:
         return ""  # a state that is rebuilt passes its old decisions once more
     if entry.get("event") == "config published" and entry.get("changes"):
         return f"configuration {entry['hash'][:12]} is in force: {'; '.join(entry['changes'])}"
-    if entry.get("code") == "TOO_LATE" and (late := _LATE_ORDER.match(entry["detail"])):
+    if entry.get("code") == "TOO_LATE" and (late := _LATE_ORDER.match(str(entry.get("detail")))):
         # On a busy machine there are some for each name.
         which = "orders" if late[2] == "1" else "later orders"
         return f"TOO_LATE: {which} of barrier {late[1]} came to the broker after their good-till time; `triplane explain SYMBOL` has each"
@@ -56,8 +56,9 @@ def sentence(line: str) -> str:
     if entry.get("event") == "damaged file":
         unused = "it is not used, and the log alone says what it was for"
         return f"{entry['file']} is damaged: {entry.get('instead', unused)}"
-    if entry.get("event") == "starting" and "rebuilt" in entry["note"] and not entry["note"].startswith("no snapshot"):
-        return str(entry["note"])
+    if entry.get("event") == "starting":
+        note = str(entry.get("note", ""))
+        return note if "rebuilt" in note and not note.startswith("no snapshot") else ""
     if entry.get("event") == "record passed over":
         return f"record {entry['record']} is passed over: {entry['problem']}"
     if entry.get("event") == "decision held":
