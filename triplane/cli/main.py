@@ -18,6 +18,7 @@ import typer
 from triplane.cli import (
     assets,
     config,
+    data_audit,
     demo,
     doctor,
     explain,
@@ -57,6 +58,8 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 for plane in planes.PLANES:
     group = planes.app_for(plane)
+    if plane == "data":
+        data_audit.add_to(group)
     if plane == "order":
         order_commands.add_to(group)
     app.add_typer(group, name=plane)

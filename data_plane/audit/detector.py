@@ -1,0 +1,71 @@
+"""The whole audit: levels first, since everything else would be judged by them, then dividends, then single bars.
+
+What is odd in bars in which nothing was traded is told as a note and not as a fault, and so is what is odd in single bars of a name
+that is seldom traded: their prices are marks, carried over or halfway between quotes, and nobody traded at them. A level that
+a split on record explains is a fault all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from data_plane.audit.dividends import dividend_findings
+from data_plane.audit.findings import LEVEL_SHIFT, PRICE_IMPOSSIBLE, PRICE_SPIKE, PRICE_STRAY, UNIT_100X, Finding
+from data_plane.audit.levels import level_findings, unrecorded_shifts
+from data_plane.audit.prints import impossible_findings, island_findings, stray_findings
+from data_plane.audit.series import Moves, PriceSeries
+from data_plane.observations import HIGH, LOW
+
+# A name of which this share of the bars has no trade is seldom traded.
+SELDOM_SHARE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Result for one series."""
+
+    findings: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    """What is odd but may be real, or was never traded."""
+    mended: PriceSeries
+
+
+def audit(series: PriceSeries) -> Audit:
+    """Audit one name's history."""
+    moves = Moves.of(series)
+    levels, mended = level_findings(series, moves)
+    if levels:
+        moves = Moves.of(mended)
+    dividends, whole = dividend_findings(mended, moves.scale)
+    bars = impossible_findings(mended, moves) + island_findings(mended, moves) + stray_findings(mended, moves)
+    found = [*levels, *unrecorded_shifts(mended, moves.scale), *dividends, *_one_a_bar(bars)]
+    findings, notes = [], []
+    seldom = bool((series.volume > 0.0).mean() < 1.0 - SELDOM_SHARE)
+    for finding in sorted(found, key=lambda finding: (finding.place, finding.kind)):
+        if not _is_mark(series, finding, seldom):
+            findings.append(finding)
+            continue
+        # All else was judged on the level that it should have; a mark is told and stays as it came.
+        notes.append(replace(finding, repair="", factor=1.0))
+        if finding.factor != 1.0:
+            whole = whole.scaled(slice(finding.first, finding.last + 1), 1.0 / finding.factor, volume=False)
+    return Audit(tuple(findings), tuple(notes), whole)
+
+
+def _is_mark(series: PriceSeries, finding: Finding, seldom: bool) -> bool:
+    """Whether what was found may be real after all, or a mark at which nobody traded."""
+    bars = slice(finding.first, finding.last + 1)
+    untraded = not (series.volume[bars] > 0.0).any()
+    if finding.kind in (PRICE_SPIKE, PRICE_IMPOSSIBLE):
+        # One trade leaves one price, and where the bar closed is not known from it.
+        single = bool(series.prices[finding.place, HIGH] == series.prices[finding.place, LOW])
+        return seldom or untraded or single
+    return finding.kind in (PRICE_STRAY, LEVEL_SHIFT) or (finding.kind == UNIT_100X and untraded)
+
+
+def _one_a_bar(findings: list[Finding]) -> list[Finding]:
+    """The first finding of each bar: a bar that is impossible is stray as well."""
+    first: dict[int, Finding] = {}
+    for finding in findings:
+        first.setdefault(finding.place, finding)
+    return list(first.values())

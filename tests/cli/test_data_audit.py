@@ -1,0 +1,163 @@
+"""`triplane data audit` as a process: tables, JSON, the score beside twins, and files that hold no bars."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.cli.command import triplane
+from tests.data_plane.test_audit import made
+from triplane.cli import price_files
+
+COLUMNS = ("Date", "Open", "High", "Low", "Close", "Adj Close", "Volume", "Dividends", "Stock Splits")
+
+
+def _rows(bars: int = 60, factor: float = 1.0, first: int = 20, last: int = 24) -> list[list[str]]:
+    series = made(4, bars=bars)
+    rows = []
+    for place in range(bars):
+        scale = factor if first <= place <= last else 1.0
+        day = str((pl.Series([series.times[place]]).cast(pl.Datetime("ns"))[0]).date())
+        prices = [f"{value * scale:.6f}" for value in series.prices[place]]
+        rows.append([day, *prices, prices[-1], f"{series.volume[place]:.0f}", "0", "0"])
+    return rows
+
+
+def _write(path: Path, rows: list[list[str]], columns: tuple[str, ...] = COLUMNS) -> Path:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    if path.name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.getvalue().encode()))
+    else:
+        path.write_text(text.getvalue(), encoding="utf-8")
+    return path
+
+
+def test_a_fault_is_told_with_its_bar_and_repair(tmp_path: Path) -> None:
+    _write(tmp_path / "one.csv", _rows(factor=100.0))
+    ended = triplane("data", "audit", str(tmp_path / "one.csv"), cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "UNIT_100X" in ended.out
+    assert "prices x 0.01" in ended.out
+    assert "60 bars in 1 files: 1 findings" in ended.out
+    assert ended.err == ""
+
+
+def test_json_has_an_entry_a_file_and_the_score_beside_a_twin(tmp_path: Path) -> None:
+    _write(tmp_path / "one.csv.gz", _rows(factor=0.01))
+    _write(tmp_path / "one-fixed.csv.gz", _rows())
+    _write(tmp_path / "other-no-bad.csv", _rows(bars=80))
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    (tmp_path / "readme.txt").write_text("no prices", encoding="utf-8")
+    ended = triplane("data", "audit", str(tmp_path), "--json", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    told = json.loads(ended.out)
+    entries = {Path(entry["file"]).name: entry for entry in told["files"]}
+    assert entries.keys() == {"one.csv.gz", "one-fixed.csv.gz", "other-no-bad.csv", "notes.csv"}
+    (finding,) = entries["one.csv.gz"]["findings"]
+    day = _rows()[20][0]
+    assert finding["kind"] == "UNIT_100X"
+    assert finding["date"] == finding["from"] == day
+    assert finding["to"] == _rows()[24][0]
+    assert finding["repair"] == "prices x 100"
+    assert entries["one-fixed.csv.gz"]["findings"] == entries["other-no-bad.csv"]["findings"] == []
+    assert "no column for time, open, high, low, close" in entries["notes.csv"]["problem"]
+    assert told["recall"] == told["precision"] == 1.0
+    assert told["by_fault"]["unit"] == {
+        "broken": 1, "found": 1, "findings": 1, "right": 1, "recall": 1.0, "precision": 1.0
+    }  # fmt: skip
+
+
+def test_without_a_twin_there_is_no_score(tmp_path: Path) -> None:
+    _write(tmp_path / "one.csv", _rows(factor=100.0))
+    told = json.loads(triplane("data", "audit", str(tmp_path), "--json", cwd=tmp_path).out)
+    assert told["recall"] is None
+    assert told["precision"] is None
+
+
+def test_the_names_of_files_do_not_tell_the_detector(tmp_path: Path) -> None:
+    _write(tmp_path / "a-no-bad.csv", _rows(factor=100.0))
+    told = json.loads(triplane("data", "audit", str(tmp_path), "--json", cwd=tmp_path).out)
+    assert [finding["kind"] for finding in told["files"][0]["findings"]] == ["UNIT_100X"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("absent.csv", None, "does not exist"),
+        ("letters.txt", "x", "no column"),
+        ("torn.zip", "no zip", "no such file as its name says"),
+        ("torn.parquet", "no parquet", "no such file as its name says"),
+        ("empty.csv", "", "no such file as its name says"),
+        ("times.csv", "Date,Open,High,Low,Close\nsoon,1,1,1,1\n", "in no format that is known"),
+        ("closeless.csv", "Date,Open,High,Low,Close\n2024-01-02,1,1,1,\n", "no bar with a close"),
+    ],
+)
+def test_a_file_without_bars_ends_in_a_sentence(tmp_path: Path, name: str, content: str | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    ended = triplane("data", "audit", str(tmp_path / name), cwd=tmp_path)
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert ended.out == ""
+
+
+def test_an_empty_directory_says_what_it_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    ended = triplane("data", "audit", str(tmp_path / "data"), cwd=tmp_path)
+    assert ended.code == 2
+    assert ".csv, .csv.gz, .parquet, .zip" in ended.err
+
+
+# -- the files -------------------------------------------------------------------------------------------------------------------
+def test_a_panel_is_read_name_by_name_in_order_of_time(tmp_path: Path) -> None:
+    days = ["2024-01-03", "2024-01-02", "2024-01-02", "2024-01-03"]
+    frame = pl.DataFrame(
+        {"date": days, "symbol": ["B", "B", "A", "A"], **{n: [2.0, 1.0, 3.0, 4.0] for n in COLUMNS[1:5]}}
+    )
+    frame = frame.with_columns(pl.col("date").str.to_date())
+    frame.write_parquet(tmp_path / "panel.parquet")
+    read = list(price_files.read(tmp_path / "panel.parquet"))
+    assert [(named.symbol, named.labels, named.series.close.tolist()) for named in read] == [
+        ("B", ["2024-01-02", "2024-01-03"], [1.0, 2.0]),
+        ("A", ["2024-01-02", "2024-01-03"], [3.0, 4.0]),
+    ]
+    assert read[0].series.adjusted is None
+    assert (read[0].series.volume == 1.0).all()
+
+
+def test_times_with_offsets_are_put_in_order_across_a_change_of_clocks(tmp_path: Path) -> None:
+    times = ("2024-03-31 03:00:00+02:00", "2024-03-31 01:00:00+01:00", "2024-03-31 00:00:00+01:00")
+    path = _write(tmp_path / "a.csv", [[time, *["1"] * 4] for time in times], ("Datetime", *COLUMNS[1:5]))
+    (named,) = price_files.read(path)
+    assert named.labels == [times[2], times[1], times[0]]
+    assert [int(gap) for gap in (named.series.times[1:] - named.series.times[:-1]) / 3.6e12] == [1, 1]
+
+
+def test_zipped_bars_count_milliseconds_from_the_day_of_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "20240102_trade.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("20240102_x_minute_trade.csv", "34200000,10,11,9,10,100\n34260000,10,11,9,10.5,200\n")
+        archive.writestr("20240102_x_Trade_Tick.csv", "34200000,10,100,P,0,0\n")
+    (named,) = price_files.read(path)
+    assert named.labels[0].startswith("2024-01-02 09:30")
+    assert named.series.close.tolist() == [10.0, 10.5]
+
+
+def test_of_quotes_the_middle_is_read_where_both_sides_belong_together(tmp_path: Path) -> None:
+    path = tmp_path / "20240102_quote.zip"
+    rows = "0,10,10,10,10,1,10.1,10.1,10.1,10.1,1\n60000,1,1,1,1,1,19,19,19,19,1\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("20240102_x_minute_quote.csv", rows)
+    (named,) = price_files.read(path)
+    assert named.series.close.tolist() == [10.05]

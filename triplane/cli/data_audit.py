@@ -1,0 +1,198 @@
+"""`triplane data audit`: faults of price histories in files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from triplane.cli import context
+
+if TYPE_CHECKING:
+    from data_plane.audit.detector import Audit
+    from data_plane.audit.findings import Finding
+    from data_plane.audit.scoring import Score, Truth
+    from triplane.cli.price_files import NamedSeries
+
+FIXED, CLEAN = "-fixed", "no-bad"
+"""What a file's name says of it, for the score alone: the corrected twin of the file without this, and a file without faults."""
+
+
+@dataclass(slots=True)
+class _File:
+    path: Path
+    bars: int = 0
+    audits: list[tuple[NamedSeries, Audit]] = field(default_factory=list)
+    problem: str = ""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Offer the verb in the group of the data plane."""
+    app.command("audit")(audit)
+
+
+def audit(
+    path: Path = typer.Argument(help="A file, or a directory of them: CSV (also .gz), Parquet, or Lean's zips."),
+    notes: bool = typer.Option(False, "--notes", help="Show as well what is odd but may be real or was never traded."),
+    json_: bool = context.JSON,
+) -> None:
+    """Find the faults of price histories: units, splits, dividends and bad prints, each with its bar and what would mend it.
+
+    Where a file stands beside its corrected twin (the same name with -fixed), recall and precision are told as well; files
+    named no-bad count as clean. The detector sees no names.
+    """
+    from rich.progress import track
+
+    from triplane.cli import price_files
+
+    if not path.exists():
+        raise context.CommandError(f"{path} does not exist; name a file or a directory of price histories", 2)
+    found = price_files.find(path)
+    if not found:
+        raise context.CommandError(f"{path} holds no {', '.join(price_files.SUFFIXES)}", 2)
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    files = [
+        _audited(file)
+        for file in track(found, "auditing", console=console, transient=True, disable=not console.is_terminal)
+    ]
+    if all(file.problem for file in files):
+        raise context.CommandError(f"{files[0].path}: {files[0].problem}", 2)
+    scores = _scores(files)
+    if json_:
+        context.print_json(_as_json(files, scores))
+    else:
+        _print(files, scores, notes)
+
+
+def _audited(path: Path) -> _File:
+    from data_plane.audit.detector import audit as audit_series
+    from triplane.cli import price_files
+
+    file = _File(path)
+    try:
+        for named in price_files.read(path):
+            file.bars += len(named.series)
+            file.audits.append((named, audit_series(named.series)))
+    except price_files.UnreadableError as error:
+        file.problem = str(error)
+    return file
+
+
+def _scores(files: list[_File]) -> dict[str, Score] | None:
+    """Scores of the files whose truth is known; None when there is no twin."""
+    from data_plane.audit.scoring import score
+
+    by_path = {file.path: file for file in files if len(file.audits) == 1}
+    results: list[tuple[tuple[Finding, ...], Truth | None]] = []
+    twins = False
+    for path, file in by_path.items():
+        known, true = _truth(by_path, path, file)
+        if known:
+            twins = twins or true is not None
+            results.append((file.audits[0][1].findings, true))
+    return score(results) if twins else None
+
+
+def _truth(by_path: dict[Path, _File], path: Path, file: _File) -> tuple[bool, Truth | None]:
+    """Whether the truth of a file is known, and what is wrong with it."""
+    from data_plane.audit.scoring import truth
+
+    stem, dot, rest = path.name.partition(".")
+    if stem.endswith(FIXED) or CLEAN in stem:
+        return True, None
+    twin = by_path.get(path.with_name(f"{stem}{FIXED}{dot}{rest}"))
+    if twin is None:
+        return False, None
+    try:
+        return True, truth(file.audits[0][0].series, twin.audits[0][0].series)
+    except ValueError:
+        return False, None
+
+
+def _entry(named: NamedSeries, finding: Finding) -> dict[str, Any]:
+    entry = {
+        "kind": finding.kind,
+        "date": named.labels[finding.place],
+        "from": named.labels[finding.first],
+        "to": named.labels[finding.last],
+        "detail": finding.detail,
+        "repair": finding.repair or None,
+    }
+    return {"symbol": named.symbol, **entry} if named.symbol else entry
+
+
+def _as_json(files: list[_File], scores: dict[str, Score] | None) -> dict[str, Any]:
+    overall = scores["all"] if scores else None
+    return {
+        "files": [
+            {
+                "file": str(file.path),
+                "bars": file.bars,
+                "problem": file.problem or None,
+                "findings": [_entry(named, finding) for named, audit in file.audits for finding in audit.findings],
+                "notes": [_entry(named, note) for named, audit in file.audits for note in audit.notes],
+            }
+            for file in files
+        ],
+        "recall": overall.recall if overall else None,
+        "precision": overall.precision if overall else None,
+        "by_fault": {
+            name: {
+                "broken": entry.broken,
+                "found": entry.found,
+                "findings": entry.findings,
+                "right": entry.right,
+                "recall": entry.recall,
+                "precision": entry.precision,
+            }
+            for name, entry in sorted((scores or {}).items())
+        },
+    }
+
+
+def _print(files: list[_File], scores: dict[str, Score] | None, notes: bool) -> None:
+    rows = []
+    for file in files:
+        for named, audit in file.audits:
+            shown = [*audit.findings, *(audit.notes if notes else ())]
+            for finding in shown:
+                note = finding in audit.notes
+                rows.append(
+                    [
+                        named.symbol or file.path.name.partition(".")[0],
+                        named.labels[finding.place][:16].removesuffix(" 00:00"),
+                        f"{finding.kind} (note)" if note else finding.kind,
+                        finding.detail,
+                        finding.repair,
+                    ]
+                )
+    if rows:
+        context.print_table("Faults", ("series", "bar", "kind", "what", "repair"), rows)
+    if scores:
+        columns = ("fault", "broken", "found", "recall", "findings", "right", "precision")
+        order = sorted(scores.items(), key=lambda item: (item[0] == "all", item[0]))
+        context.print_table(
+            "Beside the corrected twins and clean files",
+            columns,
+            [[n, s.broken, s.found, _share(s.recall), s.findings, s.right, _share(s.precision)] for n, s in order],
+        )
+    skipped = [file for file in files if file.problem]
+    for file in skipped[:5]:
+        print(f"not audited: {file.path.name}: {file.problem}")
+    if len(skipped) > 5:
+        print(f"not audited: {len(skipped) - 5} more")
+    bars = sum(file.bars for file in files)
+    affected = sum(len(audit.findings) for file in files for _, audit in file.audits)
+    told = sum(len(audit.notes) for file in files for _, audit in file.audits)
+    print(
+        f"{bars} bars in {len(files) - len(skipped)} files: {affected} findings ({affected / max(bars, 1):.4%} of the bars), "
+        f"{told} notes{'' if notes or not told else ' (--notes shows them)'}"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"

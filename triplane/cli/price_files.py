@@ -1,0 +1,179 @@
+"""Price histories in files: CSV with the usual column names, Parquet, and the zipped bars of QuantConnect's Lean."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from data_plane.audit.series import PriceSeries
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".zip")
+_NAMES = {
+    "time": ("datetime", "date", "time", "timestamp"),
+    "open": ("open",),
+    "high": ("high",),
+    "low": ("low",),
+    "close": ("close",),
+    "adjusted": ("adj close", "adj_close", "adjclose", "adjusted_close"),
+    "volume": ("volume",),
+    "dividends": ("dividends", "dividend"),
+    "splits": ("stock splits", "splits", "split"),
+    "symbol": ("symbol", "ticker"),
+}
+_NEEDED = ("time", "open", "high", "low", "close")
+_FORMATS = (
+    "%Y-%m-%d %H:%M:%S%z",
+    "%Y-%m-%dT%H:%M:%S%z",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d",
+    "%Y%m%d %H:%M",
+    "%Y%m%d",
+)
+# Lean writes bars without a header: a bar of trades has six columns, one of quotes eleven (bid, its size, ask, its size).
+_LEAN_TRADES, _LEAN_QUOTES = 6, 11
+# Two sides farther apart than this share of their middle are no price.
+_SPREAD_MAX = 0.05
+
+
+class UnreadableError(ValueError):
+    """A file holds no bars that can be audited; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSeries:
+    """One name's bars in a file; `labels` are the bars' times as the file writes them."""
+
+    symbol: str
+    series: PriceSeries
+    labels: list[str]
+
+
+def find(path: Path) -> list[Path]:
+    """The files to audit: one, or all below a directory, sorted."""
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.name.lower().endswith(SUFFIXES))
+
+
+def read(path: Path) -> Iterator[NamedSeries]:
+    """All series of a file. Raises UnreadableError; OSError where the file itself cannot be read."""
+    name = path.name.lower()
+    try:
+        if name.endswith(".zip"):
+            yield from _lean(path)
+            return
+        frame = pl.read_parquet(path) if name.endswith(".parquet") else pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, zipfile.BadZipFile) as error:
+        raise UnreadableError(f"it is no such file as its name says ({str(error).splitlines()[0]})") from error
+    frame = _named(frame)
+    if "symbol" not in frame.columns:
+        yield _series("", frame)
+        return
+    for (symbol,), rows in frame.group_by(["symbol"], maintain_order=True):
+        yield _series(str(symbol), rows)
+
+
+def _named(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns that matter, under one name each."""
+    by_lower = {column.strip().lower(): column for column in frame.columns}
+    found = {name: by_lower[alias] for name, aliases in _NAMES.items() for alias in aliases if alias in by_lower}
+    missing = [name for name in _NEEDED if name not in found]
+    if missing:
+        raise UnreadableError(f"it has no column for {', '.join(missing)}; it has {', '.join(frame.columns[:8])}")
+    return frame.select(**{name: pl.col(column) for name, column in found.items()})
+
+
+def _series(symbol: str, frame: pl.DataFrame) -> NamedSeries:
+    labels = frame["time"].cast(pl.String) if frame["time"].dtype != pl.String else frame["time"]
+    frame = frame.with_columns(_label=labels, time=_times(frame["time"]))
+    numbers = [name for name in frame.columns if name not in ("time", "symbol", "_label")]
+    frame = frame.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers)
+    # A row without a close is a day on which the provider has nothing, a second one of a time the newer answer.
+    frame = frame.filter(pl.col("close").is_not_null() & pl.col("close").is_not_nan())
+    frame = frame.unique("time", keep="last").sort("time")
+    if frame.is_empty():
+        raise UnreadableError("it has no bar with a close")
+
+    def column(name: str, default: float) -> np.ndarray:
+        return frame[name].fill_null(default).to_numpy() if name in frame.columns else np.full(len(frame), default)
+
+    prices = np.stack([column(name, np.nan) for name in ("open", "high", "low", "close")], axis=1)
+    series = PriceSeries(
+        frame["time"].to_numpy(),
+        prices,
+        # Without a column of volumes, every bar counts as traded.
+        column("volume", 0.0) if "volume" in frame.columns else np.ones(len(frame)),
+        column("adjusted", np.nan) if "adjusted" in frame.columns else None,
+        column("dividends", 0.0),
+        column("splits", 0.0),
+    )
+    return NamedSeries(symbol, series, frame["_label"].to_list())
+
+
+def _times(column: pl.Series) -> pl.Series:
+    """Nanoseconds UTC; times without a zone are taken for UTC."""
+    if column.dtype == pl.String:
+        for pattern in _FORMATS:
+            zone = "UTC" if pattern.endswith("%z") else None
+            parsed = column.str.to_datetime(pattern, time_unit="ns", time_zone=zone, strict=False)
+            if parsed.null_count() == column.null_count():
+                column = parsed
+                break
+        else:
+            raise UnreadableError(f"its times are in no format that is known, such as {column[0]!r}")
+    if not column.dtype.is_temporal():
+        raise UnreadableError(f"its times are {column.dtype} and no dates")
+    return column.cast(pl.Datetime("ns", getattr(column.dtype, "time_zone", None))).dt.epoch("ns")
+
+
+def _lean(path: Path) -> Iterator[NamedSeries]:
+    """Each entry of a zip is a series; intraday times are milliseconds since the midnight of the day in the zip's name."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.namelist()
+        read = 0
+        for entry in entries:
+            if "tick" in entry.lower():  # as many columns as a bar, of other things
+                continue
+            frame = pl.read_csv(io.BytesIO(archive.read(entry)), has_header=False, infer_schema=False)
+            if frame.width not in (_LEAN_TRADES, _LEAN_QUOTES) or frame.is_empty():
+                continue
+            bars = _lean_trades(frame) if frame.width == _LEAN_TRADES else _lean_quotes(frame)
+            if bars.is_empty():
+                continue
+            read += 1
+            yield _series(Path(entry).stem if len(entries) > 1 else "", bars.with_columns(time=_lean_times(bars, path)))
+    if not read:
+        raise UnreadableError("it holds no bars (ticks and open interest are not audited)")
+
+
+def _lean_trades(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.rename(dict(zip(frame.columns, ("time", "open", "high", "low", "close", "volume"), strict=True)))
+
+
+def _lean_quotes(frame: pl.DataFrame) -> pl.DataFrame:
+    """Bars of the middle, where both sides are there and belong together."""
+    numbers = frame.select(
+        pl.col(frame.columns[0]).alias("time"),
+        *(
+            (pl.col(frame.columns[1 + place]).cast(pl.Float64) + pl.col(frame.columns[6 + place]).cast(pl.Float64)) / 2
+            for place in range(4)
+        ),
+        spread=pl.col(frame.columns[9]).cast(pl.Float64) / pl.col(frame.columns[4]).cast(pl.Float64) - 1.0,
+    )
+    named = numbers.rename(dict(zip(numbers.columns, ("time", "open", "high", "low", "close", "spread"), strict=True)))
+    return named.filter(pl.col("spread").abs() <= _SPREAD_MAX).drop("spread")
+
+
+def _lean_times(bars: pl.DataFrame, path: Path) -> pl.Series:
+    day = path.name[:8]
+    if " " in str(bars["time"][0]) or not day.isdigit():
+        return bars["time"]
+    midnight = pl.Series([day]).str.to_datetime("%Y%m%d", time_unit="ns")[0]
+    return bars.select(midnight + pl.duration(milliseconds=pl.col("time").cast(pl.Float64).cast(pl.Int64))).to_series()
