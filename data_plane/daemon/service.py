@@ -235,6 +235,7 @@ class DataService:
             blocked=self._set_blocked,
             log=self._daemon.log,
             stop=self._daemon.stop,
+            responses=self._settings.state_dir / "responses",
         )
 
     async def _work(self, sources: dict[str, Source]) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -18,6 +19,8 @@ import structlog
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import Malformed, Observation
 from data_plane.published import PublishedIndex
+from data_plane.sources.archive import DamagedArchiveError, ResponseArchive
+from data_plane.sources.http import JsonClient, Policy
 from triplane.domain.assets import Asset
 from triplane.domain.targets.data import DataTargets
 from triplane.runtime.clock import Clock
@@ -70,11 +73,27 @@ class Context:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     more_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the service when a version of the configuration brings names or series; cleared by the source that sees to them."""
+    responses: Path | None = None
+    """Where raw responses are kept; None: nowhere."""
 
     @property
     def targets(self) -> DataTargets:
         """The Data Plane's parameters in force."""
         return self.config().targets.data
+
+    def client(self, source: str, policy: Callable[[], Policy], headers: Mapping[str, str]) -> JsonClient:
+        """An HTTP client for a source, which keeps what it receives. An archive that cannot be used is told and done without."""
+        archive = None
+        if self.responses is not None:
+            try:
+                archive = ResponseArchive(self.responses, source)
+            except (OSError, DamagedArchiveError) as error:
+                self.log.warning("responses are not kept", source=source, reason=str(error))
+
+        def failed(reason: str) -> None:
+            self.log.warning("a response is not kept", source=source, reason=reason)
+
+        return JsonClient(source, policy, headers, archive=archive, archive_failed=failed)
 
     def assets(self) -> list[Asset]:
         """Tradable assets of this worker's symbol group, in file order."""

@@ -16,7 +16,7 @@ from typing import Any
 from data_plane.observations import Fact, Filing, Malformed
 from data_plane.point_in_time import filing_available
 from data_plane.sources.base import Context, SourceSpec, Stage
-from data_plane.sources.http import BodyMalformed, JsonClient, Policy, SourceRefused, SourceUnavailable
+from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
 from triplane.domain.timestamps import from_datetime, to_datetime
 from triplane.runtime.settings import Settings
 
@@ -149,7 +149,9 @@ class EdgarSource:
         settings = context.settings
         self._base = settings.edgar_url.rstrip("/")
         self._files = settings.edgar_files_url.rstrip("/")
-        self._http = JsonClient(NAME, self._policy, {"User-Agent": settings.user_agent, "Accept": "application/json"})
+        self._http = context.client(
+            NAME, self._policy, {"User-Agent": settings.user_agent, "Accept": "application/json"}
+        )
         self._ciks: dict[str, int] = {}
         self._known: dict[str, set[str]] = {}
 

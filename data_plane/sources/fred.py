@@ -15,7 +15,7 @@ from typing import Any
 from data_plane.observations import Malformed, Vintage
 from data_plane.point_in_time import release_available
 from data_plane.sources.base import Context, SourceSpec, Stage
-from data_plane.sources.http import BodyMalformed, JsonClient, Policy, SourceRefused, SourceUnavailable
+from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
 from triplane.domain.timestamps import from_datetime, to_datetime
 from triplane.runtime.settings import Settings
 
@@ -94,7 +94,7 @@ class FredSource:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._base = context.settings.fred_url.rstrip("/")
-        self._http = JsonClient(NAME, self._policy, {"Accept": "application/json"})
+        self._http = context.client(NAME, self._policy, {"Accept": "application/json"})
 
     def _policy(self) -> Policy:
         targets = self._context.targets

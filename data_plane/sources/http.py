@@ -1,24 +1,33 @@
 """JSON over HTTP from public providers: their rate limits kept, failures retried with growing waits, bodies bounded.
 
-429 and 5xx, broken connections and timeouts are retried, after Retry-After where it is given; other refusals are not: asking again
-would not help and might get the address blocked.
+429 and 5xx, broken connections and timeouts are retried, after Retry-After where it is given; a provider that asks for a longer wait than
+is worth staying for is left alone until then. Other refusals are not retried: asking again would not help and might get the address blocked.
+
+With an archive each body is kept as it came, and a document that has not changed since (ETag, Last-Modified) is not sent again.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
+import msgspec
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
+from data_plane.sources.archive import DamagedArchiveError, ResponseArchive, Stored, request_key
 from triplane.runtime import loopback
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
+# JSON shrinks to a tenth, at most to a thirtieth; a body that grows by more than this while it is unpacked is a bomb.
+MAX_EXPANSION, EXPANSION_FREE_BYTES = 100, 4 * 1024 * 1024
 MAX_WAIT_S = 60.0
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -62,8 +71,15 @@ class JsonClient:
     """GETs of one provider. `policy` is asked before each request, so that edits of the configuration count at once."""
 
     def __init__(
-        self, name: str, policy: Callable[[], Policy], headers: Mapping[str, str], timeout_s: float = 30.0
+        self,
+        name: str,
+        policy: Callable[[], Policy],
+        headers: Mapping[str, str],
+        timeout_s: float = 30.0,
+        archive: ResponseArchive | None = None,
+        archive_failed: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`archive_failed` is told in a sentence when a response could not be kept; the response is used all the same."""
         self._name = name
         self._policy = policy
         self._client = httpx.AsyncClient(
@@ -71,6 +87,9 @@ class JsonClient:
         )
         self._limiter = AsyncLimiter(1, 1.0)
         self._rate = 1.0
+        self._archive = archive
+        self._archive_failed = archive_failed
+        self._not_before = 0.0
 
     async def close(self) -> None:
         """Close connections."""
@@ -85,11 +104,14 @@ class JsonClient:
     async def get(self, url: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The JSON object at `url`. Raises SourceUnavailable, SourceRefused or BodyMalformed."""
         policy = self._policy()
+        left = self._not_before - time.monotonic()
+        if left > 0.0:
+            raise SourceUnavailable(f"{self._name}: asked to be left alone for {left:.0f} s more")
 
         def wait(state: RetryCallState) -> float:
             grown = wait_exponential_jitter(multiplier=policy.backoff_s, max=MAX_WAIT_S, jitter=policy.backoff_s)(state)
             error = state.outcome.exception() if state.outcome else None
-            return max(grown, min(error.after_s, MAX_WAIT_S)) if isinstance(error, _Retry) else grown
+            return max(grown, error.after_s) if isinstance(error, _Retry) else grown
 
         retrying = AsyncRetrying(
             stop=stop_after_attempt(policy.tries), wait=wait, retry=retry_if_exception_type(_Retry), reraise=True
@@ -104,42 +126,97 @@ class JsonClient:
         raise AssertionError("unreachable: the loop returns or raises")
 
     async def _once(self, url: str, params: Mapping[str, str] | None) -> dict[str, Any]:
-        body = bytearray()
+        key = request_key(url, params)
+        known = self._known(key)
         try:
-            async with self._client.stream("GET", url, params=dict(params or {})) as response:
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > MAX_BODY_BYTES:
-                        raise BodyMalformed(
-                            f"{self._name}: {url} sends more than {MAX_BODY_BYTES} bytes", bytes(body[:4096])
-                        )
+            async with self._client.stream(
+                "GET", url, params=dict(params or {}), headers=_validators(known)
+            ) as response:
+                body = await self._body(url, response)
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _Retry(f"{type(error).__name__} {error}".strip()) from None
         status = response.status_code
+        if status == 304 and known is not None and self._archive is not None:
+            return await self._again(url, self._archive, known)
         if status in RETRIED_STATUS:
-            raise _Retry(f"HTTP {status}", _retry_after(response.headers.get("Retry-After", "")))
+            after = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
+            if after > MAX_WAIT_S:
+                self._not_before = time.monotonic() + after
+                raise SourceUnavailable(
+                    f"{self._name}: {url} answers HTTP {status} and asks for {after:.0f} s of peace"
+                )
+            raise _Retry(f"HTTP {status}", after)
         if status != 200:
-            raise SourceRefused(status, f"{self._name}: {url} answers HTTP {status}: {_reason(bytes(body))}")
-        return _object(self._name, url, bytes(body))
+            raise SourceRefused(status, f"{self._name}: {url} answers HTTP {status}: {_reason(body)}")
+        await self._keep(key, body, response.headers)
+        return _object(self._name, url, body)
+
+    async def _body(self, url: str, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise BodyMalformed(f"{self._name}: {url} sends more than {MAX_BODY_BYTES} bytes", bytes(body[:4096]))
+            if len(body) > max(EXPANSION_FREE_BYTES, MAX_EXPANSION * response.num_bytes_downloaded):
+                raise BodyMalformed(
+                    f"{self._name}: {url} unpacks {response.num_bytes_downloaded} bytes to more than {len(body)}",
+                    bytes(body[:4096]),
+                )
+        return bytes(body)
+
+    # -- the archive -----------------------------------------------------------------------------------------------------------
+    def _known(self, key: str) -> Stored | None:
+        """The response that need not be sent again, if its body is there."""
+        known = self._archive.latest(key) if self._archive is not None else None
+        return known if known is not None and self._archive is not None and self._archive.has_body(known) else None
+
+    async def _again(self, url: str, archive: ResponseArchive, known: Stored) -> dict[str, Any]:
+        try:
+            return _object(self._name, url, await asyncio.to_thread(archive.body, known))
+        except (OSError, DamagedArchiveError) as error:
+            raise SourceUnavailable(f"{self._name}: {url} has not changed, but {error}") from None
+
+    async def _keep(self, key: str, body: bytes, headers: httpx.Headers) -> None:
+        if self._archive is None:
+            return
+        etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+        try:
+            await asyncio.to_thread(self._archive.store, key, time.time_ns(), body, etag=etag, last_modified=modified)
+        except OSError as error:
+            self._archive_failed(f"the response to {key} could not be kept: {error}")
 
 
-def _retry_after(text: str) -> float:
-    """Seconds; 0 for nothing or for an HTTP date, which providers here do not send."""
-    return float(text) if text.isdigit() else 0.0
+def _validators(known: Stored | None) -> dict[str, str]:
+    """Headers that ask for a document only if it has changed (RFC 9110, section 13.1)."""
+    if known is None:
+        return {}
+    named = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+    return {name: value for name, value in named.items() if value}
+
+
+def _retry_after(text: str, now: datetime) -> float:
+    """Seconds of a Retry-After header, which holds a number or a date (RFC 9110, section 10.2.3); 0 for anything else."""
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max((until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now.timestamp(), 0.0)
 
 
 def _reason(body: bytes) -> str:
     try:
-        document = json.loads(body)
-    except ValueError:
-        return body[:200].decode("utf-8", "replace")
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return " ".join(body[:200].decode("utf-8", "replace").split())
     return str(document.get("error_message", document))[:200] if isinstance(document, dict) else str(document)[:200]
 
 
 def _object(name: str, url: str, body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BodyMalformed(f"{name}: {url} is not JSON: {error}", body[:65536]) from None
     if not isinstance(document, dict):
         raise BodyMalformed(f"{name}: {url} is no JSON object", body[:65536])

@@ -15,6 +15,7 @@ import data_plane.sources
 from data_plane.observations import Vintage
 from data_plane.sources import registered
 from data_plane.sources.base import Stage
+from data_plane.sources.http import JsonClient
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = '''
@@ -62,7 +63,7 @@ async def test_the_example_of_the_docs_is_a_source(tmp_path: Path, monkeypatch: 
     try:
         (spec,) = [spec for spec in registered() if spec.name == "announcements"]
         taken: list[object] = []
-        source: Any = spec.create(cast(Any, SimpleNamespace(take=taken.append)))
+        source: Any = spec.create(cast(Any, SimpleNamespace(take=taken.append, client=JsonClient)))
 
         async def rates(url: str) -> object:
             return {"rates": [{"from": "2018-02-01", "percent": 1.5}]}
