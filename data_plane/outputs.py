@@ -12,6 +12,7 @@ from data_plane.observations import BAR_COLUMNS, Floats, Ints
 
 QUARANTINE = "data.quarantine"
 GATES = "data.gates"
+LAST_TIME = 2**63 - 1
 
 
 class Output(NamedTuple):
@@ -43,8 +44,9 @@ def quarantined(
     """A QuarantinedRecord of one observation. Its identity is what it is, not when it was seen, so a second look adds nothing."""
     digest = blake2b(b"\0".join([topic.encode(), symbol.encode(), code.encode(), raw]), digest_size=12).hexdigest()
     record = {
-        "event_time": event_time,
-        "available_time": available_time,
+        # What is quarantined for its time may have one that no record can hold; `raw` has it as it came.
+        "event_time": min(max(event_time, -LAST_TIME), LAST_TIME),
+        "available_time": min(max(available_time, -LAST_TIME), LAST_TIME),
         "quarantine_id": f"{source}/{digest}",
         "source": source,
         "topic": topic,

@@ -15,6 +15,7 @@ from triplane.domain import calendars
 from triplane.domain.timestamps import NEW_YORK, at, from_datetime
 
 OPENS, CLOSES = time(6, 0), time(22, 0)
+EDGAR_BEGAN, LAST_YEAR = 1993, 2200
 
 
 class Acceptance(NamedTuple):
@@ -30,8 +31,10 @@ def _possible(moment: datetime) -> bool:
 
 
 def read_acceptance(text: str) -> Acceptance:
-    """An `acceptanceDateTime` such as 2017-11-03T08:01:37.000Z. Raises ValueError when it is no time."""
+    """An `acceptanceDateTime` such as 2017-11-03T08:01:37.000Z. Raises ValueError when it is no time, or none of EDGAR's (1993 on)."""
     stamp = datetime.fromisoformat(text.strip().removesuffix("Z"))
+    if not EDGAR_BEGAN <= stamp.year <= LAST_YEAR:
+        raise ValueError(f"nothing was accepted in the year {stamp.year}")
     if stamp.tzinfo is not None:  # an explicit offset needs no guess
         return Acceptance(from_datetime(stamp), "utc", True)
     eastern, utc = stamp.replace(tzinfo=NEW_YORK), stamp.replace(tzinfo=UTC)

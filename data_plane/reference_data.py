@@ -38,7 +38,7 @@ class ReferenceGates:
         seen: dict[tuple[str, str, int, int], float] = {}
         for fact in filing.facts:
             place = fact[:4]
-            verdict = fault
+            verdict = fault or schema.fact_fault(fact)
             if verdict is None and place in seen:
                 if seen[place] == fact.value:
                     repeated += 1
@@ -63,7 +63,11 @@ class ReferenceGates:
         outputs: list[Output] = []
         good: list[tuple[int, float]] = []
         for date, value in sorted(vintage.values):
-            verdict = fault or self.macro.fault(vintage.series, vintage.unit, date, value, jump_max)
+            verdict = (
+                fault
+                or schema.macro_date_fault(vintage.series, date)
+                or self.macro.fault(vintage.series, vintage.unit, date, value, jump_max)
+            )
             if verdict is None:
                 good.append((date, value))
                 continue

@@ -282,6 +282,8 @@ def _mended(series: PriceSeries, payments: list[_Payment], amounts: dict[int, fl
         if payment.place not in amounts:
             continue
         right = dividends[payment.place] = amounts[payment.place]
-        if adjusted is not None:
-            adjusted[: payment.place] *= (1.0 - right / payment.before) / (1.0 - payment.implied / payment.before)
+        contained, wanted = 1.0 - payment.implied / payment.before, 1.0 - right / payment.before
+        # Adjusted closes that are zero or negative are beyond mending.
+        if adjusted is not None and contained > 0.0 and wanted > 0.0:
+            adjusted[: payment.place] *= wanted / contained
     return replace(series, dividends=dividends, adjusted=adjusted)

@@ -10,6 +10,7 @@ from data_plane.observations import (
     BAR_COLUMNS,
     INTERVAL_NS,
     Bars,
+    Fact,
     Filing,
     QuoteTick,
     RealtimeBar,
@@ -24,11 +25,16 @@ BAD_TIME = "SCHEMA_BAD_TIME"
 BAD_SESSION = "SCHEMA_BAD_SESSION"
 NO_IDENTITY = "SCHEMA_NO_IDENTITY"
 NOT_A_NUMBER = "SCHEMA_NOT_A_NUMBER"
+BAD_PERIOD = "SCHEMA_BAD_PERIOD"
 
 # Before 1970 nothing is traded here, and after 2200 an int64 of nanoseconds is nearly full: such a time is a unit error
 # (seconds or milliseconds taken for nanoseconds, or the reverse).
 FIRST_TIME = 1_000_000_000_000_000
 LAST_TIME = 7_258_118_400_000_000_000
+
+
+# A CIK has ten digits.
+LAST_CIK = 9_999_999_999
 
 
 class Fault(NamedTuple):
@@ -86,7 +92,27 @@ def filing_fault(filing: Filing) -> Fault | None:
     """Fault of a whole filing, or None."""
     if not filing.symbol or not filing.accession:
         return Fault(NO_IDENTITY, f"symbol {filing.symbol!r} or accession {filing.accession!r} is empty")
+    if not 0 < filing.cik <= LAST_CIK:
+        return Fault(NO_IDENTITY, f"CIK {str(filing.cik)[:20]} is not a number of one to ten digits")
     return _time_fault("available_time", filing.available_time)
+
+
+def fact_fault(fact: Fact) -> Fault | None:
+    """Fault of one fact's period: its days may lie long before 1970, but not beyond what a time can hold."""
+    if not (_is_day(fact.start) and _is_day(fact.end)) or (fact.start != 0 and fact.start > fact.end):
+        return Fault(BAD_PERIOD, f"{fact.concept} is for a period from {fact.start} to {fact.end} (ns since 1970)")
+    if not 0 <= fact.fiscal_year <= 9999:
+        return Fault(BAD_PERIOD, f"{fact.concept} is for the fiscal year {str(fact.fiscal_year)[:12]}")
+    return None
+
+
+def macro_date_fault(series: str, day: int) -> Fault | None:
+    """Fault of the day of one macro value, or None."""
+    return None if _is_day(day) else Fault(BAD_PERIOD, f"{series} has a value for {day} ns since 1970, which is no day")
+
+
+def _is_day(time: int) -> bool:
+    return -LAST_TIME <= time <= LAST_TIME
 
 
 def vintage_fault(vintage: Vintage) -> Fault | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from data_plane.gates.schema import Fault
+from data_plane.gates.schema import FIRST_TIME, LAST_TIME, Fault
 from data_plane.gates.state import GateBook
 from data_plane.outputs import Output, gate_outputs
 from triplane.domain import calendars
@@ -37,6 +37,9 @@ class Frame:
 
     def verdict(self, gate: str, source: str, scope: str, fault: Fault | None, time: int) -> list[Output]:
         """Tell a gate a bad or (None) a good verdict; a record when its state changed."""
+        if not FIRST_TIME <= time <= LAST_TIME:
+            # The fault of a time that is none: at that time no record of the gate could follow it.
+            time = 0
         if fault is None:
             return gate_outputs(self.gates.good(gate, source, scope, time), self.config_hash)
         return gate_outputs(self.gates.bad(gate, source, scope, fault.code, fault.detail, time), self.config_hash)

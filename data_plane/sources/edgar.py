@@ -121,7 +121,7 @@ def parse_facts(
                 continue
             accepted = acceptance.get(accession, "")
             available = filing_available(filed, accepted)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             for _, _, row in items:
                 malformed(f"{accession}: filing or acceptance date: {error}", row)
             continue
@@ -187,7 +187,7 @@ class EdgarSource:
         except BodyMalformed as error:
             context.malformed(NAME, TOPIC, "", "BODY_MALFORMED", str(error), error.raw)
             return
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             context.malformed(
                 NAME, TOPIC, "", "BODY_SHAPE", f"company_tickers.json: {type(error).__name__} {error}", b""
             )
@@ -221,7 +221,7 @@ class EdgarSource:
             context.log.warning("no document", source=NAME, symbol=symbol, reason=str(error))
         except BodyMalformed as error:
             context.malformed(NAME, TOPIC, symbol, "BODY_MALFORMED", str(error), error.raw)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             context.malformed(NAME, TOPIC, symbol, "BODY_SHAPE", f"{symbol}: {type(error).__name__} {error}", b"")
 
     def _hand_in(self, observations: Iterable[Filing | Malformed]) -> None:

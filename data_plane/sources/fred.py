@@ -128,7 +128,7 @@ class FredSource:
             except BodyMalformed as error:
                 context.malformed(NAME, TOPIC, series, "BODY_MALFORMED", str(error), error.raw)
                 return
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 context.malformed(NAME, TOPIC, series, "BODY_SHAPE", f"{series}: {type(error).__name__} {error}", b"")
                 return
         context.source_state(NAME, True, "")
