@@ -26,6 +26,7 @@ from triplane.cli import (
     kill,
     order_commands,
     planes,
+    quarantine,
     replay,
     schemas,
     status,
@@ -54,6 +55,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(assets.app, name="assets")
 app.add_typer(kill.app, name="kill")
 app.add_typer(kafka.app, name="kafka")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 for plane in planes.PLANES:

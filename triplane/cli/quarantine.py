@@ -1,0 +1,162 @@
+"""`triplane quarantine list|show`: what the gates and planes took out, why, and what would mend it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import typer
+
+from triplane.cli import context
+
+TOPICS = ("data.quarantine", "strategy.quarantine", "order.quarantine")
+SHOWN = 20
+
+app = typer.Typer(no_args_is_help=True, help="What was taken out of the data, and why.")
+
+
+@app.command("list")
+def list_(
+    source: str = typer.Option("", "--source", help="Only of this source (ibkr, edgar, fred), or topic."),
+    code: str = typer.Option("", "--code", help="Only with this code."),
+    symbol: str = typer.Option("", "--symbol", help="Only of this name or series."),
+    limit: int = typer.Option(SHOWN, "--limit", min=1, help="The newest so many."),
+    json_: bool = context.JSON,
+) -> None:
+    """The newest of what was taken out, and how many of each code."""
+    from triplane.domain.timestamps import NEW_YORK, to_datetime
+
+    records = _read(TOPICS)
+    wanted = {"source": source, "code": code, "symbol": symbol}
+    chosen = [record for record in records if all(not want or record[name] == want for name, want in wanted.items())]
+    newest = sorted(chosen, key=lambda record: record["available_time"])[-limit:]
+    if json_:
+        context.print_json({"total": len(chosen), "by_code": counts(chosen), "records": [_plain(r) for r in newest]})
+        return
+    if not chosen:
+        print("nothing is in quarantine" if not records else f"none of {len(records)} matches")
+        return
+    rows = [
+        (
+            to_datetime(record["available_time"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S"),
+            record["source"],
+            record["symbol"],
+            record["code"],
+            record["detail"],
+            record["quarantine_id"],
+        )
+        for record in newest
+    ]
+    context.print_table("Quarantine", ("New York", "source", "name", "code", "why", "id"), rows)
+    told = ", ".join(f"{code} {count}" for code, count in counts(chosen).items())
+    print(f"{len(chosen)} in all: {told}; `triplane quarantine show ID` shows one whole")
+
+
+@app.command("show")
+def show(
+    quarantine_id: str = typer.Argument(help="Its id, or the beginning of it."),
+    json_: bool = context.JSON,
+) -> None:
+    """One of them whole: what came in, what stood before it on the topic, and what a repair would change."""
+    from data_plane.gates.repairs import suggested
+    from triplane.domain.timestamps import NEW_YORK, to_datetime
+
+    record = _one(_read(TOPICS), quarantine_id)
+    came = decoded(record["raw"])
+    bar: dict[str, float] = {name: float(came[name]) for name in ("open", "high", "low", "close") if name in came}
+    last_good = _last_good(record) if len(bar) == 4 else math.nan
+    repair = suggested(record["code"], bar, last_good) if len(bar) == 4 else None
+    if json_:
+        mended = {"values": dict(repair.values), "reason": repair.reason} if repair else None
+        context.print_json(_plain(record) | {"last_good_close": last_good, "repair": mended})
+        return
+    when = to_datetime(record["event_time"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S New York")
+    print(f"{record['quarantine_id']}: {record['source']} {record['symbol']} for {record['topic']}, {when}")
+    print(f"{record['code']}: {record['detail']}")
+    if record["offset"] >= 0:
+        print(f"it stands on {record['topic']}-{record['partition']} at {record['offset']}")
+    if not came:
+        print(f"{len(record['raw'])} bytes that are no document, beginning with {record['raw'][:200]!r}")
+        return
+    after = dict(repair.values) if repair else {}
+    rows = [(name, _text(value), _text(after[name]) if name in after else "") for name, value in came.items()]
+    context.print_table(
+        "What came in", ("field", "value", "a repair would make it")[: 3 if after else 2], _cut(rows, after)
+    )
+    if math.isfinite(last_good):
+        print(f"the last good close before it: {last_good:g}")
+    print(
+        f"repair: {repair.reason}"
+        if repair
+        else "no repair suggests itself: whether it was real is for a person to say"
+    )
+
+
+def counts(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many have each code, most first."""
+    return dict(Counter(record["code"] for record in records).most_common())
+
+
+def decoded(raw: bytes) -> dict[str, Any]:
+    """What came in as fields; empty where it is no JSON object."""
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _cut(rows: Sequence[tuple[str, str, str]], after: Mapping[str, float]) -> list[Sequence[str]]:
+    return [row if after else row[:2] for row in rows]
+
+
+def _text(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else json.dumps(value) if not isinstance(value, str) else value
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    came = decoded(record["raw"])
+    raw: Any = came or record["raw"].decode("utf-8", "backslashreplace")
+    return {**record, "raw": raw}
+
+
+def _read(topics: Sequence[str]) -> list[dict[str, Any]]:
+    """Records of the topics, the first of each id."""
+    from triplane.runtime.kafka_in import read_all
+
+    found: dict[str, dict[str, Any]] = {}
+    for record in read_all(context.connected_settings(), topics):
+        if record.value is not None:
+            found.setdefault(record.value["quarantine_id"], dict(record.value))
+    return list(found.values())
+
+
+def _one(records: Sequence[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    exact = [record for record in records if record["quarantine_id"] == wanted]
+    found = exact or [record for record in records if record["quarantine_id"].startswith(wanted)]
+    if not found:
+        raise context.CommandError(f"nothing in quarantine has the id {wanted!r}; `triplane quarantine list` has them")
+    if len(found) > 1:
+        some = ", ".join(record["quarantine_id"] for record in found[:3])
+        raise context.CommandError(f"{len(found)} ids begin with {wanted!r} ({some}, ...); give more of it")
+    return found[0]
+
+
+def _last_good(record: Mapping[str, Any]) -> float:
+    """The name's last close on data.bars that was known before this observation's time; NaN without one."""
+    from triplane.runtime.kafka_in import read_all
+
+    best, when = math.nan, -1
+    for bars in read_all(context.connected_settings(), ("data.bars",)):
+        value = bars.value
+        if (
+            value is None
+            or record["symbol"] not in value["symbols"]
+            or not when <= value["event_time"] < record["event_time"]
+        ):
+            continue
+        best, when = value["close"][value["symbols"].index(record["symbol"])], value["event_time"]
+    return best
