@@ -7,33 +7,19 @@ Source: https://www.sec.gov/search-filings/edgar-application-programming-interfa
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from data_plane.observations import Fact, Filing, Malformed
-from data_plane.point_in_time import filing_available
+from data_plane.observations import Filing, Malformed
+from data_plane.sources import companyfacts
 from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
-from triplane.domain.timestamps import from_datetime, to_datetime
+from triplane.domain.timestamps import to_datetime
 from triplane.runtime.settings import Settings
 
 NAME = "edgar"
 TOPIC = "data.facts"
-
-CONCEPTS = (
-    "dei:EntityCommonStockSharesOutstanding",
-    "us-gaap:Assets",
-    "us-gaap:CommonStockSharesOutstanding",
-    "us-gaap:EarningsPerShareDiluted",
-    "us-gaap:NetIncomeLoss",
-    "us-gaap:RevenueFromContractWithCustomerExcludingAssessedTax",
-    "us-gaap:Revenues",
-    "us-gaap:StockholdersEquity",
-    "us-gaap:WeightedAverageNumberOfDilutedSharesOutstanding",
-)
 
 # How much older than the price history a filing may be: every name then has an annual report from before it, and the one before
 # that, to compare with.
@@ -62,78 +48,6 @@ class Submissions:
         submissions.add(filings["recent"])
         submissions.older = [(str(page["name"]), str(page["filingTo"])) for page in filings.get("files", [])]
         return submissions
-
-
-def _day(text: str) -> date:
-    return date.fromisoformat(text)
-
-
-def _midnight(text: str) -> int:
-    day = _day(text)
-    return from_datetime(datetime(day.year, day.month, day.day, tzinfo=UTC))
-
-
-def _fact(concept: str, unit: str, row: Mapping[str, Any]) -> Fact:
-    start = row.get("start")
-    return Fact(
-        concept,
-        unit,
-        _midnight(start) if start else 0,
-        _midnight(row["end"]),
-        float(row["val"]),
-        int(row.get("fy") or 0),
-        str(row.get("fp") or ""),
-    )
-
-
-def parse_facts(
-    symbol: str, document: Mapping[str, Any], acceptance: Mapping[str, str], since: date, now: int
-) -> list[Filing | Malformed]:
-    """Filings of a companyfacts document filed on or after `since`, in order of availability, each with the facts of CONCEPTS.
-
-    A row that cannot be read becomes a Malformed (stamped `now`, ns UTC) and leaves the others alone. Raises KeyError or TypeError
-    when the document itself has another shape.
-    """
-    cik = int(document["cik"])
-    rows: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = defaultdict(list)
-    broken: list[Filing | Malformed] = []
-
-    def malformed(detail: str, raw: object) -> None:
-        broken.append(
-            Malformed(NAME, TOPIC, symbol, "FACT_UNREADABLE", detail, json.dumps(raw, default=repr).encode(), now)
-        )
-
-    for concept in CONCEPTS:
-        taxonomy, name = concept.split(":")
-        for unit, entries in sorted(document["facts"].get(taxonomy, {}).get(name, {}).get("units", {}).items()):
-            for row in entries:
-                accession = row.get("accn") if isinstance(row, Mapping) else None
-                if not isinstance(accession, str) or not accession:
-                    malformed(f"{concept}: a row without an accession number", row)
-                else:
-                    rows[accession].append((concept, unit, row))
-    filings: list[Filing] = []
-    for accession, items in sorted(rows.items()):
-        head = items[0][2]
-        try:
-            filed = _day(head["filed"])
-            if filed < since:
-                continue
-            accepted = acceptance.get(accession, "")
-            available = filing_available(filed, accepted)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            for _, _, row in items:
-                malformed(f"{accession}: filing or acceptance date: {error}", row)
-            continue
-        facts = []
-        for concept, unit, row in items:
-            try:
-                facts.append(_fact(concept, unit, row))
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
-                malformed(f"{accession}: {concept}: {type(error).__name__} {error}", row)
-        form = str(head.get("form", ""))
-        filings.append(Filing(NAME, symbol, cik, accession, form, filed.isoformat(), accepted, available, tuple(facts)))
-    return broken + sorted(filings, key=lambda filing: (filing.available_time, filing.accession))
 
 
 def ticker_map(document: Mapping[str, Any]) -> dict[str, int]:
@@ -212,8 +126,9 @@ class EdgarSource:
             for name, last in submissions.older:
                 if last >= since.isoformat():
                     submissions.add(await self._http.get(f"{self._base}/submissions/{name}"))
-            facts = await self._http.get(f"{self._base}/api/xbrl/companyfacts/CIK{cik:010d}.json")
-            self._hand_in(parse_facts(symbol, facts, submissions.acceptance, since, context.clock.now()))
+            url = f"{self._base}/api/xbrl/companyfacts/CIK{cik:010d}.json"
+            body = await self._http.body(url)
+            self._hand_in(companyfacts.parse(symbol, url, body, submissions.acceptance, since, context.clock.now()))
             self._known[symbol] = recent
         except SourceRefused as error:
             if error.status != 404:  # a name without XBRL has no such document, which is no fault of the provider

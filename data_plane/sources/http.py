@@ -103,6 +103,10 @@ class JsonClient:
 
     async def get(self, url: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The JSON object at `url`. Raises SourceUnavailable, SourceRefused or BodyMalformed."""
+        return json_object(self._name, url, await self.body(url, params))
+
+    async def body(self, url: str, params: Mapping[str, str] | None = None) -> bytes:
+        """What stands at `url`, as it came. Raises SourceUnavailable, SourceRefused, or BodyMalformed for one that is too large."""
         policy = self._policy()
         left = self._not_before - time.monotonic()
         if left > 0.0:
@@ -125,14 +129,14 @@ class JsonClient:
             raise SourceUnavailable(f"{self._name}: {url} failed {policy.tries} times, last: {error}") from None
         raise AssertionError("unreachable: the loop returns or raises")
 
-    async def _once(self, url: str, params: Mapping[str, str] | None) -> dict[str, Any]:
+    async def _once(self, url: str, params: Mapping[str, str] | None) -> bytes:
         key = request_key(url, params)
         known = self._known(key)
         try:
             async with self._client.stream(
                 "GET", url, params=dict(params or {}), headers=_validators(known)
             ) as response:
-                body = await self._body(url, response)
+                body = await self._received(url, response)
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _Retry(f"{type(error).__name__} {error}".strip()) from None
         status = response.status_code
@@ -149,9 +153,9 @@ class JsonClient:
         if status != 200:
             raise SourceRefused(status, f"{self._name}: {url} answers HTTP {status}: {_reason(body)}")
         await self._keep(key, body, response.headers)
-        return _object(self._name, url, body)
+        return body
 
-    async def _body(self, url: str, response: httpx.Response) -> bytes:
+    async def _received(self, url: str, response: httpx.Response) -> bytes:
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
@@ -170,9 +174,9 @@ class JsonClient:
         known = self._archive.latest(key) if self._archive is not None else None
         return known if known is not None and self._archive is not None and self._archive.has_body(known) else None
 
-    async def _again(self, url: str, archive: ResponseArchive, known: Stored) -> dict[str, Any]:
+    async def _again(self, url: str, archive: ResponseArchive, known: Stored) -> bytes:
         try:
-            return _object(self._name, url, await asyncio.to_thread(archive.body, known))
+            return await asyncio.to_thread(archive.body, known)
         except (OSError, DamagedArchiveError) as error:
             raise SourceUnavailable(f"{self._name}: {url} has not changed, but {error}") from None
 
@@ -213,7 +217,8 @@ def _reason(body: bytes) -> str:
     return str(document.get("error_message", document))[:200] if isinstance(document, dict) else str(document)[:200]
 
 
-def _object(name: str, url: str, body: bytes) -> dict[str, Any]:
+def json_object(name: str, url: str, body: bytes) -> dict[str, Any]:
+    """The JSON object in a body; `name` and `url` are for the sentence. Raises BodyMalformed."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

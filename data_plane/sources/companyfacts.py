@@ -1,0 +1,193 @@
+"""SEC's companyfacts documents: the values a company reported, by concept, unit and the filing that carried them.
+
+A document is megabytes, of which some concepts are wanted: the concepts stay bytes until they are, and their rows are decoded into types. A
+document in which anything is of another shape is read again value by value, so that only what is wrong is lost.
+Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from data_plane.observations import Fact, Filing, Malformed
+from data_plane.point_in_time import filing_available
+from data_plane.sources.http import json_object
+from triplane.domain.timestamps import from_datetime
+
+SOURCE_NAME = "edgar"
+TOPIC = "data.facts"
+
+CONCEPTS = (
+    "dei:EntityCommonStockSharesOutstanding",
+    "us-gaap:Assets",
+    "us-gaap:CommonStockSharesOutstanding",
+    "us-gaap:EarningsPerShareDiluted",
+    "us-gaap:NetIncomeLoss",
+    "us-gaap:RevenueFromContractWithCustomerExcludingAssessedTax",
+    "us-gaap:Revenues",
+    "us-gaap:StockholdersEquity",
+    "us-gaap:WeightedAverageNumberOfDilutedSharesOutstanding",
+)
+
+
+class _Row(msgspec.Struct, gc=False):
+    """One value: what was reported, for which period, in which filing."""
+
+    end: str
+    val: float
+    accn: str
+    filed: str
+    form: str = ""
+    start: str | None = None
+    fy: int | None = None
+    fp: str | None = None
+
+
+class _Concept(msgspec.Struct):
+    units: dict[str, list[_Row]] = {}
+
+
+class _Document(msgspec.Struct):
+    cik: int | str
+    facts: dict[str, dict[str, msgspec.Raw]]
+
+
+_DOCUMENT = msgspec.json.Decoder(_Document)
+_CONCEPT = msgspec.json.Decoder(_Concept)
+
+
+def parse(
+    symbol: str, url: str, body: bytes, acceptance: Mapping[str, str], since: date, now: int
+) -> list[Filing | Malformed]:
+    """Filings of a document, as `parse_facts` has them. Raises BodyMalformed for a body that is no JSON object, else as that."""
+    try:
+        return _typed(symbol, body, acceptance, since)
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
+        return parse_facts(symbol, json_object(SOURCE_NAME, url, body), acceptance, since, now)
+
+
+def _typed(symbol: str, body: bytes, acceptance: Mapping[str, str], since: date) -> list[Filing | Malformed]:
+    """All of a document that is without fault. Raises ValueError (msgspec's are) or OverflowError for any other."""
+    document = _DOCUMENT.decode(body)
+    rows: dict[str, list[tuple[str, str, _Row]]] = defaultdict(list)
+    for concept in CONCEPTS:
+        taxonomy, _, name = concept.partition(":")
+        raw = document.facts.get(taxonomy, {}).get(name)
+        if raw is not None:
+            for unit, entries in sorted(_CONCEPT.decode(raw).units.items()):
+                for row in entries:
+                    rows[row.accn].append((concept, unit, row))
+    if "" in rows:
+        raise ValueError("a row without an accession number")
+    cik = int(document.cik)
+    filings: list[Filing | Malformed] = []
+    for accession, items in rows.items():
+        head = items[0][2]
+        filed = date.fromisoformat(head.filed)
+        if filed < since:
+            continue
+        accepted = acceptance.get(accession, "")
+        facts = tuple(
+            Fact(
+                concept,
+                unit,
+                _midnight(row.start) if row.start else 0,
+                _midnight(row.end),
+                row.val,
+                row.fy or 0,
+                row.fp or "",
+            )
+            for concept, unit, row in items
+        )
+        available = filing_available(filed, accepted)
+        filings.append(
+            Filing(SOURCE_NAME, symbol, cik, accession, head.form, filed.isoformat(), accepted, available, facts)
+        )
+    filings.sort(key=_order)
+    return filings
+
+
+def _order(filing: Filing | Malformed) -> tuple[int, str]:
+    assert isinstance(filing, Filing)
+    return filing.available_time, filing.accession
+
+
+@lru_cache(maxsize=16_384)
+def _midnight(text: str) -> int:
+    """A day as ns UTC; the same days come again and again."""
+    day = date.fromisoformat(text)
+    return from_datetime(datetime(day.year, day.month, day.day, tzinfo=UTC))
+
+
+def _fact(concept: str, unit: str, row: Mapping[str, Any]) -> Fact:
+    start = row.get("start")
+    return Fact(
+        concept,
+        unit,
+        _midnight(start) if start else 0,
+        _midnight(row["end"]),
+        float(row["val"]),
+        int(row.get("fy") or 0),
+        str(row.get("fp") or ""),
+    )
+
+
+def parse_facts(
+    symbol: str, document: Mapping[str, Any], acceptance: Mapping[str, str], since: date, now: int
+) -> list[Filing | Malformed]:
+    """Filings of a companyfacts document filed on or after `since`, in order of availability, each with the facts of CONCEPTS.
+
+    A row that cannot be read becomes a Malformed (stamped `now`, ns UTC) and leaves the others alone. Raises KeyError or TypeError
+    when the document itself has another shape.
+    """
+    cik = int(document["cik"])
+    rows: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = defaultdict(list)
+    broken: list[Filing | Malformed] = []
+
+    def malformed(detail: str, raw: object) -> None:
+        broken.append(
+            Malformed(
+                SOURCE_NAME, TOPIC, symbol, "FACT_UNREADABLE", detail, json.dumps(raw, default=repr).encode(), now
+            )
+        )
+
+    for concept in CONCEPTS:
+        taxonomy, name = concept.split(":")
+        for unit, entries in sorted(document["facts"].get(taxonomy, {}).get(name, {}).get("units", {}).items()):
+            for row in entries:
+                accession = row.get("accn") if isinstance(row, Mapping) else None
+                if not isinstance(accession, str) or not accession:
+                    malformed(f"{concept}: a row without an accession number", row)
+                else:
+                    rows[accession].append((concept, unit, row))
+    filings: list[Filing] = []
+    for accession, items in sorted(rows.items()):
+        head = items[0][2]
+        try:
+            filed = date.fromisoformat(head["filed"])
+            if filed < since:
+                continue
+            accepted = acceptance.get(accession, "")
+            available = filing_available(filed, accepted)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            for _, _, row in items:
+                malformed(f"{accession}: filing or acceptance date: {error}", row)
+            continue
+        facts = []
+        for concept, unit, row in items:
+            try:
+                facts.append(_fact(concept, unit, row))
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                malformed(f"{accession}: {concept}: {type(error).__name__} {error}", row)
+        form = str(head.get("form", ""))
+        filings.append(
+            Filing(SOURCE_NAME, symbol, cik, accession, form, filed.isoformat(), accepted, available, tuple(facts))
+        )
+    return broken + sorted(filings, key=lambda filing: (filing.available_time, filing.accession))
