@@ -253,7 +253,7 @@ def test_equal_responses_are_kept_once(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=40)), max_size=12), st.integers(0, 2000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_a_crash_cuts_off_the_rest_is_read(
     tmp_path_factory: pytest.TempPathFactory, responses: list[tuple[str, bytes]], cut: int
 ) -> None:
