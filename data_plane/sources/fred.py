@@ -45,7 +45,7 @@ def parse_value(text: object) -> float:
     return value
 
 
-def parse_observations(series: str, rows: list[Any], now: int) -> list[Vintage | Malformed]:
+def parse_observations(series: str, rows: list[Any], now: int, unit: str = "") -> list[Vintage | Malformed]:
     """Vintages of a series in order of release. `rows` are the observations of all pages; `now` (ns UTC) stamps what is unreadable.
 
     A first vintage of more than one value is history that was loaded when the series was first kept: pseudo point in time.
