@@ -7,6 +7,7 @@ would not help and might get the address blocked.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_exponential_jitter
 
 from triplane.runtime import loopback
+
+# It tells the address of each request at INFO, and FRED's has the key in it.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 MAX_WAIT_S = 60.0

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_plane.macro.frequency import (
@@ -69,6 +69,7 @@ def test_the_following_observation() -> None:
     assert Frequency(Kind.QUARTERLY).following(date(2023, 10, 1)) == date(2024, 1, 1)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([kind for kind in Kind if kind is not Kind.DAILY]),
     st.booleans(),
@@ -92,6 +93,7 @@ def test_frequency_is_known_from_dates_in_any_order(
     assert infer(days) == frequency
 
 
+@settings(deadline=None)
 @given(st.dates(date(1990, 1, 1), date(2030, 1, 1)), st.booleans(), st.integers(14, 60))
 def test_days_with_and_without_weekends(start: date, weekends: bool, count: int) -> None:
     frequency = Frequency(Kind.DAILY, weekends)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_plane.gates.revisions import MACRO_REVISION, MACRO_REVISION_UNIT, RevisionMemory
@@ -289,6 +289,7 @@ def test_what_was_unreadable_is_not_taken_for_a_value() -> None:
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([1.0, 10.0, -1.0, 0.0, 5e-324, 1.7e308])
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -311,6 +312,7 @@ def test_whatever_comes_is_judged_and_counted(stream: list[tuple[str, list[tuple
     assert len(ids) == len(set(ids))
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1), numbers)
 def test_no_date_and_no_number_raises(time: int, value: float) -> None:
     memory = RevisionMemory()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -66,6 +66,7 @@ def test_what_is_missing_or_not_positive_costs_no_more_than_the_code_reaches() -
 levels_ = hnp.arrays(np.float64, st.integers(0, 12), elements=st.floats(0.5, 1e6) | st.sampled_from([NAN, 0.0, -3.0]))
 
 
+@settings(deadline=None)
 @given(levels_, st.sampled_from(list(CODES)))
 def test_the_definitions_written_out(x: np.ndarray, code: int) -> None:
     def log(place: int) -> float:
@@ -93,6 +94,7 @@ def test_the_definitions_written_out(x: np.ndarray, code: int) -> None:
     np.testing.assert_array_equal(x, before)  # what came in is left alone
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(np.float64, (9, 5), elements=st.floats(0.5, 100)),
     st.lists(st.sampled_from(list(CODES)), min_size=5, max_size=5),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_plane.macro.vintages import (
@@ -146,6 +146,7 @@ some_rows = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(some_rows, st.randoms(use_true_random=False), starts)
 def test_rows_in_any_order_give_what_a_plain_reading_gives(rows: list[Row], random: object, day: date) -> None:
     shuffled = list(rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.spool import Spool
@@ -183,13 +184,14 @@ async def fred_poll(targets: DataTargets) -> object:
 
 
 async def fred_series(targets: DataTargets) -> object:
-    bench = Bench(Settings(), config(**targets.model_dump()), 0)
+    bench = Bench(Settings(fred_api_key=SecretStr("k")), config(**targets.model_dump()), day_open())
     source = fred.FredSource(bench.context)
     asked: list[str] = []
 
     async def get(url: str, params: dict[str, str]) -> dict[str, object]:
         asked.append(params["series_id"])
-        return {"observations": [], "count": 0}
+        entry = {"title": "", "units": "", "frequency": "Daily", "observation_end": "2018-01-19"}
+        return {"seriess": [entry], "vintage_dates": [], "observations": [], "count": 0}
 
     source._http.get = get  # type: ignore[method-assign, assignment]
     await source.backfill()
