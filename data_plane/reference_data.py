@@ -10,7 +10,7 @@ from typing import Any
 from data_plane.gates import revisions, schema
 from data_plane.gates.revisions import Judgement, RevisionMemory
 from data_plane.gates.schema import Fault
-from data_plane.gates.values import FACT_CONFLICT, FactMemory, MacroMemory
+from data_plane.gates.values import FACT_CONFLICT, MACRO_JUMP, FactMemory, MacroMemory
 from data_plane.observations import Fact, Filing, Vintage
 from data_plane.outputs import Output, quarantined, raw_json
 
@@ -120,6 +120,8 @@ class ReferenceGates:
         except (ValueError, KeyError, TypeError):
             return  # a payload that could not be read: nothing of it was judged
         self._bar(place, value, Fault(record["code"], record["detail"]))
+        if record["code"] == MACRO_JUMP:
+            self.macro.hold(place[0], value)
 
 
 def fact_id(filing: Filing) -> str:

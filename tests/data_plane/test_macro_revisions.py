@@ -250,6 +250,20 @@ def test_a_second_look_does_not_confirm_a_rate_that_jumped() -> None:
     assert published(machine.take(vintage("2020-01-03", {3: 14.1}, PERCENT))) == [("S/2020-01-03", [3], [14.1])]
 
 
+def test_a_restart_remembers_a_rate_that_jumped() -> None:
+    before = run(engine(), [vintage("2020-01-01", {1: 1.4}, PERCENT), vintage("2020-01-02", {2: 14.0}, PERCENT)])
+    again = engine()
+    for topic in ("data.macro", "data.quarantine"):
+        again.remember(topic, records(before, topic))
+    second = again.take(vintage("2020-01-02", {2: 14.0}, PERCENT))
+    assert (published(second), quarantined(second)) == ([], [])  # refused as before, and told already
+    assert published(again.take(vintage("2020-01-03", {3: 14.1}, PERCENT))) == [("S/2020-01-03", [3], [14.1])]
+    # Without a level nothing is a jump, whatever was refused.
+    alone = engine()
+    alone.remember("data.quarantine", records(before, "data.quarantine"))
+    assert published(alone.take(vintage("2020-01-03", {3: 9.0}, PERCENT))) == [("S/2020-01-03", [3], [9.0])]
+
+
 @pytest.mark.parametrize("last", [107.5, None])
 def test_a_restart_remembers_what_is_held(last: float | None) -> None:
     held = vintage("2020-02-01", {7: 150.0, 8: level(8) * 10})
