@@ -75,6 +75,8 @@ class ReferenceGates:
         judged = Judgement((fault,) * len(values)) if fault else self.revisions.judge(vintage, revision_max)
         outputs: list[Output] = []
         good: list[tuple[int, float]] = []
+        for date, value in judged.confirmed:  # as `remember` will do with the record
+            self.macro.fault(vintage.series, vintage.unit, date, value, float("inf"))
         for (date, value), revision in zip(values, judged.faults, strict=True):
             place = (vintage.series, vintage.realtime_start, date)
             text, before = self.barred.get(place, ("", None))

@@ -100,9 +100,8 @@ class RevisionMemory:
         if state is None:
             return Judgement((None,) * len(values))
         if all(_revised(state, vintage.realtime_start, date, value) is None for date, value in values):
-            return Judgement(
-                (None,) * len(values), self._confirmed(state, vintage)
-            )  # nearly every one, and the rest costs
+            # Nearly every vintage; what is usual need not be worked out for it.
+            return Judgement((None,) * len(values), self._confirmed(state, vintage))
         measure = _Measure(points=state.crosses or vintage.unit.lower().startswith(POINT_UNITS))
         usual = max(measure.usual(state.revisions), measure.usual(state.changes))
         limit = revision_max * usual if usual > 0.0 else math.inf
@@ -183,7 +182,12 @@ class RevisionMemory:
                 state.newest = date
 
     def hold(self, series: str, start: str, date: int, value: float, code: str) -> None:
-        """Keep in mind a value that was quarantined under one of CODES, unless a later vintage has settled the observation."""
+        """Keep in mind a value that was quarantined under one of CODES, unless a later vintage has settled the observation.
+
+        An infinite one is no value that anything could confirm.
+        """
+        if math.isinf(value):
+            return
         state = self.series.setdefault(series, _Series())
         known, held = state.known.get(date), state.held.get(date)
         if (known is None or known.start <= start) and (held is None or held.start <= start):

@@ -226,6 +226,26 @@ def test_another_unit_holds_the_whole_vintage_and_the_next_one_confirms_it() -> 
     assert_conserved(machine)
 
 
+def test_what_is_infinite_is_never_confirmed() -> None:
+    machine = engine()
+    machine.take(FIRST)
+    machine.take(
+        vintage("2020-02-01", {day: level(day) * 1000 for day in range(COUNT)} | {COUNT: math.inf, COUNT + 1: NAN})
+    )
+    [(_, days, values)] = published(machine.take(vintage("2020-03-01", {COUNT + 2: level(COUNT + 2) * 1000})))
+    assert days == [*range(COUNT), COUNT + 1, COUNT + 2]  # the dot came with them
+    assert math.isnan(values[-2])
+
+
+def test_a_confirmed_rate_is_the_level_that_the_next_is_compared_with() -> None:
+    first = vintage("2020-01-01", {day: rate(day) for day in range(COUNT)}, PERCENT)
+    machine = engine(MACRO_JUMP_MAX=2.0)
+    revised = vintage("2020-02-01", {COUNT - 1: 4.1}, PERCENT)  # 1.9 points: no jump, but beyond its revisions
+    assert quarantined(run(machine, [first, revised])) == [(MACRO_REVISION, COUNT - 1)]
+    run(machine, [vintage("2020-03-01", {}, PERCENT)])
+    assert quarantined(machine.take(vintage("2020-04-01", {COUNT: 5.0}, PERCENT))) == []
+
+
 def test_a_second_look_at_a_vintage_does_not_confirm_it() -> None:
     """A vintage of which nothing was published has no record that says so: a source hands it in at each look."""
     machine = engine()
