@@ -1,4 +1,6 @@
-"""Law L10: received = published + quarantined + deduplicated + dropped (coded) + in flight, per source.
+"""Law L10: received + released = published + quarantined + deduplicated + dropped (coded) + in flight, per source.
+
+What a gate releases from quarantine was counted when it went in and goes out again: it is received a second time, from there.
 
 Every term is counted where it happens; `in flight` is counted from what is actually held back (bars of a running interval, records
 that Kafka has not acknowledged, the spool), never computed as the remainder. So the difference can be something else than zero, and
@@ -20,6 +22,8 @@ class Ledger:
     published: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     deduplicated: Counter[str] = field(default_factory=Counter)
+    released: Counter[str] = field(default_factory=Counter)
+    """Let out of quarantine by a gate; also counted under what became of them then."""
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By (source, code)."""
 
@@ -33,9 +37,10 @@ class Ledger:
         return sum(count for (name, _), count in self.dropped.items() if name == source)
 
     def difference(self, in_flight: Mapping[str, int]) -> dict[str, int]:
-        """received - published - quarantined - deduplicated - dropped - in flight, by source: zero when nothing got lost."""
+        """received + released - published - quarantined - deduplicated - dropped - in flight, by source: zero when nothing got lost."""
         return {
             source: self.received[source]
+            + self.released[source]
             - self.published[source]
             - self.quarantined[source]
             - self.deduplicated[source]

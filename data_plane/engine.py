@@ -121,7 +121,7 @@ class DataEngine:
                 ticks.last = max(ticks.last, record["event_time"])
             if topic == "data.bars" and record["symbols"]:
                 self._slices.remember(record)
-            elif topic in ("data.facts", "data.macro"):
+            elif topic in ("data.facts", "data.macro", QUARANTINE):
                 self._reference.remember(topic, record)
 
     def compare_only(self, sources: Collection[str]) -> list[Output]:
@@ -313,11 +313,15 @@ class DataEngine:
             self.ledger.deduplicated[vintage.source] += len(vintage.values)
             return []
         frame = self._frame
-        verdict = self._reference.vintage(vintage, frame.targets.MACRO_JUMP_MAX, frame.config_hash)
+        targets = frame.targets
+        verdict = self._reference.vintage(
+            vintage, targets.MACRO_JUMP_MAX, targets.MACRO_REVISION_MAX, frame.config_hash
+        )
         return self._referenced(vintage.source, vintage.series, vintage.available_time, state.MACRO_SANITY, verdict)
 
     def _referenced(self, source: str, scope: str, time: int, gate: str, verdict: Verdict) -> list[Output]:
         self.ledger.deduplicated[source] += verdict.repeated
+        self.ledger.released[source] += verdict.released
         bad = [output.record for output in verdict.outputs if output.topic == QUARANTINE]
         worst = Fault(bad[0]["code"], bad[0]["detail"]) if bad else None
         outputs = verdict.outputs + self._frame.verdict(gate, source, scope, worst, time)

@@ -18,13 +18,14 @@ SLICE_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5
 
 
 def conservation(ledger: Ledger, engine: DataEngine, outlet: Outlet) -> dict[str, int]:
-    """Law L10 by source, with what is really on the log: received - acknowledged - deduplicated - dropped - in flight.
+    """Law L10 by source, with what is really on the log: received + released - acknowledged - deduplicated - dropped - in flight.
 
     In flight is what the engine, the producer and the spool hold. Zero when nothing got lost.
     """
     pending, flying = engine.pending(), outlet.in_flight()
     return {
         source: ledger.received[source]
+        + ledger.released[source]
         - outlet.acknowledged[source, False]
         - outlet.acknowledged[source, True]
         - ledger.deduplicated[source]
@@ -74,6 +75,7 @@ class DataCollector(Collector):
         for source in ledger.sources():
             for outcome, count in (
                 ("received", ledger.received[source]),
+                ("released", ledger.released[source]),
                 ("published", outlet.acknowledged[source, False]),
                 ("quarantined", outlet.acknowledged[source, True]),
                 ("deduplicated", ledger.deduplicated[source]),

@@ -84,3 +84,8 @@ class MacroMemory:
         if level is None or date >= level.end:
             self.levels[series] = _Level(value, date)
         return None
+
+    def hold(self, series: str, value: float) -> None:
+        """Keep in mind a value that an earlier run refused as a jump, so that the next one may repeat it."""
+        if series in self.levels:
+            self.levels[series].candidate = value

@@ -1,91 +1,43 @@
 """FRED and ALFRED: observations of macro series with the dates from which each value was known (vintages).
 
-Source: https://fred.stlouisfed.org/docs/api/fred/series_observations.html
+For each series three things are asked, in this order: its description (unit, title, frequency), its vintage dates, and its
+observations over as many real-time periods as the vintage dates need, each in pages. FRED allows 120 requests a minute: they are
+sent evenly, FRED_REQUESTS_PER_MIN of them.
+
+FRED takes its key in the address of a request. So addresses are never told, and what comes back is searched for the key before it is.
+Source: https://fred.stlouisfed.org/docs/api/fred/; the limit on vintage dates is told by its refusals alone.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from data_plane.observations import Malformed, Vintage
-from data_plane.point_in_time import release_available
+from data_plane.macro.frequency import discontinued
+from data_plane.observations import Malformed
 from data_plane.sources.base import Context, SourceSpec, Stage
+from data_plane.sources.fred_answers import (
+    NAME,
+    TOPIC,
+    Description,
+    joined,
+    parse_description,
+    parse_observations,
+    windows,
+)
 from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
-from triplane.domain.timestamps import from_datetime, to_datetime
+from triplane.domain.timestamps import to_datetime
+from triplane.runtime.key_file import KeyMissing, fred_key
 from triplane.runtime.settings import Settings
 
-NAME = "fred"
-TOPIC = "data.macro"
-
-# Units as FRED names them, for series that the macro gate compares; the observations endpoint does not tell them.
-UNITS = dict.fromkeys(
-    ("DTB3", "DTB4WK", "DTB6", "DTB1YR", "DFF", "FEDFUNDS", "SOFR", "TB3MS", "DGS1MO", "DGS3MO", "DGS6MO", "DGS1"),
-    "Percent",
-)
-UNITS |= dict.fromkeys(("DGS2", "DGS5", "DGS7", "DGS10", "DGS20", "DGS30"), "Percent")
-
-FIRST_REALTIME = "1776-07-04"
-LAST_REALTIME = "9999-12-31"
 PAGE = 100_000
+DATES_PAGE = 10_000
+VINTAGES = 1_900
+"""Vintage dates a request; FRED refuses more than 2,000, and new ones may come between the requests."""
 MARGIN_DAYS = 400
-
-
-def parse_value(text: object) -> float:
-    """A value as FRED prints it: a number, or a dot for one that does not exist. Raises ValueError otherwise."""
-    if text == ".":
-        return math.nan
-    value = float(str(text))
-    if not math.isfinite(value):
-        raise ValueError(f"value {text!r} is no number")
-    return value
-
-
-def parse_observations(series: str, rows: list[Any], now: int) -> list[Vintage | Malformed]:
-    """Vintages of a series in order of release. `rows` are the observations of all pages; `now` (ns UTC) stamps what is unreadable.
-
-    A first vintage of more than one value is history that was loaded when the series was first kept: pseudo point in time.
-    """
-    values: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    found: list[Vintage | Malformed] = []
-
-    def malformed(row: object, error: Exception) -> None:
-        raw = json.dumps(row, default=repr).encode()
-        found.append(
-            Malformed(NAME, TOPIC, series, "VALUE_UNREADABLE", f"{series}: {type(error).__name__} {error}", raw, now)
-        )
-
-    available: dict[str, int] = {}
-    for row in rows:
-        try:
-            start = str(row["realtime_start"])
-            if start not in available:
-                available[start] = release_available(date.fromisoformat(start))
-            day = date.fromisoformat(row["date"])
-            values[start].append(
-                (from_datetime(datetime(day.year, day.month, day.day, tzinfo=UTC)), parse_value(row["value"]))
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            malformed(row, error)
-    first = min(values, default="")
-    for start in sorted(values):
-        pseudo = start == first and len(values[start]) > 1
-        found.append(
-            Vintage(
-                NAME,
-                series,
-                UNITS.get(series, ""),
-                start,
-                available[start],
-                pseudo,
-                tuple(sorted(values[start], key=lambda v: v[0])),
-            )
-        )
-    return found
+HIDDEN = "***"
 
 
 class FredSource:
@@ -95,6 +47,8 @@ class FredSource:
         self._context = context
         self._base = context.settings.fred_url.rstrip("/")
         self._http = context.client(NAME, self._policy, {"Accept": "application/json"})
+        self._ended: dict[str, str] = {}
+        """Why a series is taken to have ended, by series; told once."""
 
     def _policy(self) -> Policy:
         targets = self._context.targets
@@ -116,54 +70,102 @@ class FredSource:
             await self._round()
 
     async def _round(self) -> None:
+        """One look at all series. One that FRED refuses or garbles leaves the others alone; where FRED is away, the rest waits."""
         context = self._context
+        try:
+            # Read anew, so that a key that was changed in its file counts.
+            key = fred_key(context.settings).get_secret_value()
+        except KeyMissing as error:
+            context.source_state(NAME, False, str(error))
+            return
+        refused: list[str] = []
+        garbled = False
         for series in context.targets.FRED_SERIES.split(","):
             try:
-                rows = await self._rows(series)
-                for observation in parse_observations(series, rows, context.clock.now()):
-                    context.take(observation)
-            except (SourceUnavailable, SourceRefused) as error:
-                context.source_state(NAME, False, str(error))
+                await self._series(series, key)
+            except SourceUnavailable as error:
+                context.source_state(NAME, False, _hidden(str(error), key))
                 return
+            except SourceRefused as error:
+                refused.append(f"{series}: {_hidden(str(error), key)}")
             except BodyMalformed as error:
-                context.malformed(NAME, TOPIC, series, "BODY_MALFORMED", str(error), error.raw)
-                return
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
-                context.malformed(NAME, TOPIC, series, "BODY_SHAPE", f"{series}: {type(error).__name__} {error}", b"")
-                return
-        context.source_state(NAME, True, "")
+                garbled = True
+                raw = error.raw.replace(key.encode(), HIDDEN.encode())
+                context.malformed(NAME, TOPIC, series, "BODY_MALFORMED", _hidden(str(error), key), raw)
+            except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+                garbled = True
+                detail = _hidden(f"{series}: {type(error).__name__} {error}", key)
+                context.malformed(NAME, TOPIC, series, "BODY_SHAPE", detail, b"")
+        if refused:
+            context.source_state(NAME, False, "; ".join(refused))
+        elif not garbled:
+            ended = "; ".join(f"{series} has ended: {why}" for series, why in sorted(self._ended.items()))
+            context.source_state(NAME, True, ended)
 
-    async def _rows(self, series: str) -> list[Mapping[str, Any]]:
+    async def _series(self, series: str, key: str) -> None:
+        context = self._context
+        described = parse_description(await self._get("series", key, {"series_id": series}))
+        self._look_for_the_end(series, described)
+        rows = await self._rows(series, key)
+        for observation in parse_observations(series, rows, context.clock.now(), described.unit):
+            if isinstance(observation, Malformed):
+                observation = replace(
+                    observation,
+                    detail=_hidden(observation.detail, key),
+                    raw=observation.raw.replace(key.encode(), HIDDEN.encode()),
+                )
+            context.take(observation)
+
+    def _look_for_the_end(self, series: str, described: Description) -> None:
+        """Tell once of a series that has ended. It is no fault: what is known of it stays, and grows stale."""
+        today = to_datetime(self._context.clock.now()).date()
+        why = discontinued(described.title, described.frequency, described.newest, today)
+        if not why:
+            self._ended.pop(series, None)
+        elif series not in self._ended:
+            self._ended[series] = why
+            self._context.log.warning("series has ended", source=NAME, series=series, reason=why)
+
+    async def _rows(self, series: str, key: str) -> list[Any]:
+        """The rows of a series over all time, for observations of the history's span."""
         context = self._context
         days = round(365.25 * context.targets.BACKFILL_YEARS) + MARGIN_DAYS
         since = to_datetime(context.clock.now()).date() - timedelta(days=days)
-        rows: list[Mapping[str, Any]] = []
+        asked = {"series_id": series}
+        dates = await self._pages("series/vintagedates", key, asked, "vintage_dates", DATES_PAGE)
+        asked["observation_start"] = since.isoformat()
+        parts = []
+        for start, end in windows([str(day) for day in dates], VINTAGES):
+            period = {**asked, "realtime_start": start, "realtime_end": end}
+            parts.append((start, await self._pages("series/observations", key, period, "observations", PAGE)))
+        return joined(parts)
+
+    async def _pages(self, path: str, key: str, asked: Mapping[str, str], name: str, limit: int) -> list[Any]:
+        """All entries of a list that comes in pages. Raises KeyError or TypeError for a body of another shape."""
+        found: list[Any] = []
         while True:
-            page = await self._http.get(
-                f"{self._base}/fred/series/observations",
-                {
-                    "series_id": series,
-                    "api_key": context.settings.fred_api_key.get_secret_value(),
-                    "file_type": "json",
-                    "realtime_start": FIRST_REALTIME,
-                    "realtime_end": LAST_REALTIME,
-                    "observation_start": since.isoformat(),
-                    "limit": str(PAGE),
-                    "offset": str(len(rows)),
-                },
-            )
-            received = page["observations"]
+            page = await self._get(path, key, {**asked, "limit": str(limit), "offset": str(len(found))})
+            received = page[name]
             if not isinstance(received, list):
-                raise TypeError("observations is no list")
-            rows += received
-            if not received or len(rows) >= int(page["count"]):
-                return rows
+                raise TypeError(f"{name} is no list")
+            found += received
+            if not received or len(found) >= int(page["count"]):
+                return found
+
+    async def _get(self, path: str, key: str, asked: Mapping[str, str]) -> dict[str, Any]:
+        return await self._http.get(f"{self._base}/fred/{path}", {**asked, "api_key": key, "file_type": "json"})
+
+
+def _hidden(text: str, key: str) -> str:
+    return text.replace(key, HIDDEN)
 
 
 def _missing(settings: Settings) -> str:
-    if settings.fred_api_key.get_secret_value():
-        return ""
-    return "FRED wants an API key (free at fred.stlouisfed.org); set TRIPLANE_FRED_API_KEY"
+    try:
+        fred_key(settings)
+    except KeyMissing as error:
+        return str(error)
+    return ""
 
 
 SOURCE = SourceSpec(NAME, Stage.REFERENCE, FredSource, _missing)

@@ -9,6 +9,7 @@ With an archive each body is kept as it came, and a document that has not change
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from tenacity.wait import wait_exponential_jitter
 
 from data_plane.sources.archive import DamagedArchiveError, ResponseArchive, Stored, request_key
 from triplane.runtime import loopback
+
+# It tells the address of each request at INFO, and FRED's has the key in it.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 # JSON shrinks to a tenth, at most to a thirtieth; a body that grows by more than this while it is unpacked is a bomb.

@@ -24,7 +24,7 @@ from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed, Vintage
 from data_plane.sources import companyfacts
 from data_plane.sources.edgar import Submissions, ticker_map
-from data_plane.sources.fred import parse_observations
+from data_plane.sources.fred_answers import parse_observations
 from data_plane.sources.http import BodyMalformed, json_object
 from schemas.codec import encode_body
 from tests.data_plane.support import assert_conserved, engine

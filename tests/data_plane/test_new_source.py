@@ -91,7 +91,9 @@ def test_a_module_in_the_folder_is_a_source(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_source_says_what_it_lacks() -> None:
     specs = {spec.name: spec for spec in registered()}
-    nothing = SimpleNamespace(user_agent="", gateway_port=0, fred_api_key=SimpleNamespace(get_secret_value=lambda: ""))
+    nothing = SimpleNamespace(
+        user_agent="", gateway_port=0, fred_api_key=SimpleNamespace(get_secret_value=lambda: ""), fred_api_key_file=None
+    )
     assert "TRIPLANE_GATEWAY_PORT" in specs["ibkr"].missing(nothing)  # type: ignore[arg-type]
     assert "TRIPLANE_FRED_API_KEY" in specs["fred"].missing(nothing)  # type: ignore[arg-type]
     assert "TRIPLANE_USER_AGENT" in specs["edgar"].missing(nothing)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.spool import Spool
@@ -115,6 +116,16 @@ def macro_jump(targets: DataTargets) -> object:
     return records(DataEngine("main", NAMES, targets, "h").take(vintage), "data.macro")
 
 
+def macro_revision(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    first = tuple((day, 100.0 * 1.01**day) for day in range(12))
+    machine.take(Vintage("fred", "GDP", "Billions of Dollars", "2018-01-18", 10**18, True, first))
+    revised = Vintage(
+        "fred", "GDP", "Billions of Dollars", "2018-01-19", 10**18, False, ((3, 115.0),)
+    )  # 7.5 usual changes off
+    return records(machine.take(revised), "data.macro")
+
+
 def gate_reopen(targets: DataTargets) -> object:
     machine = DataEngine("main", NAMES, targets, "h")
     machine.compare_clock("ibkr", "no time", 1)
@@ -173,13 +184,14 @@ async def fred_poll(targets: DataTargets) -> object:
 
 
 async def fred_series(targets: DataTargets) -> object:
-    bench = Bench(Settings(), config(**targets.model_dump()), 0)
+    bench = Bench(Settings(fred_api_key=SecretStr("k")), config(**targets.model_dump()), day_open())
     source = fred.FredSource(bench.context)
     asked: list[str] = []
 
     async def get(url: str, params: dict[str, str]) -> dict[str, object]:
         asked.append(params["series_id"])
-        return {"observations": [], "count": 0}
+        entry = {"title": "", "units": "", "frequency": "Daily", "observation_end": "2018-01-19"}
+        return {"seriess": [entry], "vintage_dates": [], "observations": [], "count": 0}
 
     source._http.get = get  # type: ignore[method-assign, assignment]
     await source.backfill()
@@ -219,6 +231,7 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "SPREAD_MAX": (spread, 0.01),
     "FACT_JUMP_MAX": (fact_jump, 5.0),
     "MACRO_JUMP_MAX": (macro_jump, 1.0),
+    "MACRO_REVISION_MAX": (macro_revision, 10.0),
     "GATE_REOPEN_SLICES": (gate_reopen, 3),
     "HISTORICAL_REQUESTS": (historical_requests, 20),
     "EDGAR_REQUESTS_PER_S": (edgar_rate, 2.0),

@@ -18,7 +18,7 @@ from data_plane.observations import Filing, Malformed, Vintage
 from data_plane.point_in_time import filing_available, open_after, read_acceptance, release_available
 from data_plane.sources.companyfacts import parse_facts
 from data_plane.sources.edgar import Submissions
-from data_plane.sources.fred import parse_observations, parse_value
+from data_plane.sources.fred_answers import parse_observations, parse_value
 from triplane.domain.calendars import session_open
 from triplane.domain.timestamps import at, from_datetime, iso, to_datetime
 
@@ -165,7 +165,7 @@ def test_revised_vintages_are_known_from_their_release(shared_data: Path) -> Non
 
 def test_a_series_without_vintages_is_no_point_in_time_history(shared_data: Path) -> None:
     rows = load(shared_data / "fred" / "api_json" / "series_observations__DGS1MO.json.gz")["observations"]
-    [vintage] = parse_observations("DGS1MO", rows, 0)
+    [vintage] = parse_observations("DGS1MO", rows, 0, "Percent")
     assert isinstance(vintage, Vintage)
     assert vintage.pseudo_point_in_time
     assert len(vintage.values) == len(rows)

@@ -93,7 +93,7 @@ async def test_refusals_are_said_and_do_not_raise(providers: ProvidersProcess) -
         await source.backfill()
         [(_, up, why)] = bench.states
         assert not up
-        assert "403" in why or "api_key is not set" in why
+        assert "403" in why or "set TRIPLANE_FRED_API_KEY, or TRIPLANE_FRED_API_KEY_FILE" in why
         assert not bench.taken
         await source.close()
     assert "TRIPLANE_USER_AGENT" in _missing(Settings(user_agent=""))

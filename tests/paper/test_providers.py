@@ -73,6 +73,9 @@ def test_payloads_have_the_providers_shapes(server: httpx.Client, shared_data: P
         shared_data / "fred" / "api_json" / "series_observations__GDP__rt-end=9999-12-31__rt-start=1776-07-04.json.gz"
     )
     assert shape(ours) == shape(theirs)
+    for path, name in (("series", "series__GDP"), ("series/vintagedates", "series_vintagedates__GDP")):
+        ours = server.get(f"/fred/{path}", params=query).json()
+        assert shape(ours) == shape(real(shared_data / "fred" / "api_json" / f"{name}.json.gz"))
 
 
 def test_refusals_are_the_providers_own(server: httpx.Client) -> None:
@@ -96,6 +99,24 @@ def test_refusals_are_the_providers_own(server: httpx.Client) -> None:
         == 400
     )
     assert server.get("/healthz").json() == {"status": "ok"}
+
+
+def test_more_vintage_dates_than_the_real_one_allows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triplane.paper.providers.MAX_VINTAGES", 1000)
+    providers = Providers()
+    query = {"series_id": "DTB3", "api_key": "k"}
+    _, dates = providers.vintage_dates(query)
+    released = dates["vintage_dates"]
+    assert released == sorted(set(released))
+    assert (dates["count"], len(released)) == (len(released), dates["count"])
+    assert providers.vintage_dates({**query, "limit": "2", "offset": "3"})[1]["vintage_dates"] == released[3:5]
+    assert dates["count"] > 1000
+    status, body = providers.observations({**query, "realtime_start": "1776-07-04", "realtime_end": "9999-12-31"})
+    assert status == 400
+    assert f"There are {dates['count']} vintage dates" in body["error_message"]
+    assert "(1000)" in body["error_message"]
+    for refused in (providers.series({"series_id": "DTB3"}), providers.vintage_dates({**query, "series_id": "NOPE"})):
+        assert refused[0] == 400
 
 
 def test_vintages_are_clipped_to_the_asked_period_and_pages_add_up() -> None:

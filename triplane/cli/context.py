@@ -42,7 +42,8 @@ OWN_ADDRESSES = {
     "registry": ("TRIPLANE_REGISTRY_URL",),
     "gateway": ("TRIPLANE_GATEWAY_HOST", "TRIPLANE_GATEWAY_PORT", "TRIPLANE_GATEWAY_HTTP", "TRIPLANE_ACCOUNT"),
     "providers": (
-        "TRIPLANE_EDGAR_URL", "TRIPLANE_EDGAR_FILES_URL", "TRIPLANE_FRED_URL", "TRIPLANE_FRED_API_KEY", "TRIPLANE_USER_AGENT"
+        "TRIPLANE_EDGAR_URL", "TRIPLANE_EDGAR_FILES_URL", "TRIPLANE_FRED_URL", "TRIPLANE_FRED_API_KEY", "TRIPLANE_FRED_API_KEY_FILE",
+        "TRIPLANE_USER_AGENT",
     ),
 }  # fmt: skip
 """What leads to a process that the installation itself runs, by the process's name."""

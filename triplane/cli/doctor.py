@@ -329,6 +329,8 @@ def _trading(settings: Settings) -> Iterator[Finding]:
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:
+    from triplane.runtime.key_file import KeyMissing, fred_key
+
     if not settings.gateway_port and settings.mode == "paper":
         return  # the simulated market has providers of its own
     if settings.edgar_url.endswith("sec.gov") and not settings.user_agent:
@@ -338,13 +340,17 @@ def _providers(settings: Settings) -> Iterator[Finding]:
             "no User-Agent is set, so the SEC is not asked: without shares outstanding everything is held (HOLD_FACTS_MISSING)",
             "set TRIPLANE_USER_AGENT='Your Name you@example.com', which the SEC asks for",
         )
-    if settings.fred_url.endswith("stlouisfed.org") and not settings.fred_api_key.get_secret_value():
-        yield Finding(
-            "warning",
-            "FRED",
-            "no API key is set, so the T-bill is not known: POS abstains, and the other signals trade without it",
-            "set TRIPLANE_FRED_API_KEY; a key is free at fred.stlouisfed.org",
-        )
+    if settings.fred_url.endswith("stlouisfed.org"):
+        try:
+            fred_key(settings)
+        except KeyMissing as error:
+            cause, _, remedy = str(error).rpartition("; ")
+            yield Finding(
+                "warning",
+                "FRED",
+                f"{cause}: the T-bill is not known, POS abstains, and the other signals trade without it",
+                remedy,
+            )
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (

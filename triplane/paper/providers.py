@@ -2,7 +2,8 @@
 
 `python -m triplane.paper.providers --port P [--as-of YYYY-MM-DD]` serves, on loopback,
 
-    /files/company_tickers.json  /submissions/CIK##########.json  /api/xbrl/companyfacts/CIK##########.json  /fred/series/observations
+    /files/company_tickers.json  /submissions/CIK##########.json  /api/xbrl/companyfacts/CIK##########.json
+    /fred/series  /fred/series/vintagedates  /fred/series/observations
 
 from the committed tables in providers_data/ (their headers say where the figures are from and how far they are rounded). As the real
 ones do, it refuses EDGAR requests without a User-Agent (403) and FRED requests without an API key (400, JSON). With --as-of it shows
@@ -28,6 +29,8 @@ UNAVAILABLE: Final = 69
 SERIES: Final = "DTB3"
 END_OF_TIME: Final = "9999-12-31"
 MAX_LIMIT: Final = 100_000
+MAX_DATES: Final = 10_000
+MAX_VINTAGES: Final = 2_000
 
 _UNDECLARED: Final = (
     "<!DOCTYPE html><html><head><title>SEC.gov | Request Rate Threshold Exceeded</title></head><body><h1>Your Request Originates from an "
@@ -169,13 +172,65 @@ class Providers:
         }  # fmt: skip
 
     # -- FRED ------------------------------------------------------------------------------------------------------------------
-    def observations(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        """(HTTP status, body) of /fred/series/observations."""
+    def _refusal(self, query: dict[str, str]) -> tuple[int, dict[str, Any]] | None:
         if not query.get("api_key"):
             return 400, {"error_code": 400, "error_message": _NO_KEY}
         if query.get("series_id") != SERIES:
             return 400, {"error_code": 400, "error_message": "Bad Request.  The series does not exist."}
-        today = self._as_of if self._as_of != END_OF_TIME else date.max.isoformat()
+        return None
+
+    def _today(self) -> str:
+        return self._as_of if self._as_of != END_OF_TIME else date.max.isoformat()
+
+    def series(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """(HTTP status, body) of /fred/series."""
+        refusal = self._refusal(query)
+        if refusal is not None:
+            return refusal
+        period = {"realtime_start": self._today(), "realtime_end": self._today()}
+        days = [rate.day for rate in self._rates] or [END_OF_TIME]
+        entry = {
+            "id": SERIES,
+            **period,
+            "title": "3-Month Treasury Bill Secondary Market Rate, Discount Basis",
+            "observation_start": days[0],
+            "observation_end": days[-1],
+            "frequency": "Daily",
+            "frequency_short": "D",
+            "units": "Percent",
+            "units_short": "%",
+            "seasonal_adjustment": "Not Seasonally Adjusted",
+            "seasonal_adjustment_short": "NSA",
+            "last_updated": f"{max((rate.released for rate in self._rates), default=END_OF_TIME)} 15:16:00-06",
+            "popularity": 75,
+            "notes": "",
+        }
+        return 200, {**period, "seriess": [entry]}
+
+    def vintage_dates(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """(HTTP status, body) of /fred/series/vintagedates."""
+        refusal = self._refusal(query)
+        if refusal is not None:
+            return refusal
+        limit, offset = int(query.get("limit", MAX_DATES)), int(query.get("offset", 0))
+        dates = sorted({rate.released for rate in self._rates})
+        return 200, {
+            "realtime_start": "1776-07-04",
+            "realtime_end": END_OF_TIME,
+            "order_by": "vintage_date",
+            "sort_order": "asc",
+            "count": len(dates),
+            "offset": offset,
+            "limit": limit,
+            "vintage_dates": dates[offset : offset + limit],
+        }
+
+    def observations(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """(HTTP status, body) of /fred/series/observations."""
+        refusal = self._refusal(query)
+        if refusal is not None:
+            return refusal
+        today = self._today()
         start, end = query.get("realtime_start", today), query.get("realtime_end", today)
         first, last = query.get("observation_start", "1600-01-01"), query.get("observation_end", END_OF_TIME)
         try:
@@ -184,10 +239,17 @@ class Providers:
             limit, offset = int(query.get("limit", MAX_LIMIT)), int(query.get("offset", 0))
         except ValueError as error:
             return 400, {"error_code": 400, "error_message": f"Bad Request.  {error}"}
+        vintages = len({rate.released for rate in self._rates if start <= rate.released <= end})
+        if vintages > MAX_VINTAGES:
+            return 400, {
+                "error_code": 400,
+                "error_message": f"Bad Request.  There are {vintages} vintage dates in the specified real-time period: {start} to {end}.  "
+                f"This exceeds the maximum number of vintage dates allowed ({MAX_VINTAGES}).",
+            }
         rows = [
             {
                 "realtime_start": max(rate.released, start),
-                "realtime_end": END_OF_TIME,
+                "realtime_end": end,
                 "date": rate.day,
                 "value": rate.value,
             }
@@ -236,12 +298,22 @@ def application(providers: Providers) -> web.Application:
         status, body = providers.observations(dict(request.query))
         return web.json_response(body, status=status)
 
+    async def series(request: web.Request) -> web.Response:
+        status, body = providers.series(dict(request.query))
+        return web.json_response(body, status=status)
+
+    async def vintage_dates(request: web.Request) -> web.Response:
+        status, body = providers.vintage_dates(dict(request.query))
+        return web.json_response(body, status=status)
+
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     app.router.add_get("/files/company_tickers.json", tickers)
     app.router.add_get(r"/submissions/CIK{cik:\d{10}}.json", submissions)
     app.router.add_get(r"/api/xbrl/companyfacts/CIK{cik:\d{10}}.json", facts)
+    app.router.add_get("/fred/series", series)
+    app.router.add_get("/fred/series/vintagedates", vintage_dates)
     app.router.add_get("/fred/series/observations", observations)
     app.router.add_get("/healthz", health)
     return app

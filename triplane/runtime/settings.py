@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     """Base address of FRED."""
     fred_api_key: SecretStr = SecretStr("")
     """A key is free at fred.stlouisfed.org; without one FRED is not asked."""
+    fred_api_key_file: Path | None = None
+    """A file that holds the key instead, which its owner alone may read (mode 600); read anew at each look, so a new key needs no restart."""
     user_agent: str = ""
     """Name and e-mail that the SEC asks for in the User-Agent header."""
     ntp_server: str = "pool.ntp.org"
@@ -192,7 +194,11 @@ def page() -> str:
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = (
-            "" if isinstance(default, SecretStr) else json.dumps(default) if isinstance(default, dict) else str(default)
+            ""
+            if default is None or isinstance(default, SecretStr)
+            else json.dumps(default)
+            if isinstance(default, dict)
+            else str(default)
         )
         meaning = " ".join((field.description or "").split())
         if name == "bootstrap":

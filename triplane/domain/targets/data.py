@@ -35,6 +35,13 @@ class DataTargets(Section):
     MACRO_JUMP_MAX: float = parameter(
         5.0, "Largest change of a macro series in percent between observations.", "percentage points", gt=0, le=10000
     )
+    MACRO_REVISION_MAX: float = parameter(
+        5.0,
+        "Largest revision of a macro value, in usual sizes: of the series' revisions or of its changes, whichever are larger.",
+        "ratio",
+        gt=0,
+        le=10000,
+    )
     GATE_REOPEN_SLICES: int = parameter(2, "Good slices in a row that reopen a closed gate.", "slices", ge=1, le=100)
     HISTORICAL_REQUESTS: int = parameter(
         60,
