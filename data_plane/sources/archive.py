@@ -3,8 +3,9 @@
     <directory>/<source>/index.jsonl        a line for each response that differed from the one before it
     <directory>/<source>/bodies/ab/<sha>.gz  its body, once for each content
 
-A body is on disk before the line that names it, and a line that a crash cut short is taken off at the next start, so what the index names
-can be read. One process writes (the Data Plane holds its state directory); any may read. Keys (`api_key`) are never written.
+A body is on disk before the line that names it. A line that a crash or a full disk cut short is passed over, and the next one begins on a
+line of its own, so what the index names can be read. One process writes (the Data Plane holds its state directory); any may read.
+Keys, and names and passwords in an address, are never written. The newest KEPT bodies of a request stay, older ones go.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import gzip
 import hashlib
 import json
 import os
+import threading
+import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from triplane.runtime import atomic_file
 
 INDEX = "index.jsonl"
-SECRET_PARAMETERS = frozenset({"api_key", "apikey", "token"})
+SECRET_WORDS = ("key", "token", "secret", "password")
+# Bodies of one request: enough to see what a correction changed, and bounded.
+KEPT = 8
 # Speed before size: JSON shrinks to a twelfth at the fastest level.
 LEVEL = 1
 
@@ -43,8 +49,11 @@ class Stored:
 
 def request_key(url: str, parameters: Mapping[str, str] | None) -> str:
     """What is asked, in one line, without secrets."""
-    kept = sorted((name, value) for name, value in (parameters or {}).items() if name not in SECRET_PARAMETERS)
-    return f"{url}?{urlencode(kept)}" if kept else url
+    parts = urlsplit(url)
+    pairs = [*parse_qsl(parts.query, keep_blank_values=True), *(parameters or {}).items()]
+    kept = sorted((name, value) for name, value in pairs if not any(word in name.lower() for word in SECRET_WORDS))
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, urlencode(kept), ""))
 
 
 class ResponseArchive:
@@ -54,8 +63,11 @@ class ResponseArchive:
         self._directory = directory / source
         self._index = self._directory / INDEX
         self._latest: dict[str, Stored] = {}
+        self._bodies: dict[str, list[str]] = defaultdict(list)
+        """Bodies of each request, oldest first."""
+        self._writing = threading.Lock()
         for stored in self._read():
-            self._latest[stored.key] = stored
+            self._note(stored)
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -73,7 +85,7 @@ class ResponseArchive:
         path = self._path(stored.sha256)
         try:
             body = gzip.decompress(path.read_bytes())
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DamagedArchiveError(f"{path} is damaged ({error}); delete it, and it is fetched again") from None
         if hashlib.sha256(body).hexdigest() != stored.sha256:
             raise DamagedArchiveError(
@@ -88,38 +100,68 @@ class ResponseArchive:
     def store(self, key: str, at: int, body: bytes, *, etag: str = "", last_modified: str = "") -> Stored:
         """Keep a response; one that says the same as the newest adds nothing."""
         stored = Stored(key, at, hashlib.sha256(body).hexdigest(), etag, last_modified)
-        before = self._latest.get(key)
-        if before is not None and (before.sha256, before.etag, before.last_modified) == (
-            stored.sha256,
-            etag,
-            last_modified,
-        ):
-            return before
-        path = self._path(stored.sha256)
-        if not path.is_file():
-            atomic_file.write(path, gzip.compress(body, LEVEL, mtime=0), durable=True)
-        with self._index.open("ab") as file:
-            file.write(json.dumps(asdict(stored)).encode() + b"\n")
+        with self._writing:
+            path = self._path(stored.sha256)
+            if not _holds(path, body):
+                atomic_file.write(path, gzip.compress(body, LEVEL, mtime=0), durable=True)
+            before = self._latest.get(key)
+            if before is not None and _same(before, stored):
+                return before
+            self._append(json.dumps(asdict(stored)).encode() + b"\n")
+            self._note(stored)
+            self._prune(key)
+        return stored
+
+    def _append(self, line: bytes) -> None:
+        with self._index.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a write that was cut short
+                    line = b"\n" + line
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self._latest[key] = stored
-        return stored
+
+    def _note(self, stored: Stored) -> None:
+        self._latest[stored.key] = stored
+        bodies = self._bodies[stored.key]
+        if stored.sha256 in bodies:
+            bodies.remove(stored.sha256)
+        bodies.append(stored.sha256)
+
+    def _prune(self, key: str) -> None:
+        """Take off the oldest bodies of a request, unless another request has them as well."""
+        bodies = self._bodies[key]
+        while len(bodies) > KEPT:
+            oldest = bodies.pop(0)
+            if not any(oldest in others for others in self._bodies.values()):
+                self._path(oldest).unlink(missing_ok=True)
 
     def _path(self, sha256: str) -> Path:
         return self._directory / "bodies" / sha256[:2] / f"{sha256}.gz"
 
     def _read(self) -> Iterator[Stored]:
-        """Every line; one without an end is what a crash left, and is taken off."""
+        """Every whole line. One that is not whole was cut short by a crash or a full disk; one that is whole and not ours is damage."""
         if not self._index.is_file():
             return
-        content = self._index.read_bytes()
-        whole, _, torn = content.rpartition(b"\n")
-        if torn:
-            atomic_file.write(self._index, whole + b"\n" if whole else b"", durable=True)
-        for number, line in enumerate(whole.splitlines(), 1):
+        for number, line in enumerate(self._index.read_bytes().split(b"\n"), 1):
+            if not line.endswith(b"}"):
+                continue
             try:
                 yield Stored(**json.loads(line))
             except (ValueError, TypeError) as error:
                 raise DamagedArchiveError(
                     f"{self._index}, line {number}, is none of ours ({error}); move the folder away, and everything is fetched again"
                 ) from None
+
+
+def _same(one: Stored, other: Stored) -> bool:
+    return (one.sha256, one.etag, one.last_modified) == (other.sha256, other.etag, other.last_modified)
+
+
+def _holds(path: Path, body: bytes) -> bool:
+    """Whether a kept body is the one that came: a damaged one is written anew."""
+    try:
+        return gzip.decompress(path.read_bytes()) == body
+    except (EOFError, OSError, zlib.error):
+        return False

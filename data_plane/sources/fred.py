@@ -130,7 +130,8 @@ class FredSource:
         """The rows of a series over all time, for observations of the history's span."""
         context = self._context
         days = round(365.25 * context.targets.BACKFILL_YEARS) + MARGIN_DAYS
-        since = to_datetime(context.clock.now()).date() - timedelta(days=days)
+        # From the beginning of a year: the same request on the next day, so that what has not changed is not sent again.
+        since = (to_datetime(context.clock.now()).date() - timedelta(days=days)).replace(month=1, day=1)
         asked = {"series_id": series}
         dates = await self._pages("series/vintagedates", key, asked, "vintage_dates", DATES_PAGE)
         asked["observation_start"] = since.isoformat()

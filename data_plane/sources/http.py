@@ -3,7 +3,8 @@
 429 and 5xx, broken connections and timeouts are retried, after Retry-After where it is given; a provider that asks for a longer wait than
 is worth staying for is left alone until then. Other refusals are not retried: asking again would not help and might get the address blocked.
 
-With an archive each body is kept as it came, and a document that has not changed since (ETag, Last-Modified) is not sent again.
+With an archive each body is kept as it came, and a document that has not changed since (ETag, Last-Modified) is not sent again. What is no
+document is kept too, but never taken for the document that has not changed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 # JSON shrinks to a tenth, at most to a thirtieth; a body that grows by more than this while it is unpacked is a bomb.
 MAX_EXPANSION, EXPANSION_FREE_BYTES = 100, 4 * 1024 * 1024
 MAX_WAIT_S = 60.0
+MAX_PEACE_S = 86_400.0
+"""A provider that asks for longer is asked again the next day."""
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -87,7 +90,11 @@ class JsonClient:
         self._name = name
         self._policy = policy
         self._client = httpx.AsyncClient(
-            headers=dict(headers), timeout=timeout_s, follow_redirects=True, mounts=loopback.async_mounts()
+            # One coding that is unpacked piece by piece: several of them would be unpacked whole before their size is known.
+            headers={**headers, "Accept-Encoding": "gzip"},
+            timeout=timeout_s,
+            follow_redirects=True,
+            mounts=loopback.async_mounts(),
         )
         self._limiter = AsyncLimiter(1, 1.0)
         self._rate = 1.0
@@ -136,16 +143,14 @@ class JsonClient:
     async def _once(self, url: str, params: Mapping[str, str] | None) -> bytes:
         key = request_key(url, params)
         known = self._known(key)
-        try:
-            async with self._client.stream(
-                "GET", url, params=dict(params or {}), headers=_validators(known)
-            ) as response:
-                body = await self._received(url, response)
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _Retry(f"{type(error).__name__} {error}".strip()) from None
+        response, body = await self._answer(url, params, _validators(known))
+        if response.status_code == 304 and known is not None and self._archive is not None:
+            try:
+                return await asyncio.to_thread(self._archive.body, known)
+            except (OSError, DamagedArchiveError) as error:  # then it is sent once more
+                self._archive_failed(f"a kept response to {key} cannot be used: {error}")
+                response, body = await self._answer(url, params, {})
         status = response.status_code
-        if status == 304 and known is not None and self._archive is not None:
-            return await self._again(url, self._archive, known)
         if status in RETRIED_STATUS:
             after = _retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
             if after > MAX_WAIT_S:
@@ -159,7 +164,21 @@ class JsonClient:
         await self._keep(key, body, response.headers)
         return body
 
+    async def _answer(
+        self, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> tuple[httpx.Response, bytes]:
+        try:
+            async with self._client.stream("GET", url, params=dict(params or {}), headers=dict(headers)) as response:
+                return response, await self._received(url, response)
+        except httpx.TooManyRedirects as error:
+            raise SourceUnavailable(f"{self._name}: {url} leads in a circle ({error})") from None
+        except httpx.RequestError as error:
+            raise _Retry(f"{type(error).__name__} {error}".strip()) from None
+
     async def _received(self, url: str, response: httpx.Response) -> bytes:
+        coding = response.headers.get("Content-Encoding", "").strip().lower()
+        if coding not in ("", "identity", "gzip", "x-gzip"):
+            raise BodyMalformed(f"{self._name}: {url} is packed as {coding!r}, which nobody asked for", b"")
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
@@ -178,20 +197,28 @@ class JsonClient:
         known = self._archive.latest(key) if self._archive is not None else None
         return known if known is not None and self._archive is not None and self._archive.has_body(known) else None
 
-    async def _again(self, url: str, archive: ResponseArchive, known: Stored) -> bytes:
-        try:
-            return await asyncio.to_thread(archive.body, known)
-        except (OSError, DamagedArchiveError) as error:
-            raise SourceUnavailable(f"{self._name}: {url} has not changed, but {error}") from None
-
     async def _keep(self, key: str, body: bytes, headers: httpx.Headers) -> None:
         if self._archive is None:
             return
-        etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+        # What is no document must not be confirmed by a later "not modified".
+        whole = await asyncio.to_thread(_is_object, body)
+        etag, modified = (_plain(headers.get(name, "")) if whole else "" for name in ("ETag", "Last-Modified"))
         try:
             await asyncio.to_thread(self._archive.store, key, time.time_ns(), body, etag=etag, last_modified=modified)
         except OSError as error:
             self._archive_failed(f"the response to {key} could not be kept: {error}")
+
+
+def _plain(value: str) -> str:
+    """A header's value as it can be sent back; empty for one that cannot."""
+    return value if value.isascii() and value.isprintable() else ""
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
 
 
 def _validators(known: Stored | None) -> dict[str, str]:
@@ -203,14 +230,16 @@ def _validators(known: Stored | None) -> dict[str, str]:
 
 
 def _retry_after(text: str, now: datetime) -> float:
-    """Seconds of a Retry-After header, which holds a number or a date (RFC 9110, section 10.2.3); 0 for anything else."""
-    if text.strip().isdigit():
-        return float(text)
+    """Seconds of a Retry-After header, which holds a number or a date (RFC 9110, section 10.2.3), a day at most; 0 for anything else."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), MAX_PEACE_S)
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+        seconds = (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+    except (ValueError, OverflowError):
         return 0.0
-    return max((until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now.timestamp(), 0.0)
+    return min(max(seconds, 0.0), MAX_PEACE_S)
 
 
 def _reason(body: bytes) -> str:

@@ -15,7 +15,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_plane.sources.archive import DamagedArchiveError, ResponseArchive, request_key
+from data_plane.sources.archive import KEPT, DamagedArchiveError, ResponseArchive, request_key
 from data_plane.sources.http import (
     BodyMalformed,
     JsonClient,
@@ -85,7 +85,17 @@ async def test_a_provider_that_asks_for_a_long_peace_gets_it(
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("7", 7.0), (" 90 ", 90.0), ("", 0.0), ("soon", 0.0), ("-5", 0.0), ("1.5", 0.0), ("Wed, 99 Foo 2024", 0.0)],
+    [
+        ("7", 7.0),
+        (" 90 ", 90.0),
+        ("", 0.0),
+        ("soon", 0.0),
+        ("-5", 0.0),
+        ("1.5", 0.0),
+        ("Wed, 99 Foo 2024", 0.0),
+        ("\u00b2", 0.0),
+        ("9" * 400, 86_400.0),
+    ],
 )
 def test_a_wait_is_a_number_of_seconds_or_nothing(text: str, seconds: float) -> None:
     assert _retry_after(text, datetime.now(UTC)) == seconds
@@ -207,20 +217,116 @@ async def test_a_document_that_has_not_changed_is_not_sent_again(provider: Provi
     await http.close()
 
 
-async def test_a_damaged_body_is_told_and_not_used(provider: Provider, tmp_path: Path) -> None:
+async def test_a_damaged_body_is_told_and_sent_again(provider: Provider, tmp_path: Path) -> None:
     provider.answer = lambda request: (
         web.Response(status=304)
         if "If-None-Match" in request.headers
-        else web.json_response({"v": 1}, headers={"ETag": '"1"'})
+        else web.json_response({"v": list(range(300))}, headers={"ETag": '"1"'})
     )
-    http = client(ResponseArchive(tmp_path, "test"))
-    await http.get(provider.url)
+    problems: list[str] = []
+    http = client(ResponseArchive(tmp_path, "test"), problems=problems)
+    good = await http.get(provider.url)
     (body,) = (tmp_path / "test" / "bodies").rglob("*.gz")
-    for damage in (b"", body.read_bytes()[:-5], gzip.compress(b'{"v": 2}')):
+    whole = body.read_bytes()
+    flipped = [whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :] for place in range(12, len(whole), 7)]
+    for damage in (b"", whole[:-5], gzip.compress(b'{"v": 2}'), *flipped):
         body.write_bytes(damage)
-        with pytest.raises(SourceUnavailable, match="delete it, and it is fetched again"):
-            await http.get(provider.url)
+        problems.clear()
+        assert await http.get(provider.url) == good
+        assert len(problems) == 1
+        assert "cannot be used" in problems[0]
+        assert await http.get(provider.url) == good  # mended by what was sent again
+        assert len(problems) == 1
     await http.close()
+
+
+@pytest.mark.parametrize("page", [b"<html>busy</html>", b"[1]", gzip.compress(b'{"a": 1}')[:-9]])
+async def test_what_is_no_document_is_never_taken_for_one_that_has_not_changed(
+    provider: Provider, tmp_path: Path, page: bytes
+) -> None:
+    """One bad answer with validators must not be confirmed for ever."""
+    headers = {"ETag": '"bad"', "Last-Modified": "Fri, 01 Mar 2024 12:00:00 GMT"}
+    http = client(ResponseArchive(tmp_path, "test"))
+    provider.answer = lambda _: web.Response(body=page, headers=headers)
+    with pytest.raises(BodyMalformed):
+        await http.get(provider.url)
+    provider.answer = lambda request: (
+        web.Response(status=304)
+        if "If-None-Match" in request.headers or "If-Modified-Since" in request.headers
+        else web.json_response({"a": 1}, headers={"ETag": '"good"'})
+    )
+    assert await http.get(provider.url) == {"a": 1}
+    await http.close()
+
+
+async def test_a_provider_that_leads_in_a_circle_is_told(provider: Provider) -> None:
+    def again(_: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(f"{provider.url}/again")
+
+    http = client()
+    provider.answer = again
+    with pytest.raises(SourceUnavailable, match="leads in a circle"):
+        await http.get(provider.url)
+    await http.close()
+
+
+async def test_not_modified_that_nobody_asked_for_is_a_refusal(provider: Provider, tmp_path: Path) -> None:
+    for archive in (None, ResponseArchive(tmp_path, "test")):
+        http = client(archive)
+        provider.answer = lambda _: web.Response(status=304)
+        with pytest.raises(SourceRefused, match="HTTP 304"):
+            await http.get(provider.url)
+        await http.close()
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd", "deflate"])
+async def test_a_coding_that_nobody_asked_for_is_refused(provider: Provider, coding: str) -> None:
+    http = client()
+    provider.answer = lambda _: web.Response(
+        body=gzip.compress(gzip.compress(b"{}")), headers={"Content-Encoding": coding}
+    )
+    with pytest.raises((BodyMalformed, SourceUnavailable), match=r"packed as|DecodingError"):
+        await http.get(provider.url)
+    assert provider.requests[0].headers["Accept-Encoding"] == "gzip"
+    await http.close()
+
+
+async def test_a_validator_that_cannot_be_sent_back_is_not_kept(provider: Provider, tmp_path: Path) -> None:
+    archive = ResponseArchive(tmp_path, "test")
+    http = client(archive)
+    provider.answer = lambda _: web.json_response({"a": 1}, headers={"ETag": "caf\u00e9"})
+    for _ in range(2):
+        assert await http.get(provider.url) == {"a": 1}
+    stored = archive.latest(archive.requests()[0])
+    assert stored is not None
+    assert stored.etag == ""
+    await http.close()
+
+
+def test_a_line_that_a_full_disk_cut_short_costs_only_itself(tmp_path: Path) -> None:
+    archive = ResponseArchive(tmp_path, "test")
+    archive.store("a", 1, b"{}")
+    index = tmp_path / "test" / "index.jsonl"
+    with index.open("ab") as file:
+        file.write(b'{"key": "b", "at": 2, "sha')
+    archive.store("c", 3, b"[]")
+    again = ResponseArchive(tmp_path, "test")
+    assert again.requests() == ["a", "c"]
+    again.store("d", 4, b"[1]")
+    assert ResponseArchive(tmp_path, "test").requests() == ["a", "c", "d"]
+
+
+def test_of_each_request_the_newest_bodies_stay(tmp_path: Path) -> None:
+    archive = ResponseArchive(tmp_path, "test")
+    archive.store("other", 0, b"0")
+    for number in range(30):
+        archive.store("a", number, str(number).encode())
+    bodies = {gzip.decompress(path.read_bytes()) for path in (tmp_path / "test" / "bodies").rglob("*.gz")}
+    assert bodies == {b"0", *(str(number).encode() for number in range(30 - KEPT, 30))}
+    again = ResponseArchive(tmp_path, "test")
+    stored = again.latest("a")
+    assert stored is not None
+    assert again.body(stored) == b"29"
 
 
 async def test_a_disk_that_refuses_is_told_and_the_data_goes_on(provider: Provider, tmp_path: Path) -> None:
@@ -276,7 +382,7 @@ def test_whatever_a_crash_cuts_off_the_rest_is_read(
     assert third.body(stored) == b"new"
 
 
-@pytest.mark.parametrize("line", [b"[]", b"{}", b"\xff", b'{"key": "a", "at": 1, "sha256": "x", "more": 1}'])
+@pytest.mark.parametrize("line", [b"{}", b'{"key": "a"}', b"\xff}", b'{"key": "a", "at": 1, "sha256": "x", "more": 1}'])
 def test_an_index_of_another_make_is_refused_in_a_sentence(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "index.jsonl").write_bytes(line + b"\n")
@@ -289,3 +395,12 @@ def test_the_order_of_parameters_and_keys_do_not_make_another_request() -> None:
         request_key("u", {"b": "2", "a": "1", "api_key": "x"}) == request_key("u", {"a": "1", "b": "2"}) == "u?a=1&b=2"
     )
     assert request_key("u", {"token": "x"}) == request_key("u", None) == "u"
+
+
+def test_no_secret_is_in_a_key() -> None:
+    for url, parameters in (
+        ("https://user:word@host/p?API_KEY=SECRET&a=1", {}),
+        ("https://host/p?a=1&access_token=SECRET", {"Api_Key": "SECRET"}),
+        ("https://host/p", {"a": "1", "client_secret": "SECRET", "password": "SECRET"}),
+    ):
+        assert request_key(url, parameters) == "https://host/p?a=1"
