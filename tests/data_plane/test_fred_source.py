@@ -306,7 +306,7 @@ async def test_gdp_in_periods_of_fifty_vintages_is_gdp(
     server.add("GDP", whole, **{key: described[key] for key in ("title", "units", "frequency", "observation_end")})
     monkeypatch.setattr("data_plane.sources.fred.VINTAGES", 50)
     bench = await looked(server, series="GDP", years=40.0)
-    since = (date(2018, 1, 19) - timedelta(days=round(365.25 * 40) + 400)).isoformat()
+    since = (date(2018, 1, 19) - timedelta(days=round(365.25 * 40) + 400)).replace(month=1, day=1).isoformat()
     expected = parse_observations("GDP", [each for each in whole if each["date"] >= since], 0, "Billions of Dollars")
     assert repr(bench.taken) == repr(expected)
     assert sum(path.endswith("observations") for path, _ in server.asked) == 8
