@@ -146,6 +146,13 @@ class FiscalCalendar:
             {year.end: place for place, year in enumerate(years)},
         )
 
+    @property
+    def newest_end(self) -> int:
+        """Last day of the newest period of any span, 0 without one."""
+        ends = {*self.slot_ending, *self.year_ending}
+        ends.update(period.end for spans in self.cumulative.values() for period in spans.values())
+        return max(ends, default=0)
+
     def is_long(self, year: Period) -> bool:
         """Whether a fiscal year has 53 weeks."""
         return year.days >= LONG_YEAR_DAYS

@@ -177,6 +177,8 @@ def _restatement(available: int, accession: str, items: list[_Change], applied: 
                 explained *= split.ratio
         if not _meets(item, explained):
             rest.append((item, explained))
+    if len(rest) < LEAST_VOTES:
+        return None
     measured = {
         item.after.value / item.before.value / item.scale / explained
         for item, explained in rest

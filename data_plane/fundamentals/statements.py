@@ -126,18 +126,21 @@ class View:
         return Missing("NO_PERIOD", f"no {basis.value} can be made of the periods reported by then")
 
     def _candidates(self, basis: Basis) -> list[Context]:
-        """Periods of a basis, newest first."""
+        """Periods of a basis that may be the newest, newest first.
+
+        A quarter and twelve months must end with the newest period reported: behind a gap an older one would pass for the newest.
+        """
         calendar = self.reported.calendar
         if basis is Basis.INSTANT:
             return [Context(basis, Period(0, date)) for date in reversed(self.reported.balance_dates)]
-        if basis is Basis.QUARTER:
-            return [Context(basis, slot.period) for slot in reversed(calendar.slots)]
         if basis is Basis.YEAR:
             return [Context(basis, year) for year in reversed(calendar.years)]
-        ends = {*calendar.slot_ending, *calendar.year_ending}
-        ends |= {period.end for spans in calendar.cumulative.values() for period in spans.values()}
-        found = (calendar.trailing(end) for end in sorted(ends, reverse=True))
-        return [Context(basis, trailing.period) for trailing in found if trailing is not None]
+        end = calendar.newest_end
+        if basis is Basis.QUARTER:
+            place = calendar.slot_ending.get(end)
+            return [] if place is None else [Context(basis, calendar.slots[place].period)]
+        trailing = calendar.trailing(end)
+        return [] if trailing is None else [Context(basis, trailing.period)]
 
 
 class Fundamentals:
