@@ -140,7 +140,7 @@ class FiscalCalendar:
             years,
             transitions,
             slots,
-            cumulative,
+            dict(cumulative),
             variants,
             {slot.period.end: place for place, slot in enumerate(slots)},
             {year.end: place for place, year in enumerate(years)},

@@ -318,6 +318,42 @@ def test_tags_are_mixed_only_where_they_agree(
     assert (total.value, total.source) == (100, "us-gaap:Revenues")
 
 
+def test_a_zero_yields_to_a_value_further_down_the_ladder() -> None:
+    year = ("2022-01-01", "2022-12-31")
+    rows = [usd("Revenues", *year, 0), usd("SalesRevenueNet", *year, 100), usd("Goodwill", "", "2022-12-31", 0)]
+    balances = [usd("Assets", "", "2022-12-31", 10), usd("Cash", "", "2022-12-31", 3)]
+    balances.append(usd("CashAndCashEquivalentsAtCarryingValue", "", "2022-12-31", 0))
+    made = company(filing("k", "2023-02-15", "10-K", [*rows, *balances]))
+    assert value(made, "2023-03-01", "revenue", Basis.YEAR).source == "us-gaap:SalesRevenueNet"
+    assert value(made, "2023-03-01", "cash", Basis.INSTANT).value == 3
+    assert value(made, "2023-03-01", "goodwill", Basis.INSTANT).value == 0, "a zero alone is a value"
+
+
+def test_a_stray_tag_yields_to_an_established_one_that_says_otherwise() -> None:
+    sales = cumulative(2022, [10, 30, 60], "SalesRevenueNet")
+    year = ("2022-01-01", "2022-12-31")
+    for stray, source in ((40.0, "us-gaap:SalesRevenueNet"), (100.2, "us-gaap:Revenues")):
+        rows = [usd("Revenues", *year, stray), usd("SalesRevenueNet", *year, 100)]
+        made = company(*sales, filing("k", "2023-02-15", "10-K", rows))
+        assert value(made, "2023-03-01", "revenue", Basis.YEAR).source == source
+    # Three periods of one against four of the other: neither is stray, and the ladder decides.
+    rows = [usd("Revenues", f"2022-{start}", f"2022-{end}", 5) for start, end in QUARTERS[1:3]]
+    rows += [usd("Revenues", *year, 40), usd("SalesRevenueNet", *year, 100)]
+    made = company(*sales, filing("k", "2023-02-15", "10-K", rows))
+    assert value(made, "2023-03-01", "revenue", Basis.YEAR).value == 40
+
+
+def test_a_rolling_year_of_a_quarterly_report_is_no_fiscal_year() -> None:
+    rolling = usd("NetIncomeLoss", "2022-07-01", "2023-06-30", 111)
+    half = [usd("NetIncomeLoss", "2023-01-01", "2023-06-30", 45)]
+    made = company(*cumulative(2022, [10, 30, 60, 100]), filing("q", "2023-08-01", "10-Q", [rolling, *half]))
+    view = made.at(day("2023-08-01"))
+    assert view.reported.calendar.years == (period("2022-01-01", "2022-12-31"),)
+    assert day("2022-07-01") not in view.reported.calendar.cumulative
+    found = value(made, "2023-08-01", "net_income", Basis.TTM)
+    assert (found.value, found.how) == (111, "reported")
+
+
 def test_averages_are_weighted_by_days() -> None:
     concept = "WeightedAverageNumberOfDilutedSharesOutstanding"
     rows = [
@@ -403,6 +439,18 @@ def test_a_reverse_split_and_one_seen_once_only() -> None:
 )
 def test_what_is_no_split(eps: float, count: float) -> None:
     made = company(per_share("a", "2023-02-01", 4.0, 25.0), per_share("b", "2023-08-01", eps, count, "10-K/A"))
+    assert not made.at(day("2023-08-01")).reported.share_basis.splits
+
+
+def test_earnings_alone_make_no_split() -> None:
+    year = ("2022-01-01", "2022-12-31")
+    concepts = ("EarningsPerShareDiluted", "EarningsPerShareBasic", "IncomeLossFromContinuingOperationsPerDilutedShare")
+    made = company(
+        *(
+            filing(accession, available, "10-K", [(concept, "USD/shares", *year, eps) for concept in concepts])
+            for accession, available, eps in (("a", "2023-02-01", 4.0), ("b", "2023-08-01", 2.0))
+        )
+    )
     assert not made.at(day("2023-08-01")).reported.share_basis.splits
 
 

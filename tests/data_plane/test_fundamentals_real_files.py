@@ -393,6 +393,29 @@ def test_quarters_add_up_to_years(shared_data: Path, name: str) -> None:
     assert wrong <= 0.05 * checked
 
 
+def test_quarters_add_up_to_years_in_many_companies(shared_data: Path) -> None:
+    """The same of 42 companies of which the files hold core concepts. What does not fit was restated within the year, or is a quarterly
+    table that the filer tagged wrongly (AMZN's 10-K 0001193125-13-028520 gives the quarters of 2011 under the dates of 2012)."""
+    checked = wrong = 0
+    for path in sorted((shared_data / "sec" / "companyfacts_subset91").glob("*.json.gz")):
+        filings = subset(shared_data, path.name.removesuffix(".json.gz"))
+        fundamentals = company(filings, ())
+        for filing in filings:
+            if filing.form != "10-K":
+                continue
+            view = fundamentals.at(filing.available_time)
+            year, quarter = view.newest(Basis.YEAR), view.newest(Basis.QUARTER)
+            if isinstance(year, Missing) or isinstance(quarter, Missing) or year.period.end != quarter.period.end:
+                continue
+            for field in ("revenue", "net_income", "operating_cash_flow"):
+                total, quarters = view.value(field, Basis.YEAR), view.series(field, Basis.QUARTER, 4)
+                if isinstance(total, Value) and None not in quarters:
+                    checked += 1
+                    wrong += abs(sum(item.value for item in quarters if item) - total.value) > 0.001 * abs(total.value)
+    assert checked >= 1_200
+    assert wrong <= 0.015 * checked
+
+
 @pytest.mark.parametrize("name", FULL)
 def test_assets_are_liabilities_and_equity(shared_data: Path, name: str) -> None:
     """At each filing; TSLA's convertible notes in mezzanine equity have no tag in 2013-2015, some 1 to 4 % of its assets."""
@@ -424,7 +447,7 @@ def share(snapshot: Snapshot, names: Iterable[str], bases: Iterable[Basis]) -> f
 
 @pytest.mark.parametrize("name", US)
 def test_most_definitions_have_a_value(shared_data: Path, name: str) -> None:
-    """Of those whose tags the company ever used, or that are formulas alone: 75 % in the newest report, 90 % with the last year's."""
+    """Of those whose tags the company ever used, or that are formulas alone: 78 % in the newest report, 86 % with the last year's."""
     filings = real(shared_data, name)
     fundamentals = company(filings)
     snapshot = fundamentals.as_of(filings[-1].available_time)
@@ -434,8 +457,8 @@ def test_most_definitions_have_a_value(shared_data: Path, name: str) -> None:
         if not definition.tags or any(fundamentals.history.units(tag.concept) for tag in definition.tags)
     ]
     assert len(used) >= 150
-    assert share(snapshot, used, (Basis.TTM, Basis.INSTANT)) >= 0.75
-    assert share(snapshot, used, (Basis.TTM, Basis.INSTANT, Basis.YEAR)) >= 0.85
+    assert share(snapshot, used, (Basis.TTM, Basis.INSTANT)) >= 0.78
+    assert share(snapshot, used, (Basis.TTM, Basis.INSTANT, Basis.YEAR)) >= 0.86
     for basis in Basis:
         assert not set(snapshot.values[basis]) & set(snapshot.absent[basis])
         assert len(snapshot.values[basis]) + len(snapshot.absent[basis]) == len(standard())
