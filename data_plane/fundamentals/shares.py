@@ -17,8 +17,30 @@ from typing import NamedTuple
 from data_plane.fundamentals.history import FactHistory, Version, known_versions
 from data_plane.fundamentals.periods import DAY_NS
 
-# New shares for one old share that companies choose; their inverses are reverse splits.
-RATIOS = (1.25, 4 / 3, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
+# New shares for one old share that companies choose, and their inverses, which are reverse splits.
+RATIOS = (
+    1.25,
+    4 / 3,
+    1.5,
+    2.0,
+    2.5,
+    3.0,
+    4.0,
+    5.0,
+    6.0,
+    7.0,
+    8.0,
+    10.0,
+    12.0,
+    15.0,
+    20.0,
+    25.0,
+    30.0,
+    40.0,
+    50.0,
+    100.0,
+)
+USUAL = (*RATIOS, *(1 / ratio for ratio in RATIOS))
 # Share counts are reported in thousands or millions: a restated count meets the ratio within this share of itself.
 COUNT_TOLERANCE = 0.003
 # Half of the last digit of amounts a share that are reported finer than five digits.
@@ -184,17 +206,21 @@ def _restatement(available: int, accession: str, items: list[_Change], applied: 
         for item, explained in rest
         if item.unit == "shares" and item.before.value * item.after.value > 0
     }
-    candidates = [*RATIOS, *(1 / ratio for ratio in RATIOS)]
-    candidates += [ratio for ratio in sorted(measured) if abs(ratio - 1) >= LEAST_RECAPITALISATION]
     best: Restatement | None = None
-    for ratio in candidates:
+    for ratio in sorted({_usual(ratio) for ratio in measured}):
         agreeing = [item for item, explained in rest if _meets(item, explained * ratio)]
         votes = len(agreeing)
         concepts = {item.concept for item in agreeing}
         enough = votes >= LEAST_VOTES and votes >= LEAST_PART * len(rest) and len(concepts) >= LEAST_CONCEPTS
-        if enough and any(item.unit == "shares" for item in agreeing) and (best is None or votes > best.votes):
+        unusual = ratio not in USUAL and abs(ratio - 1) < LEAST_RECAPITALISATION
+        if enough and not unusual and (best is None or votes > best.votes):
             best = Restatement(available, accession, ratio, votes)
     return best
+
+
+def _usual(ratio: float) -> float:
+    """The ratio that companies choose which a measured one is near to, else the measured one."""
+    return next((usual for usual in USUAL if abs(usual - ratio) <= COUNT_TOLERANCE * ratio), ratio)
 
 
 def _meets(item: _Change, ratio: float) -> bool:
