@@ -16,7 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from importlib import resources
 from typing import Any, NamedTuple
 
-from data_plane.fundamentals.expressions import Dimension, ExpressionError, Node, dimension, names, parse
+from data_plane.fundamentals.expressions import Dimension, ExpressionError, Node, around, dimension, names, parse
 
 FILE = "definitions.toml"
 STATEMENTS = ("income", "balance", "cash_flow", "per_share", "margin", "return", "turnover", "solvency", "growth")
@@ -186,6 +186,11 @@ def _checked_names(definition: Definition, definitions: Mapping[str, Definition]
         if definition.is_instant and not other.is_instant:
             raise DefinitionError(
                 f"{FILE}: {definition.name} is a balance and its formula needs {name}, which is over a period; make it a flow"
+            )
+    for name in sorted(around(definition.formula)):
+        if definition.is_instant or not definitions[name].is_instant:
+            raise DefinitionError(
+                f"{FILE}: {definition.name}: opening and average take a balance around a period, and {name} is none or has none; take them out"
             )
     return used
 

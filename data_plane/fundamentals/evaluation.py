@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from data_plane.fundamentals.definitions import Definition, Definitions
-from data_plane.fundamentals.expressions import Binary, Call, Name, Negative, Node, Number, names
+from data_plane.fundamentals.expressions import AROUND, Binary, Call, Name, Negative, Node, Number, names
 from data_plane.fundamentals.periods import DAY_NS, Period
 from data_plane.fundamentals.reported import Reported
 
@@ -191,7 +191,7 @@ class Evaluation:
                 return self._call(node, context)
 
     def _call(self, node: Call, context: Context) -> _Part | None:
-        if node.function in ("opening", "average"):
+        if node.function in AROUND:
             return self._around(node, context)
         if node.function in ("lag", "year_ago"):
             earlier = self.before(context, node.steps or 1, years=node.function == "year_ago")
@@ -208,8 +208,6 @@ class Evaluation:
 
     def _around(self, node: Call, context: Context) -> _Part | None:
         """A balance before the first day of the period, alone or averaged with that at its end."""
-        if context.period.start == 0:
-            return None
         opening = self._evaluate(node.arguments[0], self.at(context, context.period.start - DAY_NS))
         if node.function == "opening" or opening is None:
             return opening

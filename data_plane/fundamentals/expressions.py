@@ -90,7 +90,8 @@ FUNCTIONS: Mapping[str, tuple[int, int | None]] = {
     "max": (2, 2),
     "min": (2, 2),
 }
-SHIFTED = ("opening", "average", "lag", "year_ago")
+# What asks for the balance before a period.
+AROUND = ("opening", "average")
 
 _TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[a-z_][a-z0-9_]*)|(?P<sign>[-+*/(),]))")
 
@@ -205,6 +206,19 @@ def names(node: Node) -> frozenset[str]:
             return names(operand)
         case Call(_, arguments, _):
             return frozenset().union(*(names(argument) for argument in arguments))
+    return frozenset()
+
+
+def around(node: Node) -> frozenset[str]:
+    """Names of which a formula asks for the balance before the period."""
+    match node:
+        case Call(function, arguments, _):
+            inner = [names(argument) if function in AROUND else around(argument) for argument in arguments]
+            return frozenset().union(*inner)
+        case Binary(_, left, right):
+            return around(left) | around(right)
+        case Negative(operand):
+            return around(operand)
     return frozenset()
 
 

@@ -49,8 +49,8 @@ ROUNDING_FINEST = 0.5e-6
 LEAST_PER_SHARE = 0.1
 # A split is taken from a filing when this many facts of at least so many concepts, and this part of all that changed, agree.
 LEAST_VOTES, LEAST_CONCEPTS, LEAST_PART = 3, 2, 0.5
-# A ratio that is none of the usual ones must change the count by this much to be a recapitalisation and not a correction.
-LEAST_RECAPITALISATION = 0.2
+# A ratio that is none of the usual ones is a recapitalisation or a dividend in shares from this change on; below, a correction.
+LEAST_RECAPITALISATION = 0.04
 # A count that changes by more than 1,000 to this power (300) was filed in another scale.
 LEAST_SCALE = math.log(300, 1000)
 # A filing may count in new shares before the ex-date when the split is decided by then.

@@ -354,6 +354,41 @@ def test_a_rolling_year_of_a_quarterly_report_is_no_fiscal_year() -> None:
     assert (found.value, found.how) == (111, "reported")
 
 
+def test_twelve_months_do_not_mix_tags_that_disagree() -> None:
+    net = [usd("NetIncomeLoss", "2022-01-01", f"2022-{end}", 1) for _, end in QUARTERS]
+    net += [usd("NetIncomeLoss", "2023-01-01", "2023-06-30", 1)]
+    old = [
+        usd("SalesRevenueNet", "2022-01-01", "2022-06-30", 30),
+        usd("SalesRevenueNet", "2023-01-01", "2023-06-30", 35),
+    ]
+    for prior, expected in ((30.0, 105.0), (29.0, None)):
+        new = [usd("Revenues", "2022-01-01", "2022-12-31", 100), usd("Revenues", "2022-01-01", "2022-06-30", prior)]
+        made = company(
+            filing("k", "2023-02-15", "10-K", [*net[:4], *new]), filing("q", "2023-08-01", "10-Q", [net[4], *old])
+        )
+        found = made.at(day("2023-08-01")).value("revenue", Basis.TTM)
+        assert (found.value if isinstance(found, Value) else None) == expected
+
+
+def test_years_and_facts_under_dates_that_slip() -> None:
+    """Most facts date the year 2022 from 2 January, one tag from the 1st; balance sheets are a day off as well."""
+    slipped = ("2022-01-02", "2022-12-31")
+    rows = [
+        usd("NetIncomeLoss", *slipped, 20),
+        usd("OperatingIncomeLoss", *slipped, 30),
+        usd("Revenues", "2022-01-01", "2022-12-31", 300),
+    ]
+    balances = [usd("Assets", "", "2021-12-30", 900), usd("Assets", "", "2022-12-30", 1100)]
+    made = company(
+        filing("a", "2022-02-15", "10-K", [usd("NetIncomeLoss", "2021-01-01", "2021-12-31", 10), balances[0]]),
+        filing("b", "2023-02-15", "10-K", [*rows, balances[1]]),
+    )
+    assert numbers(made, "2023-03-01", "net_income", Basis.YEAR, 2) == [10, 20]
+    assert value(made, "2023-03-01", "revenue", Basis.YEAR).value == 300
+    assert value(made, "2023-03-01", "asset_turnover", Basis.YEAR).value == pytest.approx(0.3)
+    assert value(made, "2023-03-01", "asset_growth", Basis.INSTANT).value == pytest.approx(1100 / 900 - 1)
+
+
 def test_averages_are_weighted_by_days() -> None:
     concept = "WeightedAverageNumberOfDilutedSharesOutstanding"
     rows = [
@@ -435,10 +470,30 @@ def test_a_reverse_split_and_one_seen_once_only() -> None:
         (2.0, 25.0),  # half the earnings alone
         (0.02, 5000.0),  # too small a value to tell a ratio
         (4.0, 25_000.0),  # a count in another scale
+        (3.92, 25.5),  # shares corrected by 2 %, and so the earnings a share
     ],
 )
 def test_what_is_no_split(eps: float, count: float) -> None:
     made = company(per_share("a", "2023-02-01", 4.0, 25.0), per_share("b", "2023-08-01", eps, count, "10-K/A"))
+    assert not made.at(day("2023-08-01")).reported.share_basis.splits
+
+
+@pytest.mark.parametrize("ratio", [1.1, 5.88])
+def test_an_unusual_ratio_is_that_of_the_counts(ratio: float) -> None:
+    eps, count = round(4.0 / ratio, 2), 25e6 * ratio
+    made = company(per_share("a", "2023-02-01", 4.0, 25e6), per_share("b", "2023-08-01", eps, count, "10-Q"))
+    assert [split.ratio for split in made.at(day("2023-08-01")).reported.share_basis.splits] == [pytest.approx(ratio)]
+
+
+def test_a_ratio_that_most_changes_do_not_have_is_no_split() -> None:
+    year = ("2022-01-01", "2022-12-31")
+    others = ("IncrementalCommonShares", "TreasuryStockShares", "CommonStockSharesIssued", "PreferredStockSharesIssued")
+    old, new = per_share("a", "2023-02-01", 4.0, 25.0), per_share("b", "2023-08-01", 1.0, 100.0, "10-Q")
+    rows = [
+        [(concept, "shares", *year, 50.0 * (place + 5) ** power) for place, concept in enumerate(others)]
+        for power in (1, 2)
+    ]
+    made = company(old, new, filing("a", "2023-02-01", "10-K", rows[0]), filing("b", "2023-08-01", "10-Q", rows[1]))
     assert not made.at(day("2023-08-01")).reported.share_basis.splits
 
 
@@ -638,7 +693,9 @@ def define(*entries: tuple[str, str, str, str]) -> Definitions:
         ("max(income, assets)", 1005.0, 1005.0, 1004.0),
         ("min(income, assets)", 40.0, 110.0, 100.0),
         ("max(income, sales)", None, None, None),
-        ("sum(sales, debt)", None, None, None),
+        ("sum(sales, debt)", 7.0, 7.0, None),
+        ("average(debt)", None, None, None),
+        ("opening(debt)", None, None, None),
         ("income + sales", None, None, None),
         ("income * 1 / (1 - 1)", None, None, None),
     ],
@@ -653,7 +710,12 @@ def test_functions(formula: str, quarter: float | None, twelve: float | None, ye
     balances += [usd("Assets", "", "2021-12-31", 1000.0), usd("Assets", "", "2023-03-31", 1005.0)]
     made = company(
         filing("k", "2023-02-01", "10-K", [*rows, *balances[:5]]),
-        filing("q", "2023-05-01", "10-Q", [usd("NetIncomeLoss", "2023-01-01", "2023-03-31", 40.0), balances[5]]),
+        filing(
+            "q",
+            "2023-05-01",
+            "10-Q",
+            [usd("NetIncomeLoss", "2023-01-01", "2023-03-31", 40.0), balances[5], usd("Debt", "", "2023-03-31", 7.0)],
+        ),
         definitions=define(("x", "flow", "money", formula)),
     )
     found = {basis: made.at(day("2023-05-01")).value("x", basis) for basis in (Basis.QUARTER, Basis.TTM, Basis.YEAR)}

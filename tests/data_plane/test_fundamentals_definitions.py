@@ -78,6 +78,8 @@ def test_ladders_are_of_three_taxonomies_and_every_concept_is_listed() -> None:
         (entry("a", formula="b") + entry("b", formula="a"), "circle"),
         (entry("a") + entry("b", kind="instant", formula="a"), "over a period"),
         (entry("a") + entry("b", formula="a / a"), "money^0"),
+        (entry("a") + entry("b", formula="a - max(a, -opening(a))"), "a is none or has none"),
+        (entry("a", kind="instant") + entry("b", kind="instant", formula="2 * average(a)"), "take them out"),
         (entry("a") + entry("b", unit="shares") + entry("c", formula="a + b"), "different units"),
     ],
 )
