@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from data_plane.fundamentals.periods import DAY_NS, Period, Span
 from data_plane.fundamentals.shares import Split
 from data_plane.fundamentals.statements import Fundamentals, Snapshot
 from data_plane.observations import Filing
+from data_plane.sources.edgar import parse_facts
 from tests.data_plane.fundamentals_support import (
     AAPL,
     AMD,
@@ -24,6 +26,7 @@ from tests.data_plane.fundamentals_support import (
     PG,
     SNOW,
     TSLA,
+    acceptance,
     day,
     document,
     real,
@@ -462,6 +465,17 @@ def test_most_definitions_have_a_value(shared_data: Path, name: str) -> None:
     for basis in Basis:
         assert not set(snapshot.values[basis]) & set(snapshot.absent[basis])
         assert len(snapshot.values[basis]) + len(snapshot.absent[basis]) == len(standard())
+
+
+def test_filings_of_the_edgar_source_give_what_its_concepts_hold(shared_data: Path) -> None:
+    """The parser of the source keeps few concepts; from these its filings give the same values as from all."""
+    content = document(shared_data / "sec" / "companyfacts" / f"{AAPL}.json.gz")
+    accepted = acceptance(shared_data / "sec" / "submissions", 320193)
+    parsed = [item for item in parse_facts("AAPL", content, accepted, date(2009, 1, 1), 0) if isinstance(item, Filing)]
+    apple, whole = company(parsed), company(real(shared_data, AAPL))
+    time = parsed[-1].available_time
+    for name, basis in (("revenue", Basis.TTM), ("eps_diluted", Basis.TTM), ("total_assets", Basis.INSTANT)):
+        assert value(apple, time, name, basis) == value(whole, time, name, basis)
 
 
 def test_silence_makes_everything_stale(shared_data: Path) -> None:
