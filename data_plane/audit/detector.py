@@ -40,7 +40,8 @@ def audit(series: PriceSeries) -> Audit:
     bars = impossible_findings(mended, moves) + island_findings(mended, moves) + stray_findings(mended, moves)
     found = [*levels, *unrecorded_shifts(mended, moves.scale), *dividends, *_one_a_bar(bars)]
     findings, notes = [], []
-    seldom = bool((series.volume > 0.0).mean() < 1.0 - SELDOM_SHARE)
+    traded = series.volume > 0.0
+    seldom = bool(traded.any()) and bool(traded.mean() < 1.0 - SELDOM_SHARE)
     for finding in sorted(found, key=lambda finding: (finding.place, finding.kind)):
         if not _is_mark(series, finding, seldom):
             findings.append(finding)
@@ -55,10 +56,12 @@ def audit(series: PriceSeries) -> Audit:
 def _is_mark(series: PriceSeries, finding: Finding, seldom: bool) -> bool:
     """Whether what was found may be real after all, or a mark at which nobody traded."""
     bars = slice(finding.first, finding.last + 1)
-    untraded = not (series.volume[bars] > 0.0).any()
+    # Indices and currencies have no volume at all: theirs says nothing.
+    untraded = bool((series.volume > 0.0).any()) and not (series.volume[bars] > 0.0).any()
     if finding.kind in (PRICE_SPIKE, PRICE_IMPOSSIBLE):
-        # One trade leaves one price, and where the bar closed is not known from it.
-        single = bool(series.prices[finding.place, HIGH] == series.prices[finding.place, LOW])
+        # One trade leaves one price, and where the bar closed is not known from it; a history of closes alone has only such bars.
+        flat = (series.prices[:, HIGH] == series.prices[:, LOW]) & (series.prices[:, LOW] > 0.0)
+        single = bool(flat[finding.place]) and bool(flat.mean() < 0.5)
         return seldom or untraded or single
     return finding.kind in (PRICE_STRAY, LEVEL_SHIFT) or (finding.kind == UNIT_100X and untraded)
 

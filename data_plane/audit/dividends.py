@@ -35,10 +35,11 @@ COST_UNIT, COST_DAY = float(np.log(100.0)), float(np.log(20.0))
 TINY_YIELD, AGAIN, PRICES_MUST_SAY = 8e-4, 3, 3.0
 # A dividend of no more than a few usual moves leaves no trace by which the price could date it.
 DATED_BY_MOVES = 4.0
-# Two payments of about one amount within this many days are one.
-REPEAT_DAYS, REPEAT_SHARE = 7.0, 0.20
-# Adjusted closes carry seven digits; bars of a week or more hide on which day of it the adjustment lies.
-EXACT, LOOSE = 0.03, 0.15
+# Two payments of about one amount within this many days are one; some pay each week.
+REPEAT_DAYS, REPEAT_SHARE = 4.0, 0.20
+# How far the adjusted closes may be from an amount and still contain it. Some adjust by reinvestment at the ex-date's close rather than by
+# the close before it, which differs by a day's move; bars of a week or more hide on which day of it the adjustment lies.
+EXACT, LOOSE = 0.10, 0.20
 LEAST_ADJUSTMENT = 2e-5
 LONG_BARS_DAYS = 4.0
 
@@ -61,6 +62,8 @@ class _Payment:
     """Log return from the close before to the open of the ex-date."""
     scale: float
     traded: bool
+    slack: float
+    """What rounding of the closes may do to the implied share of the price."""
     split: float
     """Ratio of a split on the same bar, 1 without."""
     match: str = field(default="")
@@ -68,14 +71,20 @@ class _Payment:
 
 def _payments(series: PriceSeries, scale: Floats) -> list[_Payment]:
     long_bars = series.spacing >= LONG_BARS_DAYS
+    known = bool((series.volume > 0.0).any())
+    total = series.total_return_close
+    tick = rounding(series.close) + rounding(total)
     found = []
     for place in np.flatnonzero(series.dividends > 0.0).tolist():
-        if place == 0:
+        if place == 0 or not series.close[place - 1] > 0.0 or not np.isfinite(series.dividends[place]):
             continue
         until = min(place + 1, len(series) - 1) if long_bars else place
         before = float(series.close[place - 1])
         implied = np.nan
-        if series.adjusted is not None:
+        if (
+            series.adjusted is not None
+            and min(series.adjusted[place - 1], series.adjusted[until], series.close[until]) > 0.0
+        ):
             left = series.adjusted[place - 1] / series.close[place - 1]
             right = series.adjusted[until] / series.close[until]
             implied = before * float(1.0 - left / right)
@@ -89,16 +98,26 @@ def _payments(series: PriceSeries, scale: Floats) -> list[_Payment]:
                 _move(before, float(series.close[until])),
                 _move(before, float(series.prices[place, OPEN])),
                 float(scale[place]) * float(np.sqrt(until - place + 1)),
-                bool(series.volume[place] > 0.0),
+                bool(series.volume[place] > 0.0) or not known,
+                LEAST_ADJUSTMENT + 2.0 * tick / float(np.nanmin(np.r_[total[[place - 1, until]], before])),
                 float(series.splits[place]) if series.splits[place] > 0.0 else 1.0,
             )
         )
     return found
 
 
+def rounding(levels: Floats) -> float:
+    """The step to which levels are rounded: 1, 0.1, ... 0.0001, or 0 where they are finer than that."""
+    for digits in range(5):
+        scaled = levels[np.isfinite(levels)] * 10.0**digits
+        if len(scaled) and (np.abs(scaled - np.round(scaled)) <= 1e-6 * np.maximum(np.abs(scaled), 1.0)).all():
+            return float(10.0**-digits)
+    return 0.0
+
+
 def _implies(payment: _Payment, amount: float, tolerance: float) -> bool:
     share = amount / payment.before
-    return abs(payment.implied / payment.before - share) <= LEAST_ADJUSTMENT + tolerance * share
+    return abs(payment.implied / payment.before - share) <= payment.slack + tolerance * share
 
 
 def _unusual(share: float) -> float:
@@ -142,13 +161,15 @@ def _match(payment: _Payment, tolerance: float) -> str:
     """Which amount the adjusted closes contain."""
     if np.isnan(payment.implied) or _implies(payment, payment.amount, tolerance):
         return "as recorded"
+    if abs(payment.implied) <= LEAST_ADJUSTMENT * payment.before:
+        return "nothing"
     if payment.split != 1.0 and _implies(payment, payment.amount / payment.split, tolerance):
         return "divided by the split"
     if _implies(payment, payment.amount / UNIT, tolerance):
         return "a hundredth"
     if _implies(payment, payment.amount * UNIT, tolerance):
         return "a hundredfold"
-    return "nothing" if abs(payment.implied) <= LEAST_ADJUSTMENT * payment.before else "another amount"
+    return "nothing" if abs(payment.implied) <= payment.slack * payment.before else "another amount"
 
 
 def _repeated(

@@ -2,16 +2,20 @@
 
 Each bar is either right or off by one of a few factors: 100 either way, or the ratio of a split on record either way. The stretches
 are the most probable sequence of such errors given the returns they would leave (Viterbi 1967), returns being Student-t around zero
-with the name's own scale. The newest bar is taken to be right: it is the unit in which the name trades now.
+with the name's own scale. The newest bars are taken to be right: theirs is the unit in which the name trades now. Where only the last few
+are on the new level nobody can tell yet which side is wrong, and no repair is claimed.
 
-Only a bar with a move of about such a factor can begin or end a stretch, so the search visits those alone.
+A split is misapplied around its day, so that elsewhere a move of its ratio is a move; so is one of a plausible size with the turnover
+of news. Only a bar with a move of about such a factor can begin or end a stretch, so the search visits those alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from data_plane.audit.findings import (
     LEVEL_SHIFT,
@@ -29,8 +33,14 @@ UNIT = 100.0
 # What it costs in nats to believe that an error begins or ends at a bar. Providers err where they have work to do: around a split.
 SWITCH_NEAR_SPLIT = 4.0
 SWITCH_UNIT = 10.0
-SWITCH_FAR = 14.0
+NEVER = 1e9
 NEAR_BARS = 10
+# So many bars on a new level confirm it.
+CONFIRMING_BARS = 5
+# A price may move by this factor on news; beyond it no turnover makes a move plausible.
+NEWS_MOVE = float(np.log(5.0))
+# Up to this a share moves in a day often enough.
+MOVE_OF_A_DAY = float(np.log(1.6))
 # A move is worth a thought when a factor would halve it, and when it is no everyday one.
 SCREEN_SHARE, SCREEN_LEAST = 0.5, 0.10
 
@@ -38,40 +48,73 @@ SCREEN_SHARE, SCREEN_LEAST = 0.5, 0.10
 COMMON_RATIOS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
 # What the price may move on the day of a split beside it, how many times the usual turnover is news, and from how many bars it is known.
 SPLIT_SLACK = 0.025
-NEWS_TURNOVER, QUIET_BARS = 3.0, 5
+NEWS_TURNOVER, QUIET_BARS, AROUND = 3.0, 5, 21
 SHIFT_LEAST = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class _Error:
-    """A way to be wrong: the log factor that mends it, and the split (place) that it would come from, or -1."""
+    """A way to be wrong: the log factor that mends it, and the splits (places) that it would come from."""
 
     correction: float
-    split: int
+    splits: tuple[int, ...] = ()
 
 
-def _ways(series: PriceSeries) -> list[_Error]:
-    ways = [_Error(0.0, -1), _Error(float(np.log(UNIT)), -1), _Error(-float(np.log(UNIT)), -1)]
-    for place in np.flatnonzero(series.splits > 0.0).tolist():
-        ratio = float(np.log(series.splits[place]))
-        if abs(ratio) > SCREEN_LEAST:
-            ways += [_Error(-ratio, place), _Error(ratio, place)]
+def _ways(series: PriceSeries, *, units_only: bool = False) -> list[_Error]:
+    ways = [_Error(0.0), _Error(float(np.log(UNIT))), _Error(-float(np.log(UNIT)))]
+    places: dict[float, list[int]] = {}
+    for place in () if units_only else recorded_splits(series):
+        places.setdefault(float(np.log(series.splits[place])), []).append(place)
+    for ratio, at in sorted(places.items()):
+        ways += [_Error(-ratio, tuple(at)), _Error(ratio, tuple(at))]
     return ways
 
 
-def _switch(before: _Error, after: _Error, place: int) -> float:
+def recorded_splits(series: PriceSeries) -> list[int]:
+    """Bars of splits on record; a ratio of about one, with which some providers fill the column, is none."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sizes = np.abs(np.log(series.splits))
+    return [int(place) for place in np.flatnonzero((series.splits > 0.0) & np.isfinite(sizes) & (sizes > SCREEN_LEAST))]
+
+
+def _switch(before: _Error, after: _Error, place: int, news: bool) -> float:
     if before is after:
         return 0.0
     cost = 0.0
     for way in (before, after):
         if way.correction == 0.0:
             continue
-        if way.split < 0:
+        if not way.splits:
             cost += SWITCH_UNIT
+        elif min(abs(place - split) for split in way.splits) > NEAR_BARS:
+            cost += NEVER
         else:
-            # The switch lies between place - 1 and place, and so does an error that ends with the bar before the split.
-            cost += SWITCH_NEAR_SPLIT if abs(place - way.split) <= NEAR_BARS else SWITCH_FAR
+            plausible = abs(after.correction - before.correction) < NEWS_MOVE
+            cost += NEVER if news and plausible else SWITCH_NEAR_SPLIT
     return cost
+
+
+def news_turnover(series: PriceSeries) -> NDArray[np.bool_]:
+    """(n,) whether a bar's turnover in money is a multiple of what it usually is around it; false where no volume is known."""
+    with np.errstate(invalid="ignore"):
+        turnover = np.nan_to_num(series.volume * series.close)
+    usual = (
+        np.array([_usual(turnover, place) for place in range(len(turnover))])
+        if len(turnover) < 64
+        else _rolling(turnover)
+    )
+    return np.asarray((usual > 0.0) & (turnover > NEWS_TURNOVER * usual))
+
+
+def _usual(turnover: Floats, place: int) -> float:
+    around = np.r_[turnover[max(place - AROUND, 0) : place], turnover[place + 1 : place + 1 + AROUND]]
+    return float(np.median(around)) if len(around) >= QUIET_BARS else 0.0
+
+
+def _rolling(turnover: Floats) -> Floats:
+    """As `_usual`, the bar itself included, for long series."""
+    windows = sliding_window_view(np.pad(turnover, AROUND, mode="reflect"), 2 * AROUND + 1)
+    return np.asarray(np.median(windows, axis=1))
 
 
 def _candidates(moves: Floats, ways: list[_Error]) -> list[int]:
@@ -83,30 +126,65 @@ def _candidates(moves: Floats, ways: list[_Error]) -> list[int]:
 
 
 def level_findings(series: PriceSeries, moves: Moves) -> tuple[list[Finding], PriceSeries]:
-    """Stretches on a wrong level, and the series with them mended."""
-    ways = _ways(series)
-    places = _candidates(moves.returns, ways)
-    if not places:
-        return [], series
-    path = _most_probable(ways, places, moves)
+    """Stretches on a wrong level, and the series with them mended where it is beyond doubt which side is wrong."""
     findings: list[Finding] = []
     mended = series
+    stretches = _stretches(series, moves, _ways(series))
+    for way, first, last in stretches:
+        finding = _finding(series, way, first, last)
+        if not _seen(series, moves.scale, way, first, last):
+            finding = replace(finding, detail=f"{finding.detail}, in the adjusted closes alone", repair="", factor=1.0)
+        findings.append(finding)
+        if finding.factor != 1.0:
+            mended = mended.scaled(slice(first, last + 1), finding.factor, volume=bool(way.splits))
+    if series.adjusted is not None:
+        findings += _in_closes_alone(series, {(first, last) for _, first, last in stretches})
+    return findings, mended
+
+
+def _in_closes_alone(series: PriceSeries, known: set[tuple[int, int]]) -> list[Finding]:
+    """Closes in another unit beside adjusted closes that are right."""
+    raw = replace(series, adjusted=None)
+    return [
+        replace(
+            finding, detail=f"{finding.detail}, in the prices but not in the adjusted closes", repair="", factor=1.0
+        )
+        for way, first, last in _stretches(raw, Moves.of(raw), _ways(raw, units_only=True))
+        if (first, last) not in known
+        for finding in [_finding(raw, way, first, last)]
+    ]
+
+
+def _stretches(series: PriceSeries, moves: Moves, ways: list[_Error]) -> list[tuple[_Error, int, int]]:
+    """(error, first bar, last bar) of each stretch that is not right."""
+    places = _candidates(moves.returns, ways)
+    if not places:
+        return []
+    path = _most_probable(ways, places, moves, news_turnover(series))
     bounds = [0, *places, len(series)]
+    found = []
     stretch = 0
     while stretch < len(path):
         way, start = path[stretch], stretch
         while stretch < len(path) and path[stretch] is way:
             stretch += 1
-        if way.correction == 0.0:
-            continue
-        first, last = bounds[start], bounds[stretch] - 1
-        factor = float(np.exp(way.correction))
-        findings.append(_finding(series, way, factor, first, last))
-        mended = mended.scaled(slice(first, last + 1), factor, volume=way.split >= 0)
-    return findings, mended
+        if way.correction != 0.0:
+            found.append((way, bounds[start], bounds[stretch] - 1))
+    return found
 
 
-def _most_probable(ways: list[_Error], places: list[int], moves: Moves) -> list[_Error]:
+def _seen(series: PriceSeries, scale: Floats, way: _Error, first: int, last: int) -> bool:
+    """Whether the closes themselves show a stretch that was found in the adjusted ones."""
+    closes = log_returns(series.close)
+    gain = 0.0
+    for place, step in ((first, way.correction), (last + 1, -way.correction)):
+        if 0 < place < len(series):
+            width = float(scale[place])
+            gain += surprise(float(closes[place]), width) - surprise(float(closes[place]) + step, width)
+    return gain > 0.0
+
+
+def _most_probable(ways: list[_Error], places: list[int], moves: Moves, news: NDArray[np.bool_]) -> list[_Error]:
     """The error of each stretch between candidates: len(places) + 1 of them, the last one right."""
     cost = [0.0] * len(ways)
     back: list[list[int]] = []
@@ -117,7 +195,7 @@ def _most_probable(ways: list[_Error], places: list[int], moves: Moves) -> list[
         for after in ways:
             options = [
                 cost[index]
-                + _switch(before, after, place)
+                + _switch(before, after, place, bool(news[place]))
                 + surprise(move + after.correction - before.correction, width)
                 for index, before in enumerate(ways)
             ]
@@ -132,19 +210,29 @@ def _most_probable(ways: list[_Error], places: list[int], moves: Moves) -> list[
     return [ways[index] for index in reversed(path)]
 
 
-def _finding(series: PriceSeries, way: _Error, factor: float, first: int, last: int) -> Finding:
+def _finding(series: PriceSeries, way: _Error, first: int, last: int) -> Finding:
+    factor = float(np.exp(way.correction))
     # A stretch that reaches back to the first bar shows where it ends; a shorter one, on its first bar.
     place = last if first == 0 else first
     count = f"{last - first + 1} bar{'s' if last > first else ''}"
     mend = f"prices x {factor:.6g}"
-    if way.split < 0:
-        detail = f"{count} {'above' if factor < 1 else 'below'} their neighbours by a factor of 100"
-        return Finding(UNIT_100X, place, first, last, detail, mend, factor)
-    ratio = float(series.splits[way.split])
-    twice = (factor > 1.0) == (ratio > 1.0)
-    kind = SPLIT_APPLIED_TWICE if twice else SPLIT_NOT_APPLIED
-    detail = f"{count} {'divided twice by' if twice else 'not divided by'} the split of {ratio:g}"
-    return Finding(kind, place, first, last, detail, f"{mend}, volume / {factor:.6g}", factor)
+    kind = UNIT_100X
+    detail = f"{count} {'above' if factor < 1 else 'below'} their neighbours by a factor of 100"
+    if way.splits:
+        ratio = float(series.splits[way.splits[0]])
+        twice = (factor > 1.0) == (ratio > 1.0)
+        kind = SPLIT_APPLIED_TWICE if twice else SPLIT_NOT_APPLIED
+        detail = f"{count} {'divided twice by' if twice else 'not divided by'} the split of {ratio:g}"
+        mend += f", volume / {factor:.6g}"
+    rest = len(series) - 1 - last
+    if first == 0 and rest < min(CONFIRMING_BARS, last + 1):
+        # Either all that came before is wrong, or the last bars are: those are named, and left as they are.
+        detail = f"the last {rest} bar{'s' if rest > 1 else ''} by a factor of {1.0 / factor:.6g} off all before, or all before off them"
+        return Finding(kind, last + 1, last + 1, len(series) - 1, detail)
+    if way.splits and first == 0 and abs(way.correction) < MOVE_OF_A_DAY:
+        # One step of that size may be a day's move beside the split; one there and back is none.
+        return Finding(kind, place, first, last, detail)
+    return Finding(kind, place, first, last, detail, mend, factor)
 
 
 def unrecorded_shifts(series: PriceSeries, scale: Floats) -> list[Finding]:
@@ -154,19 +242,21 @@ def unrecorded_shifts(series: PriceSeries, scale: Floats) -> list[Finding]:
     takeover of that size multiplies it. All others are told as LEVEL_SHIFT, which may be real.
     """
     moves = log_returns(series.close)
-    with np.errstate(invalid="ignore"):
-        turnover = series.volume * series.close
-    findings = []
     # A shift stays: the bars on both sides lie half as far apart at least. What comes back at once is a bad print and judged as one.
     wide = np.r_[moves[1:], 0.0] + moves, np.r_[0.0, moves[:-1]] + moves
     stays = (np.minimum(*np.abs(wide)) > SHIFT_LEAST / 2.0) & (np.sign(wide[0]) == np.sign(wide[1]))
-    for place in np.flatnonzero((np.abs(moves) > SHIFT_LEAST) & stays).tolist():
-        if (series.splits[max(place - NEAR_BARS, 0) : place + NEAR_BARS + 1] > 0.0).any():
+    places = np.flatnonzero((np.abs(moves) > SHIFT_LEAST) & stays).tolist()
+    if not places:
+        return []
+    splits = recorded_splits(series)
+    news, known = news_turnover(series), bool((series.volume > 0.0).any())
+    findings = []
+    for place in places:
+        if any(abs(place - split) <= NEAR_BARS for split in splits):
             continue
         size = abs(float(moves[place]))
         ratio = min(COMMON_RATIOS, key=lambda common: abs(size - np.log(common)))
-        around = np.concatenate([turnover[max(place - 21, 0) : place], turnover[place + 1 : place + 22]])
-        quiet = len(around) >= QUIET_BARS and 0.0 < turnover[place] < NEWS_TURNOVER * float(np.median(around))
+        quiet = known and bool(series.volume[place] > 0.0) and not news[place] and len(series) > QUIET_BARS
         change = f"the price moves by {np.expm1(moves[place]):+.1%}"
         if quiet and abs(size - np.log(ratio)) <= min(SPLIT_SLACK, 4.0 * float(scale[place])):
             said = f"{ratio:g} for 1" if moves[place] < 0 else f"1 for {ratio:g}"

@@ -30,7 +30,7 @@ def impossible_findings(series: PriceSeries, moves: Moves) -> list[Finding]:
     prices = series.prices
     findings = []
     with np.errstate(invalid="ignore", divide="ignore"):
-        broken = ~np.isfinite(prices).all(axis=1) | ~np.isfinite(series.volume)
+        broken = np.asarray(~np.isfinite(prices).all(axis=1))
         logs = np.log(prices)
         positive = np.asarray((prices > 0.0).all(axis=1))
         high, low, inner = logs[:, HIGH], logs[:, LOW], logs[:, (OPEN, CLOSE)]
@@ -100,14 +100,15 @@ def stray_findings(series: PriceSeries, moves: Moves) -> list[Finding]:
 
 def _distances(series: PriceSeries) -> list[tuple[str, int, Floats]]:
     """How far high, low and open lie from what else the bar and its neighbours say: (n,) logs, 0 where they do not."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        prices = np.log(series.prices)
-    opening, high, low, close = prices[:, OPEN], prices[:, HIGH], prices[:, LOW], prices[:, CLOSE]
     # An open counts as stray when it lies on one side of the close, of the bar before and of the bar after. The ends have one neighbour.
-    away = np.stack([opening - close, opening - np.r_[close[:1], close[:-1]], opening - np.r_[close[1:], close[-1:]]])
-    one_side = np.abs(np.sign(away).sum(axis=0)) == len(away)
-    stray = np.where(one_side, np.abs(away).min(axis=0), 0.0)
-    above, below = high - np.maximum(opening, close), np.minimum(opening, close) - low
+    with np.errstate(invalid="ignore", divide="ignore"):
+        opening, high, low, close = np.log(series.prices).T
+        away = np.stack(
+            [opening - close, opening - np.r_[close[:1], close[:-1]], opening - np.r_[close[1:], close[-1:]]]
+        )
+        one_side = np.abs(np.sign(away).sum(axis=0)) == len(away)
+        stray = np.where(one_side, np.abs(away).min(axis=0), 0.0)
+        above, below = high - np.maximum(opening, close), np.minimum(opening, close) - low
     return [("high", HIGH, above), ("low", LOW, below), ("open", OPEN, stray)]
 
 

@@ -16,6 +16,7 @@ UNIT, SPLIT, DIVIDEND, PRICE = "unit", "split", "dividend", "price"
 NEAR_BARS = 5
 SAME = 1e-4
 HUNDRED = (80.0, 125.0)
+BY_SPLIT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +33,39 @@ def fault_class(finding: Finding) -> str:
 
 
 def truth(series: PriceSeries, twin: PriceSeries) -> Truth | None:
-    """What the corrected twin (the same bars) says of a series; None when they are equal. Raises ValueError for other bars."""
+    """What the corrected twin (the same bars) says of a series; None when they are equal. Raises ValueError for other bars.
+
+    Wrong closes are a fault of unit when all of them are about a hundred times off and no split has such a ratio; of a split when they are off
+    by one on record; else of a price. Wrong opens, highs or lows alone are one of a price.
+    """
     if len(series) != len(twin) or (series.times != twin.times).any():
         raise ValueError("the twin has other bars")
     close = twin.close / series.close
+    if (np.abs(close - 1.0) > SAME).any():
+        return Truth(_class_of(series, close[np.abs(close - 1.0) > SAME]), _edges(close))
     adjusted = (
         np.ones_like(close) if series.adjusted is None or twin.adjusted is None else twin.adjusted / series.adjusted
     )
     paid = np.flatnonzero(
         np.abs(series.dividends - twin.dividends) > SAME * np.maximum(series.dividends, twin.dividends)
     )
-    if (np.abs(close - 1.0) > SAME).any():
-        wrong = close[np.abs(close - 1.0) > SAME]
-        hundredfold = np.maximum(wrong, 1.0 / wrong)
-        unit = not (series.splits > 0.0).any() and ((hundredfold > HUNDRED[0]) & (hundredfold < HUNDRED[1])).all()
-        return Truth(UNIT if unit else SPLIT, _edges(close))
     places = np.union1d(paid, _edges(adjusted))
-    return Truth(DIVIDEND, places) if len(places) else None
+    if len(places):
+        return Truth(DIVIDEND, places)
+    other = np.flatnonzero((np.abs(twin.prices / series.prices - 1.0) > SAME).any(axis=1))
+    return Truth(PRICE, other) if len(other) else None
+
+
+def _class_of(series: PriceSeries, wrong: Floats) -> str:
+    factors = np.maximum(wrong, 1.0 / wrong)
+    ratios = series.splits[series.splits > 0.0]
+    ratios = np.maximum(ratios, 1.0 / ratios)
+    if ((factors > HUNDRED[0]) & (factors < HUNDRED[1])).all() and not (
+        (ratios > HUNDRED[0]) & (ratios < HUNDRED[1])
+    ).any():
+        return UNIT
+    by_split = any((np.abs(factors / ratio - 1.0) < BY_SPLIT).all() for ratio in ratios.tolist())
+    return SPLIT if by_split else PRICE
 
 
 def _edges(ratio: Floats) -> Ints:

@@ -34,7 +34,7 @@ class PriceSeries:
     prices: Floats
     """(n, 4) open, high, low, close."""
     volume: Floats
-    """(n,) shares."""
+    """(n,) shares; 0 throughout where none is known."""
     adjusted: Floats | None
     dividends: Floats
     splits: Floats
@@ -50,7 +50,10 @@ class PriceSeries:
     @property
     def total_return_close(self) -> Floats:
         """(n,) closes without the jumps of dividends, where the provider has them."""
-        return self.close if self.adjusted is None else self.adjusted
+        if self.adjusted is None:
+            return self.close
+        known = np.isfinite(self.adjusted) & (self.adjusted > 0.0)
+        return self.adjusted if known.all() else np.where(known, self.adjusted, self.close)
 
     @property
     def spacing(self) -> float:

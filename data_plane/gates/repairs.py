@@ -28,8 +28,8 @@ def suggested(code: str, values: Mapping[str, float], last_good: float = math.na
     `last_good` is the name's last good close before it, NaN when there is none. A spike has no repair: either it was real, or the bar is
     gone.
     """
-    if code == CODES[UNIT_100X]:
-        return _unit(values, last_good)
+    if code in (CODES[UNIT_100X], CODES[OUTSIDE_RANGE]) and (repair := _unit(values, last_good)):
+        return repair
     if code == CODES[HIGH_BELOW_LOW] and values["high"] < values["low"]:
         swapped = {"high": values["low"], "low": values["high"]}
         inside = all(swapped["low"] <= values[name] <= swapped["high"] for name in ("open", "close"))
@@ -40,6 +40,8 @@ def suggested(code: str, values: Mapping[str, float], last_good: float = math.na
             "low": min(values[name] for name in PRICES),
         }
         changed = {name: value for name, value in widened.items() if value != values[name]}
+        if last_good > 0.0 and any(abs(value / last_good - 1.0) > NEAR for value in changed.values()):
+            return None  # a range that holds such a price would be the fault itself
         return Repair(changed, "high and low leave out open or close (an auction)")
     return None
 

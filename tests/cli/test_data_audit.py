@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -99,6 +100,10 @@ def test_the_names_of_files_do_not_tell_the_detector(tmp_path: Path) -> None:
         ("torn.parquet", "no parquet", "no such file as its name says"),
         ("empty.csv", "", "no such file as its name says"),
         ("times.csv", "Date,Open,High,Low,Close\nsoon,1,1,1,1\n", "in no format that is known"),
+        ("thousands.csv", 'Date,Open,High,Low,Close\n2024-01-02,1,1,1,"1,025.3"\n', "its close '1,025.3' is no number"),
+        ("footer.csv", "Date,Open,High,Low,Close\n2024-01-02,1,1,1,1\nTotal,1,1,1,1\n", "such as 'Total'"),
+        ("year.csv", "Date,Open,High,Low,Close\n9999-12-31,1,1,1,1\n", "in which no market was open"),
+        ("dateless.csv", "Date,Open,High,Low,Close\n,1,1,1,1\n", "no bar with a time"),
         ("closeless.csv", "Date,Open,High,Low,Close\n2024-01-02,1,1,1,\n", "no bar with a close"),
     ],
 )
@@ -119,6 +124,46 @@ def test_an_empty_directory_says_what_it_looked_for(tmp_path: Path) -> None:
     assert ".csv, .csv.gz, .parquet, .zip" in ended.err
 
 
+@pytest.mark.parametrize("kind", ["torn gz", "flipped gz", "encrypted zip", "parquet of lists", "no permission"])
+def test_one_bad_file_leaves_the_others_alone(tmp_path: Path, kind: str) -> None:
+    _write(tmp_path / "good.csv", _rows(factor=100.0))
+    whole = _write(tmp_path / "bad.csv.gz", _rows()).read_bytes()
+    if kind == "torn gz":
+        (tmp_path / "bad.csv.gz").write_bytes(whole[:-40])
+    elif kind == "flipped gz":
+        (tmp_path / "bad.csv.gz").write_bytes(whole[:60] + bytes([whole[60] ^ 0xFF]) + whole[61:])
+    elif kind == "no permission":
+        if os.geteuid() == 0:
+            pytest.skip("root may read everything")
+        (tmp_path / "bad.csv.gz").chmod(0)
+    else:
+        (tmp_path / "bad.csv.gz").unlink()
+        if kind == "encrypted zip":
+            with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+                archive.writestr("a.csv", "1,2,3,4,5,6\n")
+            content = bytearray((tmp_path / "bad.zip").read_bytes())
+            content[6] |= 1  # the flag of encryption, in both headers
+            content[content.index(b"PK\x01\x02") + 8] |= 1
+            (tmp_path / "bad.zip").write_bytes(content)
+        else:
+            pl.DataFrame({"date": [["2024-01-02"]], **{n: [1.0] for n in COLUMNS[1:5]}}).write_parquet(
+                tmp_path / "bad.parquet"
+            )
+    ended = triplane("data", "audit", str(tmp_path), "--json", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    good, bad = sorted(ended.json["files"], key=lambda entry: Path(entry["file"]).name != "good.csv")
+    assert [finding["kind"] for finding in good["findings"]] == ["UNIT_100X"]
+    assert bad["problem"]
+    assert bad["bars"] == 0
+
+
+def test_a_twin_with_other_bars_is_told(tmp_path: Path) -> None:
+    _write(tmp_path / "one.csv", _rows(factor=100.0))
+    _write(tmp_path / "one-fixed.csv", _rows(bars=59))
+    ended = triplane("data", "audit", str(tmp_path), cwd=tmp_path)
+    assert "not scored: one.csv: the twin has other bars" in ended.out
+
+
 # -- the files -------------------------------------------------------------------------------------------------------------------
 def test_a_panel_is_read_name_by_name_in_order_of_time(tmp_path: Path) -> None:
     days = ["2024-01-03", "2024-01-02", "2024-01-02", "2024-01-03"]
@@ -133,7 +178,29 @@ def test_a_panel_is_read_name_by_name_in_order_of_time(tmp_path: Path) -> None:
         ("A", ["2024-01-02", "2024-01-03"], [3.0, 4.0]),
     ]
     assert read[0].series.adjusted is None
-    assert (read[0].series.volume == 1.0).all()
+    assert (read[0].series.volume == 0.0).all()
+
+
+def test_rows_without_a_date_and_words_for_nothing_are_left_out(tmp_path: Path) -> None:
+    rows = [["2024-01-02", "1", "1", "1", "1"], ["", "9", "9", "9", "9"], ["2024-01-03", "null", "N/A", "-", "2"]]
+    (named,) = price_files.read(_write(tmp_path / "a.csv", rows, ("Date", *COLUMNS[1:5])))
+    assert named.labels == ["2024-01-02", "2024-01-03"]
+    assert named.series.close.tolist() == [1.0, 2.0]
+
+
+def test_of_two_columns_that_could_be_the_time_the_first_name_counts(tmp_path: Path) -> None:
+    rows = [[f"2024-01-0{day}", "1", "1", "1", "1", "2024-06-01"] for day in range(1, 6)]
+    (named,) = price_files.read(_write(tmp_path / "a.csv", rows, ("Date", *COLUMNS[1:5], "Timestamp")))
+    assert len(named.labels) == 5
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-01-02T09:30:00Z", "2024-01-02 09:30:00.500", "2024-01-02T09:30:00+00:00", "2024-01-02"]
+)
+def test_the_usual_ways_to_write_a_time_are_read(tmp_path: Path, text: str) -> None:
+    (named,) = price_files.read(_write(tmp_path / "a.csv", [[text, "1", "1", "1", "1"]], ("Date", *COLUMNS[1:5])))
+    assert named.labels == [text]
+    assert abs(int(named.series.times[0]) - 1_704_153_600_000_000_000) < 86_400_000_000_000
 
 
 def test_times_with_offsets_are_put_in_order_across_a_change_of_clocks(tmp_path: Path) -> None:

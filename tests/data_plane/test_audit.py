@@ -292,6 +292,164 @@ def test_amounts_are_judged_by_the_price_alone_without_adjusted_closes() -> None
     assert result.mended.adjusted is None
 
 
+@pytest.mark.parametrize("tail", [1, 2, 4])
+@pytest.mark.parametrize("factor", [100.0, 0.01])
+def test_the_last_bars_on_a_new_level_are_named_and_nothing_is_repaired(tail: int, factor: float) -> None:
+    """The commonest case of a live system: which side is wrong shows only later."""
+    series = made(21).scaled(slice(BARS - tail, BARS), factor, volume=False)
+    result = audit(series)
+    assert [(f.kind, f.first, f.last, f.repair) for f in result.findings] == [
+        (kinds.UNIT_100X, BARS - tail, BARS - 1, "")
+    ]
+    np.testing.assert_array_equal(result.mended.prices, series.prices)
+
+
+@pytest.mark.parametrize("volatility", [0.008, 0.012, 0.02])
+@pytest.mark.parametrize(("size", "ratio"), [(0.5, 2.0), (1 / 3, 3.0), (0.8, 1.25)])
+def test_a_crash_by_a_splits_ratio_far_from_the_split_is_a_crash(volatility: float, size: float, ratio: float) -> None:
+    for seed in range(10):
+        series = made(seed, volatility=volatility, shocks={100: float(np.log(size))})
+        splits, volume = np.zeros(BARS), series.volume.copy()
+        splits[220] = ratio
+        volume[100] *= 8.0
+        assert kinds_of(replace(series, splits=splits, volume=volume)) == [], seed
+
+
+@pytest.mark.parametrize(("size", "ratio"), [(0.8, 1.25), (0.67, 1.5), (0.5, 2.0)])
+def test_a_crash_on_news_near_a_split_is_a_crash(size: float, ratio: float) -> None:
+    for seed in range(10):
+        series = made(seed, shocks={100: float(np.log(size))})
+        splits, volume = np.zeros(BARS), series.volume.copy()
+        splits[106] = ratio
+        volume[100] *= 12.0
+        assert kinds_of(replace(series, splits=splits, volume=volume)) == [], seed
+
+
+def test_a_small_step_beside_a_split_is_told_and_not_repaired() -> None:
+    """Whether it was the split or a day's move nobody can tell from the prices."""
+    series = made(5, shocks={100: float(np.log(0.8))})
+    splits = np.zeros(BARS)
+    splits[104] = 1.25
+    result = audit(replace(series, splits=splits))
+    assert [(f.kind, f.repair) for f in result.findings] == [(kinds.SPLIT_NOT_APPLIED, "")]
+    np.testing.assert_array_equal(result.mended.prices, series.prices)
+
+
+def test_a_fault_of_the_adjusted_closes_alone_leaves_the_prices_alone() -> None:
+    series = made(22)
+    assert series.adjusted is not None
+    adjusted = series.adjusted.copy()
+    adjusted[100:110] *= 100.0
+    result = audit(replace(series, adjusted=adjusted))
+    (finding,) = result.findings
+    assert (finding.kind, finding.first, finding.last, finding.repair) == (kinds.UNIT_100X, 100, 109, "")
+    assert "adjusted closes alone" in finding.detail
+    np.testing.assert_array_equal(result.mended.prices, series.prices)
+    prices = series.prices.copy()
+    prices[100:110] *= 100.0
+    (finding,) = audit(replace(series, prices=prices)).findings
+    assert (finding.kind, finding.first, finding.last, finding.repair) == (kinds.UNIT_100X, 100, 109, "")
+
+
+@pytest.mark.parametrize("adjusted", ["none", "nan", "zero"])
+def test_a_history_without_volume_or_adjusted_closes_is_judged_all_the_same(adjusted: str) -> None:
+    series = made(23).scaled(slice(100, 110), 100.0, volume=False)
+    column = {"none": None, "nan": np.full(BARS, np.nan), "zero": np.zeros(BARS)}[adjusted]
+    bare = replace(series, volume=np.zeros(BARS), adjusted=column)
+    assert kinds_of(bare) == [(kinds.UNIT_100X, 100)]
+    assert kinds_of(made(23).scaled(slice(80, 81), 1.4, volume=False)) == [(kinds.PRICE_SPIKE, 80)]
+    spiked = replace(made(23).scaled(slice(80, 81), 1.4, volume=False), volume=np.zeros(BARS))
+    assert kinds_of(spiked) == [(kinds.PRICE_SPIKE, 80)]
+
+
+def test_without_volume_a_level_that_halves_is_no_split() -> None:
+    series = replace(made(24, shocks={120: float(np.log(0.5))}), volume=np.zeros(BARS))
+    assert kinds_of(series) == []
+    assert [note.kind for note in audit(series).notes] == [kinds.LEVEL_SHIFT]
+
+
+def test_a_column_of_splits_of_one_is_a_column_without_splits() -> None:
+    series = replace(made(3).scaled(slice(0, 120), 4.0, volume=True), splits=np.ones(BARS))
+    assert kinds_of(series) == [(kinds.SPLIT_NOT_RECORDED, 120)]
+
+
+def test_weekly_payments_are_no_repetitions() -> None:
+    paid = dict.fromkeys(range(7, 240, 7), 0.003)  # seven days apart, as the made days have no weekends
+    assert kinds_of(with_dividends(made(25), paid)) == []
+
+
+@pytest.mark.parametrize(("price", "share"), [(50.0, 0.004), (20.0, 0.005), (5.0, 0.01)])
+def test_closes_that_are_rounded_to_cents_contain_their_dividends(price: float, share: float) -> None:
+    for seed in range(10):
+        series = with_dividends(made(seed), dict.fromkeys(range(20, 240, 20), share))
+        scale = price / series.close[0]
+        assert series.adjusted is not None
+        rounded = replace(
+            series,
+            prices=np.round(series.prices * scale, 2),
+            adjusted=np.round(series.adjusted * scale, 2),
+            dividends=series.dividends * scale,
+        )
+        assert [kind for kind, _ in kinds_of(rounded) if kind.startswith("DIVIDEND")] == [], seed
+
+
+def test_adjustment_by_reinvestment_is_an_adjustment() -> None:
+    for seed in range(10):
+        paid = dict.fromkeys(range(20, 240, 40), 0.03)
+        series = with_dividends(made(seed, volatility=0.03), paid)
+        adjusted = series.close.copy()
+        for place in paid:
+            adjusted[:place] /= 1.0 + series.dividends[place] / series.close[place]
+        assert [k for k, _ in kinds_of(replace(series, adjusted=adjusted)) if k == kinds.DIVIDEND_MISADJUSTED] == []
+
+
+def test_a_close_of_zero_before_a_dividend_is_no_crash() -> None:
+    series = made(26)
+    prices, dividends = series.prices.copy(), np.zeros(BARS)
+    prices[99], dividends[100] = 0.0, 0.5
+    for adjusted in (None, series.adjusted):
+        found = kinds_of(replace(series, prices=prices, dividends=dividends, adjusted=adjusted))
+        assert (kinds.PRICE_IMPOSSIBLE, 99) in found
+
+
+def test_a_history_of_closes_alone_has_spikes_all_the_same() -> None:
+    close = made(27).close[:, None].repeat(4, axis=1)
+    close[80] *= 1.4
+    assert kinds_of(replace(made(27), prices=close, adjusted=None)) == [(kinds.PRICE_SPIKE, 80)]
+
+
+def test_many_splits_are_searched_in_good_time() -> None:
+    import time
+
+    series = made(28, bars=3000, volatility=0.06)
+    splits = np.zeros(3000)
+    splits[10::15] = 2.0
+    began = time.process_time()
+    audit(replace(series, splits=splits))
+    assert time.process_time() - began < 10.0
+
+
+# -- the truth -------------------------------------------------------------------------------------------------------------------
+def test_the_class_of_a_fault_is_read_off_the_twin() -> None:
+    series = made(29)
+    splits = np.zeros(BARS)
+    splits[50] = 2.0
+    split = replace(series, splits=splits)
+
+    def fault(broken: PriceSeries, twin: PriceSeries) -> str:
+        true = truth(broken, twin)
+        assert true is not None
+        return true.fault
+
+    assert fault(split.scaled(slice(100, 110), 100.0, volume=False), split) == "unit"
+    assert fault(split.scaled(slice(0, 45), 2.0, volume=True), split) == "split"
+    assert fault(series.scaled(slice(80, 81), 1.4, volume=False), series) == "price"
+    prices = series.prices.copy()
+    prices[80, LOW] *= 0.2
+    assert fault(replace(series, prices=prices), series) == "price"
+    assert fault(replace(series, dividends=np.ones(BARS)), series) == "dividend"
+
+
 # -- the scale ------------------------------------------------------------------------------------------------------------------
 def test_the_usual_move_is_the_standard_deviation_whatever_one_bar_did() -> None:
     returns = np.random.default_rng(5).normal(0, 0.02, 4000)

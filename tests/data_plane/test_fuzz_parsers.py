@@ -290,7 +290,7 @@ def test_price_files(counts: Callable[[int, int], int], generator: random.Random
     body = "\n".join(lines).encode()
     path = tmp_path / "a.csv"
     read = 0
-    for _ in range(counts(500, 100_000)):
+    for _ in range(counts(500, 20_000)):
         path.write_bytes(spoiled(body, generator))
         try:
             for named in price_files.read(path):

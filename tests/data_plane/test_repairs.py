@@ -55,3 +55,10 @@ def test_exchanged_and_narrow_ranges_are_mended() -> None:
 @pytest.mark.parametrize("code", ["PRICE_SPIKE", "PRICE_NOT_POSITIVE", "VOLUME_NEGATIVE", "", "SCHEMA_SHAPE"])
 def test_what_only_a_person_can_tell_has_no_repair(code: str) -> None:
     assert suggested(code, GOOD, 10.1) is None
+
+
+def test_a_range_is_not_widened_to_hold_a_price_in_another_unit() -> None:
+    repair = suggested("OUTSIDE_RANGE", GOOD | {"open": 1000.0}, 10.1)
+    assert repair is not None
+    assert dict(repair.values) == {"open": 10.0}
+    assert suggested("OUTSIDE_RANGE", GOOD | {"close": 0.9}, 10.1) is None

@@ -26,6 +26,8 @@ class _File:
     bars: int = 0
     audits: list[tuple[NamedSeries, Audit]] = field(default_factory=list)
     problem: str = ""
+    unscored: str = ""
+    """Why it is not compared with the corrected twin that stands beside it."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -109,7 +111,8 @@ def _truth(by_path: dict[Path, _File], path: Path, file: _File) -> tuple[bool, T
         return False, None
     try:
         return True, truth(file.audits[0][0].series, twin.audits[0][0].series)
-    except ValueError:
+    except ValueError as error:
+        file.unscored = str(error)
         return False, None
 
 
@@ -133,6 +136,7 @@ def _as_json(files: list[_File], scores: dict[str, Score] | None) -> dict[str, A
                 "file": str(file.path),
                 "bars": file.bars,
                 "problem": file.problem or None,
+                "unscored": file.unscored or None,
                 "findings": [_entry(named, finding) for named, audit in file.audits for finding in audit.findings],
                 "notes": [_entry(named, note) for named, audit in file.audits for note in audit.notes],
             }
@@ -180,6 +184,9 @@ def _print(files: list[_File], scores: dict[str, Score] | None, notes: bool) -> 
             columns,
             [[n, s.broken, s.found, _share(s.recall), s.findings, s.right, _share(s.precision)] for n, s in order],
         )
+    for file in files:
+        if file.unscored:
+            print(f"not scored: {file.path.name}: {file.unscored}")
     skipped = [file for file in files if file.problem]
     for file in skipped[:5]:
         print(f"not audited: {file.path.name}: {file.problem}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from data_plane.audit.series import PriceSeries
+from data_plane.observations import Floats
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".zip")
 _NAMES = {
@@ -28,14 +30,21 @@ _NAMES = {
 }
 _NEEDED = ("time", "open", "high", "low", "close")
 _FORMATS = (
-    "%Y-%m-%d %H:%M:%S%z",
-    "%Y-%m-%dT%H:%M:%S%z",
+    "%Y-%m-%d %H:%M:%S%#z",
+    "%Y-%m-%dT%H:%M:%S%#z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
     "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
     "%Y-%m-%d",
     "%Y%m%d %H:%M",
     "%Y%m%d",
 )
+# What files write where there is no value.
+_NOTHING = ("", "null", "nan", "n/a", "none", "-")
+_FIRST_YEAR, _LAST_YEAR = 1700, 2200
 # Lean writes bars without a header: a bar of trades has six columns, one of quotes eleven (bid, its size, ask, its size).
 _LEAN_TRADES, _LEAN_QUOTES = 6, 11
 # Two sides farther apart than this share of their middle are no price.
@@ -63,15 +72,29 @@ def find(path: Path) -> list[Path]:
 
 
 def read(path: Path) -> Iterator[NamedSeries]:
-    """All series of a file. Raises UnreadableError; OSError where the file itself cannot be read."""
-    name = path.name.lower()
+    """All series of a file. Raises UnreadableError with the reason, also where the file itself cannot be read."""
     try:
-        if name.endswith(".zip"):
-            yield from _lean(path)
-            return
-        frame = pl.read_parquet(path) if name.endswith(".parquet") else pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, zipfile.BadZipFile) as error:
-        raise UnreadableError(f"it is no such file as its name says ({str(error).splitlines()[0]})") from error
+        yield from _read(path)
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error) or type(error).__name__) from error
+    except (
+        pl.exceptions.PolarsError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnreadableError(f"it is no such file as its name says ({reason})") from error
+
+
+def _read(path: Path) -> Iterator[NamedSeries]:
+    name = path.name.lower()
+    if name.endswith(".zip"):
+        yield from _lean(path)
+        return
+    frame = pl.read_parquet(path) if name.endswith(".parquet") else pl.read_csv(path, infer_schema=False)
     frame = _named(frame)
     if "symbol" not in frame.columns:
         yield _series("", frame)
@@ -83,7 +106,11 @@ def read(path: Path) -> Iterator[NamedSeries]:
 def _named(frame: pl.DataFrame) -> pl.DataFrame:
     """The columns that matter, under one name each."""
     by_lower = {column.strip().lower(): column for column in frame.columns}
-    found = {name: by_lower[alias] for name, aliases in _NAMES.items() for alias in aliases if alias in by_lower}
+    found: dict[str, str] = {}
+    for name, aliases in _NAMES.items():
+        for alias in aliases:
+            if alias in by_lower:  # the first of them counts
+                found.setdefault(name, by_lower[alias])
     missing = [name for name in _NEEDED if name not in found]
     if missing:
         raise UnreadableError(f"it has no column for {', '.join(missing)}; it has {', '.join(frame.columns[:8])}")
@@ -91,46 +118,85 @@ def _named(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _series(symbol: str, frame: pl.DataFrame) -> NamedSeries:
+    frame = frame.filter(_given("time", frame["time"].dtype))
+    if frame.is_empty():
+        raise UnreadableError("it has no bar with a time")
     labels = frame["time"].cast(pl.String) if frame["time"].dtype != pl.String else frame["time"]
     frame = frame.with_columns(_label=labels, time=_times(frame["time"]))
     numbers = [name for name in frame.columns if name not in ("time", "symbol", "_label")]
-    frame = frame.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers)
+    frame = frame.with_columns(_numbers(name, frame[name]) for name in numbers)
     # A row without a close is a day on which the provider has nothing, a second one of a time the newer answer.
     frame = frame.filter(pl.col("close").is_not_null() & pl.col("close").is_not_nan())
     frame = frame.unique("time", keep="last").sort("time")
     if frame.is_empty():
         raise UnreadableError("it has no bar with a close")
 
-    def column(name: str, default: float) -> np.ndarray:
+    def column(name: str, default: float) -> Floats:
         return frame[name].fill_null(default).to_numpy() if name in frame.columns else np.full(len(frame), default)
 
     prices = np.stack([column(name, np.nan) for name in ("open", "high", "low", "close")], axis=1)
     series = PriceSeries(
         frame["time"].to_numpy(),
         prices,
-        # Without a column of volumes, every bar counts as traded.
-        column("volume", 0.0) if "volume" in frame.columns else np.ones(len(frame)),
-        column("adjusted", np.nan) if "adjusted" in frame.columns else None,
-        column("dividends", 0.0),
-        column("splits", 0.0),
+        np.nan_to_num(column("volume", 0.0)),
+        _adjusted(column("adjusted", np.nan)),
+        np.nan_to_num(column("dividends", 0.0)),
+        np.nan_to_num(column("splits", 0.0)),
     )
     return NamedSeries(symbol, series, frame["_label"].to_list())
+
+
+def _adjusted(values: Floats) -> Floats | None:
+    """Adjusted closes, or None where there is not one that could be."""
+    return values if (np.isfinite(values) & (values > 0.0)).any() else None
+
+
+def _given(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Rows in which a column holds something."""
+    column = pl.col(name)
+    if dtype == pl.String:
+        return column.is_not_null() & ~column.str.strip_chars().str.to_lowercase().is_in(_NOTHING)
+    return column.is_not_null()
+
+
+def _numbers(name: str, column: pl.Series) -> pl.Series:
+    """A column as numbers; empty places are null. Raises UnreadableError for a text that is none."""
+    if column.dtype == pl.String:
+        text = column.str.strip_chars()
+        column = text.set(text.str.to_lowercase().is_in(_NOTHING), None)
+    numbers = column.cast(pl.Float64, strict=False)
+    wrong = column.filter(numbers.is_null() & column.is_not_null())
+    if len(wrong):
+        raise UnreadableError(f"its {name} {wrong[0]!r} is no number (write 1234.5)")
+    return numbers
 
 
 def _times(column: pl.Series) -> pl.Series:
     """Nanoseconds UTC; times without a zone are taken for UTC."""
     if column.dtype == pl.String:
-        for pattern in _FORMATS:
-            zone = "UTC" if pattern.endswith("%z") else None
-            parsed = column.str.to_datetime(pattern, time_unit="ns", time_zone=zone, strict=False)
-            if parsed.null_count() == column.null_count():
-                column = parsed
-                break
-        else:
-            raise UnreadableError(f"its times are in no format that is known, such as {column[0]!r}")
-    if not column.dtype.is_temporal():
+        column = _parsed(column)
+    if column.dtype != pl.Date and column.dtype != pl.Datetime:
         raise UnreadableError(f"its times are {column.dtype} and no dates")
+    years = column.dt.year()
+    if years.min() < _FIRST_YEAR or years.max() > _LAST_YEAR:  # type: ignore[operator]
+        raise UnreadableError(
+            f"it has times from the year {years.min()!r} to {years.max()!r}, in which no market was open"
+        )
     return column.cast(pl.Datetime("ns", getattr(column.dtype, "time_zone", None))).dt.epoch("ns")
+
+
+def _parsed(column: pl.Series) -> pl.Series:
+    """Times by the first format that reads them all; the sentence names the one that the best format does not read."""
+    best, failed = -1, column[0]
+    for pattern in _FORMATS:
+        zone = "UTC" if pattern.endswith("z") else None
+        parsed = column.str.to_datetime(pattern, time_unit="us", time_zone=zone, strict=False)
+        if parsed.null_count() == 0:
+            return parsed
+        read = len(column) - parsed.null_count()
+        if read > best:
+            best, failed = read, column.filter(parsed.is_null())[0]
+    raise UnreadableError(f"its times are in no format that is known, such as {failed!r}")
 
 
 def _lean(path: Path) -> Iterator[NamedSeries]:

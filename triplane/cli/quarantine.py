@@ -14,6 +14,7 @@ from triplane.cli import context
 
 TOPICS = ("data.quarantine", "strategy.quarantine", "order.quarantine")
 SHOWN = 20
+PRICES = ("open", "high", "low", "close")
 
 app = typer.Typer(no_args_is_help=True, help="What was taken out of the data, and why.")
 
@@ -66,9 +67,9 @@ def show(
 
     record = _one(_read(TOPICS), quarantine_id)
     came = decoded(record["raw"])
-    bar: dict[str, float] = {name: float(came[name]) for name in ("open", "high", "low", "close") if name in came}
-    last_good = _last_good(record) if len(bar) == 4 else math.nan
-    repair = suggested(record["code"], bar, last_good) if len(bar) == 4 else None
+    bar = _bar(came)
+    last_good = _last_good(record, str(came.get("interval", ""))) if bar else math.nan
+    repair = suggested(record["code"], bar, last_good) if bar else None
     if json_:
         mended = {"values": dict(repair.values), "reason": repair.reason} if repair else None
         context.print_json(_plain(record) | {"last_good_close": last_good, "repair": mended})
@@ -109,6 +110,14 @@ def decoded(raw: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _bar(came: Mapping[str, Any]) -> dict[str, float]:
+    """Prices of a bar by name; empty where it is none, or one of them no number."""
+    try:
+        return {name: float(came[name]) for name in PRICES}
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
 def _cut(rows: Sequence[tuple[str, str, str]], after: Mapping[str, float]) -> list[Sequence[str]]:
     return [row if after else row[:2] for row in rows]
 
@@ -145,18 +154,16 @@ def _one(records: Sequence[dict[str, Any]], wanted: str) -> dict[str, Any]:
     return found[0]
 
 
-def _last_good(record: Mapping[str, Any]) -> float:
-    """The name's last close on data.bars that was known before this observation's time; NaN without one."""
+def _last_good(record: Mapping[str, Any], interval: str) -> float:
+    """The name's last close of this source and interval that could be known before it; NaN without one."""
     from triplane.runtime.kafka_in import read_all
 
     best, when = math.nan, -1
     for bars in read_all(context.connected_settings(), ("data.bars",)):
         value = bars.value
-        if (
-            value is None
-            or record["symbol"] not in value["symbols"]
-            or not when <= value["event_time"] < record["event_time"]
-        ):
+        if value is None or (value["source"], value["interval"]) != (record["source"], interval):
             continue
-        best, when = value["close"][value["symbols"].index(record["symbol"])], value["event_time"]
+        before = value["available_time"] <= record["available_time"] and value["event_time"] < record["event_time"]
+        if before and value["event_time"] >= when and record["symbol"] in value["symbols"]:
+            best, when = value["close"][value["symbols"].index(record["symbol"])], value["event_time"]
     return best
