@@ -371,30 +371,3 @@ def test_gates_left_closed_are_taken_over() -> None:
     assert later.closed_scopes("freshness", "ibkr") == ["BBB"]
     [opened] = later.good("freshness", "ibkr", "BBB", 4)
     assert opened["open"]
-
-
-def test_a_day_that_no_time_can_hold_is_a_fault_of_its_own() -> None:
-    """It once ended the plane: no record can hold it."""
-    from data_plane.gates import schema
-    from data_plane.observations import Fact, Filing
-
-    good = Fact("us-gaap:Assets", "USD", 0, 10**18, 1.0, 2017, "FY")
-    assert schema.fact_fault(good) is None
-    assert schema.fact_fault(good._replace(start=-(10**18))) is None  # long before 1970
-    for bad in (
-        good._replace(end=2**63),
-        good._replace(start=-(2**63), end=1),
-        good._replace(start=10**18 + 1),
-        good._replace(fiscal_year=10**400),
-        good._replace(fiscal_year=-1),
-    ):
-        fault = schema.fact_fault(bad)
-        assert fault is not None
-        assert fault.code == schema.BAD_PERIOD
-        assert len(fault.detail) < 200
-    assert schema.macro_date_fault("GDP", -(10**18)) is None
-    assert schema.macro_date_fault("GDP", 2**63) is not None
-    filing = Filing("edgar", "A", 2**70, "x", "10-K", "2018-01-02", "", 10**18, (good,))
-    fault = schema.filing_fault(filing)
-    assert fault is not None
-    assert fault.code == schema.NO_IDENTITY
