@@ -31,7 +31,7 @@ from data_plane.observations import (
     Vintage,
     units,
 )
-from data_plane.outputs import QUARANTINE, Output, bar_row, quarantined, raw_json
+from data_plane.outputs import QUARANTINE, Output, bad_slice, bar_row, quarantined, raw_json
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
 from data_plane.slices.assembly import STEP, Ready
@@ -69,6 +69,8 @@ class DataEngine:
         self._streams: dict[str, Stream] = {}
         self._reference = ReferenceGates()
         self._clock = ClockGate({})
+        self._garbled: set[str] = set()
+        """Sources of which something could not be read since they last said how they are."""
 
     # -- configuration and state ----------------------------------------------------------------------------------------------
     @property
@@ -182,6 +184,7 @@ class DataEngine:
         return []
 
     def _malformed(self, item: Malformed) -> list[Output]:
+        self._garbled.add(item.source)
         bad = quarantined(item.source, item.topic, item.symbol, item.code, item.detail, item.raw, item.time, item.time)
         return [bad, *self._frame.verdict(state.SCHEMA, item.source, "", Fault(item.code, item.detail), item.time)]
 
@@ -258,20 +261,9 @@ class DataEngine:
 
     def _bad_slice(self, bars: Bars, fault: Fault) -> list[Output]:
         time = max(bars.event_time, 0)
-        outputs = []
-        for place, symbol in enumerate(bars.symbols):
-            row = bars.values[place].tolist() if place < len(bars.values) else []
-            raw = raw_json(
-                {
-                    "symbol": symbol,
-                    "place": place,
-                    "interval": bars.interval,
-                    "end": bars.event_time,
-                    "values": str(row),
-                }
-            )
-            outputs.append(quarantined(bars.source, "data.bars", symbol, fault.code, fault.detail, raw, time, time))
-        return outputs + self._frame.verdict(state.SCHEMA, bars.source, "", fault, time)
+        return bad_slice(bars, fault.code, fault.detail, time) + self._frame.verdict(
+            state.SCHEMA, bars.source, "", fault, time
+        )
 
     def _tick(self, tick: QuoteTick | TradeTick) -> list[Output]:
         row = self._frame.row.get(tick.symbol)
@@ -372,8 +364,12 @@ class DataEngine:
         return self._frame.verdict(state.CLOCK, source, "", fault, now)
 
     def source_state(self, source: str, up: bool, detail: str, now: int) -> list[Output]:
-        """A provider has given up after its retries, or answers again."""
-        return self._answered(state.FRESHNESS, source, "", None if up else Fault(SOURCE_DOWN, detail), now)
+        """A provider has given up after its retries, or answers again; then, if all could be read, its schema gate opens as well."""
+        outputs = self._answered(state.FRESHNESS, source, "", None if up else Fault(SOURCE_DOWN, detail), now)
+        if up and source not in self._garbled:
+            outputs += self._answered(state.SCHEMA, source, "", None, now)
+        self._garbled.discard(source)
+        return outputs
 
     def contract_state(self, source: str, symbol: str, problem: str, now: int) -> list[Output]:
         """A provider does not know a name's contract (one sentence), or (empty) has confirmed it."""

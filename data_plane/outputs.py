@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from data_plane.observations import BAR_COLUMNS, Floats, Ints
+from data_plane.observations import BAR_COLUMNS, Bars, Floats, Ints
 
 QUARANTINE = "data.quarantine"
 GATES = "data.gates"
@@ -58,6 +58,22 @@ def quarantined(
         "raw": raw,
     }
     return Output(QUARANTINE, record, source, 1)
+
+
+def bad_slice(bars: Bars, code: str, detail: str, time: int) -> list[Output]:
+    """Each bar of a slice that is bad as a whole, for quarantine."""
+    outputs = []
+    for place, symbol in enumerate(bars.symbols):
+        row = bars.values[place].tolist() if place < len(bars.values) else []
+        fields = {
+            "symbol": symbol,
+            "place": place,
+            "interval": bars.interval,
+            "end": bars.event_time,
+            "values": str(row),
+        }
+        outputs.append(quarantined(bars.source, "data.bars", symbol, code, detail, raw_json(fields), time, time))
+    return outputs
 
 
 def bar_columns(values: Floats, trades: Ints) -> dict[str, list[Any]]:

@@ -148,8 +148,13 @@ class ResponseArchive:
             if not line.endswith(b"}"):
                 continue
             try:
-                yield Stored(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                stored = Stored(**json.loads(line))
+                if not all(
+                    isinstance(text, str) for text in (stored.key, stored.sha256, stored.etag, stored.last_modified)
+                ):
+                    raise TypeError("a field is no text")
+                yield stored
+            except (ValueError, TypeError, RecursionError) as error:
                 raise DamagedArchiveError(
                     f"{self._index}, line {number}, is none of ours ({error}); move the folder away, and everything is fetched again"
                 ) from None

@@ -198,6 +198,18 @@ def test_clock_and_provider_gates() -> None:
     assert gate_changes(machine.source_state("edgar", False, "gone", now)) == [("freshness", "", False, "SOURCE_DOWN")]
     assert gate_changes(machine.source_state("edgar", True, "", now)) == [("freshness", "", True, "")]
     assert machine.source_state("edgar", True, "", now) == []
+
+
+def test_a_provider_that_can_be_read_again_opens_its_schema_gate_at_once() -> None:
+    """What has not changed is not handed in again, so no good filing need come for a long time."""
+    machine, now = engine(GATE_REOPEN_SLICES=5), day_open()
+    page = Malformed("edgar", "data.facts", "", "BODY_MALFORMED", "HTML", b"<html>", now)
+    assert gate_changes(machine.take(page)) == [("schema", "", False, "BODY_MALFORMED")]
+    # The round in which it came ends well for the other names: that proves nothing of this one.
+    assert gate_changes(machine.source_state("edgar", True, "", now)) == []
+    assert gate_changes(machine.source_state("fred", True, "", now)) == []
+    assert gate_changes(machine.source_state("edgar", True, "", now + 1)) == [("schema", "", True, "")]
+    assert gate_changes(machine.source_state("edgar", True, "", now + 2)) == []
     name = machine.names[0]
     assert gate_changes(machine.contract_state("ibkr", name, "unknown", now)) == [
         ("contract", name, False, "CONTRACT_UNKNOWN")

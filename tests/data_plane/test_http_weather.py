@@ -240,7 +240,9 @@ async def test_a_damaged_body_is_told_and_sent_again(provider: Provider, tmp_pat
     await http.close()
 
 
-@pytest.mark.parametrize("page", [b"<html>busy</html>", b"[1]", gzip.compress(b'{"a": 1}')[:-9]])
+@pytest.mark.parametrize(
+    "page", [b"<html>busy</html>", b"[1]", gzip.compress(b'{"a": 1}')[:-9]], ids=["page", "list", "packed"]
+)
 async def test_what_is_no_document_is_never_taken_for_one_that_has_not_changed(
     provider: Provider, tmp_path: Path, page: bytes
 ) -> None:
@@ -382,7 +384,17 @@ def test_whatever_a_crash_cuts_off_the_rest_is_read(
     assert third.body(stored) == b"new"
 
 
-@pytest.mark.parametrize("line", [b"{}", b'{"key": "a"}', b"\xff}", b'{"key": "a", "at": 1, "sha256": "x", "more": 1}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{}",
+        b'{"key": "a"}',
+        b'{"key": ["a"], "at": 1, "sha256": "x"}',
+        pytest.param(b'{"a":' + b"[" * 100_000 + b"}", id="deep"),
+        b"\xff}",
+        b'{"key": "a", "at": 1, "sha256": "x", "more": 1}',
+    ],
+)
 def test_an_index_of_another_make_is_refused_in_a_sentence(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "index.jsonl").write_bytes(line + b"\n")
