@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -356,11 +356,11 @@ def test_repeated_rows_add_nothing(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FULL)
-def test_nothing_is_known_before_its_filing(shared_data: Path, name: str) -> None:
+def test_nothing_is_known_before_its_filing(shared_data: Path, name: str, counts: Callable[[int, int], int]) -> None:
     """Just before and at a filing's time, the answers are those of a history that ends there, taken in the opposite order."""
     filings = real(shared_data, name)
     whole = company(filings)
-    every = 1 if len(filings) < 20 else 23
+    every = max(1, len(filings) // counts(4, 40))
     for last in range(1, len(filings) + 1, every):
         time = filings[last - 1].available_time
         for moment in (time - 1, time):
