@@ -360,7 +360,7 @@ def test_nothing_is_known_before_its_filing(shared_data: Path, name: str, counts
     """Just before and at a filing's time, the answers are those of a history that ends there, taken in the opposite order."""
     filings = real(shared_data, name)
     whole = company(filings)
-    every = max(1, len(filings) // counts(4, 40))
+    every = max(1, len(filings) // counts(2, 40))
     for last in range(1, len(filings) + 1, every):
         time = filings[last - 1].available_time
         for moment in (time - 1, time):

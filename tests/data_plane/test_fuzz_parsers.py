@@ -187,7 +187,7 @@ def generator(seed: int) -> random.Random:
 def test_companyfacts(counts: Callable[[int, int], int], generator: random.Random) -> None:
     published = refused = 0
     machine = engine()
-    for number in range(counts(2_000, 100_000)):
+    for number in range(counts(1_000, 100_000)):
         if number % 200 == 0:
             assert_conserved(machine)
             machine = engine()
@@ -208,13 +208,13 @@ def test_companyfacts(counts: Callable[[int, int], int], generator: random.Rando
         for observation in found:
             publish(machine, observation)
             published += isinstance(observation, Filing)
-    assert published > counts(2_000, 100_000) / 2
+    assert published > counts(1_000, 100_000) / 2
     assert refused
 
 
 def test_submissions_and_the_ticker_map(counts: Callable[[int, int], int], generator: random.Random) -> None:
     read = 0
-    for _ in range(counts(2_000, 100_000)):
+    for _ in range(counts(1_000, 100_000)):
         document = documents(SUBMISSIONS, generator)
         if document is not None:
             try:
@@ -232,7 +232,7 @@ def test_submissions_and_the_ticker_map(counts: Callable[[int, int], int], gener
             except SHAPE:
                 continue
             assert all(isinstance(cik, int) for cik in ciks.values())
-    assert read > counts(2_000, 100_000) / 10
+    assert read > counts(1_000, 100_000) / 10
 
 
 def publish_with(acceptance: dict[str, str]) -> None:
@@ -246,7 +246,7 @@ def publish_with(acceptance: dict[str, str]) -> None:
 def test_macro_observations(counts: Callable[[int, int], int], generator: random.Random) -> None:
     published = 0
     machine = engine()
-    for number in range(counts(2_000, 100_000)):
+    for number in range(counts(1_000, 100_000)):
         if number % 200 == 0:
             assert_conserved(machine)
             machine = engine()
@@ -257,7 +257,7 @@ def test_macro_observations(counts: Callable[[int, int], int], generator: random
         for observation in parse_observations(f"S{number}", rows, NOW):
             publish(machine, observation)
             published += isinstance(observation, Vintage)
-    assert published > counts(2_000, 100_000) / 2
+    assert published > counts(1_000, 100_000) / 2
 
 
 def test_answers_of_a_time_server(counts: Callable[[int, int], int], generator: random.Random) -> None:
@@ -290,7 +290,7 @@ def test_price_files(counts: Callable[[int, int], int], generator: random.Random
     body = "\n".join(lines).encode()
     path = tmp_path / "a.csv"
     read = 0
-    for _ in range(counts(500, 20_000)):
+    for _ in range(counts(150, 20_000)):
         path.write_bytes(spoiled(body, generator))
         try:
             for named in price_files.read(path):

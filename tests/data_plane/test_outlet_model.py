@@ -207,7 +207,7 @@ async def test_whatever_happens_each_record_is_on_the_log_in_its_order_and_count
     monkeypatch.setattr(outlet_module, "AWAY_S", 0.02)
     monkeypatch.setattr(outlet_module, "PUMP_S", 0.002)
     monkeypatch.setattr(outlet_module, "GATHER_S", 0.003)
-    for life_seed in range(seed, seed + counts(40, 1000)):
+    for life_seed in range(seed, seed + counts(25, 1000)):
         random.seed(life_seed)
         life = Life(tmp_path / str(life_seed), random.Random(life_seed))
         for _ in range(life.rng.randint(5, 60)):
