@@ -8,7 +8,7 @@ is, and how often providers make that mistake.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -66,7 +66,7 @@ class _Payment:
     """What rounding of the closes may do to the implied share of the price."""
     split: float
     """Ratio of a split on the same bar, 1 without."""
-    match: str = field(default="")
+    match: str = ""
 
 
 def _payments(series: PriceSeries, scale: Floats) -> list[_Payment]:

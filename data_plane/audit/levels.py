@@ -14,8 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from data_plane.audit.findings import (
     LEVEL_SHIFT,
@@ -94,27 +92,13 @@ def _switch(before: _Error, after: _Error, place: int, news: bool) -> float:
     return cost
 
 
-def news_turnover(series: PriceSeries) -> NDArray[np.bool_]:
-    """(n,) whether a bar's turnover in money is a multiple of what it usually is around it; false where no volume is known."""
-    with np.errstate(invalid="ignore"):
-        turnover = np.nan_to_num(series.volume * series.close)
-    usual = (
-        np.array([_usual(turnover, place) for place in range(len(turnover))])
-        if len(turnover) < 64
-        else _rolling(turnover)
-    )
-    return np.asarray((usual > 0.0) & (turnover > NEWS_TURNOVER * usual))
-
-
-def _usual(turnover: Floats, place: int) -> float:
-    around = np.r_[turnover[max(place - AROUND, 0) : place], turnover[place + 1 : place + 1 + AROUND]]
-    return float(np.median(around)) if len(around) >= QUIET_BARS else 0.0
-
-
-def _rolling(turnover: Floats) -> Floats:
-    """As `_usual`, the bar itself included, for long series."""
-    windows = sliding_window_view(np.pad(turnover, AROUND, mode="reflect"), 2 * AROUND + 1)
-    return np.asarray(np.median(windows, axis=1))
+def is_news(series: PriceSeries, place: int) -> bool:
+    """Whether a bar's turnover in money is a multiple of what it usually is around it; false where no volume is known."""
+    around = slice(max(place - AROUND, 0), place + 1 + AROUND)
+    turnover = np.nan_to_num(series.volume[around] * series.close[around])
+    here = place - around.start
+    usual = float(np.median(np.delete(turnover, here))) if len(turnover) > QUIET_BARS else 0.0
+    return usual > 0.0 and bool(turnover[here] > NEWS_TURNOVER * usual)
 
 
 def _candidates(moves: Floats, ways: list[_Error]) -> list[int]:
@@ -160,7 +144,7 @@ def _stretches(series: PriceSeries, moves: Moves, ways: list[_Error]) -> list[tu
     places = _candidates(moves.returns, ways)
     if not places:
         return []
-    path = _most_probable(ways, places, moves, news_turnover(series))
+    path = _most_probable(ways, places, moves, [is_news(series, place) for place in places])
     bounds = [0, *places, len(series)]
     found = []
     stretch = 0
@@ -184,18 +168,18 @@ def _seen(series: PriceSeries, scale: Floats, way: _Error, first: int, last: int
     return gain > 0.0
 
 
-def _most_probable(ways: list[_Error], places: list[int], moves: Moves, news: NDArray[np.bool_]) -> list[_Error]:
+def _most_probable(ways: list[_Error], places: list[int], moves: Moves, news: list[bool]) -> list[_Error]:
     """The error of each stretch between candidates: len(places) + 1 of them, the last one right."""
     cost = [0.0] * len(ways)
     back: list[list[int]] = []
-    for place in places:
+    for place, is_new in zip(places, news, strict=True):
         move, width = float(moves.returns[place]), float(moves.scale[place])
         arrived: list[float] = []
         came: list[int] = []
         for after in ways:
             options = [
                 cost[index]
-                + _switch(before, after, place, bool(news[place]))
+                + _switch(before, after, place, is_new)
                 + surprise(move + after.correction - before.correction, width)
                 for index, before in enumerate(ways)
             ]
@@ -249,14 +233,13 @@ def unrecorded_shifts(series: PriceSeries, scale: Floats) -> list[Finding]:
     if not places:
         return []
     splits = recorded_splits(series)
-    news, known = news_turnover(series), bool((series.volume > 0.0).any())
     findings = []
     for place in places:
         if any(abs(place - split) <= NEAR_BARS for split in splits):
             continue
         size = abs(float(moves[place]))
         ratio = min(COMMON_RATIOS, key=lambda common: abs(size - np.log(common)))
-        quiet = known and bool(series.volume[place] > 0.0) and not news[place] and len(series) > QUIET_BARS
+        quiet = bool(series.volume[place] > 0.0) and not is_news(series, place) and len(series) > QUIET_BARS
         change = f"the price moves by {np.expm1(moves[place]):+.1%}"
         if quiet and abs(size - np.log(ratio)) <= min(SPLIT_SLACK, 4.0 * float(scale[place])):
             said = f"{ratio:g} for 1" if moves[place] < 0 else f"1 for {ratio:g}"

@@ -18,7 +18,7 @@ import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -69,9 +69,6 @@ class ResponseArchive:
         for stored in self._read():
             self._note(stored)
 
-    def __len__(self) -> int:
-        return len(self._latest)
-
     def requests(self) -> list[str]:
         """What has been asked, sorted."""
         return sorted(self._latest)
@@ -105,7 +102,7 @@ class ResponseArchive:
             if not _holds(path, body):
                 atomic_file.write(path, gzip.compress(body, LEVEL, mtime=0), durable=True)
             before = self._latest.get(key)
-            if before is not None and _same(before, stored):
+            if before is not None and replace(stored, at=before.at) == before:
                 return before
             self._append(json.dumps(asdict(stored)).encode() + b"\n")
             self._note(stored)
@@ -158,10 +155,6 @@ class ResponseArchive:
                 raise DamagedArchiveError(
                     f"{self._index}, line {number}, is none of ours ({error}); move the folder away, and everything is fetched again"
                 ) from None
-
-
-def _same(one: Stored, other: Stored) -> bool:
-    return (one.sha256, one.etag, one.last_modified) == (other.sha256, other.etag, other.last_modified)
 
 
 def _holds(path: Path, body: bytes) -> bool:

@@ -39,6 +39,9 @@ MAX_PEACE_S = 86_400.0
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
 class SourceUnavailable(RuntimeError):
     """The provider does not answer, or not usefully, after all tries."""
 
@@ -215,10 +218,12 @@ def _plain(value: str) -> str:
 
 
 def _is_object(body: bytes) -> bool:
+    """Whether a body is a whole JSON object; what is in it is passed over and not built."""
     try:
-        return isinstance(msgspec.json.decode(body), dict)
+        _OBJECT.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return False
+    return True
 
 
 def _validators(known: Stored | None) -> dict[str, str]:

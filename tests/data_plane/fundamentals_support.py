@@ -5,12 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from data_plane.fundamentals.definitions import Definitions, load
+from data_plane.fundamentals.evaluation import Basis, Missing, Value
+from data_plane.fundamentals.periods import Period
+from data_plane.fundamentals.shares import Split
+from data_plane.fundamentals.statements import Fundamentals
 from data_plane.observations import Fact, Filing
 from data_plane.point_in_time import filing_available
 from data_plane.sources.edgar import Submissions
@@ -129,3 +134,78 @@ def filing(
 def subset(shared: Path, ticker: str) -> tuple[Filing, ...]:
     """Filings of a file with a score of core concepts; these hold no CIK and no acceptance times."""
     return tuple(filings_of(document(shared / "sec" / "companyfacts_subset91" / f"{ticker}.json.gz"), {}))
+
+
+# -- made-up companies -----------------------------------------------------------------------------------------------------------
+Row = tuple[str, str, str, str, float]
+
+
+def usd(concept: str, start: str, end: str, value: float) -> Row:
+    """A fact in USD."""
+    return (concept, "USD", start, end, value)
+
+
+def company(
+    *filings: Filing, definitions: Definitions | None = None, splits: Sequence[Split] | None = None
+) -> Fundamentals:
+    """A company that has taken these filings."""
+    fundamentals = Fundamentals(definitions, splits)
+    for item in filings:
+        fundamentals.take(item)
+    return fundamentals
+
+
+def value(fundamentals: Fundamentals, time: str, name: str, basis: Basis) -> Value:
+    """A value that must be there."""
+    found = fundamentals.at(day(time)).value(name, basis)
+    assert isinstance(found, Value), found
+    return found
+
+
+def missing(fundamentals: Fundamentals, time: str, name: str, basis: Basis) -> Missing:
+    """A reason that must be there."""
+    found = fundamentals.at(day(time)).value(name, basis)
+    assert isinstance(found, Missing), found
+    return found
+
+
+def numbers(fundamentals: Fundamentals, time: str, name: str, basis: Basis, count: int) -> list[float | None]:
+    """Values of a series."""
+    return [item.value if item else None for item in fundamentals.at(day(time)).series(name, basis, count)]
+
+
+QUARTERS = (("01-01", "03-31"), ("04-01", "06-30"), ("07-01", "09-30"), ("10-01", "12-31"))
+FILED = ("05-01", "08-01", "11-01")
+
+
+def cumulative(year: int, totals: Sequence[float], concept: str = "NetIncomeLoss") -> list[Filing]:
+    """Three 10-Q and a 10-K of a calendar year, each with the year to date alone: it takes as many as `totals` has."""
+    made = []
+    for place, total in enumerate(totals):
+        accession = f"{year}-{place + 1}"
+        row = usd(concept, f"{year}-01-01", f"{year}-{QUARTERS[place][1]}", total)
+        filed = f"{year}-{FILED[place]}" if place < 3 else f"{year + 1}-02-15"
+        made.append(filing(accession, filed, "10-Q" if place < 3 else "10-K", [row]))
+    return made
+
+
+def period(start: str, end: str) -> Period:
+    """A period between two dates."""
+    return Period(day(start), day(end))
+
+
+def define(*entries: tuple[str, str, str, str]) -> Definitions:
+    """income (flow, anchor), assets (balance, anchor), debt, and (name, kind, unit, formula)."""
+    text = ""
+    for name, kind, *concepts in (
+        ("income", "flow", "NetIncomeLoss", "Profit"),
+        ("assets", "instant", "Assets"),
+        ("debt", "instant", "Debt"),
+        ("sales", "flow", "Sales"),
+    ):
+        anchor = "anchor = true\n" if name in ("income", "assets") else ""
+        tags = [f"us-gaap:{concept}" for concept in concepts]
+        text += f'[[fundamental]]\nname="{name}"\nstatement="income"\nkind="{kind}"\nunit="money"\nmeaning="m"\ntags={tags}\n{anchor}'
+    for name, kind, unit, formula in entries:
+        text += f'[[fundamental]]\nname="{name}"\nstatement="income"\nkind="{kind}"\nunit="{unit}"\nmeaning="m"\nformula="{formula}"\n'
+    return load(text)

@@ -28,7 +28,9 @@ from data_plane.sources.fred_answers import (
     parse_observations,
     windows,
 )
+from data_plane.sources.http import Policy
 from tests.data_plane import fred_files
+from tests.data_plane.http_server import serving
 from tests.data_plane.support import Bench, config, day_open
 from triplane.runtime.key_file import KeyMissing, fred_key
 from triplane.runtime.settings import Settings
@@ -240,22 +242,15 @@ class Fred:
 @pytest.fixture
 async def server() -> AsyncIterator[Fred]:
     fred = Fred()
-    app = web.Application()
-    app.router.add_get("/{tail:.*}", fred.handle)
-    runner = web.AppRunner(app, access_log=None)  # a server's own log of addresses is not ours
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fred.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield fred
-    await runner.cleanup()
+    async with serving(fred.handle) as fred.url:
+        yield fred
 
 
 async def looked(server: Fred, *, series: str, key: str = KEY, years: float = 3.0, looks: int = 1) -> Bench:
     made = config(FRED_SERIES=series, FRED_REQUESTS_PER_MIN=120.0, BACKFILL_YEARS=years, SOURCE_RETRIES=1)
     bench = Bench(Settings(fred_url=server.url, fred_api_key=SecretStr(key)), made, day_open())
     source = FredSource(bench.context)
-    source._policy = lambda: type(FredSource._policy(source))(1000.0, 1, 0.01)  # type: ignore[method-assign]
-    source._http._policy = source._policy
+    source._http._policy = lambda: Policy(1000.0, 1, 0.01)
     for _ in range(looks):
         await source.backfill()
     await source.close()

@@ -24,6 +24,7 @@ from data_plane.sources.http import (
     SourceUnavailable,
     _retry_after,
 )
+from tests.data_plane.http_server import serving
 
 Answer = Callable[[web.Request], web.StreamResponse]
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -49,14 +50,8 @@ class Provider:
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     state = Provider()
-    app = web.Application()
-    app.router.add_get("/{tail:.*}", state.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    state.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield state
-    await runner.cleanup()
+    async with serving(state.handle) as state.url:
+        yield state
 
 
 def client(archive: ResponseArchive | None = None, tries: int = 3, problems: list[str] | None = None) -> JsonClient:

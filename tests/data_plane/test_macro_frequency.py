@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -78,7 +79,7 @@ def test_the_following_observation() -> None:
     st.randoms(use_true_random=False),
 )
 def test_frequency_is_known_from_dates_in_any_order(
-    kind: Kind, repeated: bool, start: date, count: int, random: object
+    kind: Kind, repeated: bool, start: date, count: int, random: Random
 ) -> None:
     frequency = Frequency(kind, ending=start.weekday() if kind.days else None)
     days = [start.replace(day=1) if kind.months else start]
@@ -89,7 +90,7 @@ def test_frequency_is_known_from_dates_in_any_order(
     assert all(b.first - a.last == timedelta(days=1) for a, b in itertools.pairwise(periods))
     if repeated:
         days += days[:2]
-    random.shuffle(days)  # type: ignore[attr-defined]
+    random.shuffle(days)
     assert infer(days) == frequency
 
 

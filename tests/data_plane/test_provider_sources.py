@@ -14,6 +14,7 @@ from data_plane.observations import Filing, Malformed, Observation, Vintage
 from data_plane.sources.edgar import EdgarSource, _missing
 from data_plane.sources.fred import FredSource
 from data_plane.sources.http import BodyMalformed, JsonClient, Policy, SourceRefused, SourceUnavailable
+from tests.data_plane.http_server import serving
 from tests.data_plane.support import Bench, ProvidersProcess, config, day_open
 from tests.domain.test_assets import DEMO
 from triplane.runtime.settings import Settings
@@ -125,14 +126,8 @@ class Answers:
 @pytest.fixture
 async def answers() -> AsyncIterator[Answers]:
     state = Answers()
-    app = web.Application()
-    app.router.add_get("/{tail:.*}", state.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    state.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield state
-    await runner.cleanup()
+    async with serving(state.handle) as state.url:
+        yield state
 
 
 def client(tries: int = 3) -> JsonClient:
