@@ -79,7 +79,6 @@ class FredSource:
             context.source_state(NAME, False, str(error))
             return
         refused: list[str] = []
-        garbled = False
         for series in context.targets.FRED_SERIES.split(","):
             try:
                 await self._series(series, key)
@@ -89,16 +88,14 @@ class FredSource:
             except SourceRefused as error:
                 refused.append(f"{series}: {_hidden(str(error), key)}")
             except BodyMalformed as error:
-                garbled = True
                 raw = error.raw.replace(key.encode(), HIDDEN.encode())
                 context.malformed(NAME, TOPIC, series, "BODY_MALFORMED", _hidden(str(error), key), raw)
             except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-                garbled = True
                 detail = _hidden(f"{series}: {type(error).__name__} {error}", key)
                 context.malformed(NAME, TOPIC, series, "BODY_SHAPE", detail, b"")
         if refused:
             context.source_state(NAME, False, "; ".join(refused))
-        elif not garbled:
+        else:
             ended = "; ".join(f"{series} has ended: {why}" for series, why in sorted(self._ended.items()))
             context.source_state(NAME, True, ended)
 
