@@ -13,6 +13,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Why an observation is dropped without quarantine.
+NOT_IN_UNIVERSE = "NOT_IN_UNIVERSE"
+LATE = "LATE"
+CONFLATED = "CONFLATED"
+OUTSIDE_SESSION = "OUTSIDE_SESSION"
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -26,6 +32,11 @@ class Ledger:
     """Let out of quarantine by a gate; also counted under what became of them then."""
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By (source, code)."""
+
+    def drop(self, source: str, code: str, count: int = 1) -> None:
+        """Count observations that go nowhere."""
+        if count:
+            self.dropped[source, code] += count
 
     def sources(self) -> list[str]:
         """Every source that something was counted for, sorted."""

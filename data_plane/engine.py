@@ -12,12 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from data_plane.conservation import Ledger
-from data_plane.gates import clock, freshness, schema, state
+from data_plane.conservation import NOT_IN_UNIVERSE, Ledger
+from data_plane.gates import clock, schema, state
 from data_plane.gates.clock import ClockGate, ClockSample
-from data_plane.gates.freshness import LastHeard
 from data_plane.gates.schema import Fault
 from data_plane.gates.state import GateBook
 from data_plane.observations import (
@@ -31,22 +28,14 @@ from data_plane.observations import (
     Vintage,
     units,
 )
-from data_plane.outputs import QUARANTINE, Output, bad_slice, bar_row, quarantined, raw_json
+from data_plane.outputs import QUARANTINE, Output, bad_slice, quarantined
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
-from data_plane.slices.assembly import STEP, Ready
-from data_plane.slices.bars import BarSlices, punctuation
+from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
-from data_plane.slices.stream import Stream
+from data_plane.slices.live import LiveData
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.domain.targets.data import DataTargets
-from triplane.domain.timestamps import SECOND
-
-# Why an observation is dropped without quarantine.
-NOT_IN_UNIVERSE = "NOT_IN_UNIVERSE"
-LATE = "LATE"
-CONFLATED = "CONFLATED"
-OUTSIDE_SESSION = "OUTSIDE_SESSION"
 
 SOURCE_DOWN = "SOURCE_DOWN"
 CONTRACT_UNKNOWN = "CONTRACT_UNKNOWN"
@@ -66,7 +55,7 @@ class DataEngine:
         self.published = PublishedIndex()
         self._frame = Frame(group, names, targets, config_hash, calendar)
         self._slices = BarSlices(self._frame)
-        self._streams: dict[str, Stream] = {}
+        self._live = LiveData(self._frame, self._slices, self.ledger)
         self._reference = ReferenceGates()
         self._clock = ClockGate({})
         self._garbled: set[str] = set()
@@ -103,9 +92,7 @@ class DataEngine:
         new, old = [row for row, _ in pairs], [row for _, row in pairs]
         self._frame.rename(names)
         self._slices.renumber(len(names), new, old)
-        self._streams = {
-            source: stream.renumbered(self._frame, source, new, old) for source, stream in sorted(self._streams.items())
-        }
+        self._live.renumber(new, old)
 
     def remember(self, topic: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Take over what an earlier run put on a topic of the plane, in log order."""
@@ -114,13 +101,7 @@ class DataEngine:
             return
         for record in records:
             self.published.learn(topic, record)
-            if topic == "data.bars" and record["interval"] == "5s":
-                stream = self._stream(record["source"])
-                stream.bars.done = max(stream.bars.done, record["event_time"] - STEP)
-                stream.last_bars = max(stream.last_bars, record["event_time"])
-            elif topic in ("data.quotes", "data.trades"):
-                ticks = self._stream(record["source"]).ticks
-                ticks.last = max(ticks.last, record["event_time"])
+            self._live.remember(topic, record)
             if topic == "data.bars" and record["symbols"]:
                 self._slices.remember(record)
             elif topic in ("data.facts", "data.macro", QUARANTINE):
@@ -132,27 +113,20 @@ class DataEngine:
 
     def pending(self) -> dict[str, int]:
         """Observations that the engine holds back, by source."""
-        return {source: stream.pending for source, stream in sorted(self._streams.items())}
+        return self._live.pending()
 
     def source_age(self, source: str, now: int) -> float:
         """Market seconds since the source's last bar; 0 when nothing has been expected of it."""
-        stream = self._streams.get(source)
-        return stream.heard.source_age(now) if stream else 0.0
-
-    def _stream(self, source: str) -> Stream:
-        stream = self._streams.get(source)
-        if stream is None:
-            stream = self._streams[source] = Stream(self._frame, source)
-        return stream
+        return self._live.source_age(source, now)
 
     # -- observations ----------------------------------------------------------------------------------------------------------
     def take(self, observation: Observation) -> list[Output]:
         """One observation in, records out. Never raises on data: what cannot be judged is quarantined."""
         self.ledger.received[observation.source] += units(observation)
         if isinstance(observation, RealtimeBar):
-            return self._counted(self._realtime(observation))
+            return self._counted(self._live.bar(observation))
         if isinstance(observation, QuoteTick | TradeTick):
-            return self._counted(self._tick(observation))
+            return self._counted(self._live.tick(observation))
         if isinstance(observation, Bars):
             return self._counted(self._bars(observation))
         if isinstance(observation, Filing):
@@ -178,71 +152,10 @@ class DataEngine:
             kept.append(output)
         return kept
 
-    def _drop(self, source: str, code: str, count: int = 1) -> list[Output]:
-        if count:
-            self.ledger.dropped[source, code] += count
-        return []
-
     def _malformed(self, item: Malformed) -> list[Output]:
         self._garbled.add(item.source)
         bad = quarantined(item.source, item.topic, item.symbol, item.code, item.detail, item.raw, item.time, item.time)
         return [bad, *self._frame.verdict(state.SCHEMA, item.source, "", Fault(item.code, item.detail), item.time)]
-
-    def _realtime(self, bar: RealtimeBar) -> list[Output]:
-        row = self._frame.row.get(bar.symbol)
-        if row is None:
-            return self._drop(bar.source, NOT_IN_UNIVERSE)
-        fault = schema.realtime_fault(bar)
-        if fault is not None:
-            time = max(bar.start + STEP, 0)
-            raw = bar_row(bar.symbol, "5s", time, bar[3:9], bar.trades)
-            bad = quarantined(bar.source, "data.bars", bar.symbol, fault.code, fault.detail, raw, time, time)
-            return [bad, *self._frame.verdict(state.SCHEMA, bar.source, "", fault, time)]
-        assembler = self._stream(bar.source).bars
-        if assembler.is_late(row, bar.start) or assembler.precedes(bar.start):
-            return self._drop(bar.source, LATE)
-        if assembler.repeats(row, bar.start):
-            self.ledger.deduplicated[bar.source] += 1
-            return []
-        outputs = self._interval(bar.source, assembler.take()) if assembler.supersedes(bar.start) else []
-        if assembler.add(row, bar):
-            outputs += self._interval(bar.source, assembler.take())
-        return outputs
-
-    def _interval(self, source: str, ready: Ready) -> list[Output]:
-        """A finished five-second interval. Quotes go first, so that a cut made for these bars has them."""
-        frame, end = self._frame, ready.start + STEP
-        session, _ = frame.session_at(ready.start)
-        if not session:
-            return self._drop(source, OUTSIDE_SESSION, len(ready.rows))
-        stream = self._stream(source)
-        if stream.heard.since == 0:
-            self.resume(source, ready.start)
-        outputs = self._ticks(source, stream, end, session)
-        symbols = frame.names if len(ready.rows) == len(frame.names) else tuple(frame.names[row] for row in ready.rows)
-        outputs += self._slices.judge(Bars(source, "5s", session, end, end, symbols, ready.values, ready.trades))
-        stream.last_bars = max(stream.last_bars, end)
-        stream.heard.heard(ready.rows, end)
-        limit = frame.targets.BAR_FRESHNESS_S
-        outputs += self._freshness(source, state.FRESHNESS, stream.heard, ready.rows.tolist(), end, limit)
-        outputs += frame.verdict(state.FRESHNESS, source, "", None, end)
-        return outputs + frame.verdict(state.SCHEMA, source, "", None, end)
-
-    def _freshness(
-        self, source: str, gate: str, heard: LastHeard, rows: Sequence[int], now: int, limit_s: float
-    ) -> list[Output]:
-        """Close the gates of names grown stale, and tell those among `rows` (heard now) that they are fresh."""
-        names = self._frame.names
-        outputs: list[Output] = []
-        stale = heard.stale(now, limit_s)
-        if stale.any():
-            ages = heard.ages(now)
-            for row in np.flatnonzero(stale).tolist():
-                if not self.gates.is_open(state.CONTRACT, source, names[row]):
-                    continue  # nothing of it can come, for the reason which that gate tells
-                fault = Fault(freshness.STALE, f"{names[row]}: {ages[row]:.0f} s old, allowed {limit_s:g} s")
-                outputs += self._frame.verdict(gate, source, names[row], fault, now)
-        return outputs + self._frame.good_names(gate, source, {names[row] for row in rows if not stale[row]}, now)
 
     def _bars(self, bars: Bars) -> list[Output]:
         fault = schema.bars_fault(bars)
@@ -254,7 +167,7 @@ class DataEngine:
             return []
         if not self._frame.row.keys() >= set(bars.symbols):
             known = [place for place, name in enumerate(bars.symbols) if name in self._frame.row]
-            self._drop(bars.source, NOT_IN_UNIVERSE, len(bars.symbols) - len(known))
+            self.ledger.drop(bars.source, NOT_IN_UNIVERSE, len(bars.symbols) - len(known))
             symbols = tuple(bars.symbols[place] for place in known)
             bars = replace(bars, symbols=symbols, values=bars.values[known], trades=bars.trades[known])
         return self._slices.judge(bars) + self._frame.verdict(state.SCHEMA, bars.source, "", None, bars.available_time)
@@ -264,33 +177,6 @@ class DataEngine:
         return bad_slice(bars, fault.code, fault.detail, time) + self._frame.verdict(
             state.SCHEMA, bars.source, "", fault, time
         )
-
-    def _tick(self, tick: QuoteTick | TradeTick) -> list[Output]:
-        row = self._frame.row.get(tick.symbol)
-        if row is None:
-            return self._drop(tick.source, NOT_IN_UNIVERSE)
-        quote = isinstance(tick, QuoteTick)
-        fault = schema.quote_fault(tick) if isinstance(tick, QuoteTick) else schema.trade_fault(tick)
-        if fault is not None:
-            time, topic = max(tick.time, 0), "data.quotes" if quote else "data.trades"
-            raw = raw_json(tick._asdict())
-            return [quarantined(tick.source, topic, tick.symbol, fault.code, fault.detail, raw, time, time)]
-        stream = self._stream(tick.source)
-        if isinstance(tick, TradeTick):
-            stream.ticks.trade(tick)
-            return []
-        if stream.ticks.quote(row, tick):
-            self._drop(tick.source, CONFLATED)
-        stream.ticks_heard.heard_one(row, tick.time)
-        return []
-
-    def _ticks(self, source: str, stream: Stream, now: int, session: str) -> list[Output]:
-        """Quotes and trades, when a slice of them is due."""
-        if not stream.ticks.due(now):
-            return []
-        outputs, updated = stream.ticks.slice(now, session, self._slices.last_closes(session))
-        limit = self._frame.targets.QUOTE_FRESHNESS_S
-        return outputs + self._freshness(source, state.QUOTE_FRESHNESS, stream.ticks_heard, updated, now, limit)
 
     def _filing(self, filing: Filing) -> list[Output]:
         if self.published.has_id("data.facts", fact_id(filing)):
@@ -322,9 +208,7 @@ class DataEngine:
     # -- time ------------------------------------------------------------------------------------------------------------------
     def resume(self, source: str, now: int) -> None:
         """Listening (re)starts at `now`: after a connect, a resubscription or a leap of the paper gateway's clock."""
-        stream = self._stream(source)
-        stream.heard.resume(now)
-        stream.ticks_heard.resume(now)
+        self._live.resume(source, now)
 
     def advance(self, source: str, now: int) -> list[Output]:
         """Market time has come to `now` and everything that the source sent before has been taken.
@@ -332,29 +216,13 @@ class DataEngine:
         Ends an interval that is overdue. In a session in which the source is silent, publishes a punctuation (one for all intervals
         that passed since the last call, the latest) and closes the source's freshness gate once it is too old.
         """
-        stream = self._stream(source)
-        outputs = self._interval(source, stream.bars.take()) if stream.bars.overdue(now) else []
-        session, _ = self._frame.session_at(now - 1)
-        if session:
-            outputs += self._ticks(source, stream, now // SECOND * SECOND, session)
-            if stream.heard.since:
-                outputs += self._silence(source, stream, now, session)
-        return self._counted(outputs)
+        return self._counted(self._live.advance(source, now))
 
-    def _silence(self, source: str, stream: Stream, now: int, session: str) -> list[Output]:
-        outputs: list[Output] = []
-        quiet = max(stream.last_bars, stream.heard.since)
-        end = (now - STEP) // STEP * STEP
-        if now >= quiet + 2 * STEP and not stream.bars.pending and self._frame.session_at(end - 1)[0] == session:
-            stream.last_bars = end
-            stream.bars.done = max(stream.bars.done, end - STEP)
-            outputs.append(punctuation(self._frame, source, session, end))
-        age, limit = stream.heard.source_age(now), self._frame.targets.BAR_FRESHNESS_S
-        if age > limit:
-            fault = Fault(freshness.SILENT, f"{source}: nothing for {age:.0f} s, allowed {limit:g} s")
-            outputs += self._frame.verdict(state.FRESHNESS, source, "", fault, now)
-        return outputs
+    def flush(self) -> list[Output]:
+        """Everything that is held back goes out, complete or not: at the end of a run and when names change."""
+        return self._counted(self._live.flush())
 
+    # -- what sources say of themselves ----------------------------------------------------------------------------------------
     def compare_clock(self, source: str, sample: ClockSample | str, now: int) -> list[Output]:
         """Judge a comparison of the clock that stamps `source` with its reference, or (a sentence) that there can be none."""
         if isinstance(sample, str):
@@ -385,15 +253,3 @@ class DataEngine:
         while fault is None and not self.gates.is_open(gate, source, scope):
             outputs += self._frame.verdict(gate, source, scope, None, now)
         return outputs
-
-    def flush(self) -> list[Output]:
-        """Everything that is held back goes out, complete or not: at the end of a run and when names change."""
-        outputs: list[Output] = []
-        for source, stream in sorted(self._streams.items()):
-            if stream.bars.pending:
-                outputs += self._interval(source, stream.bars.take())
-            if stream.ticks.pending:
-                now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.ticks.last + 1)
-                session, _ = self._frame.session_at(now)
-                outputs += stream.ticks.slice(now, session, self._slices.last_closes(session))[0]
-        return self._counted(outputs)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import time
 from pathlib import Path
 
-from data_plane.daemon import recovery, sntp
+from data_plane.daemon import machine_clock, recovery
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, SPOOL_FULL, Outlet
 from data_plane.daemon.spool import Spool
@@ -37,9 +38,6 @@ from triplane.runtime.kafka_probe import KafkaProbe
 from triplane.runtime.tasks import end_tasks
 
 PLANE = "data"
-MACHINE = "machine"
-NTP_EVERY_S = 64.0
-NTP_FAILURES = 3
 MEGABYTE = 1_000_000
 HOURS = 8
 """So many hours of REBALANCE are remembered, the newest first."""
@@ -122,9 +120,11 @@ class DataService:
         self.outlet = self._open_outlet(self._settings.state_dir / "data-spool.bin", config)
         running = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._follower.follow(self._taken))]
         paper = self._settings.mode == "paper"
-        self._emit(self.engine.compare_only(self._market if paper else [MACHINE]))
+        self._emit(self.engine.compare_only(self._market if paper else [machine_clock.MACHINE]))
         if not paper:
-            running.append(asyncio.create_task(self._watch_clock()))
+            judge = functools.partial(self._compare_clock, machine_clock.MACHINE)
+            watch = machine_clock.watch(self._settings.ntp_server, judge, self._pause, daemon.log)
+            running.append(asyncio.create_task(watch))
         sources = self._create()
         try:
             await self._first_of(asyncio.create_task(self._work(sources)), running)
@@ -225,9 +225,7 @@ class DataService:
             resume=self.engine.resume,
             advance=lambda source, now: self._emit(self.engine.advance(source, now)),
             source_age=lambda source: self.engine.source_age(source, self.clock.now()),
-            compare_clock=lambda source, sample: self._emit(
-                self.engine.compare_clock(source, sample, self.clock.now())
-            ),
+            compare_clock=self._compare_clock,
             source_state=self._source_state,
             contract_state=lambda source, symbol, problem: self._emit(
                 self.engine.contract_state(source, symbol, problem, self.clock.now())
@@ -288,6 +286,9 @@ class DataService:
         self._emit(self.engine.source_state(name, up, why, self.clock.now()))
         if name in self._market:
             self._set_blocked(name, "" if up else why)
+
+    def _compare_clock(self, source: str, sample: ClockSample | str) -> None:
+        self._emit(self.engine.compare_clock(source, sample, self.clock.now()))
 
     def _set_blocked(self, name: str, why: str) -> None:
         self._blocked[name] = why
@@ -365,24 +366,6 @@ class DataService:
         self._emit(self.engine.configure([asset.symbol for asset in assets], config.targets.data, config.hash))
         for context in self._contexts if more else ():
             context.more_wanted.set()
-
-    # -- clock -----------------------------------------------------------------------------------------------------------------
-    async def _watch_clock(self) -> None:
-        """Compare the machine's clock with the NTP server; several failures in a row close the gate as well."""
-        failures = 0
-        while True:
-            try:
-                offset = await sntp.query(self._settings.ntp_server, 2.0)
-                failures = 0
-                sample: ClockSample | str = ClockSample(self._settings.ntp_server, time.time_ns() - offset, offset)
-            except sntp.SntpError as error:
-                failures += 1
-                self._daemon.log.warning("no time", server=self._settings.ntp_server, reason=str(error))
-                sample = f"no time from {self._settings.ntp_server} in {failures} tries: {error}"
-            if failures == 0 or failures >= NTP_FAILURES:
-                self._emit(self.engine.compare_clock(MACHINE, sample, self.clock.now()))
-            if await self._pause(NTP_EVERY_S if failures == 0 else 2.0):
-                return
 
     async def _pause(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):

@@ -1,0 +1,205 @@
+"""Running market data of all sources: five-second bars, quotes and trades into slices, and who has fallen silent.
+
+    a bar -> schema -> late or repeated? -> its interval, once complete -> quotes and trades of the same instant -> price sanity
+
+Pure: market time comes in with the data or through `advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_plane.conservation import CONFLATED, LATE, NOT_IN_UNIVERSE, OUTSIDE_SESSION, Ledger
+from data_plane.gates import freshness, schema, state
+from data_plane.gates.freshness import LastHeard
+from data_plane.gates.schema import Fault
+from data_plane.observations import Bars, QuoteTick, RealtimeBar, TradeTick
+from data_plane.outputs import Output, bar_row, quarantined, raw_json
+from data_plane.slices.assembly import STEP, Ready
+from data_plane.slices.bars import BarSlices, punctuation
+from data_plane.slices.frame import Frame
+from data_plane.slices.stream import Stream
+from triplane.domain.timestamps import SECOND
+
+
+class LiveData:
+    """One stream a source; what its intervals make goes through `slices`, what it drops is counted in `ledger`."""
+
+    def __init__(self, frame: Frame, slices: BarSlices, ledger: Ledger) -> None:
+        self._frame = frame
+        self._slices = slices
+        self._ledger = ledger
+        self._streams: dict[str, Stream] = {}
+
+    def _stream(self, source: str) -> Stream:
+        stream = self._streams.get(source)
+        if stream is None:
+            stream = self._streams[source] = Stream(self._frame, source)
+        return stream
+
+    def renumber(self, new: list[int], old: list[int]) -> None:
+        """The name at row `old[i]` is now at row `new[i]` of the frame's names."""
+        self._streams = {
+            source: stream.renumbered(self._frame, source, new, old) for source, stream in sorted(self._streams.items())
+        }
+
+    def remember(self, topic: str, record: Mapping[str, Any]) -> None:
+        """Take over how far an earlier run came, from one of its records."""
+        if topic == "data.bars" and record["interval"] == "5s":
+            stream = self._stream(record["source"])
+            stream.bars.done = max(stream.bars.done, record["event_time"] - STEP)
+            stream.last_bars = max(stream.last_bars, record["event_time"])
+        elif topic in ("data.quotes", "data.trades"):
+            ticks = self._stream(record["source"]).ticks
+            ticks.last = max(ticks.last, record["event_time"])
+
+    def pending(self) -> dict[str, int]:
+        """Observations held back, by source."""
+        return {source: stream.pending for source, stream in sorted(self._streams.items())}
+
+    def source_age(self, source: str, now: int) -> float:
+        """Market seconds since the source's last bar; 0 when nothing has been expected of it."""
+        stream = self._streams.get(source)
+        return stream.heard.source_age(now) if stream else 0.0
+
+    def resume(self, source: str, now: int) -> None:
+        """Listening (re)starts at `now`: after a connect, a resubscription or a leap of the paper gateway's clock."""
+        stream = self._stream(source)
+        stream.heard.resume(now)
+        stream.ticks_heard.resume(now)
+
+    # -- observations ----------------------------------------------------------------------------------------------------------
+    def bar(self, bar: RealtimeBar) -> list[Output]:
+        """A bar of a running interval: records of the interval that it completes."""
+        row = self._frame.row.get(bar.symbol)
+        if row is None:
+            return self._drop(bar.source, NOT_IN_UNIVERSE)
+        fault = schema.realtime_fault(bar)
+        if fault is not None:
+            time = max(bar.start + STEP, 0)
+            raw = bar_row(bar.symbol, "5s", time, bar[3:9], bar.trades)
+            bad = quarantined(bar.source, "data.bars", bar.symbol, fault.code, fault.detail, raw, time, time)
+            return [bad, *self._frame.verdict(state.SCHEMA, bar.source, "", fault, time)]
+        assembler = self._stream(bar.source).bars
+        if assembler.is_late(row, bar.start) or assembler.precedes(bar.start):
+            return self._drop(bar.source, LATE)
+        if assembler.repeats(row, bar.start):
+            self._ledger.deduplicated[bar.source] += 1
+            return []
+        outputs = self._interval(bar.source, assembler.take()) if assembler.supersedes(bar.start) else []
+        if assembler.add(row, bar):
+            outputs += self._interval(bar.source, assembler.take())
+        return outputs
+
+    def tick(self, tick: QuoteTick | TradeTick) -> list[Output]:
+        """A quote or trade, kept for the next slice; a record only where its schema is bad."""
+        row = self._frame.row.get(tick.symbol)
+        if row is None:
+            return self._drop(tick.source, NOT_IN_UNIVERSE)
+        quote = isinstance(tick, QuoteTick)
+        fault = schema.quote_fault(tick) if isinstance(tick, QuoteTick) else schema.trade_fault(tick)
+        if fault is not None:
+            time, topic = max(tick.time, 0), "data.quotes" if quote else "data.trades"
+            raw = raw_json(tick._asdict())
+            return [quarantined(tick.source, topic, tick.symbol, fault.code, fault.detail, raw, time, time)]
+        stream = self._stream(tick.source)
+        if isinstance(tick, TradeTick):
+            stream.ticks.trade(tick)
+            return []
+        if stream.ticks.quote(row, tick):
+            self._drop(tick.source, CONFLATED)
+        stream.ticks_heard.heard_one(row, tick.time)
+        return []
+
+    def _drop(self, source: str, code: str, count: int = 1) -> list[Output]:
+        self._ledger.drop(source, code, count)
+        return []
+
+    # -- slices ----------------------------------------------------------------------------------------------------------------
+    def _interval(self, source: str, ready: Ready) -> list[Output]:
+        """A finished five-second interval. Quotes go first, so that a cut made for these bars has them."""
+        frame, end = self._frame, ready.start + STEP
+        session, _ = frame.session_at(ready.start)
+        if not session:
+            return self._drop(source, OUTSIDE_SESSION, len(ready.rows))
+        stream = self._stream(source)
+        if stream.heard.since == 0:
+            self.resume(source, ready.start)
+        outputs = self._ticks(source, stream, end, session)
+        symbols = frame.names if len(ready.rows) == len(frame.names) else tuple(frame.names[row] for row in ready.rows)
+        outputs += self._slices.judge(Bars(source, "5s", session, end, end, symbols, ready.values, ready.trades))
+        stream.last_bars = max(stream.last_bars, end)
+        stream.heard.heard(ready.rows, end)
+        limit = frame.targets.BAR_FRESHNESS_S
+        outputs += self._freshness(source, state.FRESHNESS, stream.heard, ready.rows.tolist(), end, limit)
+        outputs += frame.verdict(state.FRESHNESS, source, "", None, end)
+        return outputs + frame.verdict(state.SCHEMA, source, "", None, end)
+
+    def _ticks(self, source: str, stream: Stream, now: int, session: str) -> list[Output]:
+        """Quotes and trades, when a slice of them is due."""
+        if not stream.ticks.due(now):
+            return []
+        outputs, updated = stream.ticks.slice(now, session, self._slices.last_closes(session))
+        limit = self._frame.targets.QUOTE_FRESHNESS_S
+        return outputs + self._freshness(source, state.QUOTE_FRESHNESS, stream.ticks_heard, updated, now, limit)
+
+    def _freshness(
+        self, source: str, gate: str, heard: LastHeard, rows: Sequence[int], now: int, limit_s: float
+    ) -> list[Output]:
+        """Close the gates of names grown stale, and tell those among `rows` (heard now) that they are fresh."""
+        names = self._frame.names
+        outputs: list[Output] = []
+        stale = heard.stale(now, limit_s)
+        if stale.any():
+            ages = heard.ages(now)
+            for row in np.flatnonzero(stale).tolist():
+                if not self._frame.gates.is_open(state.CONTRACT, source, names[row]):
+                    continue  # nothing of it can come, for the reason which that gate tells
+                fault = Fault(freshness.STALE, f"{names[row]}: {ages[row]:.0f} s old, allowed {limit_s:g} s")
+                outputs += self._frame.verdict(gate, source, names[row], fault, now)
+        return outputs + self._frame.good_names(gate, source, {names[row] for row in rows if not stale[row]}, now)
+
+    # -- time ------------------------------------------------------------------------------------------------------------------
+    def advance(self, source: str, now: int) -> list[Output]:
+        """Market time has come to `now` and everything that the source sent before has been taken.
+
+        Ends an interval that is overdue. In a session in which the source is silent, publishes a punctuation (one for all intervals
+        that passed since the last call, the latest) and closes the source's freshness gate once it is too old.
+        """
+        stream = self._stream(source)
+        outputs = self._interval(source, stream.bars.take()) if stream.bars.overdue(now) else []
+        session, _ = self._frame.session_at(now - 1)
+        if session:
+            outputs += self._ticks(source, stream, now // SECOND * SECOND, session)
+            if stream.heard.since:
+                outputs += self._silence(source, stream, now, session)
+        return outputs
+
+    def _silence(self, source: str, stream: Stream, now: int, session: str) -> list[Output]:
+        outputs: list[Output] = []
+        quiet = max(stream.last_bars, stream.heard.since)
+        end = (now - STEP) // STEP * STEP
+        if now >= quiet + 2 * STEP and not stream.bars.pending and self._frame.session_at(end - 1)[0] == session:
+            stream.last_bars = end
+            stream.bars.done = max(stream.bars.done, end - STEP)
+            outputs.append(punctuation(self._frame, source, session, end))
+        age, limit = stream.heard.source_age(now), self._frame.targets.BAR_FRESHNESS_S
+        if age > limit:
+            fault = Fault(freshness.SILENT, f"{source}: nothing for {age:.0f} s, allowed {limit:g} s")
+            outputs += self._frame.verdict(state.FRESHNESS, source, "", fault, now)
+        return outputs
+
+    def flush(self) -> list[Output]:
+        """Everything that is held back goes out, complete or not: at the end of a run and when names change."""
+        outputs: list[Output] = []
+        for source, stream in sorted(self._streams.items()):
+            if stream.bars.pending:
+                outputs += self._interval(source, stream.bars.take())
+            if stream.ticks.pending:
+                now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.ticks.last + 1)
+                session, _ = self._frame.session_at(now)
+                outputs += stream.ticks.slice(now, session, self._slices.last_closes(session))[0]
+        return outputs
