@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(420)]
 
 
+MOMENTS = ("kafka", "planes", "trading", "replaying")
+
+
 def moments(demo: Demo) -> dict[str, Callable[[], object]]:
     """Moments of a run that can be awaited."""
     return {
@@ -28,8 +32,15 @@ def moments(demo: Demo) -> dict[str, Callable[[], object]]:
     }
 
 
-@pytest.mark.parametrize("moment", ["kafka", "planes", "trading", "replaying"])
-def test_ctrl_c_ends_everything_that_was_started_and_only_that(tmp_path: Path, moment: str) -> None:
+def test_ctrl_c_ends_everything_that_was_started_and_only_that(
+    tmp_path: Path, counts: Callable[[int, int], int], seed: int
+) -> None:
+    """At some of four moments, in full at each."""
+    for moment in random.Random(seed).sample(MOMENTS, counts(2, len(MOMENTS))):
+        interrupted_at(moment, tmp_path / moment)
+
+
+def interrupted_at(moment: str, tmp_path: Path) -> None:
     bystander = subprocess.Popen(
         [sys.executable, "-m", "triplane.paper.providers", "--port", "0"], cwd=ROOT, stdout=subprocess.DEVNULL
     )
