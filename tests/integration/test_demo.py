@@ -112,6 +112,23 @@ def test_everything_is_accounted_for(kept: Demo, plan: Plan) -> None:
     )
 
 
+def test_the_gates_caught_what_the_market_injected(kept: Demo, plan: Plan) -> None:
+    """What falls into a time in which a killed plane or gateway is away is not there to be caught."""
+    found = {each["fault"]: each for each in kept.outcome(1)["faults"]}
+    assert set(found) == {"restated fact of AAPL", "bad print of KO", "silent PFE", "skewed clock"}
+    assert found["restated fact of AAPL"]["code"].startswith("FACT_")
+    if not {"data", "gateway"} & {*plan.killed, *kept.outcome(1)["restarts"]}:
+        codes = {each["gate"]: each["code"] for each in found.values()}
+        assert codes["price_sanity"] == "UNIT_100X"
+        assert codes["freshness"] == "DATA_STALE"
+        assert codes["clock"].startswith("CLOCK_")
+        assert all(each["reopened"] for each in found.values())
+        assert [each["quarantined"] for each in found.values() if each["gate"] in ("price_sanity", "fact_sanity")] == [
+            1,
+            1,
+        ]
+
+
 def test_the_edit_half_way_was_taken_at_a_barrier_and_moved_weights(kept: Demo) -> None:
     edit = kept.outcome(1)["edit"]
     assert edit["change"] == "VOL_TARGET 0.1 -> 0.06"

@@ -34,6 +34,7 @@ def demo(
         300.0, "--speed", min=1, max=300, help="Fastest market clock near decisions, times real time."
     ),
     registry: bool = typer.Option(True, help="Start the schema registry too."),
+    faults: bool = typer.Option(True, help="Let the market inject faults for the gates to catch."),
     plain: bool = typer.Option(False, "--plain", help="Print lines instead of the live view."),
     directory: Path = typer.Option(
         Path(".triplane/demo"), "--directory", help="Where the run keeps its files; emptied first."
@@ -46,6 +47,7 @@ def demo(
     numerics.ensure_pinned()
     import asyncio
 
+    from triplane.cli.demo_faults import MarketFaults
     from triplane.cli.demonstration import Demonstration
     from triplane.runtime import calendar_cache
     from triplane.runtime.unknown_variables import unknown_variables
@@ -63,8 +65,9 @@ def demo(
 
     for unknown in unknown_variables():
         say(f"note: {unknown}")
+    market = PaperMarket(START, sessions, seed, speed)
     demonstration = Demonstration(
-        directory, PaperMarket(START, sessions, seed, speed), Path("targets.yaml"), Path("assets.csv"), say
+        directory, market, Path("targets.yaml"), Path("assets.csv"), say, MarketFaults() if faults else None
     )
     live = not plain and not json_ and sys.stdout.isatty()
     with listener.needed("triplane demo"):
@@ -168,6 +171,7 @@ async def _run(
 
 def report(outcome: Outcome, json_: bool) -> None:
     """Print the summary."""
+    from triplane.cli import demo_faults
     from triplane.cli.demo_outcome import DROPPED, under_way
 
     summary, verdict, edit = outcome.summary, outcome.verdict, outcome.edit
@@ -187,6 +191,16 @@ def report(outcome: Outcome, json_: bool) -> None:
                     "barrier": edit.barrier,
                     "moved": edit.moved,
                 },
+                "faults": [
+                    {
+                        "fault": each.injection.what,
+                        "gate": each.injection.gate,
+                        "code": each.code,
+                        "quarantined": each.quarantined,
+                        "reopened": each.reopened,
+                    }
+                    for each in outcome.caught
+                ],
                 "verdict": str(verdict),
                 "sha256": verdict.sha,
                 "topics": {topic.topic: {"records": topic.records, "sha256": topic.sha} for topic in verdict.topics},
@@ -270,6 +284,7 @@ def report(outcome: Outcome, json_: bool) -> None:
             (", ".join(f"{s} {a:+.1%} -> {b:+.1%}" for s, a, b in edit.moved) or "none")
             + (f"; the brake went {edit.brake[0]:g} -> {edit.brake[1]:g} at the same barrier" if edit.brake else ""),
         ),
+        *([("faults caught", demo_faults.told(outcome.caught))] if outcome.caught else []),
         ("restarts", ", ".join(f"{name} {count}" for name, count in outcome.restarts.items()) or "none"),
         ("time", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in outcome.seconds.items())),
         ("replay", str(verdict)),

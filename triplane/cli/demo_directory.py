@@ -6,8 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from triplane.domain.targets import Targets
-from triplane.runtime.configuration import load_files
+from triplane.runtime.configuration import Config, load_files
 from triplane.stack import state_file
 
 DEFAULT = Path(".triplane/demo")
@@ -39,9 +38,9 @@ def refuse_foreign(directory: Path, sources: Sequence[Path]) -> None:
         )
 
 
-def parameters(sources: tuple[Path, Path]) -> Targets:
+def configuration(sources: tuple[Path, Path]) -> Config:
     """What `sources` (targets.yaml, assets.csv) say. ProblemsError for what the control daemon would refuse: before anything is emptied."""
-    return load_files(*sources).targets
+    return load_files(*sources)
 
 
 def prepare(directory: Path, sources: Sequence[Path]) -> None:

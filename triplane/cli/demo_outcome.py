@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from triplane.runtime import loopback, run_file
 
 if TYPE_CHECKING:
     from triplane.cli.demo_edit import ConfigEdit
+    from triplane.cli.demo_faults import Caught
     from triplane.replay.summary import Summary
     from triplane.replay.verification import Verdict
 
@@ -18,8 +24,35 @@ LATE_SHARE = 0.25
 """Orders that leave later than this share of a parent's life make a summary that says so."""
 
 
+async def received(directory: Path) -> dict[str, float]:
+    """The Data Plane's own conservation counters, by outcome, summed over sources; `dropped:CODE` tells what was dropped why.
+
+    Empty while it does not answer: it is being restarted, and the log, not its counters, is what is judged.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        found = run_file.read(directory, "data")
+        if found is None:
+            return {}
+        async with loopback.async_client(5.0) as client:
+            text = (await client.get(found.http + "/metrics")).text
+    except (httpx.TransportError, httpx.InvalidURL):
+        return {}
+    totals: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "triplane_records_total":
+                outcome = sample.labels["outcome"]
+                totals[outcome] = totals.get(outcome, 0.0) + sample.value
+            elif sample.name == "triplane_records_dropped_total" and sample.value:
+                code = f"{DROPPED}{sample.labels['code']}"
+                totals[code] = totals.get(code, 0.0) + sample.value
+    return totals
+
+
 def under_way(received: Mapping[str, float]) -> float:
-    """What came into the data plane and has not left it yet, by its own counters (`Demonstration._received`)."""
+    """What came into the data plane and has not left it yet, by its own counters (`received`)."""
     left = sum(received.get(outcome, 0.0) for outcome in ("published", "quarantined", "deduplicated", "dropped"))
     return received.get("received", 0.0) - left
 
@@ -65,6 +98,8 @@ class Outcome:
     """Whether the planes still wrote when the log was taken: what came later is in neither the numbers nor the verdict."""
     killed: str = ""
     """Why the kill switch is tripped at the end; empty when it is not."""
+    caught: list[Caught] = field(default_factory=list)
+    """What the gates made of the faults that the market injected."""
 
     @property
     def late(self) -> str:

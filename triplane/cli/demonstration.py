@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from triplane.cli import context, demo_directory
+from triplane.cli import context, demo_directory, demo_faults
 from triplane.cli.demo_directory import DemoError
 from triplane.cli.demo_edit import ConfigEdit
-from triplane.cli.demo_outcome import DROPPED, Outcome, under_way, untraded
+from triplane.cli.demo_faults import MarketFaults
+from triplane.cli.demo_outcome import Outcome, received, under_way, untraded
 from triplane.cli.log_follower import LogFollower
 from triplane.cli.log_relay import relayed
 from triplane.cli.market_pace import MarketPace
@@ -54,9 +55,17 @@ class Demonstration:
     """One run in `directory`, which is emptied first. `say` gets one line for people at each stage."""
 
     def __init__(
-        self, directory: Path, market: PaperMarket, targets: Path, assets: Path, say: Callable[[str], None]
+        self,
+        directory: Path,
+        market: PaperMarket,
+        targets: Path,
+        assets: Path,
+        say: Callable[[str], None],
+        faults: MarketFaults | None = None,
     ) -> None:
+        """`faults` None: the market injects none."""
         self.directory = directory
+        self.faults = faults
         self.market = market.with_ports()
         self._sources = (targets, assets)
         self._say = say
@@ -84,7 +93,10 @@ class Demonstration:
                 f"the demonstration wants a Kafka of its own and {BOOTSTRAP_NAMES} names {given_bootstrap()}; unset it for this run"
             )
         demo_directory.refuse_foreign(self.directory, self._sources)
-        self._parent_life_s = demo_directory.parameters(self._sources).order.PARENT_EXPIRY_S
+        config = demo_directory.configuration(self._sources)
+        self._parent_life_s = config.targets.order.PARENT_EXPIRY_S
+        if self.faults is not None:
+            self.market = self.faults.prepare(self.market, config)
         await asyncio.to_thread(choose)  # no Java and no Docker: refused while the last run's directory is still whole
         self.supervisor = Supervisor([], self.directory, events=self._on_event)
         await self.supervisor.__aenter__()  # refused while another run has the directory, which is emptied next
@@ -181,6 +193,9 @@ class Demonstration:
         state = self.follower.state
         url = f"http://127.0.0.1:{self.market.http_port}"
         async with loopback.async_client(5.0) as client:
+            if self.faults is not None:
+                await self.faults.inject(client, url)
+                self._say(self.faults.announced)
             await start_market(self.market)
             asked = answered = time.monotonic()
             while True:
@@ -232,7 +247,7 @@ class Demonstration:
                     told = self._unready
                     self._say(f"the market has closed; waiting for {told} until its part is done")
             elif time.monotonic() - since > (still_s if self.follower.state.minutes_until >= closes else MINUTES_S):
-                if not under_way(await self._received()):
+                if not under_way(await received(self.directory)):
                     return True
                 since = time.monotonic()
             redraw()
@@ -283,7 +298,7 @@ class Demonstration:
         from triplane.replay.verification import verify
 
         started = time.perf_counter()
-        received = await self._received()
+        counters = await received(self.directory)
         assert self.follower is not None
         found = await asyncio.to_thread(self.follower.recording)
         self.follower.stop()  # with --keep the planes write on, for hours perhaps, and nobody looks at its state any more
@@ -293,6 +308,8 @@ class Demonstration:
         problems += gateway_journal.disagreements(found, journal)
         self.edit.complete(found)
         problems += self.edit.problems(found) + untraded(summary)
+        caught = self.faults.caught(found, self.gateway["market_time"]) if self.faults is not None else []
+        problems += demo_faults.problems(caught, self._restarts())
         stopping = [] if keep else [asyncio.ensure_future(self._stop_processes())]
         try:
             verdict = await asyncio.to_thread(verify, found, progress)
@@ -300,8 +317,8 @@ class Demonstration:
             await asyncio.gather(*stopping, return_exceptions=True)  # `down` meets again what went wrong
         self.seconds["replay"] = time.perf_counter() - started
         return Outcome(
-            summary, verdict, self.edit, received, self._missed(found), self._truth(), problems, self.seconds,
-            self.market.speed, self.pace.speed, self._parent_life_s, self._restarts(), self.unsettled, self._killed(),
+            summary, verdict, self.edit, counters, self._missed(found), self._truth(), problems, self.seconds,
+            self.market.speed, self.pace.speed, self._parent_life_s, self._restarts(), self.unsettled, self._killed(), caught,
         )  # fmt: skip
 
     def _killed(self) -> str:
@@ -331,29 +348,6 @@ class Demonstration:
         """The simulated market's true costs, averaged over names: half spread as a fraction, Y of the square-root law."""
         costs = list(self.gateway.get("true_costs", {}).values())
         return {key: sum(c[key] for c in costs) / len(costs) for key in ("half_spread", "impact_y")} if costs else {}
-
-    async def _received(self) -> dict[str, float]:
-        """The data plane's own conservation counters, by outcome, summed over sources; `dropped:CODE` tells what was dropped why."""
-        from prometheus_client.parser import text_string_to_metric_families
-
-        try:
-            found = run_file.read(self.directory, "data")
-            if found is None:
-                return {}
-            async with loopback.async_client(5.0) as client:
-                text = (await client.get(found.http + "/metrics")).text
-        except (httpx.TransportError, httpx.InvalidURL):
-            return {}  # it is being restarted; the log, not its counters, is what is judged
-        totals: dict[str, float] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == "triplane_records_total":
-                    outcome = sample.labels["outcome"]
-                    totals[outcome] = totals.get(outcome, 0.0) + sample.value
-                elif sample.name == "triplane_records_dropped_total" and sample.value:
-                    code = f"{DROPPED}{sample.labels['code']}"
-                    totals[code] = totals.get(code, 0.0) + sample.value
-        return totals
 
     # Down --------------------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,14 @@
 """A small local server with EDGAR's and FRED's payloads in their own shapes, for the demonstration and for tests.
 
-`python -m triplane.paper.providers --port P [--as-of YYYY-MM-DD]` serves, on loopback,
+`python -m triplane.paper.providers --port P [--as-of YYYY-MM-DD] [--restated SYMBOL]` serves, on loopback,
 
     /files/company_tickers.json  /submissions/CIK##########.json  /api/xbrl/companyfacts/CIK##########.json
     /fred/series  /fred/series/vintagedates  /fred/series/observations
 
 from the committed tables in providers_data/ (their headers say where the figures are from and how far they are rounded). As the real
 ones do, it refuses EDGAR requests without a User-Agent (403) and FRED requests without an API key (400, JSON). With --as-of it shows
-what had been filed or released by that day. Exit status: 0 after SIGINT or SIGTERM, 69 when the port is taken.
+what had been filed or released by that day. With --restated one company amends an annual report, and its number of shares comes out in
+thousands: a mistake that real filers make. Exit status: 0 after SIGINT or SIGTERM, 69 when the port is taken.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import csv
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib import resources
 from typing import Any, Final
@@ -99,12 +100,34 @@ def load_rates() -> list[Rate]:
     return rates[::-1]
 
 
-class Providers:
-    """The server's content as of a day (ISO; END_OF_TIME shows everything)."""
+def amended(reports: Sequence[Report], symbol: str) -> list[Report]:
+    """The reports with an amendment of the second annual report of `symbol` two weeks later, shares in thousands.
 
-    def __init__(self, as_of: str = END_OF_TIME) -> None:
+    Raises ValueError for a symbol with fewer than two.
+    """
+    annual = [report for report in reports if report.symbol == symbol and report.form == "10-K"]
+    if len(annual) < 2:
+        raise ValueError(f"{symbol} has no second annual report here to amend")
+    right = annual[1]
+    filed = (date.fromisoformat(right.filed) + timedelta(days=14)).isoformat()
+    wrong = replace(
+        right,
+        form="10-K/A",
+        filed=filed,
+        accepted=f"{filed}{right.accepted[10:]}",
+        shares=right.shares // 1000,
+        accession=f"{right.accession[:-6]}900000",
+    )
+    return sorted([*reports, wrong], key=lambda report: (report.filed, report.symbol))
+
+
+class Providers:
+    """The server's content as of a day (ISO; END_OF_TIME shows everything); `restated` as in `amended`, empty for none."""
+
+    def __init__(self, as_of: str = END_OF_TIME, restated: str = "") -> None:
         self._as_of = as_of
-        self._reports = [report for report in load_reports() if report.filed <= as_of]
+        reports = amended(load_reports(), restated) if restated else load_reports()
+        self._reports = [report for report in reports if report.filed <= as_of]
         self._rates = [rate for rate in load_rates() if rate.released <= as_of]
 
     # -- EDGAR -----------------------------------------------------------------------------------------------------------------
@@ -319,13 +342,13 @@ def application(providers: Providers) -> web.Application:
     return app
 
 
-async def serve(host: str, port: int, as_of: str) -> None:
+async def serve(host: str, port: int, providers: Providers) -> None:
     """Serve until SIGINT or SIGTERM. Raises OSError when the port is taken."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    runner = web.AppRunner(application(Providers(as_of)), access_log=None)
+    runner = web.AppRunner(application(providers), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -343,9 +366,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--as-of", type=date.fromisoformat, default=None, help="show what was public on this day (YYYY-MM-DD)"
     )
+    parser.add_argument(
+        "--restated", default="", metavar="SYMBOL", help="a company that amends a report with a mistake"
+    )
     options = parser.parse_args(argv)
     try:
-        asyncio.run(serve(options.host, options.port, options.as_of.isoformat() if options.as_of else END_OF_TIME))
+        providers = Providers(options.as_of.isoformat() if options.as_of else END_OF_TIME, options.restated)
+    except ValueError as error:
+        parser.error(f"--restated: {error}")
+    try:
+        asyncio.run(serve(options.host, options.port, providers))
     except OSError as error:
         print(
             f"providers: {options.host}:{options.port} cannot be listened on ({error.strerror}); "

@@ -37,6 +37,9 @@ class PaperMarket:
     start_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Of this start: a gateway that is restarted within it trades on, one of another start waits for `start_market`."""
 
+    restated: str = ""
+    """A company whose amended report has a mistake; empty for none."""
+
     def with_ports(self) -> PaperMarket:
         """The same with free ports where none was named."""
         free = free_ports(3)
@@ -155,6 +158,7 @@ class Installation:
             *(("--hold", "--start-id", market.start_id) if market.hold else ()),
         ]
         providers = [sys.executable, "-m", "triplane.paper.providers", "--port", str(market.providers_port)]
+        providers += ["--restated", market.restated] if market.restated else []
         return [
             ProcessSpec(
                 name="gateway",

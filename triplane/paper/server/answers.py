@@ -55,7 +55,7 @@ class Answers:
                 client.account_multi.pop(req_id, None)
                 client.pnl.pop(req_id, None)
             case r.CurrentTime():
-                client.send(m.current_time(self.core.clock.reading()))
+                client.send(m.current_time(self.core.clock.reading() + self.core.faults.clock_error(client.client_id)))
             case r.ManagedAccounts():
                 client.send(m.managed_accounts(self.core.account.name))
             case r.Unknown(msg_id):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from typing import Any, Protocol
 
 from aiohttp import web
 
-from triplane.domain.timestamps import MINUTE, NEW_YORK, from_datetime, iso
+from triplane.domain.timestamps import MINUTE, iso
 from triplane.paper.server import faults
 from triplane.paper.server.core import Core
 
@@ -107,15 +106,8 @@ class _Control:
 
 def target(body: Body, now: int) -> int:
     """The market time that POST /advance asks for: `to` as ns or ISO time (New York unless it has a zone), or `minutes` from now."""
-    to = body.get("to")
-    if isinstance(to, int) and not isinstance(to, bool):
-        return to
-    if isinstance(to, str):
-        try:
-            moment = datetime.fromisoformat(to)
-        except ValueError:
-            raise faults.FaultError(f"to is {to!r}; give an ISO time such as 2018-01-19T15:25") from None
-        return from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=NEW_YORK))
+    if isinstance(body.get("to"), int | str) and not isinstance(body["to"], bool):
+        return faults.moment(body["to"], "to")
     return now + int(faults.number(body, "minutes", -1, 0, 1e6) * MINUTE)
 
 

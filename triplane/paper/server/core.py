@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
 from triplane.domain import calendars
-from triplane.domain.assets import AssetsError, Universe
 from triplane.domain.timestamps import NEW_YORK, iso, to_datetime
 from triplane.paper.desk.account import CURRENCY, Account
 from triplane.paper.desk.journal import JOURNAL_NAME, Journal, JournalError
@@ -28,35 +26,17 @@ from triplane.paper.protocol.contracts import Contracts
 from triplane.paper.protocol.decoding import query_of
 from triplane.paper.protocol.messages import Execution
 from triplane.paper.protocol.requests import PlaceOrder
+from triplane.paper.server import faults
 from triplane.paper.server.client import Client
 from triplane.paper.server.decision_hours import DecisionHours
 from triplane.paper.server.faults import Faults
 from triplane.paper.server.feed import Feed
+from triplane.paper.server.kept_universe import kept_universe
 from triplane.paper.server.options import Options, OptionsError
 from triplane.paper.server.reports import Reports
 
 CLOCK_STEPS: Final = 12  # a journal line of the time reached, and no more than this is repeated after a kill
-KEPT_ASSETS: Final = "assets.taken.csv"
 ACCOUNT_STEPS: Final = 36  # account values without a trade: every three minutes, as TWS sends them
-
-
-def _universe(options: Options) -> Universe:
-    """The rows of assets.csv or, where the file is wrong now, those of this market's last start: the planes go on with theirs, too."""
-    kept = options.state_dir / KEPT_ASSETS if options.state_dir is not None else None
-    try:
-        text = options.assets.read_text(encoding="utf-8-sig")
-        universe = Universe.parse(text, options.assets.name)
-    except (OSError, UnicodeDecodeError, AssetsError):
-        if kept is None or not kept.is_file():
-            return Universe.load(options.assets)  # which says what is wrong
-        print(f"{options.assets} is not taken; the market goes on with the rows of its last start", file=sys.stderr)
-        return Universe.load(kept)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_name(f"{kept.name}.new")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(kept)
-    return universe
 
 
 class Core:
@@ -69,7 +49,7 @@ class Core:
         for day in days:
             closes.row(day)
         self.options = options
-        self.universe = _universe(options)
+        self.universe = kept_universe(options)
         self.contracts = Contracts(self.universe.assets, closes.symbols)
         self.costs = {c.symbol: _cost(c.symbol, options.impact_y) for c in self.contracts.priced}
         self.history = History(closes, options.seed)
@@ -158,6 +138,8 @@ class Core:
         self._follow_decision_hours()
         session = self.market.session
         assert session is not None
+        for body in self.faults.due(until, self.costs.keys()):
+            self.journal.append("fault", until, fault=body)
         trades = self.market.advance((until - session.open_ns) // STEP)
         events = self.desk.traded(trades, self.now) + self.desk.sweep(self.now) + self.desk.expire(self.now)
         if self.reports.publish(events, self.now) or (streaming and self.market.step % ACCOUNT_STEPS == 0):
@@ -229,7 +211,7 @@ class Core:
                     account.name,
                 )
             )
-        out.append(m.simple(8, "1", f"{self._local_clock()}"))
+        out.append(m.simple(8, "1", f"{to_datetime(self.now, NEW_YORK):%H:%M}"))
         return b"".join(out)
 
     def pnl_frame(self, req_id: int, con_id: int | None) -> bytes:
@@ -253,9 +235,6 @@ class Core:
             position.realised,
             position.quantity * mark,
         )
-
-    def _local_clock(self) -> str:
-        return to_datetime(self.now, NEW_YORK).strftime("%H:%M")
 
     # --- restart --------------------------------------------------------------------------------------------------------------
 
@@ -286,7 +265,9 @@ class Core:
                 raise JournalError(
                     f"{self.journal.path} cannot be replayed ({error}); use another --state-dir"
                 ) from None
-        self._resume([line for line in lines if line["kind"] == "clock"], max(line["ns"] for line in lines))
+        reached = max(line["ns"] for line in lines)
+        self._resume([line for line in lines if line["kind"] == "clock"], reached)
+        self.faults.waiting = [pair for pair in self.faults.waiting if pair[0] > reached]
         self._resume_pace(next((line for line in reversed(lines) if line["kind"] == "pace"), None))
         last = next((line for line in reversed(lines) if line["kind"] == "control"), None)
         return last is not None and last["running"] and last.get("start_id", "") == self.options.start_id
@@ -309,6 +290,10 @@ class Core:
             case "correction":
                 old = next(e for e in self.desk.executions if e.exec_id == line["replaces"])
                 self.desk.correct(old, line["execution"]["price"])
+            case "fault" if faults.AT in line["fault"]:
+                self.faults.arm(line["fault"], self.costs.keys())
+            case "fault" if line["fault"].get("fault") == faults.CLEAR:
+                self.faults.waiting.clear()
             case "ended":
                 order = self.desk.orders[line["perm_id"]]
                 order.status, order.ended = line["status"], line["ns"]

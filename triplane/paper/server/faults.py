@@ -16,7 +16,11 @@
 | notice | code, text | an error that belongs to no request, to every client (1100, 1101, 1102, 2110) |
 | next_valid_id | value or back (10) | the next order id that clients are told is rolled back |
 | market_data | symbol, mode (delayed) | live, delayed (ticks 66-76, error 10167) or silent |
+| bad_print | symbol, factor (100), count (1) | the prices of its next five-second bars are multiplied |
+| clock | seconds (-172800), count (1), client_id (all) | the next answers to who asks for the time are so far off |
 | clear | | every fault is forgotten |
+
+Faults that are armed (delay_acks to clock) may name a market time, `at`, as ns or ISO time (New York unless it has a zone): until then they wait.
 """
 
 from __future__ import annotations
@@ -24,14 +28,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal
+
+from triplane.domain.timestamps import NEW_YORK, SECOND, from_datetime, iso
 
 Mode = Literal["live", "delayed", "silent"]
 COUNTED: Final = ("suppress_executions", "duplicate_executions", "correct_executions", "disconnect_mid_fill")
 ERRORS: Final = ("order_error", "modify_error", "cancel_error", "history_error")
+AT: Final = "at"
+CLEAR: Final = "clear"
 # Done at once by the gateway; nothing of them stays here.
 IMMEDIATE: Final = ("drop", "hang", "notice", "next_valid_id")
-KINDS: Final = (*IMMEDIATE, "delay_acks", *COUNTED, *ERRORS, "market_data", "clear")
+KINDS: Final = (*IMMEDIATE, "delay_acks", *COUNTED, *ERRORS, "market_data", "bad_print", "clock", CLEAR)
+
 _TEXTS: Final[Mapping[int, str]] = {
     103: "Duplicate order id",
     110: "The price does not conform to the minimum price variation for this contract.",
@@ -69,10 +79,25 @@ class Faults:
     errors: dict[str, deque[InjectedError]] = field(default_factory=dict)
     ack_delays: deque[float] = field(default_factory=deque)
     modes: dict[str, Mode] = field(default_factory=dict)
+    bad_prints: dict[str, deque[float]] = field(default_factory=dict)
+    """Factors of the next bars by symbol."""
+    printed: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Start and factor of the latest bar by symbol: every subscriber gets the same."""
+    clock_errors: list[tuple[int | None, float]] = field(default_factory=list)
+    """(client id or None for any, market seconds) of the next answers."""
+    waiting: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    """Faults that wait for a market time, ns UTC, in that order."""
 
     def arm(self, body: Mapping[str, Any], symbols: Collection[str]) -> None:
         """Arm a fault that stays until it is used. What cannot be understood raises FaultError and changes nothing."""
         kind = kind_of(body)
+        if AT in body:
+            now = {key: value for key, value in body.items() if key != AT}
+            if kind in (*IMMEDIATE, CLEAR):
+                raise FaultError(f"{kind} cannot wait for a market time; leave `at` out")
+            Faults().arm(now, symbols)
+            self.waiting = sorted([*self.waiting, (moment(body[AT], AT), now)], key=lambda pair: pair[0])
+            return
         count = number(body, "count", 1, 1, 10_000)
         if kind in COUNTED:
             self.counts[kind] = self.counts.get(kind, 0) + int(count)
@@ -82,15 +107,33 @@ class Faults:
         elif kind == "delay_acks":
             self.ack_delays.extend([number(body, "seconds", 1.0, 0.0, 600.0)] * int(count))
         elif kind == "market_data":
-            symbol, mode = body.get("symbol"), body.get("mode", "delayed")
-            if symbol not in symbols:
-                raise FaultError(f"symbol {symbol!r} is not quoted here; use one of {', '.join(sorted(symbols))}")
+            symbol, mode = _symbol(body, symbols), body.get("mode", "delayed")
             if mode not in ("live", "delayed", "silent"):
                 raise FaultError(f"mode {mode!r} is unknown; use live, delayed or silent")
-            self.modes[str(symbol)] = mode
-        elif kind == "clear":
+            self.modes[symbol] = mode
+        elif kind == "bad_print":
+            symbol, factor = _symbol(body, symbols), number(body, "factor", 100.0, 1e-6, 1e6)
+            self.bad_prints.setdefault(symbol, deque()).extend([factor] * int(count))
+        elif kind == "clock":
+            client = body.get("client_id")
+            if client is not None and (isinstance(client, bool) or not isinstance(client, int)):
+                raise FaultError(f"client_id is {client!r}; give a client id as a whole number, or leave it out")
+            seconds = number(body, "seconds", -172_800.0, -1e8, 1e8)
+            self.clock_errors.extend([(client, seconds)] * int(count))
+        elif kind == CLEAR:
             for armed in (self.counts, self.errors, self.ack_delays, self.modes):
                 armed.clear()
+            for lying in (self.bad_prints, self.clock_errors, self.waiting):
+                lying.clear()
+
+    def due(self, now: int, symbols: Collection[str]) -> list[dict[str, Any]]:
+        """Arm what has waited for a market time up to `now`; returns it."""
+        due = [body for at, body in self.waiting if at <= now]
+        if due:
+            self.waiting = self.waiting[len(due) :]
+            for body in due:
+                self.arm(body, symbols)
+        return due
 
     def use(self, kind: str) -> bool:
         """Whether a counted fault is armed; uses it up once."""
@@ -112,12 +155,36 @@ class Faults:
         """Whether a symbol's data is live, delayed or silent."""
         return self.modes.get(symbol, "live")
 
+    def print_factor(self, symbol: str, start: int) -> float:
+        """Factor of the prices of the bar that begins at `start`; 1 unless a bad print is armed, which it uses up."""
+        was, factor = self.printed.get(symbol, (0, 1.0))
+        if was == start:
+            return factor
+        queue = self.bad_prints.get(symbol)
+        if not queue:
+            return 1.0
+        factor = queue.popleft()
+        self.printed[symbol] = (start, factor)
+        return factor
+
+    def clock_error(self, client_id: int) -> int:
+        """ns by which the answer to this client's question for the time is off, used up."""
+        for place, (client, seconds) in enumerate(self.clock_errors):
+            if client in (None, client_id):
+                del self.clock_errors[place]
+                return int(seconds * SECOND)
+        return 0
+
     def armed(self) -> dict[str, Any]:
         """What is armed, for people."""
         found: dict[str, Any] = {kind: left for kind, left in sorted(self.counts.items()) if left}
         found |= {kind: [error.code for error in queue] for kind, queue in sorted(self.errors.items()) if queue}
         if self.ack_delays:
             found["delay_acks"] = list(self.ack_delays)
+        prints = {symbol: list(queue) for symbol, queue in sorted(self.bad_prints.items()) if queue}
+        found |= {"bad_print": prints} if prints else {}
+        found |= {"clock": [seconds for _, seconds in self.clock_errors]} if self.clock_errors else {}
+        found |= {"waiting": [{**body, AT: iso(at)} for at, body in self.waiting]} if self.waiting else {}
         quiet = {symbol: mode for symbol, mode in sorted(self.modes.items()) if mode != "live"}
         return found | ({"market_data": quiet} if quiet else {})
 
@@ -128,6 +195,24 @@ def kind_of(body: Mapping[str, Any]) -> str:
     if kind not in KINDS:
         raise FaultError(f"fault {kind!r} is unknown; use one of {', '.join(KINDS)}")
     return str(kind)
+
+
+def _symbol(body: Mapping[str, Any], symbols: Collection[str]) -> str:
+    symbol = body.get("symbol")
+    if symbol not in symbols:
+        raise FaultError(f"symbol {symbol!r} is not quoted here; use one of {', '.join(sorted(symbols))}")
+    return str(symbol)
+
+
+def moment(value: Any, name: str) -> int:
+    """A market time as ns UTC, given as such or as ISO time (New York unless it has a zone); else FaultError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        when = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise FaultError(f"{name} is {value!r}; give an ISO time such as 2018-01-19T15:25") from None
+    return from_datetime(when if when.tzinfo else when.replace(tzinfo=NEW_YORK))
 
 
 def number(body: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:

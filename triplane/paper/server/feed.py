@@ -59,7 +59,11 @@ class Feed:
             start, rows = self.market.last_bar()
             for req_id, symbol in subscriptions.bars.items():
                 if self.faults.mode(symbol) != "silent":
-                    out.append(m.real_time_bar(req_id, start, rows[self.market.column(symbol)]))
+                    row, factor = rows[self.market.column(symbol)], self.faults.print_factor(symbol, start)
+                    if factor != 1.0:
+                        *prices, volume, average, count = row
+                        row = (*(round(price * factor, 6) for price in prices), volume, average * factor, count)
+                    out.append(m.real_time_bar(req_id, start, row))
         for line in subscriptions.quotes.values():
             out += self.quote(line)
         for req_id, (symbol, kind) in subscriptions.ticks.items():
