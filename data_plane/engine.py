@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from data_plane.conservation import NOT_IN_UNIVERSE, Ledger
+from data_plane.fundamentals import publication
+from data_plane.fundamentals.publication import FundamentalsAfterFilings
 from data_plane.gates import clock, schema, state
 from data_plane.gates.clock import ClockGate, ClockSample
 from data_plane.gates.schema import Fault
@@ -57,6 +59,7 @@ class DataEngine:
         self._slices = BarSlices(self._frame)
         self._live = LiveData(self._frame, self._slices, self.ledger)
         self._reference = ReferenceGates()
+        self._fundamentals = FundamentalsAfterFilings()
         self._clock = ClockGate({})
         self._garbled: set[str] = set()
         """Sources of which something could not be read since they last said how they are."""
@@ -106,6 +109,8 @@ class DataEngine:
                 self._slices.remember(record)
             elif topic in ("data.facts", "data.macro", QUARANTINE):
                 self._reference.remember(topic, record)
+                if topic == QUARANTINE:
+                    self._fundamentals.remember(record)
 
     def compare_only(self, sources: Collection[str]) -> list[Output]:
         """Say whose clocks this run compares; what a run in another mode left closed of others is opened."""
@@ -179,12 +184,19 @@ class DataEngine:
         )
 
     def _filing(self, filing: Filing) -> list[Output]:
+        frame = self._frame
+        outputs: list[Output] = []
         if self.published.has_id("data.facts", fact_id(filing)):
             self.ledger.deduplicated[filing.source] += len(filing.facts)
-            return []
-        frame = self._frame
-        verdict = self._reference.filing(filing, frame.targets.FACT_JUMP_MAX, frame.config_hash)
-        return self._referenced(filing.source, filing.symbol, filing.available_time, state.FACT_SANITY, verdict)
+            self._fundamentals.known(filing)
+        else:
+            verdict = self._reference.filing(filing, frame.targets.FACT_JUMP_MAX, frame.config_hash)
+            time = filing.available_time
+            outputs = self._referenced(filing.source, filing.symbol, time, state.FACT_SANITY, verdict)
+            self._fundamentals.judged(filing, outputs)
+        if not self.published.has_id(publication.TOPIC, publication.fundamental_id(filing)):
+            outputs += self._fundamentals.after(filing, frame.config_hash)
+        return outputs
 
     def _vintage(self, vintage: Vintage) -> list[Output]:
         if self.published.has_id("data.macro", vintage_id(vintage)):

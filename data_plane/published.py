@@ -12,11 +12,16 @@ from typing import Any
 
 Identity = tuple[str, ...]
 
-_ID_FIELDS = {"data.facts": "fact_id", "data.macro": "vintage_id", "data.quarantine": "quarantine_id"}
+_ID_FIELDS = {
+    "data.facts": "fact_id",
+    "data.fundamentals": "fundamental_id",
+    "data.macro": "vintage_id",
+    "data.quarantine": "quarantine_id",
+}
 
 
 class PublishedIndex:
-    """Identities on data.bars, facts, macro and quarantine."""
+    """Identities on data.bars, facts, fundamentals, macro and quarantine."""
 
     def __init__(self) -> None:
         self._daily: dict[tuple[str, str], dict[tuple[int, int], str]] = {}

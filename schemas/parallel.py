@@ -14,6 +14,7 @@ PARALLEL: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "BarSlice": (("symbols", "open", "high", "low", "close", "volume", "wap", "trades"),),
     "CostEstimate": (("profiles", "linear", "linear_sd", "impact", "impact_sd", "parents"),),
     "FactSet": (("concepts", "units", "period_start", "period_end", "values", "fiscal_year", "fiscal_period"),),
+    "FundamentalSet": (("names", "bases", "values", "units", "period_start", "period_end"),),
     "IntentSlice": (
         ("symbols", "con_ids", "target_qty", "target_weight", "reference_price", "sigma_daily", "adv"),
         ("held", "held_codes"),

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from hashlib import blake2b
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -87,6 +88,19 @@ class Definitions(Mapping[str, Definition]):
         self._definitions = {name: definitions[name] for name in order}
         for definition in self._definitions.values():
             _check_unit(definition, self._definitions)
+        told = [
+            (
+                each.name,
+                each.kind,
+                each.unit,
+                each.anchor,
+                each.text,
+                *(f"{tag.sign}{tag.concept}" for tag in each.tags),
+            )
+            for _, each in sorted(definitions.items())
+        ]
+        self.digest = blake2b(repr(told).encode(), digest_size=8).hexdigest()
+        """Of all that decides a value: the same definitions, in any order, have the same."""
 
     def __getitem__(self, name: str) -> Definition:
         return self._definitions[name]

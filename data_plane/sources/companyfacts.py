@@ -11,11 +11,13 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
+from data_plane.fundamentals.definitions import standard
 from data_plane.observations import Fact, Filing, Malformed
 from data_plane.point_in_time import filing_available
 from data_plane.sources.http import json_object
@@ -24,17 +26,14 @@ from triplane.domain.timestamps import from_datetime
 SOURCE_NAME = "edgar"
 TOPIC = "data.facts"
 
-CONCEPTS = (
-    "dei:EntityCommonStockSharesOutstanding",
-    "us-gaap:Assets",
-    "us-gaap:CommonStockSharesOutstanding",
-    "us-gaap:EarningsPerShareDiluted",
-    "us-gaap:NetIncomeLoss",
-    "us-gaap:RevenueFromContractWithCustomerExcludingAssessedTax",
-    "us-gaap:Revenues",
-    "us-gaap:StockholdersEquity",
-    "us-gaap:WeightedAverageNumberOfDilutedSharesOutstanding",
-)
+_BESIDES = ("dei:EntityCommonStockSharesOutstanding", "us-gaap:CommonStockSharesOutstanding")
+"""What the Strategy Plane reads, whatever the ladders say."""
+
+
+@cache
+def concepts() -> tuple[str, ...]:
+    """Every taxonomy:Concept that is kept: what the standardised fundamentals are made of. Sorted."""
+    return tuple(sorted({*standard().concepts(), *_BESIDES}))
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -59,6 +58,8 @@ class _Document(msgspec.Struct):
     facts: dict[str, dict[str, msgspec.Raw]]
 
 
+_fields = attrgetter("accn", "start", "end", "val", "fy", "fp")
+_UNSEEN: list[Fact] = []
 _DOCUMENT = msgspec.json.Decoder(_Document)
 _CONCEPT = msgspec.json.Decoder(_Concept)
 
@@ -76,42 +77,57 @@ def parse(
 def _typed(symbol: str, body: bytes, acceptance: Mapping[str, str], since: date) -> list[Filing | Malformed]:
     """All of a document that is without fault. Raises ValueError (msgspec's are) or OverflowError for any other."""
     document = _DOCUMENT.decode(body)
-    rows: dict[str, list[tuple[str, str, _Row]]] = defaultdict(list)
-    for concept in CONCEPTS:
+    heads: dict[str, tuple[_Row, date]] = {}
+    facts: dict[str, list[Fact] | None] = {}
+    """By accession number; None for a filing that is too old."""
+    days = _Days()
+    for concept in concepts():
         taxonomy, _, name = concept.partition(":")
         raw = document.facts.get(taxonomy, {}).get(name)
-        if raw is not None:
-            for unit, entries in sorted(_CONCEPT.decode(raw).units.items()):
-                for row in entries:
-                    rows[row.accn].append((concept, unit, row))
-    if "" in rows:
+        if raw is None:
+            continue
+        for unit, entries in sorted(_CONCEPT.decode(raw).units.items()):
+            for row in entries:
+                accession, start, end, value, year, quarter = _fields(row)
+                found = facts.get(accession, _UNSEEN)
+                if found is _UNSEEN:
+                    filed = date.fromisoformat(row.filed)
+                    heads[accession] = (row, filed)
+                    found = facts[accession] = [] if filed >= since else None
+                if found is not None:
+                    found.append(Fact(concept, unit, days[start], days[end], value, year or 0, quarter or ""))
+    if "" in heads:
         raise ValueError("a row without an accession number")
     cik = int(document.cik)
     filings: list[Filing | Malformed] = []
-    for accession, items in rows.items():
-        head = items[0][2]
-        filed = date.fromisoformat(head.filed)
-        if filed < since:
+    for accession, (head, filed) in heads.items():
+        found = facts[accession]
+        if found is None:
             continue
         accepted = acceptance.get(accession, "")
-        facts = tuple(
-            Fact(
-                concept,
-                unit,
-                _midnight(row.start) if row.start else 0,
-                _midnight(row.end),
-                row.val,
-                row.fy or 0,
-                row.fp or "",
-            )
-            for concept, unit, row in items
-        )
-        available = filing_available(filed, accepted)
         filings.append(
-            Filing(SOURCE_NAME, symbol, cik, accession, head.form, filed.isoformat(), accepted, available, facts)
+            Filing(
+                SOURCE_NAME,
+                symbol,
+                cik,
+                accession,
+                head.form,
+                filed.isoformat(),
+                accepted,
+                filing_available(filed, accepted),
+                tuple(found),
+            )
         )
     filings.sort(key=_order)
     return filings
+
+
+class _Days(dict[str | None, int]):
+    """Days as ns UTC; the same come again and again. None, and an empty text, stand for no start: 0."""
+
+    def __missing__(self, text: str | None) -> int:
+        day = self[text] = _midnight(text) if text else 0
+        return day
 
 
 def _order(filing: Filing | Malformed) -> tuple[int, str]:
@@ -142,7 +158,7 @@ def _fact(concept: str, unit: str, row: Mapping[str, Any]) -> Fact:
 def parse_facts(
     symbol: str, document: Mapping[str, Any], acceptance: Mapping[str, str], since: date, now: int
 ) -> list[Filing | Malformed]:
-    """Filings of a companyfacts document filed on or after `since`, in order of availability, each with the facts of CONCEPTS.
+    """Filings of a companyfacts document filed on or after `since`, in order of availability, each with the facts of `concepts`.
 
     A row that cannot be read becomes a Malformed (stamped `now`, ns UTC) and leaves the others alone. Raises KeyError or TypeError
     when the document itself has another shape.
@@ -158,7 +174,7 @@ def parse_facts(
             )
         )
 
-    for concept in CONCEPTS:
+    for concept in concepts():
         taxonomy, name = concept.split(":")
         for unit, entries in sorted(document["facts"].get(taxonomy, {}).get(name, {}).get("units", {}).items()):
             for row in entries:

@@ -57,6 +57,7 @@ VERBS = {
     ("schemas", "list"): ("--json",),
     ("data",): ("run", "audit"),
     ("data", "audit"): ("--notes", "--json", "-fixed"),
+    ("data", "fundamentals"): ("--as-of", "--basis", "--json"),
     ("strategy",): ("run",),
     ("order",): ("run", "release", "resolve"),
     ("order", "release"): ("--reason", "--actor", "--json"),
