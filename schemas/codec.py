@@ -8,6 +8,7 @@ Source: Confluent wire format, https://docs.confluent.io/platform/current/schema
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
 from schemas.parallel import ragged
+from schemas.vectors import NotAVector, VectorEncoder
 
 HEADER = struct.Struct(">bI")
 HEADER_BYTES = HEADER.size
@@ -83,6 +85,11 @@ def parsed_schema(record: str) -> Any:
 
 
 @cache
+def _vectors(record: str) -> VectorEncoder:
+    return VectorEncoder(record_schema(record))
+
+
+@cache
 def record_names() -> tuple[str, ...]:
     """All record names, sorted."""
     return tuple(sorted(p.name.removesuffix(".avsc") for p in _records_dir().iterdir() if p.name.endswith(".avsc")))
@@ -104,8 +111,13 @@ def encode_body(record: str, value: Mapping[str, Any]) -> bytes:
     if unknown:
         raise CodecError(f"{record}: unknown field {sorted(unknown)[0]!r}; fields are defined in {record}.avsc")
     out = io.BytesIO()
+    whole = {**defaults(record), **value}
+    vectors = _vectors(record)
     try:
-        fastavro.schemaless_writer(out, parsed_schema(record), {**defaults(record), **value})
+        if vectors.arrays and vectors.worth_it(whole):
+            with contextlib.suppress(NotAVector):
+                return vectors.encode(whole)
+        fastavro.schemaless_writer(out, parsed_schema(record), whole)
     except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
         raise CodecError(f"{record}: cannot be encoded: {error}") from error
     return out.getvalue()
