@@ -13,7 +13,8 @@ from tests.broker.gateways import GatewayProcess
 from triplane.cli import doctor as doctor_verb
 from triplane.cli import remedies
 from triplane.cli.context import print_table
-from triplane.cli.doctor import Finding, _gateway
+from triplane.cli.doctor import _gateway
+from triplane.cli.finding import Finding
 from triplane.runtime.settings import Settings
 
 

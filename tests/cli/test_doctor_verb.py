@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import triplane
-from triplane.cli import doctor
+from triplane.cli.doctor_kafka import examine_kafka
 from triplane.runtime.process_identity import start_time
 from triplane.runtime.settings import Settings
 from triplane.runtime.unknown_variables import PREFIX
@@ -49,7 +49,7 @@ def test_doctor_tells_a_stopped_kafka_of_its_own_from_a_foreign_one(
     state = tmp_path / "state"
 
     def kafka(bootstrap: str = "127.0.0.1:9") -> tuple[str, str]:
-        (found,) = doctor._kafka(Settings(bootstrap=bootstrap, state_dir=state))
+        (found,) = examine_kafka(Settings(bootstrap=bootstrap, state_dir=state))
         assert found.state == "problem"
         return found.found, found.remedy
 

@@ -9,30 +9,21 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 from triplane.cli import context
+from triplane.cli.doctor_kafka import examine_broker_software, examine_kafka
+from triplane.cli.finding import Finding
 from triplane.cli.remedies import remedy_of
 
 if TYPE_CHECKING:
     from triplane.domain.problems import Problem
     from triplane.runtime.settings import Settings
 
-State = Literal["ok", "warning", "problem"]
 DISK_LOW = 5 * 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `remedy` is empty when all is well."""
-
-    state: State
-    what: str
-    found: str
-    remedy: str = ""
 
 
 def _python(_: Settings) -> Iterator[Finding]:
@@ -107,94 +98,6 @@ def _schemas(_: Settings) -> Iterator[Finding]:
         yield Finding("problem", "registry lock", str(error), "run `triplane schemas lock` and commit the result")
     else:
         yield Finding("ok", "registry lock", f"{len(codec.load_versions())} schema versions")
-
-
-def _broker_software(settings: Settings) -> Iterator[Finding]:
-    from triplane.stack.errors import StackError
-    from triplane.stack.local import choose
-
-    if settings.bootstrap:
-        return
-    try:
-        choice = choose()
-    except StackError as error:
-        yield Finding("problem", "local Kafka", "cannot be started", str(error))
-    else:
-        yield Finding(
-            "ok",
-            "local Kafka",
-            {"docker": "a Docker engine answers", "jars": "Java found; jars from Maven Central"}.get(choice, choice),
-        )
-
-
-def _kafka(settings: Settings) -> Iterator[Finding]:
-    from triplane.stack.errors import StackError
-    from triplane.stack.topics import broker_count, diff
-
-    if not settings.bootstrap:
-        yield Finding(
-            "warning",
-            "Kafka",
-            "none is running for this folder",
-            "start one with `triplane up`, or set KAFKA_BOOTSTRAP_SERVERS",
-        )
-        return
-    try:
-        brokers = broker_count(settings.bootstrap, settings.kafka_options)
-    except StackError:
-        yield _kafka_away(settings)
-        return
-    try:
-        differences = diff(settings.bootstrap, prefix=settings.topic_prefix, options=settings.kafka_options)
-    except StackError as error:
-        yield Finding("problem", "Kafka", settings.bootstrap, str(error))
-        return
-    yield Finding("ok", "Kafka", f"{settings.bootstrap}, {brokers} broker{'s' if brokers != 1 else ''}")
-    if brokers < 3:
-        state: State = "problem" if settings.mode == "live" else "warning"
-        yield Finding(
-            state,
-            "replication",
-            f"{brokers} < 3 copies",
-            "a disk that dies takes the log with it: use three brokers before live money",
-        )
-    for difference in differences:
-        yield Finding(
-            "problem",
-            "topic",
-            str(difference),
-            difference.remedy,
-        )
-
-
-def _kafka_away(settings: Settings) -> Finding:
-    """Whose Kafka it is that does not answer decides what helps: `triplane up` starts this folder's own, and nobody else's."""
-    from triplane.runtime.settings import BOOTSTRAP_NAMES
-    from triplane.stack import state_file
-
-    own = (settings.state_dir / "kafka").is_dir()
-    if not own or context.saved_environment(settings.state_dir).get("TRIPLANE_BOOTSTRAP") != settings.bootstrap:
-        return Finding(
-            "problem",
-            "Kafka",
-            f"{settings.bootstrap}, which {BOOTSTRAP_NAMES} names, does not answer",
-            f"see that it runs and can be reached from here, correct {BOOTSTRAP_NAMES}, or unset it: `triplane up` then starts one of this folder's own",
-        )
-    supervisor = state_file.read(settings.state_dir)
-    if supervisor is not None and supervisor.alive:
-        return Finding(
-            "problem",
-            "Kafka",
-            f"this folder's own does not answer at {settings.bootstrap}",
-            f"wait: the supervisor (pid {supervisor.pid}) starts it again when it has ended, and `triplane status` says what else it can be; "
-            f"its log is under {settings.state_dir / 'logs'}",
-        )
-    return Finding(
-        "problem",
-        "Kafka",
-        f"this folder's own is not running (it was at {settings.bootstrap})",
-        "start it with `triplane up`; its log of records is kept",
-    )
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -359,8 +262,8 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _variables,
     _files,
     _schemas,
-    _broker_software,
-    _kafka,
+    examine_broker_software,
+    examine_kafka,
     _gateway,
     _providers,
     _daemons,
