@@ -53,6 +53,40 @@ async def test_subscriptions_are_made_again_after_1101(
     assert bench.slices("5s")[-1]["missing"] == []
 
 
+async def test_bars_that_come_twice_or_late_are_counted_and_not_published(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    bench, _ = running
+    ledger, names = bench.engine.ledger, len(bench.engine.names)
+    before = len(bench.slices("5s"))
+    await asyncio.to_thread(gateway.fault, "repeat_bars", count=2)
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: len(bench.slices("5s")) >= before + 12)
+    streamed = len(bench.slices("5s")[-1]["symbols"])
+    # A bar that comes again once its interval is on its way is late; one that comes before is a repetition.
+    assert ledger.deduplicated["ibkr"] + ledger.dropped["ibkr", "LATE"] == 2 * streamed
+    late = ledger.dropped["ibkr", "LATE"]
+    await asyncio.to_thread(gateway.fault, "reorder_bars")
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: len(bench.slices("5s")) >= before + 23 and ledger.dropped["ibkr", "LATE"] == late + streamed)
+    ends = [record["event_time"] for record in bench.slices("5s")]
+    assert ends == sorted(set(ends))
+    assert streamed <= names
+
+
+async def test_a_message_that_stalls_in_its_middle_is_read_once_it_is_whole(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    bench, _ = running
+    before = len(bench.slices("5s"))
+    await asyncio.to_thread(gateway.fault, "stall", seconds=0.4)
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: len(bench.slices("5s")) >= before + 12)
+    assert [record["missing"] for record in bench.slices("5s")[before:]] == [bench.slices("5s")[-1]["missing"]] * 12
+    assert [o for o in bench.outputs if o.topic == "data.quarantine"] == []
+    assert bench.blocked[-1] == ""
+
+
 async def test_nobody_there_is_waited_for(gateway: GatewayProcess) -> None:
     gateway.stop()
     bench = rig(gateway)

@@ -200,6 +200,10 @@ class Gateway:
                 if self._hang is not None:
                     self._hang.cancel()
                 self._hang = asyncio.create_task(self._hang_for(seconds))
+            case "stall":
+                seconds = faults.number(body, "seconds", 5.0, 0.01, 3600.0)
+                for client in self._connections:
+                    client.stall_s = seconds
             case "notice":
                 error = faults.injected(body)
                 for client in list(core.clients.values()):

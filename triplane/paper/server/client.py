@@ -31,6 +31,8 @@ class Client:
         self.pnl: dict[int, int | None] = {}
         self.messages = 0
         self.held = False
+        self.stall_s = 0.0
+        """Wall seconds by which the second half of what is sent next comes late; 0 for none."""
         self._waiting: list[bytes] = []
         self._late: deque[tuple[float, bytes]] = deque()
         self._late_task: asyncio.Task[None] | None = None
@@ -49,6 +51,12 @@ class Client:
         """Queue frames for sending."""
         if not data or self.closing:
             return
+        if self.stall_s:
+            seconds, self.stall_s = self.stall_s, 0.0
+            self.writer.write(data[: len(data) // 2])
+            data = data[len(data) // 2 :]
+            self.held = True
+            asyncio.get_running_loop().call_later(seconds, self.hold, False)
         if self.held:
             self._waiting.append(data)
         else:

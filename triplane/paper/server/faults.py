@@ -4,6 +4,7 @@
 |---|---|---|
 | drop | | every connection is cut at once |
 | hang | seconds (5) | nothing is read, answered or sent, and the market stands, for so many wall seconds |
+| stall | seconds (5) | what is sent next to a client ends in the midst of a message, and the rest comes so many wall seconds later |
 | delay_acks | seconds (1), count (1) | order messages to clients of the next orders come late, in order |
 | suppress_executions | count (1) | no live execDetails and commissionReport; orderStatus still tells, and so does reqExecutions |
 | duplicate_executions | count (1) | execDetails and commissionReport come twice |
@@ -18,6 +19,8 @@
 | market_data | symbol, mode (delayed) | live, delayed (ticks 66-76, error 10167) or silent |
 | bad_print | symbol, factor (100), count (1) | the prices of its next five-second bars are multiplied |
 | clock | seconds (-172800), count (1), client_id (all) | the next answers to who asks for the time are so far off |
+| repeat_bars | count (1) | the five-second bars of the next interval come twice |
+| reorder_bars | count (1) | they come after those of the interval that follows |
 | clear | | every fault is forgotten |
 
 Faults that are armed (delay_acks to clock) may name a market time, `at`, as ns or ISO time (New York unless it has a zone): until then they wait.
@@ -34,12 +37,14 @@ from typing import Any, Final, Literal
 from triplane.domain.timestamps import NEW_YORK, SECOND, from_datetime, iso
 
 Mode = Literal["live", "delayed", "silent"]
-COUNTED: Final = ("suppress_executions", "duplicate_executions", "correct_executions", "disconnect_mid_fill")
+COUNTED: Final = (
+    "suppress_executions", "duplicate_executions", "correct_executions", "disconnect_mid_fill", "repeat_bars", "reorder_bars",
+)  # fmt: skip
 ERRORS: Final = ("order_error", "modify_error", "cancel_error", "history_error")
 AT: Final = "at"
 CLEAR: Final = "clear"
 # Done at once by the gateway; nothing of them stays here.
-IMMEDIATE: Final = ("drop", "hang", "notice", "next_valid_id")
+IMMEDIATE: Final = ("drop", "hang", "stall", "notice", "next_valid_id")
 KINDS: Final = (*IMMEDIATE, "delay_acks", *COUNTED, *ERRORS, "market_data", "bad_print", "clock", CLEAR)
 
 _TEXTS: Final[Mapping[int, str]] = {

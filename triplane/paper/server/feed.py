@@ -37,6 +37,8 @@ class Subscriptions:
     quotes: dict[int, QuoteLine] = field(default_factory=dict)
     bars: dict[int, str] = field(default_factory=dict)
     ticks: dict[int, tuple[str, str]] = field(default_factory=dict)
+    late_bars: list[bytes] = field(default_factory=list)
+    """Bars that are to follow those of the next interval."""
 
     @property
     def any(self) -> bool:
@@ -54,8 +56,10 @@ class Feed:
 
     def step(self, subscriptions: Subscriptions) -> bytes:
         """Everything that one client is due after a streaming step."""
-        out: list[bytes] = []
+        out: list[bytes] = subscriptions.late_bars
+        subscriptions.late_bars = []
         if subscriptions.bars:
+            bars = []
             start, rows = self.market.last_bar()
             for req_id, symbol in subscriptions.bars.items():
                 if self.faults.mode(symbol) != "silent":
@@ -63,7 +67,11 @@ class Feed:
                     if factor != 1.0:
                         *prices, volume, average, count = row
                         row = (*(round(price * factor, 6) for price in prices), volume, average * factor, count)
-                    out.append(m.real_time_bar(req_id, start, row))
+                    bars.append(m.real_time_bar(req_id, start, row))
+            if self.faults.use("reorder_bars"):
+                subscriptions.late_bars = bars
+            else:
+                out = bars * (2 if self.faults.use("repeat_bars") else 1) + out
         for line in subscriptions.quotes.values():
             out += self.quote(line)
         for req_id, (symbol, kind) in subscriptions.ticks.items():
