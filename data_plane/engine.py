@@ -28,9 +28,10 @@ from data_plane.observations import (
     Vintage,
     units,
 )
-from data_plane.outputs import QUARANTINE, Output, bad_slice, quarantined
+from data_plane.outputs import DECISIONS, QUARANTINE, Output, bad_slice, quarantined
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
+from data_plane.release import Releases
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
 from data_plane.slices.live import LiveData
@@ -57,6 +58,8 @@ class DataEngine:
         self._slices = BarSlices(self._frame)
         self._live = LiveData(self._frame, self._slices, self.ledger)
         self._reference = ReferenceGates()
+        self.releases = Releases(self._frame, self._slices, self._reference, self.published, self.ledger)
+        """Decisions of people on what is in quarantine."""
         self._clock = ClockGate({})
         self._garbled: set[str] = set()
         """Sources of which something could not be read since they last said how they are."""
@@ -106,6 +109,8 @@ class DataEngine:
                 self._slices.remember(record)
             elif topic in ("data.facts", "data.macro", QUARANTINE):
                 self._reference.remember(topic, record)
+            elif topic == DECISIONS:
+                self.releases.remember(record)
 
     def compare_only(self, sources: Collection[str]) -> list[Output]:
         """Say whose clocks this run compares; what a run in another mode left closed of others is opened."""
