@@ -75,12 +75,16 @@ class DecisionFollower:
         if command is None:
             self._log.error("command passed over", record=record.place, problem=record.error)
             return False
-        first = command["command_id"] not in self._seen
-        self._seen.add(command["command_id"])
+        identity = command["command_id"]
+        if (
+            identity in self._seen
+        ):  # the first of an id is the command, and its writer repeats what was not acknowledged
+            return False
+        self._seen.add(identity)
         if command["command"] not in COMMANDS:
             return False
-        if not first or not command["command_id"] or not command["arguments"].get("quarantine_id"):
-            self._log.error("command passed over", record=record.place, problem="its id was used, or it names nothing")
+        if not identity or not command["arguments"].get("quarantine_id"):
+            self._log.error("command passed over", record=record.place, problem="it has no id, or names none")
             return False
         return self._releases.owes(command)
 
