@@ -1,6 +1,6 @@
 """Law L10: received + released = published + quarantined + deduplicated + dropped (coded) + in flight, per source.
 
-What a gate releases from quarantine was counted when it went in and goes out again: it is received a second time, from there.
+What a gate or a person releases from quarantine was counted when it went in and goes out again: it is received a second time, from there.
 
 Every term is counted where it happens; `in flight` is counted from what is actually held back (bars of a running interval, records
 that Kafka has not acknowledged, the spool), never computed as the remainder. So the difference can be something else than zero, and
@@ -29,7 +29,7 @@ class Ledger:
     quarantined: Counter[str] = field(default_factory=Counter)
     deduplicated: Counter[str] = field(default_factory=Counter)
     released: Counter[str] = field(default_factory=Counter)
-    """Let out of quarantine by a gate; also counted under what became of them then."""
+    """Let out of quarantine by a gate or a person; also counted under what became of them then."""
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By (source, code)."""
 

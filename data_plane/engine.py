@@ -30,9 +30,10 @@ from data_plane.observations import (
     Vintage,
     units,
 )
-from data_plane.outputs import QUARANTINE, Output, bad_slice, quarantined
+from data_plane.outputs import DECISIONS, QUARANTINE, Output, bad_slice, quarantined
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
+from data_plane.release import Releases
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
 from data_plane.slices.live import LiveData
@@ -60,6 +61,8 @@ class DataEngine:
         self._live = LiveData(self._frame, self._slices, self.ledger)
         self._reference = ReferenceGates()
         self._fundamentals = FundamentalsAfterFilings()
+        self.releases = Releases(self._frame, self._slices, self._reference, self.published, self.ledger)
+        """Decisions of people on what is in quarantine."""
         self._clock = ClockGate({})
         self._garbled: set[str] = set()
         """Sources of which something could not be read since they last said how they are."""
@@ -111,6 +114,8 @@ class DataEngine:
                 self._reference.remember(topic, record)
                 if topic == QUARANTINE:
                     self._fundamentals.remember(record)
+            elif topic == DECISIONS:
+                self.releases.remember(record)
 
     def compare_only(self, sources: Collection[str]) -> list[Output]:
         """Say whose clocks this run compares; what a run in another mode left closed of others is opened."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from data_plane.observations import BAR_COLUMNS, Bars, Floats, Ints
 
 QUARANTINE = "data.quarantine"
+DECISIONS = "data.decisions"
 GATES = "data.gates"
 LAST_TIME = 2**63 - 1
 

@@ -7,8 +7,8 @@ trades, whose latest time each stream of the engine keeps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 Identity = tuple[str, ...]
 
@@ -20,6 +20,28 @@ _ID_FIELDS = {
 }
 
 
+_RELEASED: Final = "+"
+"""Between the identity of a filing or a vintage and the digest of what was let out of quarantine later."""
+
+
+class Released(NamedTuple):
+    """A record by which a person let something out of quarantine: its topic, identity, and availability (ns UTC)."""
+
+    topic: str
+    identity: str
+    available_time: int
+
+
+def released_id(identity: str, quarantine_id: str) -> str:
+    """Identity on data.facts or data.macro of what is let out, beside the `identity` of the filing or vintage that it came with."""
+    return f"{identity}{_RELEASED}{quarantine_id.partition('/')[2]}"
+
+
+def unreleased_id(identity: str) -> str:
+    """The filing or vintage that a record on data.facts or data.macro came with."""
+    return identity.partition(_RELEASED)[0]
+
+
 class PublishedIndex:
     """Identities on data.bars, facts, fundamentals, macro and quarantine."""
 
@@ -28,9 +50,14 @@ class PublishedIndex:
         self._daily_names: dict[tuple[str, str], dict[str, int]] = {}
         self._latest: dict[Identity, int] = {}
         self._ids: dict[str, set[str]] = {topic: set() for topic in _ID_FIELDS}
+        self._late: set[tuple[str, str, str, int, int]] = set()
+        """Intraday slices that were known only after their end: what a person let out, one by one."""
+        self._released: dict[str, Released] = {}
 
     def learn(self, topic: str, record: Mapping[str, Any]) -> None:
         """Note a record that is, or is about to be, on a topic."""
+        for quarantine_id, released in _released(topic, record):
+            self._released[quarantine_id] = released
         if topic == "data.bars":
             if record["interval"] == "1d":
                 key, end = (record["source"], record["group"]), record["event_time"]
@@ -39,11 +66,15 @@ class PublishedIndex:
                 newest.update((name, end) for name in record["symbols"] if newest.get(name, 0) < end)
             else:
                 self._raise((topic, record["source"], record["group"], record["interval"]), record["event_time"])
+                if record["available_time"] > record["event_time"]:
+                    self._late.add(_slice(record))
         elif topic in self._ids:
             self._ids[topic].add(record[_ID_FIELDS[topic]])
 
     def forget(self, topic: str, record: Mapping[str, Any]) -> None:
         """A record did not reach its topic after all: what is kept one by one may then be loaded again."""
+        for quarantine_id, _ in _released(topic, record):
+            self._released.pop(quarantine_id, None)
         if topic == "data.bars" and record["interval"] == "1d":
             key, end = (record["source"], record["group"]), record["event_time"]
             self._daily.get(key, {}).pop((end, record["available_time"]), None)
@@ -62,6 +93,20 @@ class PublishedIndex:
         if interval == "1d":
             return (event_time, available_time) in self._daily.get((source, group), {})
         return event_time <= self.latest_bars(source, group, interval)
+
+    def free_availability(self, source: str, group: str, interval: str, event_time: int, earliest: int) -> int:
+        """The first moment from `earliest` on (ns UTC) that no slice of this interval and end has: with it a slice is a new one."""
+        available = earliest
+        if interval == "1d":
+            while self.has_bars(source, group, interval, event_time, available):
+                available += 1
+        while (source, group, interval, event_time, available) in self._late:
+            available += 1
+        return available
+
+    def released(self, quarantine_id: str) -> Released | None:
+        """What let this out of quarantine, or None."""
+        return self._released.get(quarantine_id)
 
     def has_id(self, topic: str, identity: str) -> bool:
         """Whether a record with this identity is on the topic."""
@@ -82,3 +127,20 @@ class PublishedIndex:
     def newest_daily(self, source: str, group: str) -> dict[str, int]:
         """End of each name's newest daily bar, ns UTC; a name without one is not in it."""
         return dict(self._daily_names.get((source, group), {}))
+
+
+def _slice(record: Mapping[str, Any]) -> tuple[str, str, str, int, int]:
+    source, group, interval = record["source"], record["group"], record["interval"]
+    return source, group, interval, record["event_time"], record["available_time"]
+
+
+def _released(topic: str, record: Mapping[str, Any]) -> Iterator[tuple[str, Released]]:
+    """What a record let out of quarantine, by id."""
+    if topic == "data.bars":
+        for quarantine_id in record.get("released", ()):
+            yield quarantine_id, Released(topic, "/".join(map(str, _slice(record))), record["available_time"])
+    elif topic in ("data.facts", "data.macro"):
+        identity = record[_ID_FIELDS[topic]]
+        digest = identity.partition(_RELEASED)[2]
+        if digest:
+            yield f"{record['source']}/{digest}", Released(topic, identity, record["available_time"])

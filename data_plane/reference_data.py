@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,12 +13,16 @@ from data_plane.gates.schema import Fault
 from data_plane.gates.values import FACT_CONFLICT, MACRO_JUMP, FactMemory, MacroMemory
 from data_plane.observations import Fact, Filing, Vintage
 from data_plane.outputs import Output, quarantined, raw_json
+from data_plane.published import unreleased_id
+
+FILING_FIELDS = ("cik", "accession", "form", "filed", "acceptance")
+"""What a quarantined fact keeps of its filing."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of one filing or vintage. `repeated` counts values that stand twice and equal in it, `released` values of earlier
-    vintages that were quarantined and go out with it."""
+    """What became of one filing or vintage. `repeated` counts values that stand twice and equal in it or that a person has decided on,
+    `released` values of earlier vintages that were quarantined and go out with it."""
 
     outputs: list[Output]
     repeated: int
@@ -36,6 +40,8 @@ class ReferenceGates:
     barred: dict[tuple[str, str, int], tuple[str, Fault]] = field(default_factory=dict)
     """Quarantined macro values (as text, so that NaN equals itself) by series, release date and observation. A source hands a vintage
     in again at each look until something of it is on the topic: without this, its own repetition would confirm it."""
+    settled: set[tuple[Any, ...]] = field(default_factory=set)
+    """Places (`fact_place`, `value_place`) of quarantined values that a person let out or dropped: they are not judged anew."""
 
     def filing(self, filing: Filing, jump_max: float, config_hash: str) -> Verdict:
         """Judge a filing; good facts become one FactSet, each bad one a quarantined record."""
@@ -45,6 +51,9 @@ class ReferenceGates:
         repeated = 0
         seen: dict[tuple[str, str, int, int], float] = {}
         for fact in filing.facts:
+            if self.settled and fact_place(fact_id(filing), fact) in self.settled:
+                repeated += 1
+                continue
             place = fact[:4]
             verdict = fault or schema.fact_fault(fact)
             if verdict is None and place in seen:
@@ -62,7 +71,7 @@ class ReferenceGates:
             seen[place] = fact.value
             good.append(fact)
         if good:
-            outputs.append(Output("data.facts", _fact_set(filing, good, config_hash), filing.source, len(good)))
+            outputs.append(Output("data.facts", fact_set(filing, good, config_hash), filing.source, len(good)))
         return Verdict(outputs, repeated, fault)
 
     def vintage(self, vintage: Vintage, jump_max: float, revision_max: float, config_hash: str) -> Verdict:
@@ -80,9 +89,13 @@ class ReferenceGates:
             vintage = replace(vintage, values=tuple(values))
         judged = Judgement((fault,) * len(values)) if fault else self.revisions.judge(vintage, revision_max)
         good: list[tuple[int, float]] = []
+        repeated = 0
         for date, value in judged.confirmed:  # as `remember` will do with the record
             self.macro.fault(vintage.series, vintage.unit, date, value, float("inf"))
         for (date, value), revision in zip(values, judged.faults, strict=True):
+            if self.settled and value_place(vintage_id(vintage), date, value) in self.settled:
+                repeated += 1
+                continue
             place = (vintage.series, vintage.realtime_start, date)
             text, before = self.barred.get(place, ("", None))
             verdict = (before if text == repr(value) else None) or revision
@@ -97,25 +110,52 @@ class ReferenceGates:
         good = sorted([*judged.confirmed, *good])
         self.revisions.accept(vintage.series, vintage.realtime_start, good)
         if good:
-            outputs.append(Output("data.macro", _macro_vintage(vintage, good, config_hash), vintage.source, len(good)))
-        return Verdict(outputs, 0, fault, len(judged.confirmed))
+            outputs.append(Output("data.macro", macro_vintage(vintage, good, config_hash), vintage.source, len(good)))
+        return Verdict(outputs, repeated, fault, len(judged.confirmed))
 
     def _bar(self, place: tuple[str, str, int], value: float, fault: Fault) -> None:
         self.barred[place] = (repr(value), fault)
         if fault.code in revisions.CODES:
             self.revisions.hold(place[0], place[1], place[2], value, fault.code)
 
+    def let_out(self, observation: Filing | Vintage) -> None:
+        """A person says that a fact or a macro value is right: levels and usual sizes learn it, and it is not judged again."""
+        if isinstance(observation, Filing):
+            for fact in observation.facts:
+                self.settled.add(fact_place(fact_id(observation), fact))
+                self.facts.fault(observation.symbol, fact, observation.available_time, float("inf"))
+            return
+        for date, value in observation.values:
+            self.settled.add(value_place(vintage_id(observation), date, value))
+            self.macro.fault(observation.series, observation.unit, date, value, float("inf"))
+        self.revisions.accept(observation.series, observation.realtime_start, observation.values)
+
+    def drop(self, observation: Filing | Vintage) -> None:
+        """A person says that it is wrong: no later vintage confirms it by silence, and it is not judged again."""
+        if isinstance(observation, Filing):
+            self.settled |= {fact_place(fact_id(observation), fact) for fact in observation.facts}
+            return
+        for date, value in observation.values:
+            self.settled.add(value_place(vintage_id(observation), date, value))
+            self.revisions.forget(observation.series, observation.realtime_start, date)
+
     def remember(self, topic: str, record: Mapping[str, Any]) -> None:
         """Take over levels, and macro values that were held, from a record of an earlier run, in log order within a topic."""
         if topic == "data.facts":
             columns = ("concepts", "units", "period_start", "period_end", "values", "fiscal_year", "fiscal_period")
             for row in zip(*(record[column] for column in columns), strict=True):
-                self.facts.fault(record["symbol"], Fact(*row), record["available_time"], float("inf"))
+                fact, identity = Fact(*row), record["fact_id"]
+                self.facts.fault(record["symbol"], fact, record["available_time"], float("inf"))
+                if unreleased_id(identity) != identity:
+                    self.settled.add(fact_place(unreleased_id(identity), fact))
         elif topic == "data.macro":
             rows = list(zip(record["observation_time"], record["values"], strict=True))
             for date, value in rows:
                 self.macro.fault(record["series"], record["unit"], date, value, float("inf"))
             self.revisions.accept(record["series"], record["realtime_start"], rows)
+            vintage = unreleased_id(record["vintage_id"])
+            if vintage != record["vintage_id"]:
+                self.settled |= {value_place(vintage, date, value) for date, value in rows}
         elif record["topic"] == "data.macro":
             self._remember_barred(record)
 
@@ -126,6 +166,8 @@ class ReferenceGates:
             value = float(fields["value"])
         except (ValueError, KeyError, TypeError):
             return  # a payload that could not be read: nothing of it was judged
+        if value_place(f"{place[0]}/{place[1]}", place[2], value) in self.settled:
+            return
         self._bar(place, value, Fault(record["code"], record["detail"]))
         if record["code"] == MACRO_JUMP:
             self.macro.hold(place[0], value)
@@ -141,21 +183,34 @@ def vintage_id(vintage: Vintage) -> str:
     return f"{vintage.series}/{vintage.realtime_start}"
 
 
+def fact_place(filing: str, fact: Fact) -> tuple[Any, ...]:
+    """Which fact of a filing (by `fact_id`) it is, with its value as text, so that NaN equals itself."""
+    return (filing, *fact[:4], repr(fact.value))
+
+
+def value_place(vintage: str, date: int, value: float) -> tuple[Any, ...]:
+    """Which value of a vintage (by `vintage_id`) it is, as `fact_place`."""
+    return vintage, date, repr(value)
+
+
 def _bad_fact(filing: Filing, fact: Fact, fault: Fault) -> Output:
-    raw = raw_json({"accession": filing.accession, "filed": filing.filed, **fact._asdict()})
+    about = {name: getattr(filing, name) for name in FILING_FIELDS}
+    raw = raw_json({**about, **fact._asdict()})
     return quarantined(
         filing.source, "data.facts", filing.symbol, fault.code, fault.detail, raw, fact.end, filing.available_time
     )
 
 
 def _bad_value(vintage: Vintage, date: int, value: float, fault: Fault) -> Output:
-    raw = raw_json({"series": vintage.series, "realtime_start": vintage.realtime_start, "date": date, "value": value})
+    fields = {"series": vintage.series, "unit": vintage.unit, "realtime_start": vintage.realtime_start}
+    raw = raw_json({**fields, "date": date, "value": value})
     return quarantined(
         vintage.source, "data.macro", vintage.series, fault.code, fault.detail, raw, date, vintage.available_time
     )
 
 
-def _fact_set(filing: Filing, facts: list[Fact], config_hash: str) -> dict[str, Any]:
+def fact_set(filing: Filing, facts: Sequence[Fact], config_hash: str) -> dict[str, Any]:
+    """FactSet of some of a filing's facts."""
     return {
         "event_time": max(fact.end for fact in facts),
         "available_time": filing.available_time,
@@ -178,7 +233,8 @@ def _fact_set(filing: Filing, facts: list[Fact], config_hash: str) -> dict[str, 
     }
 
 
-def _macro_vintage(vintage: Vintage, values: list[tuple[int, float]], config_hash: str) -> dict[str, Any]:
+def macro_vintage(vintage: Vintage, values: Sequence[tuple[int, float]], config_hash: str) -> dict[str, Any]:
+    """MacroVintage of some of a vintage's values, dates ascending."""
     return {
         "event_time": values[-1][0],
         "available_time": vintage.available_time,

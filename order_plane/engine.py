@@ -169,7 +169,8 @@ class OrderEngine(Work):
 
     def _concerns(self, topic: str, record: Mapping[str, Any]) -> bool:
         if topic == "data.bars":
-            return record["interval"] == "5s" or (record["interval"] == "1d" and not record["history"])
+            # What is loaded, or let out of quarantine, is of the past: no price of now, and no volume that is traded now.
+            return record["interval"] in ("5s", "1d") and not record["history"]
         if topic == "strategy.intents":
             return bool(record["account"] == self.account)
         if topic == "control.commands":

@@ -13,7 +13,7 @@ import functools
 import time
 from pathlib import Path
 
-from data_plane.daemon import machine_clock, recovery
+from data_plane.daemon import decisions, machine_clock, recovery
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, SPOOL_FULL, Outlet
 from data_plane.daemon.spool import Spool
@@ -92,7 +92,7 @@ class DataService:
             self._follower = ConfigFollower(
                 self._settings,
                 lambda text: daemon.log.error("configuration passed over", reason=text),
-                recovery.TOPICS,
+                (*recovery.TOPICS, decisions.TOPIC),
             )
             config = await self._follower.first(daemon.stop)
         except LogUnavailable as error:
@@ -255,10 +255,17 @@ class DataService:
                 self._daemon.log.info("loaded", stage=stage.name.lower())
             self._update_ready(loaded=True)
             follow = [asyncio.create_task(source.follow(), name=f"follow {name}") for name, source in sources.items()]
-            tasks |= {f"follow {number}": task for number, task in enumerate(follow)}
-            await self._all(follow, follow)
+            commanded = asyncio.create_task(self._follow_commands(), name="follow commands")
+            tasks |= {f"follow {number}": task for number, task in enumerate([*follow, commanded])}
+            await self._all(follow, [*follow, commanded])
         finally:
             await end_tasks(tasks.values())
+
+    async def _follow_commands(self) -> None:
+        await self._time_known.wait()
+        await decisions.DecisionFollower(
+            self._settings, self.engine.releases, self._emit, self.clock.now, self._pause, self._daemon.log
+        ).follow()
 
     @staticmethod
     async def _all(due: list[asyncio.Task[None]], watched: list[asyncio.Task[None]]) -> None:

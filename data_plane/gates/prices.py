@@ -93,6 +93,8 @@ class PriceMemory:
     close: Floats
     session: Ints
     """Ordinal of the session of `close`; 0 before the first."""
+    time: Ints
+    """End of the bar of `close`, ns UTC; 0 before the first."""
     candidate: Floats
     agreed: Ints
     """Bars in a row that agree with `candidate`."""
@@ -102,6 +104,7 @@ class PriceMemory:
         """Nothing known of `names` names."""
         return cls(
             np.full(names, np.nan),
+            np.zeros(names, dtype=np.int64),
             np.zeros(names, dtype=np.int64),
             np.full(names, np.nan),
             np.zeros(names, dtype=np.int64),

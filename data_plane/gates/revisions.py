@@ -193,6 +193,12 @@ class RevisionMemory:
         if (known is None or known.start <= start) and (held is None or held.start <= start):
             state.held[date] = _Held(value, start, code)
 
+    def forget(self, series: str, start: str, date: int) -> None:
+        """A person says that what was held of a vintage is wrong."""
+        state = self.series.get(series)
+        if state is not None and date in state.held and state.held[date].start == start:
+            del state.held[date]
+
 
 @dataclass(frozen=True, slots=True)
 class _Measure:

@@ -61,6 +61,11 @@ class GateBook:
         """Whether data may pass."""
         return GateKey(gate, source, scope) not in self._closed
 
+    def code(self, gate: str, source: str, scope: str = "") -> str:
+        """Why a gate is closed; empty when it is open."""
+        state = self._closed.get(GateKey(gate, source, scope))
+        return "" if state is None else state.code
+
     def closed(self) -> list[tuple[GateKey, str, int]]:
         """(key, code, closed since) of every closed gate, sorted by key."""
         return [(key, state.code, state.since) for key, state in sorted(self._closed.items())]
@@ -101,6 +106,13 @@ class GateBook:
         return self._unjudged(
             [key for key in sorted(self._closed) if key.scope in scopes], "the name left the universe"
         )
+
+    def vouched(self, gate: str, source: str, scope: str, time: int) -> list[dict[str, Any]]:
+        """Open a gate at `time`: a person says that what closed it was right."""
+        key = GateKey(gate, source, scope)
+        if self._closed.pop(key, None) is None:
+            return []
+        return [self._record(key, True, "", "a person let out what closed it", time)]
 
     def compare_only(self, sources: Collection[str]) -> list[dict[str, Any]]:
         """Open the clock gates of other sources: a run in another mode closed them, and no verdict on them will come in this one."""

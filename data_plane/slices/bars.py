@@ -50,7 +50,7 @@ class BarSlices:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""
         for interval, before in sorted(self._memories.items()):
             after = PriceMemory.empty(names)
-            for column in ("close", "session", "candidate", "agreed"):
+            for column in ("close", "session", "time", "candidate", "agreed"):
                 getattr(after, column)[new] = getattr(before, column)[old]
             self._memories[interval] = after
 
@@ -62,10 +62,23 @@ class BarSlices:
             for name, close in zip(record["symbols"], record["close"], strict=True)
             if name in row_of
         ]
-        memory = self.memory(record["interval"])
+        memory, end = self.memory(record["interval"]), record["event_time"]
+        if record.get("released"):
+            pairs = [(row, close) for row, close in pairs if end >= memory.time[row]]
         rows = [row for row, _ in pairs]
         memory.close[rows] = [close for _, close in pairs]
         memory.session[rows] = date.fromisoformat(record["session"]).toordinal()
+        memory.time[rows] = end
+
+    def vouch(self, name: str, interval: str, session: str, event_time: int, close: float) -> bool:
+        """A person says that a bar is right: its close is the reference for what follows, unless a later bar has passed; whether it is."""
+        memory, row = self.memory(interval), self._frame.row[name]
+        if event_time < memory.time[row]:
+            return False
+        memory.close[row], memory.session[row] = close, date.fromisoformat(session).toordinal()
+        memory.time[row] = event_time
+        memory.candidate[row], memory.agreed[row] = np.nan, 0
+        return True
 
     def judge(self, bars: Bars) -> list[Output]:
         """Judge a slice whose schema is good and whose names are all known; one data.bars record comes last but for gates."""
@@ -84,6 +97,7 @@ class BarSlices:
             confirm=targets.GATE_REOPEN_SLICES,
         )
         good = codes == prices.PASS
+        self.memory(bars.interval).time[rows[good]] = bars.event_time
         outputs: list[Output] = []
         symbols, values, trades = list(bars.symbols), bars.values, bars.trades
         if not good.all():

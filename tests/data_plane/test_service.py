@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from data_plane.outputs import bar_row, quarantined
 from tests.broker.gateways import GatewayProcess
+from tests.cli.command import Ran, triplane, variables_of
+from tests.control.daemon import Control
 from tests.data_plane.daemon import TOPICS, by_interval, data_process, get, log, metrics
-from tests.data_plane.support import ProvidersProcess, config, day_close, publish_config
+from tests.data_plane.support import ProvidersProcess, day_close
 from tests.waiting import settles
+from triplane.domain.targets import Targets
+from triplane.domain.targets.data import DataTargets
+from triplane.domain.targets.writing import render
 from triplane.domain.timestamps import MINUTE
+from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -23,9 +32,31 @@ SESSIONS = len(DAYS)
 """A Friday, a Monday, a Tuesday: one night is longer than the longest duration in seconds, one is not."""
 
 
+def in_cents(settings: Settings, bars: dict[str, Any], *names: str) -> list[str]:
+    """Put bars of a slice into quarantine as if they had come in cents; their ids."""
+    writer = TopicWriter(settings, "data")
+    ids = []
+    for name in names:
+        place, end = bars["symbols"].index(name), bars["event_time"]
+        row = [100.0 * bars[column][place] for column in ("open", "high", "low", "close")]
+        raw = bar_row(name, bars["interval"], end, [*row, 1e6, row[3]], 5)
+        output = quarantined("ibkr", "data.bars", name, "UNIT_100X", "cents", raw, end, bars["available_time"])
+        writer.send(output.topic, output.record)
+        ids.append(output.record["quarantine_id"])
+    writer.flush(10)
+    writer.close()
+    return ids
+
+
+def quarantine(control: Control, *arguments: str) -> Ran:
+    return triplane("quarantine", *arguments, cwd=control.folder, variables=variables_of(control.settings))
+
+
 def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path, providers: ProvidersProcess) -> None:
     gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", str(SESSIONS))
-    publish_config(settings, config(BACKFILL_YEARS=0.5))
+    control = Control(settings, tmp_path / "files")
+    control.targets.write_text(render(Targets(data=DataTargets(BACKFILL_YEARS=0.5))))
+    control.start()
     process = data_process(settings, gateway, providers)
     try:
         settles(lambda: get(f"{process.http}/readyz")[0] == 200, 60, "readiness")
@@ -98,9 +129,32 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
                 seen[name] = time
         assert on_log < published <= on_log + sum(len(r.value["symbols"]) for r in found["data.quotes"] if r.value)
         assert published >= on_log + fresh
+        # A person lets a bar out with its repair; another, while the plane is away, is dropped once it is there again.
+        last = [r for r in live if r["interval"] == "1d"][-1]
+        mended, dropped = in_cents(settings, last, "AAPL", "XOM")
+        why = ("--reason", "the exchange says so", "--actor", "ann")
+        ran = quarantine(control, "release", mended, *why, "--repair", "--json")
+        assert ran.code == 0, ran
+        (decision,) = ran.json
+        assert (decision["action"], decision["actor"], decision["reason"]) == ("repaired", "ann", why[1])
+        (slice_,) = (r.value for r in log(settings)["data.bars"] if r.value and r.value["released"])
+        assert (slice_["released"], slice_["repaired"]) == ([mended], ["AAPL:UNIT_100X"])
+        assert slice_["close"] == pytest.approx([last["close"][last["symbols"].index("AAPL")]])
+        assert slice_["available_time"] > last["available_time"]
+        refused = quarantine(control, "release", mended, *why)
+        assert refused.code == 1
+        assert "ann has decided already: it is repaired" in refused.out
+        assert metrics(process, "triplane_records_total")['{outcome="released",source="ibkr"}'] == 1.0
+        settles(lambda: set(metrics(process, "triplane_conservation_difference").values()) == {0.0})
+
         code, errors = process.stop()
         assert code == 0, errors
         assert '"ibkr": 0' in errors
+        ran = quarantine(control, "drop", dropped, *why)
+        assert ran.code == 1
+        assert "the data plane does not run" in ran.sentence
+        open_ones = quarantine(control, "list", "--json").json["records"]
+        assert [each["quarantine_id"] for each in open_ones] == [dropped]
 
         # A second run on the same topics publishes none of it again.
         before = {topic: len(rows) for topic, rows in log(settings).items()}
@@ -114,8 +168,19 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
             assert {
                 topic: len(after[topic]) for topic in ("data.bars", "data.facts", "data.macro", "data.quarantine")
             } == {topic: before[topic] for topic in ("data.bars", "data.facts", "data.macro", "data.quarantine")}
+            settles(lambda: "dropped" in [r.value["action"] for r in log(settings)["data.decisions"] if r.value])
+            assert [r.value["action"] for r in log(settings)["data.decisions"] if r.value] == [
+                "repaired",
+                "refused",
+                "dropped",
+            ]
+            assert "nothing of it is published" in quarantine(control, "show", dropped).out
+            assert quarantine(control, "list", "--json").json["total"] == 0
+            assert quarantine(control, "list", "--json", "--state", "released").json["total"] == 1
         finally:
             assert again.stop()[0] == 0
     finally:
+        control.client.close()
+        control.end(signal.SIGKILL)
         process.kill()
         gateway.stop()

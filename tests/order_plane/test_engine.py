@@ -239,8 +239,12 @@ def test_other_accounts_and_idle_bars_are_not_recorded():
     before = len(desk.events())
     desk.intents(1, {"AAPL": 100.0}, account="DU999")
     desk.bars(interval="1m")
-    desk.bars(interval="1d", history=True)
-    desk.record("control.commands", {"command_id": "1", "command": "data.refetch", "actor": "a", "reason": "b"})
+    for interval in ("1d", "5s"):  # let out of quarantine: no price and no volume of now
+        desk.bars(interval=interval, history=True)
+    for number, command in enumerate(("data.release", "data.drop", "data.refetch")):
+        arguments = {"quarantine_id": "ibkr/1", "repair": "yes"}
+        given = {"command_id": str(number), "command": command, "arguments": arguments, "actor": "a", "reason": "b"}
+        assert desk.record("control.commands", given) == []
     desk.report({"kind": "position", "account": ACCOUNT, "symbol": "AAPL"})
     desk.report({"kind": "execution", "account": "DU999", "exec_id": "x"})
     assert len(desk.events()) == before

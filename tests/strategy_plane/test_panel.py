@@ -151,6 +151,22 @@ def test_a_split_adjusts_older_bars_only_when_the_next_one_is_live(history):
     assert panel.offer(slice_of(day(2), [1.0] * 4)) == []
 
 
+@pytest.mark.parametrize("later", [True, False])
+def test_a_bar_out_of_quarantine_settles_a_split_that_it_comes_after_as_a_live_one_does(later):
+    """It is flagged as history, but nobody adjusted the older ones for it."""
+    panel = PricePanel(SYMBOLS)
+    panel.offer(slice_of(day(0), [100.0] * 4))
+    panel.advance(day(0))
+    panel.offer(slice_of(day(1), [100.0, np.nan, 100.0, 100.0]))
+    panel.split("B", 123, 2.0)
+    close = 51.0 if later else 102.0
+    released = slice_of(day(1), [np.nan, close, np.nan, np.nan]) | {"released": ["x"], "event_time": 122 + later}
+    assert panel.offer(released) == ([("B", 123, 2.0)] if later else [])
+    assert panel.advance(day(1))[1] == pytest.approx(0.02)
+    panel.offer(slice_of(day(2), [100.0, 51.0, 100.0, 100.0], history=False))
+    assert panel.advance(day(2))[1] == pytest.approx(0.0)
+
+
 def test_a_split_waits_for_the_name_s_own_bar():
     panel = PricePanel(SYMBOLS)
     panel.split("B", 1, 2.0)

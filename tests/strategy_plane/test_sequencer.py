@@ -115,6 +115,18 @@ def test_a_session_with_a_decision_gets_no_warmup_and_the_other_way_round(market
     assert [b["kind"] for b in other.drain()] == ["warmup"]
 
 
+def test_a_bar_out_of_quarantine_tells_no_time_and_makes_nothing_due(market: Market) -> None:
+    """It is old and known now: a barrier on it would be a decision on one name, or one before its time."""
+    rig = Rig().see(market.config(), *market.history_slices(), *market.before_decision(DAY))
+    rig.drain()
+    known = {"history": True, "available_time": T + MINUTE, "released": ["ibkr/1"]}
+    day, running = market.daily(market.history_days[-1]), market.bar(DAY, T - MINUTE)
+    for old in day, running:
+        rig.see(replace(old, record=old.record | known))
+        assert rig.emit() is None
+    assert rig.see(market.gating(DAY)).emit() is not None
+
+
 def test_loading_history_twice_adds_no_barrier(market: Market) -> None:
     rig = Rig().see(market.config(), *market.history_slices())
     assert len(rig.drain()) == 5

@@ -8,10 +8,7 @@ from typing import Any
 import typer
 
 from triplane.cli import context
-from triplane.runtime import run_file
-
-ACTOR = typer.Option(None, "--actor", help="Who asks; your login name by default.")
-REASON = typer.Option(..., "--reason", help="Why; it is written to the log.")
+from triplane.cli.control_commands import ACTOR, REASON, give
 
 
 def add_to(app: typer.Typer) -> None:
@@ -94,21 +91,7 @@ def _was_placed(order_ref: str) -> bool:
 
 def _give(command: str, arguments: dict[str, str], actor: str | None, reason: str, json_: bool) -> None:
     """Hand a command to the control daemon, which writes it to the log. Raises CommandError with its refusal."""
-    import httpx
-
-    from triplane.runtime import loopback
-
-    body = {"command": command, "arguments": arguments, "actor": actor or context.user_name(), "reason": reason}
-    try:
-        with loopback.client(30.0) as client:
-            answer = client.post(f"{_control_address()}/commands", json=body)
-        told: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise context.CommandError(
-            f"the control daemon does not answer ({type(error).__name__}); `triplane status` says how it is"
-        ) from None
-    if answer.status_code != 200:
-        raise context.CommandError(str(told.get("error", answer.text)))
+    told = give(command, arguments, actor, reason)
     if json_:
         context.print_json(told)
     else:
@@ -117,10 +100,3 @@ def _give(command: str, arguments: dict[str, str], actor: str | None, reason: st
             f"{command} of {about} is on the log; `triplane status` shows what is still held, and `triplane explain` what it did; what "
             "the order plane cannot follow it tells as BAD_COMMAND, on the terminal of `triplane up` and in its log"
         )
-
-
-def _control_address() -> str:
-    found = run_file.read(context.settings().state_dir, "control")
-    if found is None:
-        raise context.CommandError("no control daemon has run here; start one with `triplane up`")
-    return found.http

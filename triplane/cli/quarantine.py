@@ -1,4 +1,4 @@
-"""`triplane quarantine list|show`: what the gates and planes took out, why, and what would mend it."""
+"""`triplane quarantine list|show`: what the gates and planes took out, why, what would mend it, and what people decided on it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import typer
 
-from triplane.cli import context
+from triplane.cli import context, quarantine_decisions, quarantine_log
 
-TOPICS = ("data.quarantine", "strategy.quarantine", "order.quarantine")
+STATES = ("open", "released", "dropped", "all")
 SHOWN = 20
 PRICES = ("open", "high", "low", "close")
 
 app = typer.Typer(no_args_is_help=True, help="What was taken out of the data, and why.")
+quarantine_decisions.add_to(app)
 
 
 @app.command("list")
@@ -24,14 +25,19 @@ def list_(
     source: str = typer.Option("", "--source", help="Only of this source (ibkr, edgar, fred), or topic."),
     code: str = typer.Option("", "--code", help="Only with this code."),
     symbol: str = typer.Option("", "--symbol", help="Only of this name or series."),
+    state: str = typer.Option("open", "--state", help="open (nobody decided yet), released, dropped or all."),
     limit: int = typer.Option(SHOWN, "--limit", min=1, help="The newest so many."),
     json_: bool = context.JSON,
 ) -> None:
     """The newest of what was taken out, and how many of each code."""
     from triplane.domain.timestamps import NEW_YORK, to_datetime
 
-    records = _read(TOPICS)
-    wanted = {"source": source, "code": code, "symbol": symbol}
+    if state not in STATES:
+        raise context.CommandError(f"--state is one of {', '.join(STATES)}; open is the default", 2)
+    records, decided = quarantine_log.read(), quarantine_log.decisions()
+    for record in records:
+        record["state"] = quarantine_log.state_of(decided.get(record["quarantine_id"], ()))
+    wanted = {"source": source, "code": code, "symbol": symbol, "state": "" if state == "all" else state}
     chosen = [record for record in records if all(not want or record[name] == want for name, want in wanted.items())]
     newest = sorted(chosen, key=lambda record: record["available_time"])[-limit:]
     if json_:
@@ -47,11 +53,12 @@ def list_(
             record["symbol"],
             record["code"],
             record["detail"],
+            record["state"],
             record["quarantine_id"],
         )
         for record in newest
     ]
-    context.print_table("Quarantine", ("New York", "source", "name", "code", "why", "id"), rows)
+    context.print_table("Quarantine", ("New York", "source", "name", "code", "why", "state", "id"), rows)
     told = ", ".join(f"{code} {count}" for code, count in counts(chosen).items())
     print(f"{len(chosen)} in all: {told}; `triplane quarantine show ID` shows one whole")
 
@@ -65,20 +72,25 @@ def show(
     from data_plane.gates.repairs import suggested
     from triplane.domain.timestamps import NEW_YORK, to_datetime
 
-    record = _one(_read(TOPICS), quarantine_id)
+    record = quarantine_log.one(quarantine_log.read(), quarantine_id)
+    decided = quarantine_log.decisions().get(record["quarantine_id"], [])
     came = decoded(record["raw"])
     bar = _bar(came)
     last_good = _last_good(record, str(came.get("interval", ""))) if bar else math.nan
     repair = suggested(record["code"], bar, last_good) if bar else None
     if json_:
         mended = {"values": dict(repair.values), "reason": repair.reason} if repair else None
-        context.print_json(_plain(record) | {"last_good_close": last_good, "repair": mended})
+        told = {"state": quarantine_log.state_of(decided), "decisions": [_plain(each) for each in decided]}
+        context.print_json(_plain(record) | {"last_good_close": last_good, "repair": mended} | told)
         return
     when = to_datetime(record["event_time"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S New York")
     print(f"{record['quarantine_id']}: {record['source']} {record['symbol']} for {record['topic']}, {when}")
     print(f"{record['code']}: {record['detail']}")
     if record["offset"] >= 0:
         print(f"it stands on {record['topic']}-{record['partition']} at {record['offset']}")
+    for each in decided:
+        at = to_datetime(each["event_time"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S New York")
+        print(f"{each['action']} at {at} for {each['actor']} ({each['reason']}): {each['detail']}")
     if not came:
         print(f"{len(record['raw'])} bytes that are no document, beginning with {record['raw'][:200]!r}")
         return
@@ -132,38 +144,7 @@ def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "raw": raw}
 
 
-def _read(topics: Sequence[str]) -> list[dict[str, Any]]:
-    """Records of the topics, the first of each id."""
-    from triplane.runtime.kafka_in import read_all
-
-    found: dict[str, dict[str, Any]] = {}
-    for record in read_all(context.connected_settings(), topics):
-        if record.value is not None:
-            found.setdefault(record.value["quarantine_id"], dict(record.value))
-    return list(found.values())
-
-
-def _one(records: Sequence[dict[str, Any]], wanted: str) -> dict[str, Any]:
-    exact = [record for record in records if record["quarantine_id"] == wanted]
-    found = exact or [record for record in records if record["quarantine_id"].startswith(wanted)]
-    if not found:
-        raise context.CommandError(f"nothing in quarantine has the id {wanted!r}; `triplane quarantine list` has them")
-    if len(found) > 1:
-        some = ", ".join(record["quarantine_id"] for record in found[:3])
-        raise context.CommandError(f"{len(found)} ids begin with {wanted!r} ({some}, ...); give more of it")
-    return found[0]
-
-
 def _last_good(record: Mapping[str, Any], interval: str) -> float:
-    """The name's last close of this source and interval that could be known before it; NaN without one."""
-    from triplane.runtime.kafka_in import read_all
+    from data_plane.daemon.decisions import last_good_close
 
-    best, when = math.nan, -1
-    for bars in read_all(context.connected_settings(), ("data.bars",)):
-        value = bars.value
-        if value is None or (value["source"], value["interval"]) != (record["source"], interval):
-            continue
-        before = value["available_time"] <= record["available_time"] and value["event_time"] < record["event_time"]
-        if before and value["event_time"] >= when and record["symbol"] in value["symbols"]:
-            best, when = value["close"][value["symbols"].index(record["symbol"])], value["event_time"]
-    return best
+    return last_good_close(context.connected_settings(), record, interval)

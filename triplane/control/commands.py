@@ -56,6 +56,16 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "order.release": Command(
         "Let a held name, or the whole account, trade again.", {"symbol": Argument("the name, or * for the account")}
     ),
+    "data.release": Command(
+        "Let what a gate took out onto its topic, known from now on.",
+        {
+            "quarantine_id": Argument("its id on data.quarantine"),
+            "repair": Argument("with the values that a repair suggests", ("no", "yes"), "no"),
+        },
+    ),
+    "data.drop": Command(
+        "Say that what was taken out is wrong for good.", {"quarantine_id": Argument("its id on data.quarantine")}
+    ),
 }
 
 

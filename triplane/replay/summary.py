@@ -220,7 +220,8 @@ def summarise(recording: Recording) -> Summary:
     delays = latencies(recording)
     problems = [f"intent {intent} has no decision of the Order Plane" for intent in unaccounted_intents(recording)]
     problems += [f"barrier {seq} has no intents, not even a hold" for seq in barriers_without_outcome(recording)]
-    data = [name for name in recording.records if name.startswith("data.") and name != "data.quarantine"]
+    apart = ("data.quarantine", "data.decisions")
+    data = [name for name in recording.records if name.startswith("data.") and name not in apart]
     percentiles = np.percentile(delays, [50, 95, 99]) if delays.size else np.full(3, np.nan)
     last_cost = costs[-1] if costs else None
     return Summary(

@@ -1,0 +1,99 @@
+"""`triplane quarantine release|drop`: a person decides on what was taken out; the data plane carries it out and writes who decided what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from triplane.cli import context, quarantine_log
+from triplane.cli.control_commands import ACTOR, REASON, give
+from triplane.runtime import run_file
+
+WAIT_S = 60.0
+"""Wall seconds that a decision is waited for: a repair of a long log has to find the last good close first."""
+BELIEVED_S = 5.0
+"""So long is waited even where the data plane's process is not seen: it may run beside, in a container of its own."""
+IDS = typer.Argument(metavar="ID...", help="Ids, or the beginnings of them.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Offer both verbs in the group of the quarantine."""
+    app.command("release")(release)
+    app.command("drop")(drop)
+
+
+def release(
+    ids: list[str] = IDS,
+    reason: str = REASON,
+    repair: bool = typer.Option(False, "--repair", help="With the values that `quarantine show` suggests."),
+    actor: str | None = ACTOR,
+    json_: bool = context.JSON,
+) -> None:
+    """Let bars, facts or macro values out of quarantine, known from now on; `triplane quarantine show ID` shows one before."""
+    _decide("data.release", ids, {"repair": "yes" if repair else "no"}, actor, reason, json_)
+
+
+def drop(ids: list[str] = IDS, reason: str = REASON, actor: str | None = ACTOR, json_: bool = context.JSON) -> None:
+    """Say that what was taken out is wrong for good: it leaves the list, and nothing lets it out later."""
+    _decide("data.drop", ids, {}, actor, reason, json_)
+
+
+def _decide(
+    command: str, ids: Sequence[str], arguments: Mapping[str, str], actor: str | None, reason: str, json_: bool
+) -> None:
+    """Give the commands and tell what came of them. Exit code 1 where one was refused or is not decided yet."""
+    from triplane.runtime.kafka_in import TopicReader
+
+    records = quarantine_log.read()
+    wanted = list(dict.fromkeys(quarantine_log.one(records, each)["quarantine_id"] for each in ids))
+    reader = TopicReader(context.connected_settings(), [quarantine_log.DECISIONS], "end")
+    try:
+        given = {
+            give(command, {"quarantine_id": each, **arguments}, actor, reason)["command_id"]: each for each in wanted
+        }
+        decided = _awaited(reader, set(given))
+    finally:
+        reader.close()
+    if json_:
+        context.print_json([_told(decided.get(key), key, each) for key, each in given.items()])
+    for key, each in given.items() if not json_ else ():
+        found = decided.get(key)
+        print(f"{each}: {found['action']}, {found['detail']}" if found else f"{each}: not decided yet")
+    if len(decided) < len(given):
+        raise context.CommandError(
+            f"the data plane {_silence()}: what is not decided yet is on the log, and carried out once that plane is ready; "
+            "`triplane quarantine show ID` tells it then"
+        )
+    if any(each["action"] == "refused" for each in decided.values()):
+        raise typer.Exit(1)
+
+
+def _awaited(reader: Any, commands: set[str]) -> dict[str, dict[str, Any]]:
+    """Decisions on these commands, by command, as far as they come in time."""
+    decided: dict[str, dict[str, Any]] = {}
+    began = time.monotonic()
+    while commands - decided.keys() and time.monotonic() < began + WAIT_S:
+        for record in reader.poll(0.2):
+            if record.value is not None and record.value["command_id"] in commands:
+                decided.setdefault(record.value["command_id"], dict(record.value))
+        if time.monotonic() > began + BELIEVED_S and _ended():
+            break
+    return decided
+
+
+def _ended() -> bool:
+    found = run_file.read(context.settings().state_dir, "data")
+    return found is None or not found.alive
+
+
+def _silence() -> str:
+    return "does not run (`triplane status` says why)" if _ended() else f"has not answered within {WAIT_S:g} s"
+
+
+def _told(decision: Mapping[str, Any] | None, command_id: str, quarantine_id: str) -> dict[str, Any]:
+    if decision is None:
+        return {"command_id": command_id, "quarantine_id": quarantine_id, "action": ""}
+    return {**decision, "raw": decision["raw"].decode("utf-8", "backslashreplace")}
