@@ -12,7 +12,10 @@ from tests.data_plane.support import DataProcess, ProvidersProcess
 from triplane.runtime.kafka_in import LogRecord, read_all
 from triplane.runtime.settings import Settings
 
-TOPICS = ("data.bars", "data.quotes", "data.trades", "data.facts", "data.macro", "data.gates", "data.quarantine")
+TOPICS = (
+    *("data.bars", "data.quotes", "data.trades", "data.micro"),
+    *("data.facts", "data.macro", "data.gates", "data.quarantine"),
+)
 
 
 def data_process(
