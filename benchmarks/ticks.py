@@ -1,4 +1,4 @@
-"""What one quote or trade costs the Data Plane's engine, and what the slices cost that it leaves in. `python -m benchmarks.ticks`."""
+"""What a quote or trade costs the Data Plane's engine, taken and in its slices, without Avro and Kafka: `python -m benchmarks.ticks`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ TRADES = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Nanoseconds a tick taken, nanoseconds a tick for the slices of each second, and the records that came of it by topic."""
+    """CPU nanoseconds a tick taken, the same a tick for the slices of each second, and the records that came of it by topic."""
 
     names: int
     ticks: int
     taken: float
     sliced: float
     records: dict[str, int]
+
+    def __str__(self) -> str:
+        published = ", ".join(f"{count} on {topic}" for topic, count in self.records.items())
+        return f"{self.names:,} names, {self.ticks:,} ticks, {self.taken:,.0f} ns to take one, {self.sliced:,.0f} ns for its slices ({published})"
 
 
 def seconds(names: int, count: int, seed: int = 1) -> Iterator[tuple[int, list[QuoteTick | TradeTick]]]:
@@ -65,12 +69,12 @@ def measure(names: int = 500, count: int = 200) -> Cost:
     for end, ticks in seconds(names, count):
         engine = engine or DataEngine("main", [tick.symbol for tick in ticks[:names]], DataTargets(), "bench")
         take = engine.take
-        started = time.perf_counter()
+        started = time.process_time()
         for tick in ticks:
             take(tick)
-        between = time.perf_counter()
+        between = time.process_time()
         outputs = engine.advance("bench", end)
-        sliced += time.perf_counter() - between
+        sliced += time.process_time() - between
         taken += between - started
         total += len(ticks)
         for output in outputs:
@@ -80,6 +84,4 @@ def measure(names: int = 500, count: int = 200) -> Cost:
 
 if __name__ == "__main__":
     for cost in (measure(500), measure(3000, 40)):
-        print(
-            f"{cost.names} names, {cost.ticks:,} ticks: {cost.taken:,.0f} ns a tick to take, {cost.sliced:,.0f} ns a tick for its slices {cost.records}"
-        )
+        print(cost)

@@ -1,5 +1,6 @@
 """Law L10: received + released = published + quarantined + deduplicated + dropped (coded) + in flight, per source.
 
+A slice of order flow carries 0 observations: it is made of quotes and trades that are counted where they go themselves.
 What a gate releases from quarantine was counted when it went in and goes out again: it is received a second time, from there.
 
 Every term is counted where it happens; `in flight` is counted from what is actually held back (bars of a running interval, records
