@@ -1,7 +1,7 @@
 """Order flow between two slices of one source: increments of the best quotes, signed volume, depth, and the record on data.micro.
 
 Every update counts, not only the last of a slice as on data.quotes. Taking one is an append; the arithmetic is done for all of them
-together when a slice is due. An increment compares a quote with the one before it, also over slices, so slices add up. A quote that does not
+together when market time is told. An increment compares a quote with the one before it, also over slices, so slices add up. A quote that does not
 count ends its name's chain, and so does what may hide quotes: the first good one afterwards has no increment. Not counted are quotes
 
     with one side only or a size that is no number of units · that price sanity refuses · of a halted name
@@ -85,7 +85,9 @@ class MicroSlices:
 
     def resume(self) -> None:
         """Listening restarts: what comes is not compared with what came before."""
-        self._breaks.append((len(self._quotes), len(self._trades)))
+        place = (len(self._quotes), len(self._trades))
+        if not self._breaks or self._breaks[-1] != place:
+            self._breaks.append(place)
 
     # -- slices ----------------------------------------------------------------------------------------------------------------
     def slice(self, now: int, known: int, hours: Hours, closes: Floats, *, due: bool = False) -> list[Output]:

@@ -504,5 +504,6 @@ def test_a_night_of_quotes_is_not_kept() -> None:
     for number in range(1, 50):
         run(machine, [quote("AAA", CLOSE + number * MINUTE)] * 20)
         assert machine.advance("ibkr", CLOSE + number * MINUTE) == []
+        machine.resume("ibkr", CLOSE + number * MINUTE)
     flow = machine._live._streams["ibkr"].micro
-    assert (len(flow._quotes), len(flow._quote_rows)) == (0, 0)
+    assert (len(flow._quotes), len(flow._quote_rows), len(flow._breaks)) == (0, 0, 1)
