@@ -17,7 +17,7 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from benchmarks import filings, gates, publish, relay  # noqa: E402
+from benchmarks import filings, gates, publish, relay, ticks  # noqa: E402
 from triplane.cli.demonstration import Demonstration  # noqa: E402
 from triplane.replay import recording, strategy  # noqa: E402
 from triplane.replay.summary import latencies  # noqa: E402
@@ -56,6 +56,7 @@ async def run(sessions: int, directory: Path) -> dict[str, object]:
     finally:
         await demonstration.down()
     cost = gates.measure()
+    flows = [ticks.measure(500, 200), ticks.measure(3000, 40)]
     parsing = filings.measure()
     started = time.perf_counter()
     strategy.rerun(found, strategy.account_of(found))
@@ -82,6 +83,8 @@ async def run(sessions: int, directory: Path) -> dict[str, object]:
     print(
         f"\ngates alone: {cost.nanoseconds:,.0f} ns a bar over {cost.bars:,} bars; memory {cost.early_mb:.0f} MB after a tenth, {cost.late_mb:.0f} MB at the end"
     )
+    for flow in flows:
+        print(f"quotes and trades: {flow}")
     if parsing:
         print(
             f"companyfacts, {parsing.megabytes:.0f} MB: {parsing.ours:,.0f} MB/s to filings, json.loads alone {parsing.standard:,.0f} MB/s"
@@ -98,6 +101,7 @@ async def run(sessions: int, directory: Path) -> dict[str, object]:
             zip(map(str, PERCENTILES), (np.percentile(daily, PERCENTILES) * 1000).tolist(), strict=True)
         ),
         "gates": asdict(cost),
+        "ticks": [asdict(flow) for flow in flows],
         "companyfacts": asdict(parsing) if parsing else None,
         "replay_bars_per_s": bars / elapsed,
         "replay_barriers_per_s": barriers / elapsed,

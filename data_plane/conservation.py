@@ -1,6 +1,7 @@
 """Law L10: received + released = published + quarantined + deduplicated + dropped (coded) + in flight, per source.
 
 What a gate or a person releases from quarantine was counted when it went in and goes out again: it is received a second time, from there.
+A slice of order flow carries 0 observations: it is made of quotes and trades that are counted where they go themselves.
 
 Every term is counted where it happens; `in flight` is counted from what is actually held back (bars of a running interval, records
 that Kafka has not acknowledged, the spool), never computed as the remainder. So the difference can be something else than zero, and

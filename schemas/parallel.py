@@ -20,6 +20,7 @@ PARALLEL: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
         ("held", "held_codes"),
     ),
     "MacroVintage": (("observation_time", "values"),),
+    "MicroSlice": (("symbols", "ofi", "depth", "signed_volume", "mid", "spread", "increments"),),
     "QuoteSlice": (
         ("symbols", "bid", "ask", "bid_size", "ask_size", "last", "volume", "quote_time", "status", "halted"),
     ),

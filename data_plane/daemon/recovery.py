@@ -10,7 +10,7 @@ from triplane.runtime.settings import Settings
 
 _WHOLE: Final = ("data.bars", "data.facts", "data.fundamentals", "data.macro", "data.gates", QUARANTINE, DECISIONS)
 """Read whole: they say which identities are taken, and the last good values."""
-_ENDS: Final = ("data.quotes", "data.trades")
+_ENDS: Final = ("data.quotes", "data.trades", "data.micro")
 """Only their latest time counts: the last records of each partition tell it."""
 _TAIL: Final = 200
 TOPICS: Final = (*_WHOLE, *_ENDS)

@@ -11,7 +11,7 @@ from triplane.domain import calendars
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.domain.timestamps import DAY, MINUTE
 
-MARKET_DATA: Final = frozenset({"data.bars", "data.quotes", "data.trades"})
+MARKET_DATA: Final = frozenset({"data.bars", "data.quotes", "data.trades", "data.micro"})
 """What streams. Everything else (gates, facts, vintages, quarantine) is rare, and goes at once with what was gathered before it."""
 BEFORE: Final = MINUTE
 """Market time before a decision from which nothing waits: the record that completes it is not known beforehand."""

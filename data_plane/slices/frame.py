@@ -77,3 +77,7 @@ class Frame:
         opens, closes = calendars.session_open(self.calendar, day), calendars.session_close(self.calendar, day)
         self._session = (opens, closes, day.isoformat(), day.toordinal())
         return self._session[2], self._session[3]
+
+    def hours_at(self, time: int) -> tuple[int, int]:
+        """[open, close] of the session that holds `time`, ns UTC, or (0, 0)."""
+        return self._session[:2] if self.session_at(time)[0] else (0, 0)

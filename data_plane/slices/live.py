@@ -1,6 +1,6 @@
 """Running market data of all sources: five-second bars, quotes and trades into slices, and who has fallen silent.
 
-    a bar -> schema -> late or repeated? -> its interval, once complete -> quotes and trades of the same instant -> price sanity
+    a bar -> schema -> late or repeated? -> its interval, once complete -> quotes, trades and order flow up to it -> price sanity
 
 Pure: market time comes in with the data or through `advance`.
 """
@@ -55,6 +55,9 @@ class LiveData:
         elif topic in ("data.quotes", "data.trades"):
             ticks = self._stream(record["source"]).ticks
             ticks.last = max(ticks.last, record["event_time"])
+        elif topic == "data.micro":
+            micro = self._stream(record["source"]).micro
+            micro.last = max(micro.last, record["event_time"])
 
     def pending(self) -> dict[str, int]:
         """Observations held back, by source."""
@@ -68,8 +71,8 @@ class LiveData:
     def resume(self, source: str, now: int) -> None:
         """Listening (re)starts at `now`: after a connect, a resubscription or a leap of the paper gateway's clock."""
         stream = self._stream(source)
-        stream.heard.resume(now)
-        stream.ticks_heard.resume(now)
+        stream.resume(now)
+        stream.micro.resume()
 
     # -- observations ----------------------------------------------------------------------------------------------------------
     def bar(self, bar: RealtimeBar) -> list[Output]:
@@ -108,9 +111,11 @@ class LiveData:
         stream = self._stream(tick.source)
         if isinstance(tick, TradeTick):
             stream.ticks.trade(tick)
+            stream.micro.trade(row, tick)
             return []
         if stream.ticks.quote(row, tick):
             self._drop(tick.source, CONFLATED)
+        stream.micro.quote(row, tick)
         stream.ticks_heard.heard_one(row, tick.time)
         return []
 
@@ -119,16 +124,17 @@ class LiveData:
         return []
 
     # -- slices ----------------------------------------------------------------------------------------------------------------
-    def _interval(self, source: str, ready: Ready) -> list[Output]:
-        """A finished five-second interval. Quotes go first, so that a cut made for these bars has them."""
+    def _interval(self, source: str, ready: Ready, now: int = 0) -> list[Output]:
+        """A finished five-second interval, market time having come to `now`. Quotes go first: a cut made for these bars has them."""
         frame, end = self._frame, ready.start + STEP
         session, _ = frame.session_at(ready.start)
         if not session:
             return self._drop(source, OUTSIDE_SESSION, len(ready.rows))
         stream = self._stream(source)
         if stream.heard.since == 0:
-            self.resume(source, ready.start)
+            stream.resume(ready.start)
         outputs = self._ticks(source, stream, end, session)
+        outputs += self._micro(stream, end, max(now, end), ready.start)
         symbols = frame.names if len(ready.rows) == len(frame.names) else tuple(frame.names[row] for row in ready.rows)
         outputs += self._slices.judge(Bars(source, "5s", session, end, end, symbols, ready.values, ready.trades))
         stream.last_bars = max(stream.last_bars, end)
@@ -145,6 +151,14 @@ class LiveData:
         outputs, updated = stream.ticks.slice(now, session, self._slices.last_closes(session))
         limit = self._frame.targets.QUOTE_FRESHNESS_S
         return outputs + self._freshness(source, state.QUOTE_FRESHNESS, stream.ticks_heard, updated, now, limit)
+
+    def _micro(self, stream: Stream, now: int, known: int, within: int, *, due: bool = False) -> list[Output]:
+        """Order flow up to `now`, known at `known` (what came in between is in it as well), of the session that holds `within`."""
+        session, _ = self._frame.session_at(within)
+        if not session:
+            return stream.micro.close(known)
+        closes = self._slices.last_closes(session)
+        return stream.micro.slice(now, known, self._frame.hours_at(within), closes, due=due)
 
     def _freshness(
         self, source: str, gate: str, heard: LastHeard, rows: Sequence[int], now: int, limit_s: float
@@ -170,12 +184,14 @@ class LiveData:
         that passed since the last call, the latest) and closes the source's freshness gate once it is too old.
         """
         stream = self._stream(source)
-        outputs = self._interval(source, stream.bars.take()) if stream.bars.overdue(now) else []
+        outputs = self._interval(source, stream.bars.take(), now) if stream.bars.overdue(now) else []
         session, _ = self._frame.session_at(now - 1)
+        second = now // SECOND * SECOND
         if session:
-            outputs += self._ticks(source, stream, now // SECOND * SECOND, session)
-            if stream.heard.since:
-                outputs += self._silence(source, stream, now, session)
+            outputs += self._ticks(source, stream, second, session)
+        outputs += self._micro(stream, second, now, now - 1)
+        if session and stream.heard.since:
+            outputs += self._silence(source, stream, now, session)
         return outputs
 
     def _silence(self, source: str, stream: Stream, now: int, session: str) -> list[Output]:
@@ -202,4 +218,6 @@ class LiveData:
                 now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.ticks.last + 1)
                 session, _ = self._frame.session_at(now)
                 outputs += stream.ticks.slice(now, session, self._slices.last_closes(session))[0]
+            now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.micro.last + 1)
+            outputs += self._micro(stream, now, now, now, due=True)
         return outputs

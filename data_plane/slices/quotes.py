@@ -80,8 +80,12 @@ class QuoteBook:
 def judge_trades(trades: Sequence[TradeTick], reference: Floats, limit: float) -> NDArray[np.int8]:
     """Verdict per trade; `reference` (n,) is each trade's name's last good close, NaN when unknown. A size of 0 is no trade."""
     price = np.array([trade.price for trade in trades])
-    size = np.array([trade.size for trade in trades])
+    return judge_prices(price, np.array([trade.size for trade in trades]), reference, limit)
+
+
+def judge_prices(price: Floats, size: Floats, reference: Floats, limit: float) -> NDArray[np.int8]:
+    """`judge_trades` of columns (n,)."""
     values = np.column_stack([price, price, price, price, size, price])
-    codes = prices.judge_bars(values, reference, np.full(len(trades), limit))
+    codes = prices.judge_bars(values, reference, np.full(len(price), limit))
     np.putmask(codes, (codes == prices.PASS) & (size <= 0.0), prices.VOLUME_NEGATIVE)
     return codes

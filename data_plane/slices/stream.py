@@ -1,32 +1,39 @@
-"""One source's running market data: its bars in assembly, its quotes and trades, and when each name was last heard."""
+"""One source's running market data: bars in assembly, quotes, trades and their order flow, and when each name was last heard."""
 
 from __future__ import annotations
 
 from data_plane.gates.freshness import LastHeard
 from data_plane.slices.assembly import BarAssembler
 from data_plane.slices.frame import Frame
+from data_plane.slices.micro import MicroSlices
 from data_plane.slices.ticks import TickSlices
 
 
 class Stream:
-    """State of one source; `last_slice` is the time (ns UTC) of its latest slice of quotes or trades."""
+    """State of one source; `last_slice` and `last_micro` are the times (ns UTC) of its latest slice of quotes or trades, and of order flow."""
 
-    def __init__(self, frame: Frame, source: str, last_slice: int = 0) -> None:
+    def __init__(self, frame: Frame, source: str, last_slice: int = 0, last_micro: int = 0) -> None:
         self.bars = BarAssembler(len(frame.names))
         self.heard = LastHeard.empty(len(frame.names))
         self.ticks = TickSlices(frame, source, last_slice)
+        self.micro = MicroSlices(frame, source, last_micro)
         self.ticks_heard = LastHeard.empty(len(frame.names))
         self.last_bars = 0
         """End of the latest five-second record, ns UTC."""
 
     @property
     def pending(self) -> int:
-        """Observations held back for the next slices."""
+        """Observations held back for the next slices. What only `micro` still waits for is held back by `ticks` or counted already."""
         return self.bars.pending + self.ticks.pending
+
+    def resume(self, time: int) -> None:
+        """Ages of bars and quotes count from `time` where nothing later was heard."""
+        self.heard.resume(time)
+        self.ticks_heard.resume(time)
 
     def renumbered(self, frame: Frame, source: str, new: list[int], old: list[int]) -> Stream:
         """The stream under new names, with nothing held back: the name at row `old[i]` is now at row `new[i]`."""
-        stream = Stream(frame, source, self.ticks.last)
+        stream = Stream(frame, source, self.ticks.last, self.micro.last)
         stream.bars.done, stream.last_bars = self.bars.done, self.last_bars
         stream.heard = self.heard.renumbered(len(frame.names), new, old)
         stream.ticks_heard = self.ticks_heard.renumbered(len(frame.names), new, old)

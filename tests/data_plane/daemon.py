@@ -13,14 +13,8 @@ from triplane.runtime.kafka_in import LogRecord, read_all
 from triplane.runtime.settings import Settings
 
 TOPICS = (
-    "data.bars",
-    "data.quotes",
-    "data.trades",
-    "data.facts",
-    "data.macro",
-    "data.gates",
-    "data.quarantine",
-    "data.decisions",
+    *("data.bars", "data.quotes", "data.trades", "data.micro"),
+    *("data.facts", "data.macro", "data.gates", "data.quarantine", "data.decisions"),
 )
 
 

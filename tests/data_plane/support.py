@@ -139,7 +139,8 @@ def assert_outputs_counted(machine: DataEngine, outputs: Sequence[Output]) -> No
     published = sum(
         _rows(output)
         for output in outputs
-        if output.topic.startswith("data.") and output.topic not in ("data.quarantine", "data.gates", "data.quotes")
+        if output.topic.startswith("data.")
+        and output.topic not in ("data.quarantine", "data.gates", "data.quotes", "data.micro")
     )
     quotes = sum(output.units for output in outputs if output.topic == "data.quotes")
     assert published + quotes == sum(machine.ledger.published.values())

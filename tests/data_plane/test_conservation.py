@@ -121,6 +121,9 @@ def clean(output: Output) -> bool:
         return all(not b > a and not b <= 0 and not a <= 0 for b, a in zip(record["bid"], record["ask"], strict=True))
     if output.topic == "data.trades":
         return all(0 < p < math.inf and 0 < s < math.inf for p, s in zip(record["price"], record["size"], strict=True))
+    if output.topic == "data.micro":
+        whole = all(math.isfinite(value) for column in ("ofi", "signed_volume") for value in record[column])
+        return whole and not any(value < 0 for column in ("depth", "spread", "mid") for value in record[column])
     if output.topic == "data.facts":
         return all(math.isfinite(value) for value in record["values"])
     if output.topic == "data.macro":
@@ -138,6 +141,8 @@ def carried(outputs: list[Output]) -> int:
             assert output.units == len(output.record["values"])
         elif output.topic == "data.quotes":
             assert output.units <= len(output.record["symbols"])
+        elif output.topic == "data.micro":
+            assert output.units == 0  # made of quotes and trades that are counted themselves
         count += output.units if output.topic != "data.quarantine" else 0
     return count
 
@@ -167,7 +172,7 @@ def test_everything_that_comes_in_is_counted_where_it_goes(stream: list[Observat
     ids += [
         (o.topic, (o.record["source"], o.record.get("interval"), o.record["event_time"]))
         for o in outputs
-        if o.topic in ("data.bars", "data.quotes", "data.trades")
+        if o.topic in ("data.bars", "data.quotes", "data.trades", "data.micro")
     ]
     assert len(ids) == len(set(ids))
 
@@ -190,7 +195,15 @@ def test_a_restart_publishes_nothing_twice(stream: list[Observation], cut: int) 
     first = engine()
     before = [output for item in stream[:cut] for output in first.take(item)]
     again = engine()
-    for topic in ("data.bars", "data.quotes", "data.trades", "data.facts", "data.macro", "data.quarantine"):
+    for topic in (
+        "data.bars",
+        "data.quotes",
+        "data.trades",
+        "data.micro",
+        "data.facts",
+        "data.macro",
+        "data.quarantine",
+    ):
         again.remember(topic, records(before, topic))
     after = [output for item in stream for output in again.take(item)] + again.flush()
     assert_conserved(again)
@@ -199,7 +212,7 @@ def test_a_restart_publishes_nothing_twice(stream: list[Observation], cut: int) 
         return {
             (o.topic, o.record.get("source"), o.record.get("interval"), o.record["event_time"])
             for o in outputs
-            if o.topic in ("data.bars", "data.quotes", "data.trades")
+            if o.topic in ("data.bars", "data.quotes", "data.trades", "data.micro")
         } | {
             (o.topic, o.record.get("fact_id"), o.record.get("vintage_id"), o.record.get("quarantine_id"))
             for o in outputs

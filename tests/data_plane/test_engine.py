@@ -195,7 +195,7 @@ def test_a_restart_in_a_session_continues_after_the_last_slice() -> None:
     machine = engine()
     before = run(machine, [quote("AAA", day_open()), TradeTick("ibkr", "AAA", day_open(), 100.0, 1.0), *full_step(0)])
     restarted = engine()
-    for topic in ("data.bars", "data.quotes", "data.trades", "data.quarantine"):
+    for topic in ("data.bars", "data.quotes", "data.trades", "data.micro", "data.quarantine"):
         restarted.remember(topic, records(before, topic))
     assert run(restarted, full_step(0)) == []
     assert restarted.ledger.dropped["ibkr", "LATE"] == 3
@@ -239,7 +239,7 @@ def test_a_changed_universe_publishes_what_was_begun_and_keeps_what_is_known() -
         ],
     )
     outputs = machine.configure(("CCC", "DDD", "AAA"), DataTargets(), "hash-2")
-    assert [o.topic for o in outputs if o.topic != "data.gates"] == ["data.quotes", "data.bars"]
+    assert [o.topic for o in outputs if o.topic != "data.gates"] == ["data.quotes", "data.micro", "data.bars"]
     assert machine.pending() == {"ibkr": 0}
     assert machine.names == ("CCC", "DDD", "AAA")
     outputs = run(machine, [bar("AAA", 2), bar("DDD", 2, 7.0), bar("CCC", 2, 10_000.0)])
@@ -267,7 +267,7 @@ def test_the_end_of_a_run_holds_nothing_back() -> None:
     assert machine.flush() == []
     quotes_only = engine()
     run(quotes_only, [quote("AAA", day_open() + SECOND)])
-    assert [o.topic for o in quotes_only.flush()] == ["data.quotes"]
+    assert [o.topic for o in quotes_only.flush()] == ["data.quotes", "data.micro"]
 
 
 def test_what_did_not_reach_its_topic_may_be_loaded_again() -> None:

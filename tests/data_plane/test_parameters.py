@@ -71,6 +71,15 @@ def quote_slice(targets: DataTargets) -> object:
     return [record["event_time"] for record in records(outputs, "data.quotes")]
 
 
+def micro_slice(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    outputs: list[Output] = []
+    for number in range(3):
+        outputs += run(machine, [quote("AAA", day_open() + number * SECOND)])
+        outputs += machine.advance("ibkr", day_open() + number * SECOND)
+    return [record["event_time"] for record in records(outputs, "data.micro")]
+
+
 def clock_skew(targets: DataTargets) -> object:
     return gate_changes(
         DataEngine("main", NAMES, targets, "h").compare_clock("ibkr", ClockSample("ntp", 1, 7 * SECOND), day_open())
@@ -224,6 +233,7 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "BAR_FRESHNESS_S": (bar_freshness, 300.0),
     "QUOTE_FRESHNESS_S": (quote_freshness, 300.0),
     "QUOTE_SLICE_S": (quote_slice, 15.0),
+    "MICRO_SLICE_S": (micro_slice, 60.0),
     "CLOCK_SKEW_MAX_S": (clock_skew, 10.0),
     "COMPLETENESS_MIN": (completeness, 0.5),
     "BAR_JUMP_MAX": (bar_jump, 0.3),

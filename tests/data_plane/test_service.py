@@ -96,6 +96,13 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
         assert minutes == sorted(minutes)
         assert found["data.quotes"]
         assert found["data.trades"]
+        flow = [r.value for r in found["data.micro"] if r.value]
+        ends = [r["event_time"] for r in flow]
+        assert ends == sorted(set(ends))
+        assert {day_close(day) - 24 * MINUTE for day in DAYS} <= set(ends)  # the last bars' slice of each stream
+        assert sum(sum(r["increments"]) for r in flow) > sum(len(r["symbols"]) for r in flow) / 2
+        signed = sum(abs(volume) for r in flow for volume in r["signed_volume"])
+        assert 0 < signed <= sum(sum(r.value["size"]) for r in found["data.trades"] if r.value)
         assert not found["data.quarantine"]
         full = [
             r.value

@@ -27,7 +27,7 @@ CLOSE = calendars.session_close("XNYS", date(2018, 2, 5))
     ],
 )
 def test_nothing_waits_from_a_minute_before_a_decision_to_the_close(at: int, waits: bool) -> None:
-    for topic in ("data.bars", "data.quotes", "data.trades"):
+    for topic in ("data.bars", "data.quotes", "data.trades", "data.micro"):
         assert may_wait(topic, {"available_time": at}, ("15:30",)) is waits
 
 

@@ -16,6 +16,9 @@ class DataTargets(Section):
         30.0, "A name's quote older than this closes its freshness gate.", "s", gt=0, le=3600, time="market"
     )
     QUOTE_SLICE_S: float = parameter(5.0, "Interval between published quote slices.", "s", ge=1, le=60, time="market")
+    MICRO_SLICE_S: float = parameter(
+        1.0, "Interval between published slices of order flow.", "s", ge=1, le=60, time="market"
+    )
     CLOCK_SKEW_MAX_S: float = parameter(
         5.0, "Largest distance from the reference clock before the clock gate closes.", "s", gt=0, le=300, time="market"
     )
