@@ -1,6 +1,6 @@
 """The Data Plane's engine: raw observations in, records for topics out. Pure: time comes in with the data, nothing is read or logged.
 
-    schema gate -> duplicates -> price sanity -> completeness -> freshness -> a slice, and beside it
+    schema gate -> duplicates -> price sanity, other sources -> completeness -> freshness -> a slice, and beside it
     one quarantined record for each observation taken out, one GateState for each gate that changed
 
 Everything that comes in is counted where it goes (conservation.py). Sources do not matter here: a new one needs no change.
@@ -19,6 +19,7 @@ from data_plane.gates.schema import Fault
 from data_plane.gates.state import GateBook
 from data_plane.observations import (
     Bars,
+    CorporateAction,
     Filing,
     Malformed,
     Observation,
@@ -31,6 +32,7 @@ from data_plane.observations import (
 from data_plane.outputs import QUARANTINE, Output, bad_slice, quarantined
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
+from data_plane.slices.actions import action_id, action_record, bad_action
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
 from data_plane.slices.live import LiveData
@@ -104,6 +106,8 @@ class DataEngine:
             self._live.remember(topic, record)
             if topic == "data.bars" and record["symbols"]:
                 self._slices.remember(record)
+            elif topic == "data.actions":
+                self._slices.actions.learn(record)
             elif topic in ("data.facts", "data.macro", QUARANTINE):
                 self._reference.remember(topic, record)
 
@@ -129,6 +133,8 @@ class DataEngine:
             return self._counted(self._live.tick(observation))
         if isinstance(observation, Bars):
             return self._counted(self._bars(observation))
+        if isinstance(observation, CorporateAction):
+            return self._counted(self._action(observation))
         if isinstance(observation, Filing):
             return self._counted(self._filing(observation))
         if isinstance(observation, Vintage):
@@ -177,6 +183,28 @@ class DataEngine:
         return bad_slice(bars, fault.code, fault.detail, time) + self._frame.verdict(
             state.SCHEMA, bars.source, "", fault, time
         )
+
+    def _action(self, action: CorporateAction) -> list[Output]:
+        source, symbol, time = action.source, action.symbol, action.available_time
+        fault = schema.action_fault(action)
+        if fault is not None:
+            return [bad_action(action, fault), *self._frame.verdict(state.SCHEMA, source, "", fault, time)]
+        if symbol not in self._frame.row:
+            self.ledger.drop(source, NOT_IN_UNIVERSE)
+            return []
+        known = self._slices.actions
+        fault = known.fault(action, self._slices.last_daily_close(symbol), self._frame.targets.SPLIT_RATIO_MAX)
+        if fault is not None:
+            return [bad_action(action, fault), *self._frame.verdict(state.ACTION_SANITY, source, symbol, fault, time)]
+        outputs: list[Output] = []
+        if self.published.has_id("data.actions", action_id(action)):
+            self.ledger.deduplicated[source] += 1
+        else:
+            outputs.append(action_record(action))
+            known.learn(outputs[0].record)
+        outputs += self._frame.verdict(state.SCHEMA, source, "", None, time)
+        # Actions are rare: the next one of the name may be a year off.
+        return outputs + self._answered(state.ACTION_SANITY, source, symbol, None, time)
 
     def _filing(self, filing: Filing) -> list[Output]:
         if self.published.has_id("data.facts", fact_id(filing)):

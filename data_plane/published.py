@@ -1,6 +1,6 @@
 """What is on the plane's topics already, by catalogue identity: what a second backfill must not publish again.
 
-Daily bars, facts, vintages and quarantined records are kept one by one, since they are loaded in any order and more history may be
+Daily bars, actions, facts, vintages and quarantined records are kept one by one, since they are loaded in any order and more history may be
 asked for later. Intraday slices only ever grow, so their latest time is enough and memory stays flat; so it is with quotes and
 trades, whose latest time each stream of the engine keeps.
 """
@@ -12,11 +12,16 @@ from typing import Any
 
 Identity = tuple[str, ...]
 
-_ID_FIELDS = {"data.facts": "fact_id", "data.macro": "vintage_id", "data.quarantine": "quarantine_id"}
+_ID_FIELDS = {
+    "data.actions": "action_id",
+    "data.facts": "fact_id",
+    "data.macro": "vintage_id",
+    "data.quarantine": "quarantine_id",
+}
 
 
 class PublishedIndex:
-    """Identities on data.bars, facts, macro and quarantine."""
+    """Identities on data.bars, actions, facts, macro and quarantine."""
 
     def __init__(self) -> None:
         self._daily: dict[tuple[str, str], dict[tuple[int, int], str]] = {}

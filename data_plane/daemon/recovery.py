@@ -8,7 +8,7 @@ from data_plane.outputs import QUARANTINE
 from triplane.runtime.kafka_in import LogRecord, TopicReader, read_all
 from triplane.runtime.settings import Settings
 
-_WHOLE: Final = ("data.bars", "data.facts", "data.macro", "data.gates", QUARANTINE)
+_WHOLE: Final = ("data.actions", "data.bars", "data.facts", "data.macro", "data.gates", QUARANTINE)
 """Read whole: they say which identities are taken, and the last good values."""
 _ENDS: Final = ("data.quotes", "data.trades")
 """Only their latest time counts: the last records of each partition tell it."""
