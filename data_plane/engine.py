@@ -210,8 +210,8 @@ class DataEngine:
         if self.published.has_id("data.facts", fact_id(filing)):
             self.ledger.deduplicated[filing.source] += len(filing.facts)
             return []
-        frame = self._frame
-        verdict = self._reference.filing(filing, frame.targets.FACT_JUMP_MAX, frame.config_hash)
+        frame, targets = self._frame, self._frame.targets
+        verdict = self._reference.filing(filing, targets.FACT_JUMP_MAX, targets.BALANCE_MAX, frame.config_hash)
         return self._referenced(filing.source, filing.symbol, filing.available_time, state.FACT_SANITY, verdict)
 
     def _vintage(self, vintage: Vintage) -> list[Output]:

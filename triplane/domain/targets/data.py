@@ -53,6 +53,13 @@ class DataTargets(Section):
     FACT_JUMP_MAX: float = parameter(
         20.0, "Largest ratio between a fact and its previous value.", "ratio", gt=1, le=10000
     )
+    BALANCE_MAX: float = parameter(
+        0.001,
+        "Largest difference between the two sides of a reported balance sheet.",
+        "fraction of assets",
+        ge=0,
+        le=1,
+    )
     MACRO_JUMP_MAX: float = parameter(
         5.0, "Largest change of a macro series in percent between observations.", "percentage points", gt=0, le=10000
     )
