@@ -1,6 +1,6 @@
 """The Data Plane's engine: raw observations in, records for topics out. Pure: time comes in with the data, nothing is read or logged.
 
-    schema gate -> duplicates -> price sanity -> completeness -> freshness -> a slice, and beside it
+    schema gate -> duplicates -> price sanity, other sources -> completeness -> freshness -> a slice, and beside it
     one quarantined record for each observation taken out, one GateState for each gate that changed
 
 Everything that comes in is counted where it goes (conservation.py). Sources do not matter here: a new one needs no change.
@@ -21,6 +21,7 @@ from data_plane.gates.schema import Fault
 from data_plane.gates.state import GateBook
 from data_plane.observations import (
     Bars,
+    CorporateAction,
     Filing,
     Malformed,
     Observation,
@@ -34,6 +35,7 @@ from data_plane.outputs import DECISIONS, QUARANTINE, Output, bad_slice, quarant
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
 from data_plane.release import Releases
+from data_plane.slices.actions import action_id, action_record, bad_action
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
 from data_plane.slices.live import LiveData
@@ -110,6 +112,8 @@ class DataEngine:
             self._live.remember(topic, record)
             if topic == "data.bars" and record["symbols"]:
                 self._slices.remember(record)
+            elif topic == "data.actions":
+                self._slices.actions.learn(record)
             elif topic in ("data.facts", "data.macro", QUARANTINE):
                 self._reference.remember(topic, record)
                 if topic == QUARANTINE:
@@ -139,6 +143,8 @@ class DataEngine:
             return self._counted(self._live.tick(observation))
         if isinstance(observation, Bars):
             return self._counted(self._bars(observation))
+        if isinstance(observation, CorporateAction):
+            return self._counted(self._action(observation))
         if isinstance(observation, Filing):
             return self._counted(self._filing(observation))
         if isinstance(observation, Vintage):
@@ -188,6 +194,28 @@ class DataEngine:
             state.SCHEMA, bars.source, "", fault, time
         )
 
+    def _action(self, action: CorporateAction) -> list[Output]:
+        source, symbol, time = action.source, action.symbol, action.available_time
+        fault = schema.action_fault(action)
+        if fault is not None:
+            return [bad_action(action, fault), *self._frame.verdict(state.SCHEMA, source, "", fault, time)]
+        if symbol not in self._frame.row:
+            self.ledger.drop(source, NOT_IN_UNIVERSE)
+            return []
+        known = self._slices.actions
+        fault = known.fault(action, self._slices.last_daily_close(symbol), self._frame.targets.SPLIT_RATIO_MAX)
+        if fault is not None:
+            return [bad_action(action, fault), *self._frame.verdict(state.ACTION_SANITY, source, symbol, fault, time)]
+        outputs: list[Output] = []
+        if self.published.has_id("data.actions", action_id(action)):
+            self.ledger.deduplicated[source] += 1
+        else:
+            outputs.append(action_record(action))
+            known.learn(outputs[0].record)
+        outputs += self._frame.verdict(state.SCHEMA, source, "", None, time)
+        # Actions are rare: the next one of the name may be a year off.
+        return outputs + self._answered(state.ACTION_SANITY, source, symbol, None, time)
+
     def _filing(self, filing: Filing) -> list[Output]:
         frame = self._frame
         outputs: list[Output] = []
@@ -195,7 +223,8 @@ class DataEngine:
             self.ledger.deduplicated[filing.source] += len(filing.facts)
             self._fundamentals.known(filing)
         else:
-            verdict = self._reference.filing(filing, frame.targets.FACT_JUMP_MAX, frame.config_hash)
+            targets = frame.targets
+            verdict = self._reference.filing(filing, targets.FACT_JUMP_MAX, targets.BALANCE_MAX, frame.config_hash)
             time = filing.available_time
             outputs = self._referenced(filing.source, filing.symbol, time, state.FACT_SANITY, verdict)
             self._fundamentals.judged(filing, outputs)

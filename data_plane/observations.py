@@ -1,7 +1,7 @@
 """What sources hand in: raw observations with the time at which they were true and could be known. Nothing here has passed a gate.
 
-The unit of account (law L10) is one *observation*: one name's bar, quote update or trade, one reported fact, one value of a macro
-series, or one payload that could not be read. `units()` counts them.
+The unit of account (law L10) is one *observation*: one name's bar, quote update or trade, one corporate action, one reported fact,
+one value of a macro series, or one payload that could not be read. `units()` counts them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ OPEN, HIGH, LOW, CLOSE, VOLUME, WAP = range(6)
 BAR_COLUMNS = ("open", "high", "low", "close", "volume", "wap")
 
 INTERVAL_NS = {"5s": 5_000_000_000, "1m": 60_000_000_000, "1d": 86_400_000_000_000}
+
+SPLIT, DIVIDEND, SPINOFF, DELISTING, SYMBOL_CHANGE = "split", "dividend", "spinoff", "delisting", "symbol_change"
+ACTION_KINDS = (SPLIT, DIVIDEND, SPINOFF, DELISTING, SYMBOL_CHANGE)
 
 LIVE, FROZEN, DELAYED, NO_DATA = "live", "frozen", "delayed", "none"
 
@@ -88,6 +91,23 @@ class Bars:
         return self.history and self.available_time > self.event_time
 
 
+@dataclass(frozen=True, slots=True)
+class CorporateAction:
+    """An action of one name, in force from the open of `ex_date` (YYYY-MM-DD) and known from `available_time` (ns UTC).
+
+    `ratio` is new units for an old one (a split; else 0), `amount` the cash, or the worth in cash, a unit (a dividend, a spinoff; else 0).
+    """
+
+    source: str
+    symbol: str
+    kind: str
+    ex_date: str
+    available_time: int
+    ratio: float = 0.0
+    amount: float = 0.0
+    currency: str = ""
+
+
 class Fact(NamedTuple):
     """One reported value. `concept` is taxonomy:Concept; `start` is 0 for an instant; times are ns UTC."""
 
@@ -141,7 +161,7 @@ class Malformed:
     time: int
 
 
-Observation = RealtimeBar | QuoteTick | TradeTick | Bars | Filing | Vintage | Malformed
+Observation = RealtimeBar | QuoteTick | TradeTick | Bars | CorporateAction | Filing | Vintage | Malformed
 
 
 def units(observation: Observation) -> int:

@@ -1,6 +1,6 @@
 """What is on the plane's topics already, by catalogue identity: what a second backfill must not publish again.
 
-Daily bars, facts, vintages and quarantined records are kept one by one, since they are loaded in any order and more history may be
+Daily bars, actions, facts, vintages and quarantined records are kept one by one, since they are loaded in any order and more history may be
 asked for later. Intraday slices only ever grow, so their latest time is enough and memory stays flat; so it is with quotes and
 trades, whose latest time each stream of the engine keeps.
 """
@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 Identity = tuple[str, ...]
 
 _ID_FIELDS = {
+    "data.actions": "action_id",
     "data.facts": "fact_id",
     "data.fundamentals": "fundamental_id",
     "data.macro": "vintage_id",
@@ -43,7 +44,7 @@ def unreleased_id(identity: str) -> str:
 
 
 class PublishedIndex:
-    """Identities on data.bars, facts, fundamentals, macro and quarantine."""
+    """Identities on data.bars, actions, facts, fundamentals, macro and quarantine."""
 
     def __init__(self) -> None:
         self._daily: dict[tuple[str, str], dict[tuple[int, int], str]] = {}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from data_plane.gates import revisions, schema
+from data_plane.gates import balance, revisions, schema
 from data_plane.gates.revisions import Judgement, RevisionMemory
 from data_plane.gates.schema import Fault
-from data_plane.gates.values import FACT_CONFLICT, MACRO_JUMP, FactMemory, MacroMemory
+from data_plane.gates.values import COUNTS, FACT_CONFLICT, FACT_SCALE, MACRO_JUMP, FactMemory, MacroMemory, impossible
 from data_plane.observations import Fact, Filing, Vintage
 from data_plane.outputs import Output, quarantined, raw_json
 from data_plane.published import unreleased_id
@@ -43,11 +44,11 @@ class ReferenceGates:
     settled: set[tuple[Any, ...]] = field(default_factory=set)
     """Places (`fact_place`, `value_place`) of quarantined values that a person let out or dropped: they are not judged anew."""
 
-    def filing(self, filing: Filing, jump_max: float, config_hash: str) -> Verdict:
+    def filing(self, filing: Filing, jump_max: float, balance_max: float, config_hash: str) -> Verdict:
         """Judge a filing; good facts become one FactSet, each bad one a quarantined record."""
         fault = schema.filing_fault(filing)
         outputs: list[Output] = []
-        good: list[Fact] = []
+        sound: list[Fact] = []
         repeated = 0
         seen: dict[tuple[str, str, int, int], float] = {}
         for fact in filing.facts:
@@ -64,12 +65,29 @@ class ReferenceGates:
                     FACT_CONFLICT, f"{fact.concept} stands twice in one filing: {seen[place]:g} and {fact.value:g}"
                 )
             if verdict is None:
-                verdict = self.facts.fault(filing.symbol, fact, filing.available_time, jump_max)
+                verdict = impossible(fact, filing.available_time)
             if verdict is not None:
                 outputs.append(_bad_fact(filing, fact, verdict))
                 continue
             seen[place] = fact.value
-            good.append(fact)
+            sound.append(fact)
+        unbalanced = balance.faults(sound, partial(self.facts.history, filing.symbol), balance_max)
+        counts = [(fact.concept, fact.value) for fact in sound if fact.concept in COUNTS]
+        units_off = self.facts.units_off(filing.symbol, sound)
+        good: list[Fact] = []
+        for number, fact in enumerate(sound):
+            verdict = unbalanced.get(number)
+            if verdict is None and fact.unit in units_off and self.facts.is_new(filing.symbol, fact):
+                verdict = Fault(
+                    FACT_SCALE,
+                    f"{fact.concept} {fact.value:g} stands with {units_off[fact.unit]} others in another unit",
+                )
+            if verdict is None:
+                verdict = self.facts.fault(filing.symbol, fact, filing.available_time, jump_max, counts)
+            if verdict is not None:
+                outputs.append(_bad_fact(filing, fact, verdict))
+            else:
+                good.append(fact)
         if good:
             outputs.append(Output("data.facts", fact_set(filing, good, config_hash), filing.source, len(good)))
         return Verdict(outputs, repeated, fault)

@@ -8,7 +8,16 @@ from data_plane.outputs import DECISIONS, QUARANTINE
 from triplane.runtime.kafka_in import LogRecord, TopicReader, read_all
 from triplane.runtime.settings import Settings
 
-_WHOLE: Final = ("data.bars", "data.facts", "data.fundamentals", "data.macro", "data.gates", QUARANTINE, DECISIONS)
+_WHOLE: Final = (
+    "data.actions",
+    "data.bars",
+    "data.facts",
+    "data.fundamentals",
+    "data.macro",
+    "data.gates",
+    QUARANTINE,
+    DECISIONS,
+)
 """Read whole: they say which identities are taken, and the last good values."""
 _ENDS: Final = ("data.quotes", "data.trades", "data.micro")
 """Only their latest time counts: the last records of each partition tell it."""

@@ -1,12 +1,17 @@
-"""Clock gate: the distance of the clock that stamps data from the reference clock, and a reference that runs backwards.
+"""Clock gate: the distance of the clock that stamps data from the reference clock, and clocks that run backwards.
 
 On paper the reference is the gateway's own time, and only data stamped ahead of it is a fault (behind it, data is merely idle). In
 shadow and live it is an NTP server, and the machine may be off to either side.
+
+Apart from any reference, the event times of a source as a whole may not run backwards. A late bar of one name is no sign of that, so
+LEAP of them in a row are wanted, with nothing on time between. (A leap forwards cannot be told from a night; what comes after it, stamped
+as before, is then what runs backwards.) Quotes do not count: theirs is the time when a side last changed, hours ago in a quiet name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from data_plane.gates.schema import Fault
 from triplane.domain.timestamps import SECOND
@@ -14,6 +19,8 @@ from triplane.domain.timestamps import SECOND
 SKEWED = "CLOCK_SKEWED"
 BACKWARDS = "CLOCK_BACKWARDS"
 UNKNOWN = "CLOCK_UNKNOWN"
+LEAP: Final = 3
+"""Bars or trades in a row before the newest one that are the clock's fault and not theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +49,23 @@ class ClockGate:
         if abs(offset) > skew_max_s:
             return Fault(SKEWED, f"{offset:+.3f} s from {sample.reference}, allowed {skew_max_s:g} s")
         return None
+
+
+@dataclass(slots=True)
+class SourceTime:
+    """Newest event time that a source has reached, ns UTC, and how many of its observations since lay far before it in a row."""
+
+    newest: int = 0
+    behind: int = 0
+
+    def fault(self, source: str, time: int, allowed_s: float) -> Fault | None:
+        """Judge the event time of one bar or trade; CLOCK_BACKWARDS from the LEAPth in a row on that is too far back."""
+        if self.newest - time <= allowed_s * SECOND:
+            self.newest = max(self.newest, time)
+            self.behind = 0
+            return None
+        self.behind += 1
+        if self.behind < LEAP:
+            return None
+        back = (self.newest - time) / SECOND
+        return Fault(BACKWARDS, f"{source} went back by {back:.0f} s, allowed {allowed_s:g} s")

@@ -7,9 +7,11 @@ from datetime import date
 from typing import NamedTuple
 
 from data_plane.observations import (
+    ACTION_KINDS,
     BAR_COLUMNS,
     INTERVAL_NS,
     Bars,
+    CorporateAction,
     Fact,
     Filing,
     QuoteTick,
@@ -26,12 +28,16 @@ BAD_SESSION = "SCHEMA_BAD_SESSION"
 NO_IDENTITY = "SCHEMA_NO_IDENTITY"
 NOT_A_NUMBER = "SCHEMA_NOT_A_NUMBER"
 BAD_PERIOD = "SCHEMA_BAD_PERIOD"
+UNKNOWN_ACTION = "SCHEMA_UNKNOWN_ACTION"
 
 # Before 1970 nothing is traded here, and after 2200 an int64 of nanoseconds is nearly full: such a time is a unit error
 # (seconds or milliseconds taken for nanoseconds, or the reverse).
 FIRST_TIME = 1_000_000_000_000_000
 LAST_TIME = 7_258_118_400_000_000_000
 
+
+DAY_NS = 86_400_000_000_000
+_EPOCH = date(1970, 1, 1).toordinal()
 
 # A CIK has ten digits.
 LAST_CIK = 9_999_999_999
@@ -86,6 +92,22 @@ def trade_fault(tick: TradeTick) -> Fault | None:
     if not (math.isfinite(tick.price) and math.isfinite(tick.size)):
         return Fault(NOT_A_NUMBER, f"price {tick.price} or size {tick.size} is no number")
     return _time_fault("time", tick.time)
+
+
+def action_fault(action: CorporateAction) -> Fault | None:
+    """Fault of a corporate action's shape, or None."""
+    if action.kind not in ACTION_KINDS:
+        return Fault(UNKNOWN_ACTION, f"action {action.kind[:20]!r} is not one of {', '.join(ACTION_KINDS)}")
+    try:
+        date.fromisoformat(action.ex_date)
+    except ValueError:
+        return Fault(BAD_SESSION, f"ex-date {action.ex_date[:20]!r} is no date YYYY-MM-DD")
+    return _time_fault("ex-date", ex_time(action)) or _time_fault("available_time", action.available_time)
+
+
+def ex_time(action: CorporateAction) -> int:
+    """Midnight UTC of an action's ex-date, ns UTC: its event time. A day that is none raises ValueError."""
+    return (date.fromisoformat(action.ex_date).toordinal() - _EPOCH) * DAY_NS
 
 
 def filing_fault(filing: Filing) -> Fault | None:

@@ -18,6 +18,8 @@ QUOTE_SANITY = "quote_sanity"
 CLOCK = "clock"
 CONTRACT = "contract"
 PRICE_SANITY = "price_sanity"
+CROSS_SOURCE = "cross_source"
+ACTION_SANITY = "action_sanity"
 FACT_SANITY = "fact_sanity"
 MACRO_SANITY = "macro_sanity"
 

@@ -1,4 +1,4 @@
-"""A cross-section of bars through price sanity and completeness, and its record on data.bars."""
+"""A cross-section of bars through price sanity, the other sources' closes and completeness, and its record on data.bars."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from data_plane.gates import completeness, prices, state
-from data_plane.gates.prices import PriceMemory
+from data_plane.gates.prices import Adjusted, PriceMemory
 from data_plane.gates.schema import Fault
-from data_plane.observations import Bars, Floats
+from data_plane.observations import Bars, Floats, Ints
 from data_plane.outputs import Output, bar_columns, bar_row, quarantined
+from data_plane.slices.actions import ActionMemory
+from data_plane.slices.earlier import EarlierBars
 from data_plane.slices.frame import Frame
 
 REFERENCE_DAYS = 10
@@ -25,6 +27,8 @@ class BarSlices:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._memories: dict[str, PriceMemory] = {}
+        self._earlier = EarlierBars(frame)
+        self.actions = ActionMemory()
 
     def memory(self, interval: str) -> PriceMemory:
         """Last good closes of one interval, aligned with the names."""
@@ -34,9 +38,17 @@ class BarSlices:
         return memory
 
     def last_closes(self, session: str) -> Floats:
-        """Last good intraday close of each name, its daily one where there is none, else NaN."""
-        intraday = self.memory("5s").close
-        return np.where(np.isnan(intraday), self._daily_closes(session), intraday)
+        """Last good intraday close of each name, its daily one where there is none, else NaN; as of `session` (YYYY-MM-DD or empty)."""
+        intraday, daily = self.memory("5s").close, self._daily_closes(session)
+        if session:
+            day = date.fromisoformat(session).toordinal()
+            intraday, daily = self._adjusted("5s", intraday, day), self._adjusted("1d", daily, day)
+        return np.where(np.isnan(intraday), daily, intraday)
+
+    def last_daily_close(self, symbol: str) -> tuple[float, int]:
+        """(last good daily close, ordinal of its session) of a name; NaN and 0 where there is none."""
+        daily, row = self.memory("1d"), self._frame.row[symbol]
+        return float(daily.close[row]), int(daily.session[row])
 
     def _daily_closes(self, session: str) -> Floats:
         """Last good daily closes; NaN where the last is old: of a name whose history is being loaded it is years old at first."""
@@ -46,13 +58,28 @@ class BarSlices:
         age = date.fromisoformat(session).toordinal() - daily.session
         return np.where(age <= REFERENCE_DAYS, daily.close, np.nan)
 
+    def _adjusted(self, interval: str, closes: Floats, day: int) -> Floats:
+        return self.actions.adjusted(closes, self.memory(interval).session, day, self._frame.row)
+
+    def _actions_between(self, interval: str, rows: Ints, fallback: Floats, day: int) -> Adjusted | None:
+        """What actions make of the closes that a bar of the session `day` is compared with; None where none lies between.
+
+        `fallback` (names,) are daily closes, NaN where there is nothing to fall back on.
+        """
+        memory, daily = self.memory(interval), self.memory("1d")
+        known, otherwise = self._adjusted(interval, memory.close, day), self._adjusted("1d", fallback, day)
+        if known is memory.close and otherwise is fallback:
+            return None
+        return Adjusted(known[rows], otherwise[rows], memory.history[rows], daily.history[rows])
+
     def renumber(self, names: int, new: list[int], old: list[int]) -> None:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""
         for interval, before in sorted(self._memories.items()):
             after = PriceMemory.empty(names)
-            for column in ("close", "session", "time", "candidate", "agreed"):
+            for column in ("close", "session", "time", "candidate", "agreed", "history"):
                 getattr(after, column)[new] = getattr(before, column)[old]
             self._memories[interval] = after
+        self._earlier.renumber(names, new, old)
 
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take over the closes of a slice that an earlier run published."""
@@ -69,6 +96,8 @@ class BarSlices:
         memory.close[rows] = [close for _, close in pairs]
         memory.session[rows] = date.fromisoformat(record["session"]).toordinal()
         memory.time[rows] = end
+        memory.history[rows] = record["history"]
+        self._earlier.remember(record)
 
     def vouch(self, name: str, interval: str, session: str, event_time: int, close: float) -> bool:
         """A person says that a bar is right: its close is the reference for what follows, unless a later bar has passed; whether it is."""
@@ -86,15 +115,23 @@ class BarSlices:
         source, time = bars.source, bars.available_time
         rows = np.array([frame.row[name] for name in bars.symbols], dtype=np.int64)
         daily = bars.interval == "1d"
+        day = date.fromisoformat(bars.session).toordinal()
+        others, contradicted, confirmed = self._earlier.judge(bars, rows, day)
+        fallback = np.full(len(frame.names), np.nan) if daily else self._daily_closes(bars.session)
         codes = prices.judge_with_memory(
             self.memory(bars.interval),
             rows,
             bars.values,
-            date.fromisoformat(bars.session).toordinal(),
+            day,
             within=targets.DAILY_JUMP_MAX if daily else targets.BAR_JUMP_MAX,
             across=targets.DAILY_JUMP_MAX,
-            fallback=np.full(len(rows), np.nan) if daily else self._daily_closes(bars.session)[rows],
+            fallback=fallback[rows],
             confirm=targets.GATE_REOPEN_SLICES,
+            trades=bars.trades,
+            quiet=self._earlier.quiet(bars, rows),
+            adjusted=self._actions_between(bars.interval, rows, fallback, day),
+            others=others,
+            history=bars.history,
         )
         good = codes == prices.PASS
         self.memory(bars.interval).time[rows[good]] = bars.event_time
@@ -102,9 +139,13 @@ class BarSlices:
         symbols, values, trades = list(bars.symbols), bars.values, bars.trades
         if not good.all():
             for place in np.flatnonzero(~good).tolist():
-                outputs += self._take_out(bars, place, prices.CODES[codes[place]])
+                outputs += self._take_out(bars, place, int(codes[place]), contradicted)
             symbols = [symbols[place] for place in np.flatnonzero(good).tolist()]
-            values, trades = values[good], trades[good]
+            values, trades, rows = values[good], trades[good], rows[good]
+        self._earlier.learn(source, bars.interval, rows, values, day)
+        if confirmed.any():
+            agreeing = {bars.symbols[place] for place in np.flatnonzero(good & confirmed).tolist()}
+            outputs += frame.good_names(state.CROSS_SOURCE, source, agreeing, time)
         present, expected = set(symbols), bars.symbols if bars.of_joined else frame.names
         outputs += frame.good_names(state.PRICE_SANITY, source, present, time)
         record = {
@@ -129,15 +170,18 @@ class BarSlices:
             outputs += frame.verdict(state.COMPLETENESS, source, frame.group, fault, time)
         return outputs
 
-    def _take_out(self, bars: Bars, place: int, code: str) -> list[Output]:
+    def _take_out(self, bars: Bars, place: int, code: int, contradicted: Mapping[int, Fault]) -> list[Output]:
         name, row = bars.symbols[place], bars.values[place].tolist()
+        trades, gate = int(bars.trades[place]), state.PRICE_SANITY
         detail = f"{name} {bars.interval} bar: open {row[0]:g}, high {row[1]:g}, low {row[2]:g}, close {row[3]:g}, volume {row[4]:g}"
-        raw = bar_row(name, bars.interval, bars.event_time, row, int(bars.trades[place]))
-        bad = quarantined(bars.source, "data.bars", name, code, detail, raw, bars.event_time, bars.available_time)
-        return [
-            bad,
-            *self._frame.verdict(state.PRICE_SANITY, bars.source, name, Fault(code, detail), bars.available_time),
-        ]
+        if code in (prices.NO_TRADES, prices.NO_VOLUME):
+            detail += f", trades {trades}"
+        fault = Fault(prices.CODES[code], detail)
+        if code == prices.DISAGREE:
+            gate, fault = state.CROSS_SOURCE, contradicted[place]
+        raw = bar_row(name, bars.interval, bars.event_time, row, trades)
+        bad = quarantined(bars.source, "data.bars", name, *fault, raw, bars.event_time, bars.available_time)
+        return [bad, *self._frame.verdict(gate, bars.source, name, fault, bars.available_time)]
 
 
 def punctuation(frame: Frame, source: str, session: str, end: int) -> Output:

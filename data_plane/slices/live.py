@@ -52,6 +52,8 @@ class LiveData:
             stream = self._stream(record["source"])
             stream.bars.done = max(stream.bars.done, record["event_time"] - STEP)
             stream.last_bars = max(stream.last_bars, record["event_time"])
+            if record["symbols"]:
+                stream.time.newest = max(stream.time.newest, record["event_time"] - STEP)
         elif topic in ("data.quotes", "data.trades"):
             ticks = self._stream(record["source"]).ticks
             ticks.last = max(ticks.last, record["event_time"])
@@ -86,13 +88,16 @@ class LiveData:
             raw = bar_row(bar.symbol, "5s", time, bar[3:9], bar.trades)
             bad = quarantined(bar.source, "data.bars", bar.symbol, fault.code, fault.detail, raw, time, time)
             return [bad, *self._frame.verdict(state.SCHEMA, bar.source, "", fault, time)]
-        assembler = self._stream(bar.source).bars
+        stream = self._stream(bar.source)
+        assembler = stream.bars
+        outputs = self._ran_back(stream, bar.source, bar.start)
         if assembler.is_late(row, bar.start) or assembler.precedes(bar.start):
-            return self._drop(bar.source, LATE)
+            return outputs + self._drop(bar.source, LATE)
         if assembler.repeats(row, bar.start):
             self._ledger.deduplicated[bar.source] += 1
-            return []
-        outputs = self._interval(bar.source, assembler.take()) if assembler.supersedes(bar.start) else []
+            return outputs
+        if assembler.supersedes(bar.start):
+            outputs += self._interval(bar.source, assembler.take())
         if assembler.add(row, bar):
             outputs += self._interval(bar.source, assembler.take())
         return outputs
@@ -112,12 +117,19 @@ class LiveData:
         if isinstance(tick, TradeTick):
             stream.ticks.trade(tick)
             stream.micro.trade(row, tick)
-            return []
+            return self._ran_back(stream, tick.source, tick.time)
         if stream.ticks.quote(row, tick):
             self._drop(tick.source, CONFLATED)
         stream.micro.quote(row, tick)
         stream.ticks_heard.heard_one(row, tick.time)
         return []
+
+    def _ran_back(self, stream: Stream, source: str, time: int) -> list[Output]:
+        """Close the clock gate of all that we take from a source whose time leapt back; the whole source's is its reference's to judge."""
+        fault = stream.time.fault(source, time, self._frame.targets.CLOCK_BACKWARDS_MAX_S)
+        if fault is None:
+            return []
+        return self._frame.verdict(state.CLOCK, source, self._frame.group, fault, stream.time.newest)
 
     def _drop(self, source: str, code: str, count: int = 1) -> list[Output]:
         self._ledger.drop(source, code, count)
@@ -142,6 +154,8 @@ class LiveData:
         limit = frame.targets.BAR_FRESHNESS_S
         outputs += self._freshness(source, state.FRESHNESS, stream.heard, ready.rows.tolist(), end, limit)
         outputs += frame.verdict(state.FRESHNESS, source, "", None, end)
+        if stream.time.behind == 0:
+            outputs += frame.verdict(state.CLOCK, source, frame.group, None, end)
         return outputs + frame.verdict(state.SCHEMA, source, "", None, end)
 
     def _ticks(self, source: str, stream: Stream, now: int, session: str) -> list[Output]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from data_plane.gates.clock import SourceTime
 from data_plane.gates.freshness import LastHeard
 from data_plane.slices.assembly import BarAssembler
 from data_plane.slices.frame import Frame
@@ -18,6 +19,7 @@ class Stream:
         self.ticks = TickSlices(frame, source, last_slice)
         self.micro = MicroSlices(frame, source, last_micro)
         self.ticks_heard = LastHeard.empty(len(frame.names))
+        self.time = SourceTime()
         self.last_bars = 0
         """End of the latest five-second record, ns UTC."""
 
@@ -34,7 +36,7 @@ class Stream:
     def renumbered(self, frame: Frame, source: str, new: list[int], old: list[int]) -> Stream:
         """The stream under new names, with nothing held back: the name at row `old[i]` is now at row `new[i]`."""
         stream = Stream(frame, source, self.ticks.last, self.micro.last)
-        stream.bars.done, stream.last_bars = self.bars.done, self.last_bars
+        stream.bars.done, stream.last_bars, stream.time = self.bars.done, self.last_bars, self.time
         stream.heard = self.heard.renumbered(len(frame.names), new, old)
         stream.ticks_heard = self.ticks_heard.renumbered(len(frame.names), new, old)
         return stream

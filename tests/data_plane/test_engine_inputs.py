@@ -144,7 +144,7 @@ def test_facts_pass_value_by_value() -> None:
     [first] = records(machine.take(filing("1", 100.0, 200.0)), "data.facts")
     assert (first["fact_id"], first["values"]) == ("AAA/1", [100.0, 200.0])
     assert machine.take(filing("1", 100.0, 200.0)) == []
-    outputs = machine.take(filing("2", 100_000.0, 210.0))
+    outputs = machine.take(filing("2", 5_000.0, 210.0))
     assert records(outputs, "data.facts")[0]["values"] == [210.0]
     assert [bad["code"] for bad in records(outputs, "data.quarantine")] == ["FACT_JUMP"]
     assert gate_changes(outputs) == [("fact_sanity", "AAA", False, "FACT_JUMP")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -259,27 +260,32 @@ def test_a_fact_that_jumps_is_held_until_the_next_filing_repeats_it() -> None:
     memory = FactMemory()
     late = 10**18
 
-    def judge(value: float, end: int = 10, start: int = 0) -> str:
-        fault = memory.fault("AAA", _fact(value, end, start), late, 20)
+    filings = itertools.count(late)
+
+    def judge(value: float, end: int = 10, start: int = 0, concept: str = "us-gaap:StockholdersEquity") -> str:
+        fault = memory.fault("AAA", _fact(value, end, start)._replace(concept=concept), next(filings), 20)
         return fault.code if fault else ""
 
     assert judge(1e9) == ""
-    assert judge(1e3) == values.FACT_JUMP  # thousands instead of shares
-    assert judge(1.1e9) == ""
-    assert judge(1e3) == values.FACT_JUMP
-    assert judge(1.1e3) == ""  # a second filing says the same
-    assert judge(-5e9, start=1) == ""  # flows are not compared
+    assert judge(1e6, end=11) == values.FACT_SCALE  # thousands
+    assert judge(3e7, end=12) == values.FACT_JUMP
+    assert judge(1.1e9, end=13) == ""
+    assert judge(3e7, end=14) == values.FACT_JUMP
+    assert judge(3.1e7, end=15) == ""  # a second filing says the same
+    assert judge(-5e9, start=1) == ""  # flows go where they like
+    assert judge(-5e6, start=1, end=11) == ""
+    assert judge(400.0, start=1, end=12) == ""
     assert judge(0.0) == ""
     assert judge(NAN) == values.FACT_NOT_A_NUMBER
-    assert judge(1.1e3, end=late + 2 * values.DAY_NS) == values.FACT_FROM_FUTURE
+    assert judge(3.1e7, end=late + 2 * values.DAY_NS) == values.FACT_FROM_FUTURE
     # Magnitudes that no double holds the quotient of.
     assert FactMemory().fault("AAA", _fact(4.5e70), late, 20) is None
     extreme = FactMemory()
     extreme.fault("AAA", _fact(4.5e70), late, 20)
     assert extreme.fault("AAA", _fact(1.1e-253), late, 20) is not None
     # A restated older period does not become the level.
-    assert judge(5e3, end=5) == ""
-    assert memory.levels["AAA", "dei:EntityCommonStockSharesOutstanding", "shares"].value == 1.1e3
+    assert judge(9e7, end=5) == ""
+    assert memory.levels["AAA", "us-gaap:StockholdersEquity", "shares", 0].value == 3.1e7
 
 
 def test_a_rate_that_jumps_is_held_until_the_next_value_repeats_it() -> None:

@@ -15,7 +15,7 @@ from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
 from data_plane.gates.clock import ClockSample
-from data_plane.observations import Fact, Filing, Vintage
+from data_plane.observations import CorporateAction, Fact, Filing, Vintage
 from data_plane.outputs import Output
 from data_plane.sources import edgar, fred, ibkr
 from data_plane.sources.pacing import Pacing
@@ -101,6 +101,38 @@ def daily_jump(targets: DataTargets) -> object:
     machine = DataEngine("main", NAMES, targets, "h")
     machine.take(daily("2018-01-18", dict.fromkeys(NAMES, 100.0)))
     return records(machine.take(daily("2018-01-19", dict.fromkeys(NAMES, 150.0))), "data.bars")[0]["symbols"]
+
+
+def frozen(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    outputs = []
+    for step in range(12):
+        flat = bar("AAA", step, 100.0, high=100.0, low=100.0, volume=100.0 + step)
+        outputs += run(machine, [flat, *(bar(name, step, 100.0 + step / 100) for name in NAMES[1:])])
+    return gate_changes(outputs)
+
+
+def cross_source(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    machine.take(daily("2018-01-18", dict.fromkeys(NAMES, 100.0)))
+    return gate_changes(machine.take(daily("2018-01-18", dict.fromkeys(NAMES, 102.0), source="other")))
+
+
+def split_ratio(targets: DataTargets) -> object:
+    action = CorporateAction("ibkr", "AAA", "split", "2018-01-19", day_open(), ratio=50.0)
+    return records(DataEngine("main", NAMES, targets, "h").take(action), "data.actions")
+
+
+def clock_backwards(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    return gate_changes(steps(machine, 20, 0))
+
+
+def balance(targets: DataTargets) -> object:
+    pairs = (("us-gaap:Assets", 1000.0), ("us-gaap:LiabilitiesAndStockholdersEquity", 1010.0))
+    facts = tuple(Fact(concept, "USD", 0, 1, value, 2017, "FY") for concept, value in pairs)
+    filing = Filing("edgar", "AAA", 1, "1", "10-K", "2018-01-19", "", 10**18, facts)
+    return records(DataEngine("main", NAMES, targets, "h").take(filing), "data.facts")
 
 
 def spread(targets: DataTargets) -> object:
@@ -239,6 +271,11 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "BAR_JUMP_MAX": (bar_jump, 0.3),
     "DAILY_JUMP_MAX": (daily_jump, 0.2),
     "SPREAD_MAX": (spread, 0.01),
+    "FROZEN_BARS": (frozen, 5),
+    "CROSS_SOURCE_MAX": (cross_source, 0.05),
+    "SPLIT_RATIO_MAX": (split_ratio, 20.0),
+    "CLOCK_BACKWARDS_MAX_S": (clock_backwards, 600.0),
+    "BALANCE_MAX": (balance, 0.05),
     "FACT_JUMP_MAX": (fact_jump, 5.0),
     "MACRO_JUMP_MAX": (macro_jump, 1.0),
     "MACRO_REVISION_MAX": (macro_revision, 10.0),

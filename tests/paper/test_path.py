@@ -38,7 +38,8 @@ def assert_bars(bars: Bars) -> None:
     assert np.all(bars.low <= np.minimum(bars.open, bars.close))
     assert np.all(bars.low > 0)
     assert np.all((bars.wap >= bars.low - 1e-9) & (bars.wap <= bars.high + 1e-9))
-    assert np.all((bars.volume >= 0) & (bars.count >= 0) & (bars.count <= bars.volume))
+    assert np.all((bars.volume >= 0) & (bars.count <= bars.volume))
+    np.testing.assert_array_equal(bars.count > 0, bars.volume > 0)
     np.testing.assert_array_equal(bars.open[1:], bars.close[:-1])
 
 

@@ -31,9 +31,37 @@ class DataTargets(Section):
     )
     BAR_JUMP_MAX: float = parameter(0.15, "Largest move from one intraday bar to the next.", "fraction", gt=0, le=1)
     DAILY_JUMP_MAX: float = parameter(0.6, "Largest move from one daily close to the next.", "fraction", gt=0, le=10)
+    FROZEN_BARS: int = parameter(
+        60,
+        "Traded bars in a row at one price, while other names move, that are a price which has stopped; never less than three times a name's longest earlier run.",
+        "bars",
+        ge=2,
+        le=10000,
+    )
+    CROSS_SOURCE_MAX: float = parameter(
+        0.01, "Largest distance of two sources' daily closes of one name and session.", "fraction", gt=0, le=1
+    )
+    SPLIT_RATIO_MAX: float = parameter(
+        200.0, "Largest ratio of a split, either way, that is believed.", "ratio", gt=1, le=10000
+    )
+    CLOCK_BACKWARDS_MAX_S: float = parameter(
+        60.0,
+        "How far a source's bars and trades may lie before its newest ones.",
+        "s",
+        ge=5,
+        le=86400,
+        time="market",
+    )
     SPREAD_MAX: float = parameter(0.05, "Widest believable spread.", "fraction of mid", gt=0, le=1)
     FACT_JUMP_MAX: float = parameter(
         20.0, "Largest ratio between a fact and its previous value.", "ratio", gt=1, le=10000
+    )
+    BALANCE_MAX: float = parameter(
+        0.001,
+        "Largest difference between the two sides of a reported balance sheet.",
+        "fraction of assets",
+        ge=0,
+        le=1,
     )
     MACRO_JUMP_MAX: float = parameter(
         5.0, "Largest change of a macro series in percent between observations.", "percentage points", gt=0, le=10000

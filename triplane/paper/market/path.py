@@ -10,6 +10,7 @@ Everything within a day is simulated. One path is built from the top down, so th
 
 So a daily bar is the aggregate of the minute bars and a minute bar that of its 5-second bars: open, high, low, close, volume and
 count exactly; the volume-weighted price exactly from minutes up (a step's is within the step's own range).
+A bar has trades just where it has volume.
 
 Shapes: N names, M minutes, T = 12 M steps. Prices in USD on the tick grid, but for the closing print, which is the real close.
 """
@@ -142,7 +143,8 @@ def simulate_session(closes: Closes, row: int, open_ns: int, close_ns: int, seed
     )
     weights = shape[:, None] * (0.3 + rng.standard_exponential((minutes, names)))
     volume = _share_out(total[None, :], weights[None])[0]
-    count = np.maximum(volume // TRADE_SIZE, np.minimum(volume, 1))
+    # Enough for one in each step that has volume: a bar with volume and no trade does not exist.
+    count = np.maximum(volume // TRADE_SIZE, np.minimum(volume, STEPS_PER_MINUTE))
     wap = (first + high + low + last) / 4
     bars = Bars(open_ns, MINUTE, first, high, low, last, volume, wap, count)
     return Session(closes.day(row), open_ns, close_ns, log_mid, minute_sd, bars, tick, sigma, adv)
@@ -178,7 +180,7 @@ def refine(session: Session, closes: Closes, seed: int) -> Steps:
 
     weights = 0.2 + rng.standard_exponential((count, k, names))
     volume = _share_out(minute.volume.astype(np.float64), weights)
-    trades = _share_out(minute.count.astype(np.float64), weights)
+    trades = _trades(minute.count, volume)
     wap = (first + step_high + step_low + last) / 4
     steps = count * k
     flat = (steps, names)
@@ -246,6 +248,14 @@ def _on_grid(price: Floats, tick: Floats) -> Floats:
     # Dividing by a whole number gives the double that the decimal literal has; multiplying by 0.01 does not.
     inverse = np.rint(1.0 / tick)
     return np.asarray(np.rint(price * inverse) / inverse)
+
+
+def _trades(total: Ints, volume: Ints) -> Ints:
+    """A minute's trades `total` (G, N) shared out among its steps: some where there is `volume` (G, K, N), and no more than shares."""
+    some = np.minimum(volume, 1)
+    spare = (volume - some).astype(np.float64)
+    spare[:, -1, :] += (spare.sum(axis=1) == 0.0) * 1.0  # then nothing is left to share out
+    return some + _share_out((total - some.sum(axis=1)).astype(np.float64), spare)
 
 
 def _share_out(total: Floats, weights: Floats) -> Ints:

@@ -1,0 +1,105 @@
+"""What earlier bars of a source say about the next one: runs of unchanged bars, usual turnover, and the closes of other sources."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_plane.gates import prices
+from data_plane.gates.cross_source import DISAGREE, DailyCloses
+from data_plane.gates.frozen import FrozenMemory
+from data_plane.gates.prices import Codes
+from data_plane.gates.schema import Fault
+from data_plane.gates.splits import UsualTurnover
+from data_plane.observations import BAR_COLUMNS, CLOSE, Bars, Floats, Ints
+from data_plane.slices.frame import Frame
+
+RECALLED = 200
+"""Newest slices of each source and interval that are read again after a restart: longer runs of flat bars begin anew."""
+
+
+class EarlierBars:
+    """Memories per source, aligned with the names of `frame`. `judge` and then `learn` for each slice."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._frozen: dict[tuple[str, str], FrozenMemory] = {}
+        self._turnover: dict[str, UsualTurnover] = {}
+        self._closes = DailyCloses(len(frame.names))
+        self._remembered: dict[tuple[str, str], deque[Mapping[str, Any]]] = {}
+
+    def renumber(self, names: int, new: list[int], old: list[int]) -> None:
+        """The name at row `old[i]` is now at row `new[i]` of `names`; the frame has its new names already."""
+        self._frozen = {key: one.renumbered(names, new, old) for key, one in sorted(self._frozen.items())}
+        self._turnover = {key: one.renumbered(names, new, old) for key, one in sorted(self._turnover.items())}
+        self._closes = self._closes.renumbered(names, new, old)
+
+    def remember(self, record: Mapping[str, Any]) -> None:
+        """Note a slice that an earlier run published; the newest ones are read when the first bar comes."""
+        key = (record["source"], record["interval"])
+        self._remembered.setdefault(key, deque(maxlen=RECALLED)).append(record)
+
+    def _recall(self) -> None:
+        row_of = self._frame.row
+        for (source, interval), records in sorted(self._remembered.items()):
+            for record in records:
+                known = [place for place, name in enumerate(record["symbols"]) if name in row_of]
+                rows = np.array([row_of[record["symbols"][place]] for place in known], dtype=np.int64)
+                values = np.column_stack([np.asarray(record[column], dtype=np.float64) for column in BAR_COLUMNS])
+                session = date.fromisoformat(record["session"]).toordinal()
+                self._frozen_bars(source, interval, rows, values[known], record["event_time"], session)
+                self.learn(source, interval, rows, values[known], session)
+        self._remembered = {}
+
+    def _frozen_bars(
+        self, source: str, interval: str, rows: Ints, values: Floats, time: int, session: int
+    ) -> NDArray[np.bool_]:
+        memory = self._frozen.get((source, interval))
+        if memory is None:
+            memory = self._frozen[source, interval] = FrozenMemory.empty(len(self._frame.names))
+        bars_max = self._frame.targets.FROZEN_BARS
+        return memory.judge(rows, values, time, session, daily=interval == "1d", bars_max=bars_max)
+
+    def quiet(self, bars: Bars, rows: Ints) -> NDArray[np.bool_] | None:
+        """Which bars of a daily slice have a turnover that is no news; None for other intervals, of which no day's turnover is known."""
+        if bars.interval != "1d":
+            return None
+        usual = self._turnover.get(bars.source)
+        return np.zeros(len(rows), dtype=np.bool_) if usual is None else usual.quiet(rows, bars.values)
+
+    def judge(self, bars: Bars, rows: Ints, session: int) -> tuple[Codes | None, dict[int, Fault], NDArray[np.bool_]]:
+        """(codes (n,) of bars that are frozen or contradicted, None where all pass; the faults of the gate `cross_source` by place; which
+        bars another source confirms)."""
+        if self._remembered:
+            self._recall()
+        codes: Codes | None = None
+        frozen = self._frozen_bars(bars.source, bars.interval, rows, bars.values, bars.event_time, session)
+        if frozen.any():
+            codes = np.where(frozen, np.int8(prices.FROZEN), np.int8(prices.PASS))
+        faults: dict[int, Fault] = {}
+        confirmed = np.zeros(len(rows), dtype=np.bool_)
+        if bars.interval == "1d":
+            closes, limit = bars.values[:, CLOSE], self._frame.targets.CROSS_SOURCE_MAX
+            apart, confirmed, others = self._closes.compare(bars.source, rows, closes, session, limit)
+            if apart.any():
+                codes = np.where(apart, np.int8(prices.DISAGREE), np.int8(prices.PASS) if codes is None else codes)
+                for place in np.flatnonzero(apart).tolist():
+                    said = ", ".join(f"{theirs[place]:g} by {name}" for name, theirs in others)
+                    detail = f"{bars.symbols[place]} {bars.session}: close {closes[place]:g} by {bars.source}, {said}, allowed {limit:.2%}"
+                    faults[place] = Fault(DISAGREE, detail)
+        return codes, faults, confirmed
+
+    def learn(self, source: str, interval: str, rows: Ints, values: Floats, session: int) -> None:
+        """Take the bars (n, 6) of a slice that passed."""
+        if interval != "1d":
+            return
+        self._closes.learn(source, rows, values[:, CLOSE], session)
+        usual = self._turnover.get(source)
+        if usual is None:
+            usual = self._turnover[source] = UsualTurnover.empty(len(self._frame.names))
+        usual.learn(rows, values)

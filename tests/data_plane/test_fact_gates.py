@@ -1,0 +1,311 @@
+"""Gates on reported facts: signs, units, balance sheets; what a restatement is and what a conflict; and the real files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_plane.engine import DataEngine
+from data_plane.observations import Fact, Filing
+from data_plane.outputs import Output
+from data_plane.sources.companyfacts import concepts
+from tests.data_plane.fundamentals_support import FULL, KMB, LPA, acceptance, document, filing, filings_of
+from tests.data_plane.support import assert_conserved, assert_outputs_counted, engine, gate_changes, records
+from triplane.domain.targets.data import DataTargets
+
+Row = tuple[str, str, str, str, float]
+ASSETS, BOTH = "Assets", "LiabilitiesAndStockholdersEquity"
+LIABILITIES, EQUITY, ALL = (
+    "Liabilities",
+    "StockholdersEquity",
+    "StockholdersEquityIncludingPortionAttributableToNoncontrollingInterest",
+)
+COVER, DILUTED, SHARES = (
+    "dei:EntityCommonStockSharesOutstanding",
+    "WeightedAverageNumberOfDilutedSharesOutstanding",
+    "CommonStockSharesOutstanding",
+)
+
+
+def taken_out(outputs: Sequence[Output]) -> list[tuple[str, float, str]]:
+    """(concept without its taxonomy, value, code) of each quarantined fact."""
+    raws = [(json.loads(record["raw"]), record["code"]) for record in records(outputs, "data.quarantine")]
+    return [(raw["concept"].partition(":")[2], raw["value"], code) for raw, code in raws]
+
+
+def published(outputs: Sequence[Output]) -> dict[tuple[str, int], float]:
+    """Published values by concept and end."""
+    return {
+        (concept.partition(":")[2], end): value
+        for record in records(outputs, "data.facts")
+        for concept, end, value in zip(record["concepts"], record["period_end"], record["values"], strict=True)
+    }
+
+
+def instants(day: str, **values: float) -> list[Row]:
+    """USD instants of a day."""
+    return [(concept, "USD", "", day, value) for concept, value in values.items()]
+
+
+def sheet(day: str, assets: float, liabilities: float, equity: float, **more: float) -> list[Row]:
+    """A balance sheet."""
+    both = more.pop("both", assets)
+    return instants(day, **{ASSETS: assets, BOTH: both, LIABILITIES: liabilities, EQUITY: equity}, **more)
+
+
+# -- signs -----------------------------------------------------------------------------------------------------------------------
+def test_totals_and_counts_are_not_negative_and_what_is_net_of_something_may_be() -> None:
+    machine = engine()
+    rows = instants("2018-12-31", Assets=-5e9, StockholdersEquity=-2e9, Goodwill=-1.0)
+    rows += [
+        (COVER, "shares", "", "2018-12-31", -4e8),
+        ("Revenues", "USD", "2018-01-01", "2018-12-31", -3e8),
+        ("NetIncomeLoss", "USD", "2018-01-01", "2018-12-31", -3e8),
+    ]
+    outputs = machine.take(filing("1", "2019-02-01", "10-K", rows))
+    assert {(concept, code) for concept, _, code in taken_out(outputs)} == {
+        ("Assets", "FACT_NEGATIVE"),
+        ("Goodwill", "FACT_NEGATIVE"),
+        ("EntityCommonStockSharesOutstanding", "FACT_NEGATIVE"),
+    }
+    assert len(published(outputs)) == 3
+    assert_outputs_counted(machine, outputs)
+    assert_conserved(machine)
+
+
+# -- units -----------------------------------------------------------------------------------------------------------------------
+def quarter(concept: str, end: str, value: float, unit: str = "USD") -> Row:
+    start = {"03-31": "01-01", "06-30": "04-01", "09-30": "07-01", "12-31": "10-01"}[end[5:]]
+    return (concept, unit, f"{end[:5]}{start}", end, value)
+
+
+@pytest.mark.parametrize(
+    ("concept", "before", "value", "code"),
+    [
+        ("Revenues", 5e9, 5.2e6, "FACT_SCALE"),
+        ("Revenues", 5e9, 5.2e3, "FACT_SCALE"),
+        ("Revenues", 5e9, 5.2e12, "FACT_SCALE"),
+        ("Revenues", 5e9, 5e8, ""),  # a tenth is a collapse
+        ("Revenues", 5e9, 1e8, ""),
+        ("NetIncomeLoss", 5e9, 5.2e6, ""),  # about even
+        ("NetIncomeLoss", 5e9, 5.2e3, "FACT_SCALE"),
+        ("NetIncomeLoss", 5e9, -5.2e3, "FACT_SCALE"),
+        (DILUTED, 8e8, 8.1e2, "FACT_SCALE"),
+    ],
+)
+def test_a_flow_is_in_another_unit_by_its_last_value_of_the_same_length(
+    concept: str, before: float, value: float, code: str
+) -> None:
+    machine = engine()
+    machine.take(filing("1", "2018-05-01", "10-Q", [quarter(concept, "2018-03-31", before)]))
+    year = (concept, "USD", "2017-01-01", "2017-12-31", value)  # another length: nothing to compare it with
+    assert taken_out(machine.take(filing("2", "2018-05-02", "10-K", [year]))) == []
+    outputs = machine.take(filing("3", "2018-08-01", "10-Q", [quarter(concept, "2018-06-30", value)]))
+    assert [found for _, _, found in taken_out(outputs)] == ([code] if code else [])
+    assert_conserved(machine)
+
+
+def test_a_scale_that_a_later_filing_repeats_is_believed_and_one_filing_does_not_confirm_itself() -> None:
+    machine = engine()
+    machine.take(filing("1", "2018-05-01", "10-Q", instants("2018-03-31", Assets=2e4)))  # a shell
+    merged = instants("2018-06-30", Assets=2.3e7) + instants("2018-04-30", Assets=2.2e7)
+    assert len(taken_out(machine.take(filing("2", "2018-08-01", "10-Q", merged)))) == 2
+    assert taken_out(machine.take(filing("3", "2018-11-01", "10-Q", instants("2018-09-30", Assets=2.4e7)))) == []
+
+
+def test_the_other_share_counts_tell_which_scale_is_right() -> None:
+    def counts(end: str, cover: float, diluted: float, balance: float) -> list[Row]:
+        return [
+            (COVER, "shares", "", end, cover),
+            quarter(DILUTED, end, diluted, "shares"),
+            (SHARES, "shares", "", end, balance),
+        ]
+
+    machine = engine()
+    outputs = machine.take(filing("1", "2018-05-01", "10-Q", counts("2018-03-31", 1.2e9, 1.2e6, 1.2e9)))
+    assert taken_out(outputs) == []  # the first values of all: nobody knows
+    # Thousands again: the cover and the balance sheet say otherwise, however often it is repeated ...
+    for number, end in enumerate(("2018-06-30", "2018-09-30", "2018-12-31")):
+        rows = counts(end, 1.2e9, 1.21e9, 1.2e6)
+        outputs = machine.take(filing(f"2{number}", end, "10-Q", rows))
+        assert taken_out(outputs) == [("CommonStockSharesOutstanding", 1.2e6, "FACT_SCALE")]
+        # ... and they vouch for the diluted count, which began in thousands.
+        assert 1.21e9 in published(outputs).values()
+
+
+def test_a_filing_in_another_unit_is_taken_out_with_what_nothing_can_be_compared_to() -> None:
+    machine = engine()
+    first = instants("2018-03-31", Assets=2e10, StockholdersEquity=8e9, Goodwill=3e9)
+    eps = quarter("EarningsPerShareDiluted", "2018-03-31", 1.1, "USD/shares")
+    machine.take(filing("1", "2018-05-01", "10-Q", [*first, eps]))
+    second = instants("2018-06-30", Assets=2.1e4, StockholdersEquity=8.1e3, Goodwill=3e3, InventoryNet=2e3)
+    eps = quarter("EarningsPerShareDiluted", "2018-06-30", 1.2, "USD/shares")
+    outputs = machine.take(filing("2", "2018-08-01", "10-Q", [*second, eps]))
+    assert {code for _, _, code in taken_out(outputs)} == {"FACT_SCALE"}
+    assert [concept for concept, _ in published(outputs)] == ["EarningsPerShareDiluted"]
+    # Amended, all of it passes: nothing of the wrong one was learnt.
+    right = [(concept, unit, start, end, value * 1e6) for concept, unit, start, end, value in second]
+    assert taken_out(machine.take(filing("3", "2018-08-08", "10-Q/A", right))) == []
+    assert_conserved(machine)
+
+
+# -- restatements ----------------------------------------------------------------------------------------------------------------
+def test_a_restated_value_is_published_beside_the_first_and_is_no_conflict() -> None:
+    machine = engine()
+    rows = [("NetIncomeLoss", "USD", "2017-01-01", "2017-12-31", 9e8), *instants("2017-12-31", Assets=5e9)]
+    first = machine.take(filing("1", "2018-02-01", "10-K", rows))
+    restated = [("NetIncomeLoss", "USD", "2017-01-01", "2017-12-31", -2e8), *instants("2017-12-31", Assets=4e9)]
+    second = machine.take(filing("2", "2019-02-01", "10-K", restated))
+    assert taken_out(first) == taken_out(second) == []
+    assert list(published(first).values()) == [9e8, 5e9]
+    assert list(published(second).values()) == [-2e8, 4e9]
+    assert records(second, "data.facts")[0]["available_time"] > records(first, "data.facts")[0]["available_time"]
+    # The same two values in one filing contradict each other; told twice alike they are one.
+    both = machine.take(filing("3", "2019-03-01", "10-K/A", [rows[0], restated[0], rows[0]]))
+    assert taken_out(both) == [("NetIncomeLoss", -2e8, "FACT_CONFLICT")]
+    assert list(published(both).values()) == [9e8]
+    # Restated by just a thousand it is another unit.
+    unit = [("NetIncomeLoss", "USD", "2017-01-01", "2017-12-31", 9e5)]
+    assert taken_out(machine.take(filing("4", "2019-04-01", "10-K", unit))) == [("NetIncomeLoss", 9e5, "FACT_SCALE")]
+    assert_conserved(machine)
+
+
+# -- balance sheets --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("rows", "concepts"),
+    [
+        (sheet("2018-12-31", 1000, 600, 400), []),
+        (sheet("2018-12-31", 1000, 600, 399.5), []),  # rounded
+        (sheet("2018-12-31", 1000, 600, 400, both=1100), [ASSETS, BOTH]),
+        (sheet("2018-12-31", 1000, 900, 400), [ASSETS, LIABILITIES, EQUITY]),  # less than nothing between
+        (sheet("2018-12-31", 1000, 600, 300), []),  # something between that is not told
+        (sheet("2018-12-31", 1000, 600, 300, MinorityInterest=100), []),
+        (sheet("2018-12-31", 1000, 600, 400, MinorityInterest=100), [ASSETS, LIABILITIES, EQUITY, "MinorityInterest"]),
+        (sheet("2018-12-31", 1000, 600, 300, **{ALL: 400}), []),
+        (sheet("2018-12-31", 1000, 600, 300, RedeemableNoncontrollingInterestEquityCarryingAmount=100), []),
+        # Tesla's equity of all holds the redeemable interests already, in the statement of equity.
+        (sheet("2018-12-31", 1000, 600, 300, RedeemableNoncontrollingInterestEquityCarryingAmount=90, **{ALL: 400}), []),
+        (instants("2018-12-31", Assets=1000, StockholdersEquity=1100), [ASSETS, EQUITY]),
+        (instants("2018-12-31", Assets=1000, StockholdersEquity=-1100), []),
+        ([*instants("2018-12-31", Assets=1000), *instants("2018-09-30", StockholdersEquity=1100)], []),
+        ([("Assets", "USD", "", "2018-12-31", 1000), ("StockholdersEquity", "EUR", "", "2018-12-31", 1100)], []),
+        ([("ifrs-full:Assets", "EUR", "", "2018-12-31", 1000), ("ifrs-full:EquityAndLiabilities", "EUR", "", "2018-12-31", 900)], [ASSETS, "EquityAndLiabilities"]),
+    ],
+)  # fmt: skip
+def test_balance_sheets_balance(rows: Sequence[Row], concepts: list[str]) -> None:
+    machine = engine()
+    outputs = machine.take(filing("1", "2019-02-01", "10-K", rows))
+    assert sorted(taken_out(outputs)) == sorted(
+        (concept, value, "FACT_UNBALANCED")
+        for tag, _, _, _, value in rows
+        if (concept := tag.rpartition(":")[2]) in concepts
+    )
+    assert len(published(outputs)) == len(rows) - len(concepts)
+    if concepts:
+        assert gate_changes(outputs) == [("fact_sanity", "X", False, "FACT_UNBALANCED")]
+    assert_conserved(machine)
+
+
+@pytest.mark.parametrize("wrong", [ASSETS, BOTH, LIABILITIES, EQUITY])
+@pytest.mark.parametrize("factor", [10.0, 1e3, 1e-3, 4.0])
+def test_the_fact_that_its_history_contradicts_is_the_one_that_goes(wrong: str, factor: float) -> None:
+    machine = engine()
+    machine.take(filing("1", "2019-02-01", "10-K", sheet("2018-12-31", 1000, 600, 400)))
+    rows = [
+        (concept, unit, start, end, value * factor if concept == wrong else value)
+        for concept, unit, start, end, value in sheet("2019-03-31", 1040, 620, 420)
+    ]
+    outputs = machine.take(filing("2", "2019-05-01", "10-Q", rows))
+    assert [concept for concept, _, _ in taken_out(outputs)] == [wrong]
+    assert len(published(outputs)) == 3
+
+
+def test_what_was_reported_for_the_same_date_before_tells_a_slip_of_any_size() -> None:
+    machine = engine()
+    machine.take(filing("1", "2019-02-01", "10-K", sheet("2018-12-31", 1000, 600, 400)))
+    outputs = machine.take(filing("2", "2019-05-01", "10-Q", sheet("2018-12-31", 1000, 600, 400, both=1010)))
+    assert taken_out(outputs) == [(BOTH, 1010, "FACT_UNBALANCED")]
+
+
+# -- real files ------------------------------------------------------------------------------------------------------------------
+BALANCE = ("us-gaap:Assets", f"us-gaap:{BOTH}", f"us-gaap:{LIABILITIES}", f"us-gaap:{EQUITY}", f"us-gaap:{ALL}",
+           "us-gaap:MinorityInterest", "us-gaap:RedeemableNoncontrollingInterestEquityCarryingAmount",
+           "us-gaap:TemporaryEquityCarryingAmountAttributableToParent")  # fmt: skip
+
+
+def real_filings(shared: Path, name: str, concepts: Iterable[str]) -> list[Filing]:
+    """Filings of a companyfacts file, complete or of the subset."""
+    if name in FULL:
+        content = document(shared / "sec" / "companyfacts" / f"{name}.json.gz")
+        return filings_of(content, acceptance(shared / "sec" / "submissions", int(content["cik"])), concepts)
+    return filings_of(document(shared / "sec" / "companyfacts_subset91" / f"{name}.json.gz"), {}, concepts)
+
+
+def judged(filings: Iterable[Filing]) -> tuple[int, list[tuple[str, str, float, str]]]:
+    """(facts, (accession, concept, value, code) of those taken out)."""
+    machine = DataEngine("main", (), DataTargets(), "h")
+    total, found = 0, []
+    for one in filings:
+        total += len(one.facts)
+        found += [(one.accession, *bad) for bad in taken_out(machine.take(one))]
+    assert_conserved(machine)
+    return total, found
+
+
+def test_what_is_taken_out_of_complete_real_files_is_wrong_there(shared_data: Path) -> None:
+    """The nine concepts that are published. Each accession can be looked up: a count times a million, a filing in millions, one in thousands."""
+    total, found = 0, {}
+    for name in FULL:
+        facts, bad = judged(real_filings(shared_data, name, concepts()))
+        total += facts
+        found[name] = Counter((accession, concept, code) for accession, concept, _, code in bad)
+    assert total > 8_000
+    units = {
+        (name, *key): count
+        for name, counter in found.items()
+        for key, count in counter.items()
+        if key[2] != "FACT_JUMP"
+    }
+    assert units == {
+        ("CIK0000002488", "0001193125-12-332074", "EntityCommonStockSharesOutstanding", "FACT_SCALE"): 1,
+        (KMB, "0000055785-10-000019", "Assets", "FACT_SCALE"): 2,
+        (KMB, "0000055785-10-000019", "NetIncomeLoss", "FACT_SCALE"): 2,
+        (KMB, "0000055785-10-000019", "StockholdersEquity", "FACT_SCALE"): 2,
+        ("CIK0000320193", "0001193125-14-157311", "CommonStockSharesOutstanding", "FACT_SCALE"): 2,
+    }
+    assert sum(counter.total() for counter in found.values()) <= 11
+
+
+def test_real_balance_sheets_balance_and_a_planted_error_is_found(shared_data: Path) -> None:
+    planted = caught = alone = 0
+    for name in FULL:
+        if name == LPA:
+            continue
+        filings = real_filings(shared_data, name, BALANCE)
+        _, found = judged(filings)
+        assert [bad for bad in found if bad[3] == "FACT_UNBALANCED"] == []
+        for place in range(4, len(filings), 9):
+            for number, fact in enumerate(filings[place].facts):
+                if fact.concept not in BALANCE[:2] or fact.end < filings[place].facts[0].end:
+                    continue
+                wrong = fact._replace(value=fact.value * (0.9 if number % 2 else 3.0))
+                facts = tuple(wrong if other is fact else other for other in filings[place].facts)
+                if not _has_both(facts, fact.end):
+                    continue
+                _, bad = judged([*filings[max(place - 4, 0) : place], replace(filings[place], facts=facts)])
+                mine = {concept for accession, concept, _, _ in bad if accession == filings[place].accession}
+                planted += 1
+                caught += wrong.concept.partition(":")[2] in mine
+                alone += mine == {wrong.concept.partition(":")[2]}
+    assert planted >= 40
+    assert caught == planted
+    assert alone >= 0.5 * planted
+
+
+def _has_both(facts: Sequence[Fact], end: int) -> bool:
+    return {BALANCE[0], BALANCE[1]} <= {fact.concept for fact in facts if fact.end == end}
