@@ -99,8 +99,10 @@ def action_fault(action: CorporateAction) -> Fault | None:
     if action.kind not in ACTION_KINDS:
         return Fault(UNKNOWN_ACTION, f"action {action.kind[:20]!r} is not one of {', '.join(ACTION_KINDS)}")
     try:
-        date.fromisoformat(action.ex_date)
+        one_form = date.fromisoformat(action.ex_date).isoformat() == action.ex_date  # it is part of the identity
     except ValueError:
+        one_form = False
+    if not one_form:
         return Fault(BAD_SESSION, f"ex-date {action.ex_date[:20]!r} is no date YYYY-MM-DD")
     return _time_fault("ex-date", ex_time(action)) or _time_fault("available_time", action.available_time)
 

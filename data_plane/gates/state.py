@@ -117,8 +117,11 @@ class GateBook:
         return [self._record(key, True, "", "a person let out what closed it", time)]
 
     def compare_only(self, sources: Collection[str]) -> list[dict[str, Any]]:
-        """Open the clock gates of other sources: a run in another mode closed them, and no verdict on them will come in this one."""
-        others = [key for key in sorted(self._closed) if key.gate == CLOCK and key.source not in sources]
+        """Open the clock gates of other sources: a run in another mode closed them, and no verdict on them will come in this one.
+
+        Those of a group stay: whether a source's time runs backwards is judged in every mode.
+        """
+        others = [key for key in sorted(self._closed) if key[::2] == (CLOCK, "") and key.source not in sources]
         return self._unjudged(others, "this mode compares another clock")
 
     def _unjudged(self, keys: Iterable[GateKey], detail: str) -> list[dict[str, Any]]:

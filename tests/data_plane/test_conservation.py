@@ -266,7 +266,7 @@ def test_real_bad_prints_are_caught_and_none_is_lost(shared_data: Path) -> None:
     assert "UNIT_100X" in found["SSW-JO-1d-100x-error.csv.gz"]
     assert "UNIT_100X" not in found["SSW-JO-1d-100x-error-fixed.csv.gz"]
     # Splits that were not applied jump, where the market stood still by just their ratio.
-    for name, code in (("DEX-AX", "SPLIT_SUSPECTED"), ("LA-V", "PRICE_SPIKE"), ("MOB-ST", "SPLIT_SUSPECTED")):
+    for name, code in (("DEX-AX", "PRICE_SPIKE"), ("LA-V", "SPLIT_SUSPECTED"), ("MOB-ST", "SPLIT_SUSPECTED")):
         assert code in found[f"{name}-1d-bad-stock-split.csv.gz"], name
         assert not found[f"{name}-1d-bad-stock-split-fixed.csv.gz"]
     # Clean files are left alone.
@@ -296,8 +296,18 @@ def test_a_real_panel_loses_its_few_bad_prints_and_nothing_else(shared_data: Pat
         ("2014-05-28", "SPG", "OUTSIDE_RANGE"),
         ("2015-06-09", "REGN", "PRICE_NOT_A_NUMBER"),
         ("2015-08-24", "XL", "PRICE_SPIKE"),  # a low of 5.40 in a stock at 36
+        ("2014-08-04", "A", "PRICE_FROZEN"),  # as 168 others, the session before again to the last share
+        ("2014-07-18", "ABT", "PRICE_FROZEN"),
     } <= bad
     assert len(bad) <= 0.0005 * len(panel)
+    # Nothing is taken for a split, a contradiction or a stopped price that is none.
+    assert {code for _, _, code in bad} == {
+        "HIGH_BELOW_LOW",
+        "OUTSIDE_RANGE",
+        "PRICE_NOT_A_NUMBER",
+        "PRICE_SPIKE",
+        "PRICE_FROZEN",
+    }
     crash = {symbol for session, symbol, _ in bad if session.startswith("2018-02")}
     assert not crash  # the crash of February 2018 is true
 
