@@ -27,7 +27,6 @@ QUARTER_NS = 91.3 * DAY_NS
 COUNTS: Final = frozenset(
     {
         "dei:EntityCommonStockSharesOutstanding",
-        "us-gaap:CommonStockSharesIssued",
         "us-gaap:CommonStockSharesOutstanding",
         "us-gaap:WeightedAverageNumberOfDilutedSharesOutstanding",
         "us-gaap:WeightedAverageNumberOfSharesOutstandingBasic",
