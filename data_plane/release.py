@@ -189,8 +189,11 @@ class Releases:
             suggested = repairs.suggested(code, columns, last_good)
             if suggested is None:
                 raise NoObservation(NO_REPAIR)
-            changed, why = suggested.values, suggested.reason
-            bar = replace(bar, values=np.array([[changed.get(name, columns[name]) for name in BAR_COLUMNS]]))
+            mended, why = columns | dict(suggested.values), suggested.reason
+            if not mended["low"] <= mended["wap"] <= mended["high"]:
+                mended["wap"] = math.nan  # of the prices that were wrong: not known
+            changed = {name: value for name, value in mended.items() if repr(value) != repr(columns[name])}
+            bar = replace(bar, values=np.array([list(mended.values())]))
         impossible = int(prices.judge_bars(bar.values, np.array([np.nan]), np.array([np.inf]))[0])
         if impossible not in (prices.PASS, prices.UNIT_100X):
             remedy = "drop it" if repair else "release it with --repair, or drop it"
