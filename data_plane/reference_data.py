@@ -137,19 +137,18 @@ class ReferenceGates:
             self.revisions.hold(place[0], place[1], place[2], value, fault.code)
 
     def let_out(self, observation: Filing | Vintage) -> None:
-        """A person says that a fact or a macro value is right: levels and usual sizes learn it, and it is not judged again."""
+        """A person says that a fact or a macro value is right: levels and usual sizes learn it."""
+        self.settle(observation)
         if isinstance(observation, Filing):
             for fact in observation.facts:
-                self.settled.add(fact_place(fact_id(observation), fact))
                 self.facts.fault(observation.symbol, fact, observation.available_time, float("inf"))
             return
         for date, value in observation.values:
-            self.settled.add(value_place(vintage_id(observation), date, value))
             self.macro.fault(observation.series, observation.unit, date, value, float("inf"))
         self.revisions.accept(observation.series, observation.realtime_start, observation.values)
 
-    def drop(self, observation: Filing | Vintage) -> None:
-        """A person says that it is wrong: no later vintage confirms it by silence, and it is not judged again."""
+    def settle(self, observation: Filing | Vintage) -> None:
+        """A person has decided on it: it is not judged again, and no later vintage confirms it by silence."""
         if isinstance(observation, Filing):
             self.settled |= {fact_place(fact_id(observation), fact) for fact in observation.facts}
             return

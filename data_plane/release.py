@@ -74,8 +74,8 @@ class Releases:
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take over a QuarantineDecision of an earlier run; what data.quarantine has must have been remembered before."""
         self._learn(record)
-        if record["action"] == DROPPED:
-            self._drop(record)
+        if record["action"] != REFUSED:
+            self._settle(record)
 
     def _learn(self, record: Mapping[str, Any]) -> None:
         decided = _Decided(record["action"], record["identity"], record["available_time"])
@@ -83,13 +83,14 @@ class Releases:
         if decided.action != REFUSED:
             self._standing.setdefault(record["quarantine_id"], (decided.action, record["actor"]))
 
-    def _drop(self, record: Mapping[str, Any]) -> None:
+    def _settle(self, record: Mapping[str, Any]) -> None:
+        """What a person has decided on is not judged anew, and nothing confirms it any more."""
         try:
-            dropped = observation(record, self._frame)
+            item = observation(record, self._frame)
         except NoObservation:
             return
-        if not isinstance(dropped, Bars):
-            self._reference.drop(dropped)
+        if not isinstance(item, Bars):
+            self._reference.settle(item)
 
     def owes(self, command: Mapping[str, Any]) -> bool:
         """Whether something of a command has still to be done: there is no decision, or what it let out is not on its topic."""
@@ -120,7 +121,7 @@ class Releases:
             if (before := self._standing.get(quarantine_id)) is not None:
                 raise NoObservation(f"{before[1]} has decided already: it is {before[0]}, and stays so")
             if command["command"] == DROP:
-                self._drop(found)
+                self._settle(found)
                 return [self._decision(command, found, DROPPED, "nothing of it is published", now)]
             return self._release(command, found, now, last_good)
         except NoObservation as refused:
@@ -165,6 +166,9 @@ class Releases:
         """The plan of a record that is on no topic yet. Raises NoObservation where nobody would read it."""
         item = plan.observation
         if isinstance(item, Vintage):
+            ((date, value),) = item.values
+            if self._reference.revisions.knows(item.series, date, value):
+                raise NoObservation(f"{item.series} has this value by now: a later vintage stood by it; drop this one")
             return plan
         name = item.symbol if isinstance(item, Filing) else item.symbols[0]
         if name not in self._frame.row:
@@ -185,8 +189,11 @@ class Releases:
             suggested = repairs.suggested(code, columns, last_good)
             if suggested is None:
                 raise NoObservation(NO_REPAIR)
-            changed, why = suggested.values, suggested.reason
-            bar = replace(bar, values=np.array([[changed.get(name, columns[name]) for name in BAR_COLUMNS]]))
+            mended, why = columns | dict(suggested.values), suggested.reason
+            if not mended["low"] <= mended["wap"] <= mended["high"]:
+                mended["wap"] = math.nan  # of the prices that were wrong: not known
+            changed = {name: value for name, value in mended.items() if repr(value) != repr(columns[name])}
+            bar = replace(bar, values=np.array([list(mended.values())]))
         impossible = int(prices.judge_bars(bar.values, np.array([np.nan]), np.array([np.inf]))[0])
         if impossible not in (prices.PASS, prices.UNIT_100X):
             remedy = "drop it" if repair else "release it with --repair, or drop it"

@@ -193,8 +193,13 @@ class RevisionMemory:
         if (known is None or known.start <= start) and (held is None or held.start <= start):
             state.held[date] = _Held(value, start, code)
 
+    def knows(self, series: str, date: int, value: float) -> bool:
+        """Whether this is the newest accepted number of an observation."""
+        state = self.series.get(series)
+        return state is not None and date in state.known and state.known[date].value == value
+
     def forget(self, series: str, start: str, date: int) -> None:
-        """A person says that what was held of a vintage is wrong."""
+        """A person has decided on what was held of a vintage."""
         state = self.series.get(series)
         if state is not None and date in state.held and state.held[date].start == start:
             del state.held[date]
