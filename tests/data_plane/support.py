@@ -26,6 +26,7 @@ from triplane.domain.assets import Universe
 from triplane.domain.calendars import session_close, session_open
 from triplane.domain.targets import Targets
 from triplane.domain.targets.data import DataTargets
+from triplane.domain.timestamps import DAY as DAY_NS
 from triplane.domain.timestamps import SECOND
 from triplane.runtime import configuration
 from triplane.runtime.clock import StreamClock
@@ -91,13 +92,17 @@ def quote(symbol: str, time: int, bid: float = 99.99, ask: float = 100.01, statu
 def daily(
     day: str, closes: dict[str, float], *, history: bool = True, source: str = "ibkr", **change: dict[str, float]
 ) -> Bars:
-    """A daily slice with the given closes; `change` replaces single columns by name (open, high, low, volume)."""
+    """A daily slice with the given closes; `change` replaces single columns by name (open, high, low, volume).
+
+    No two days have the same volume: a day that repeats the last one is a fault.
+    """
     names = tuple(closes)
+    usual = 1e6 + day_close(day) // DAY_NS % 1000
     columns = []
     for column in ("open", "high", "low", "close", "volume", "wap"):
         spread = {"high": 1.01, "low": 0.99}.get(column, 1.0)
         columns.append(
-            [change.get(column, {}).get(name, 1e6 if column == "volume" else closes[name] * spread) for name in names]
+            [change.get(column, {}).get(name, usual if column == "volume" else closes[name] * spread) for name in names]
         )
     close = day_close(day)
     return Bars(
@@ -277,6 +282,10 @@ class Bench:
 
 
 def filing(accession: str, *values: float, available: int = 10**18) -> Filing:
-    """A filing of one fact a value."""
-    facts = tuple(Fact(f"us-gaap:C{i}", "shares", 0, 10**17, value, 2017, "FY") for i, value in enumerate(values))
+    """A filing of one fact a value, all of concepts that are held against their history."""
+    concepts = ("Liabilities", "NetIncomeLoss", "EarningsPerShareDiluted", "Revenues")
+    facts = tuple(
+        Fact(f"us-gaap:{concept}", "shares", 0, 10**17, value, 2017, "FY")
+        for concept, value in zip(concepts, values, strict=False)
+    )
     return Filing("edgar", "AAA", 7, accession, "10-K", "2018-01-19", "", available, facts)

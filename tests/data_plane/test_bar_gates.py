@@ -116,15 +116,16 @@ def test_how_long_a_flat_price_may_stand_is_what_the_name_is_used_to() -> None:
 def test_a_day_that_repeats_the_last_one_is_no_day() -> None:
     machine = engine(COMPLETENESS_MIN=0.1)
     closes = {"AAA": 10.0, "BBB": 20.0, "CCC": 30.0}
+    same = dict.fromkeys(closes, 1e6)
     first, second, third = sessions("2018-01-16", 3)
-    assert bad(machine.take(daily(first, closes))) == []
-    assert bad(machine.take(daily(second, closes | {"CCC": 30.3}))) == [
+    assert bad(machine.take(daily(first, closes, volume=same))) == []
+    assert bad(machine.take(daily(second, closes | {"CCC": 30.3}, volume=same))) == [
         ("AAA", "PRICE_FROZEN"),
         ("BBB", "PRICE_FROZEN"),
     ]
     # Another volume, or one price all day long (two odd lots of a quiet name), is another day.
     level = {"AAA": 10.0}
-    third_day = daily(third, closes | {"CCC": 30.6}, volume={"BBB": 999.0}, high=level, low=level)
+    third_day = daily(third, closes | {"CCC": 30.6}, volume={**same, "BBB": 999.0}, high=level, low=level)
     assert bad(machine.take(third_day)) == []
     # The same session again, as a name that joins gets it, repeats nothing.
     joined = replace(third_day, available_time=third_day.available_time + 1)
@@ -134,7 +135,7 @@ def test_a_day_that_repeats_the_last_one_is_no_day() -> None:
 
 def test_a_restart_remembers_the_day_that_is_repeated_and_how_long_a_price_stands() -> None:
     machine = engine(COMPLETENESS_MIN=0.1)
-    before = run(machine, [daily(BEFORE, dict.fromkeys(NAMES, 10.0))])
+    before = run(machine, [daily(BEFORE, dict.fromkeys(NAMES, 10.0), volume=dict.fromkeys(NAMES, 1e6))])
     for step in range(3):
         before += run(
             machine, [bar("AAA", step, 10.0), bar("BBB", step, 10 + step / 100), bar("CCC", step, 10 + step / 100)]
@@ -144,7 +145,7 @@ def test_a_restart_remembers_the_day_that_is_repeated_and_how_long_a_price_stand
     more = [bar("AAA", 3, 10.0), bar("BBB", 3, 10.1), bar("CCC", 3, 10.1)]
     assert bad(run(machine, more)) == bad(run(after, more)) == [("AAA", "PRICE_FROZEN")]
     after.configure(("CCC", "AAA"), DataTargets(), "h")  # what is known moves with its name
-    assert bad(after.take(daily(DAY, {"AAA": 10.0, "CCC": 10.1}))) == [("AAA", "PRICE_FROZEN")]
+    assert bad(after.take(daily(DAY, {"AAA": 10.0, "CCC": 10.1}, volume={"AAA": 1e6}))) == [("AAA", "PRICE_FROZEN")]
 
 
 @settings(deadline=None)

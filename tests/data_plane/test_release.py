@@ -169,7 +169,7 @@ def test_what_contradicts_itself_is_let_out_repaired_only() -> None:
 def test_each_refusal_is_one_sentence() -> None:
     machine = engine()
     at = day_open() + SECOND
-    outputs = run(machine, [daily(DAYS[0], GOOD), daily(DAYS[1], GOOD | {"AAA": 300.0, "BBB": -1.0})])
+    outputs = run(machine, [daily(DAYS[0], GOOD), daily(DAYS[1], GOOD | {"AAA": 370.0, "BBB": -1.0})])
     outputs += run(machine, [quote("AAA", at, bid=101.0, ask=99.0), filing("1", 1.0, math.nan)])
     outputs += run(machine, [Malformed("edgar", "data.facts", "", "BODY_MALFORMED", "no JSON", b"<html>", at)])
     outputs += run(machine, [Malformed("edgar", "data.actions", "", "X", "", b"{}", at)])
@@ -182,7 +182,7 @@ def test_each_refusal_is_one_sentence() -> None:
         (spike, {"repair": True}, "no repair suggests itself"),
         (bad["PRICE_NOT_POSITIVE", "data.bars"], {}, "no bar can be like this (PRICE_NOT_POSITIVE)"),
         (bad["BID_ABOVE_ASK", "data.quotes"], {}, "is no price of now"),
-        (bad["FACT_NOT_A_NUMBER", "data.facts"], {}, "us-gaap:C1 is nan, which is no value"),
+        (bad["FACT_NOT_A_NUMBER", "data.facts"], {}, "us-gaap:NetIncomeLoss is nan, which is no value"),
         (bad["FACT_NOT_A_NUMBER", "data.facts"], {"repair": True}, "no repair suggests itself"),
         (bad["BODY_MALFORMED", "data.facts"], {}, "could not be read as an observation (BODY_MALFORMED)"),
         (bad["X", "data.actions"], {}, "what was meant for data.actions cannot be let out"),
