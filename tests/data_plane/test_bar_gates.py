@@ -515,9 +515,13 @@ def test_trades_tell_of_a_leap_as_well_and_a_restart_keeps_the_time() -> None:
     before = run(machine, [bar(name, step) for step in range(100, 102) for name in NAMES])
     restarted = engine()
     restarted.remember("data.bars", records(before, "data.bars"))
-    old = [TradeTick("ibkr", "AAA", day_open() + 100 * SECOND, 100.0, 1.0)] * 3
+    old = [TradeTick("ibkr", name, day_open() + 100 * SECOND, 100.0, 1.0) for name in NAMES]
+    assert gate_changes(run(restarted, old[:1] * 9)) == []  # one name has been told late
     assert gate_changes(run(restarted, old)) == [("clock", "main", False, "CLOCK_BACKWARDS")]
     assert gate_changes(run(engine(), old)) == []
+    # One trade with a time to come makes nothing that follows late.
+    astray = TradeTick("ibkr", "AAA", day_open() + 3600 * SECOND, 100.0, 1.0)
+    assert gate_changes(run(machine, [astray, *(bar(name, step) for step in (102, 103) for name in NAMES)])) == []
     # A quiet name's quote is old without any clock being wrong.
     assert gate_changes(run(machine, [quote(name, day_open() + SECOND) for name in NAMES])) == []
 
