@@ -3,14 +3,15 @@
 On paper the reference is the gateway's own time, and only data stamped ahead of it is a fault (behind it, data is merely idle). In
 shadow and live it is an NTP server, and the machine may be off to either side.
 
-Apart from any reference, the event times of a source as a whole may not run backwards. A late bar of one name is no sign of that, so
-LEAP of them in a row are wanted, with nothing on time between. (A leap forwards cannot be told from a night; what comes after it, stamped
-as before, is then what runs backwards.) Quotes do not count: theirs is the time when a side last changed, hours ago in a quiet name.
+Apart from any reference, the event times of a source as a whole may not run backwards. Late bars of one name are no sign of that, so
+LEAP of them in a row are wanted, of as many names where there are, with nothing on time between. (A leap forwards cannot be told from a night; what comes after it, stamped
+as before, is then what runs backwards.) Only bars move the newest time: one trade with a wrong time would else make all that follow late.
+Quotes do not count: theirs is the time when a side last changed, hours ago in a quiet name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from data_plane.gates.schema import Fault
@@ -20,7 +21,7 @@ SKEWED = "CLOCK_SKEWED"
 BACKWARDS = "CLOCK_BACKWARDS"
 UNKNOWN = "CLOCK_UNKNOWN"
 LEAP: Final = 3
-"""Bars or trades in a row before the newest one that are the clock's fault and not theirs."""
+"""Bars or trades in a row before the newest one, and names that they are of, that are the clock's fault and not theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +54,27 @@ class ClockGate:
 
 @dataclass(slots=True)
 class SourceTime:
-    """Newest event time that a source has reached, ns UTC, and how many of its observations since lay far before it in a row."""
+    """Newest event time that a source's bars have reached, ns UTC, and how many bars and trades since lay far before it in a row."""
 
     newest: int = 0
     behind: int = 0
+    names: set[str] = field(default_factory=set)
 
-    def fault(self, source: str, time: int, allowed_s: float) -> Fault | None:
-        """Judge the event time of one bar or trade; CLOCK_BACKWARDS from the LEAPth in a row on that is too far back."""
+    def reach(self, time: int) -> None:
+        """A bar of `time` came."""
+        self.newest = max(self.newest, time)
+
+    def fault(self, source: str, name: str, time: int, allowed_s: float, universe: int) -> Fault | None:
+        """Judge the event time of one bar or trade of a name among `universe`; CLOCK_BACKWARDS from the LEAPth in a row on that is too far
+        back."""
         if self.newest - time <= allowed_s * SECOND:
-            self.newest = max(self.newest, time)
-            self.behind = 0
+            if self.behind:
+                self.behind = 0
+                self.names.clear()
             return None
         self.behind += 1
-        if self.behind < LEAP:
+        self.names.add(name)
+        if self.behind < LEAP or len(self.names) < min(LEAP, universe):
             return None
         back = (self.newest - time) / SECOND
         return Fault(BACKWARDS, f"{source} went back by {back:.0f} s, allowed {allowed_s:g} s")

@@ -53,7 +53,7 @@ class LiveData:
             stream.bars.done = max(stream.bars.done, record["event_time"] - STEP)
             stream.last_bars = max(stream.last_bars, record["event_time"])
             if record["symbols"]:
-                stream.time.newest = max(stream.time.newest, record["event_time"] - STEP)
+                stream.time.reach(record["event_time"] - STEP)
         elif topic in ("data.quotes", "data.trades"):
             ticks = self._stream(record["source"]).ticks
             ticks.last = max(ticks.last, record["event_time"])
@@ -90,7 +90,8 @@ class LiveData:
             return [bad, *self._frame.verdict(state.SCHEMA, bar.source, "", fault, time)]
         stream = self._stream(bar.source)
         assembler = stream.bars
-        outputs = self._ran_back(stream, bar.source, bar.start)
+        outputs = self._ran_back(stream, bar, bar.start)
+        stream.time.reach(bar.start)
         if assembler.is_late(row, bar.start) or assembler.precedes(bar.start):
             return outputs + self._drop(bar.source, LATE)
         if assembler.repeats(row, bar.start):
@@ -117,19 +118,19 @@ class LiveData:
         if isinstance(tick, TradeTick):
             stream.ticks.trade(tick)
             stream.micro.trade(row, tick)
-            return self._ran_back(stream, tick.source, tick.time)
+            return self._ran_back(stream, tick, tick.time)
         if stream.ticks.quote(row, tick):
             self._drop(tick.source, CONFLATED)
         stream.micro.quote(row, tick)
         stream.ticks_heard.heard_one(row, tick.time)
         return []
 
-    def _ran_back(self, stream: Stream, source: str, time: int) -> list[Output]:
+    def _ran_back(self, stream: Stream, item: RealtimeBar | TradeTick, time: int) -> list[Output]:
         """Close the clock gate of all that we take from a source whose time leapt back; the whole source's is its reference's to judge."""
-        fault = stream.time.fault(source, time, self._frame.targets.CLOCK_BACKWARDS_MAX_S)
-        if fault is None:
-            return []
-        return self._frame.verdict(state.CLOCK, source, self._frame.group, fault, stream.time.newest)
+        frame = self._frame
+        allowed = frame.targets.CLOCK_BACKWARDS_MAX_S
+        fault = stream.time.fault(item.source, item.symbol, time, allowed, len(frame.names))
+        return [] if fault is None else frame.verdict(state.CLOCK, item.source, frame.group, fault, stream.time.newest)
 
     def _drop(self, source: str, code: str, count: int = 1) -> list[Output]:
         self._ledger.drop(source, code, count)

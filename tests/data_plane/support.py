@@ -8,7 +8,9 @@ import os
 import re
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from data_plane.sources.base import Context
 from tests.prefork import Forked
 from tests.waiting import eventually
 from triplane.domain.assets import Universe
-from triplane.domain.calendars import session_close, session_open
+from triplane.domain.calendars import next_session, session_close, session_open
 from triplane.domain.targets import Targets
 from triplane.domain.targets.data import DataTargets
 from triplane.domain.timestamps import DAY as DAY_NS
@@ -41,15 +43,11 @@ DAY = "2018-01-19"
 
 def day_open(day: str = DAY) -> int:
     """Open of an XNYS session, ns."""
-    from datetime import date
-
     return session_open("XNYS", date.fromisoformat(day))
 
 
 def day_close(day: str = DAY) -> int:
     """Close of an XNYS session, ns."""
-    from datetime import date
-
     return session_close("XNYS", date.fromisoformat(day))
 
 
@@ -131,6 +129,25 @@ def records(outputs: Sequence[Output], topic: str) -> list[dict[str, Any]]:
 def gate_changes(outputs: Sequence[Output]) -> list[tuple[str, str, bool, str]]:
     """(gate, scope, open, code) of every change."""
     return [(r["gate"], r["scope"], r["open"], r["code"]) for r in records(outputs, "data.gates")]
+
+
+def bad(outputs: Sequence[Output]) -> list[tuple[str, str]]:
+    """(name, code) of everything quarantined."""
+    return [(record["symbol"], record["code"]) for record in records(outputs, "data.quarantine")]
+
+
+def sessions(first: str, count: int) -> list[str]:
+    """XNYS sessions from `first` on."""
+    days = [date.fromisoformat(first)]
+    while len(days) < count:
+        days.append(next_session("XNYS", days[-1]))
+    return [day.isoformat() for day in days]
+
+
+def lean_rows(path: Path) -> list[list[str]]:
+    """Cells of a zipped file of QuantConnect's Lean."""
+    with zipfile.ZipFile(path) as archive:
+        return [line.split(",") for line in archive.read(archive.namelist()[0]).decode().splitlines() if line]
 
 
 def assert_conserved(machine: DataEngine) -> None:
