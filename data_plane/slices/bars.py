@@ -11,7 +11,7 @@ import numpy as np
 from data_plane.gates import completeness, prices, state
 from data_plane.gates.prices import PriceMemory
 from data_plane.gates.schema import Fault
-from data_plane.observations import Bars, Floats
+from data_plane.observations import VOLUME, Bars, Floats
 from data_plane.outputs import Output, bar_columns, bar_row, quarantined
 from data_plane.slices.frame import Frame
 
@@ -76,7 +76,7 @@ class BarSlices:
         codes = prices.judge_with_memory(
             self.memory(bars.interval),
             rows,
-            bars.values,
+            _judged(bars),
             date.fromisoformat(bars.session).toordinal(),
             within=targets.DAILY_JUMP_MAX if daily else targets.BAR_JUMP_MAX,
             across=targets.DAILY_JUMP_MAX,
@@ -124,6 +124,16 @@ class BarSlices:
             bad,
             *self._frame.verdict(state.PRICE_SANITY, bars.source, name, Fault(code, detail), bars.available_time),
         ]
+
+
+def _judged(bars: Bars) -> Floats:
+    """Values for price sanity: where a bar has neither volume nor trades (a midpoint has none) nothing is wrong with its volume."""
+    unmeasured = np.isnan(bars.values[:, VOLUME]) & (bars.trades < 0)
+    if not unmeasured.any():
+        return bars.values
+    values = bars.values.copy()
+    values[unmeasured, VOLUME] = 0.0
+    return values
 
 
 def punctuation(frame: Frame, source: str, session: str, end: int) -> Output:

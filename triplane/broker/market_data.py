@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from triplane.broker.client_library import RequestError
 from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
+from triplane.broker.what_to_show import shown
 from triplane.domain.timestamps import from_datetime
 
 LIVE, FROZEN, DELAYED, NO_DATA = "live", "frozen", "delayed", "none"
@@ -42,11 +43,17 @@ _log = logging.getLogger("triplane.market_data")
 
 class HistoricalBars(NamedTuple):
     """Bars of one name, oldest first: `starts` (n,) ns UTC (midnight UTC of the date for daily bars), `values` (n, 6) open, high,
-    low, close, volume, volume-weighted price (NaN when IB sends a placeholder), `trades` (n,) counts, -1 when unknown."""
+    low, close, volume (NaN where the type has none), volume-weighted price (NaN when IB sends a placeholder), `trades` (n,) counts, -1
+    when unknown."""
 
     starts: NDArray[np.int64]
     values: NDArray[np.float64]
     trades: NDArray[np.int64]
+
+    def between(self, low: int, high: int) -> HistoricalBars:
+        """Those that start in [low, high), ns UTC."""
+        first, last = np.searchsorted(self.starts, (low, high))
+        return HistoricalBars(self.starts[first:last], self.values[first:last], self.trades[first:last])
 
 
 class BarHandler(NamedTuple):
@@ -112,7 +119,8 @@ class MarketFeed:
             return
         ib = self._session.ib
         line = _Line(symbol, contract)
-        line.bars = ib.reqRealTimeBars(contract, 5, "TRADES", True)
+        what = shown(contract.secType)
+        line.bars = ib.reqRealTimeBars(contract, 5, what.bars, what.regular_hours)
         line.bars.updateEvent += lambda bars, _new, line=line: self._on_bar(line, bars)
         line.ticker = ib.reqMktData(contract, "", False, False)
         line.ticker_id = int(ib.wrapper.ticker2ReqId["mktData"][line.ticker])
@@ -153,7 +161,10 @@ class MarketFeed:
             try:
                 start = from_datetime(bar.time)
                 wap = bar.wap if bar.wap > 0 else math.nan
-                values = (bar.open_, bar.high, bar.low, bar.close, bar.volume, wap, int(bar.count))
+                measured = (bar.volume, wap, int(bar.count))
+                if not shown(line.contract.secType).volume:
+                    measured = (math.nan, math.nan, -1)
+                values = (bar.open_, bar.high, bar.low, bar.close, *measured)
             except (TypeError, ValueError, AttributeError, OverflowError) as error:
                 self._handler.malformed(line.symbol, f"real-time bar: {error}", repr(bar).encode())
                 continue
@@ -234,7 +245,8 @@ class MarketFeed:
 async def history(
     session: BrokerSession, contract: Any, *, bar_size: str, duration: str, end: str = "", timeout: float = 60.0
 ) -> HistoricalBars:
-    """Bars of trades in regular hours: IB's bar size ("1 day", "1 min"), duration ("3 Y", "2 D") and end ("" = now).
+    """Bars as `what_to_show.py` has them for the contract's type: IB's bar size ("1 day", "1 min"), duration ("3 Y", "2 D") and end
+    ("" = now).
 
     The running day's bar is among daily ones. No data at all (error 162 says so) gives none. Raises RequestFailed for other errors
     and BrokerUnavailable for silence of `timeout` wall seconds or a lost connection.
@@ -242,7 +254,10 @@ async def history(
     if not session.is_connected:
         raise BrokerUnavailable("the broker connection is down")
     session.ib.RaiseRequestErrors = True
-    request = session.ib.reqHistoricalDataAsync(contract, end, duration, bar_size, "TRADES", True, 2, False, [], 0)
+    what = shown(contract.secType)
+    request = session.ib.reqHistoricalDataAsync(
+        contract, end, duration, bar_size, what.bars, what.regular_hours, 2, False, [], 0
+    )
     try:
         async with asyncio.timeout(timeout):
             bars = await request
@@ -256,17 +271,20 @@ async def history(
         raise RequestFailed(error.code, error.message) from None
     except ConnectionError as error:
         raise BrokerUnavailable(f"the broker connection is down: {error}") from None
-    return _columns(bars)
+    return _columns(bars, what.volume)
 
 
-def _columns(bars: Any) -> HistoricalBars:
+def _columns(bars: Any, has_volume: bool = True) -> HistoricalBars:
     starts = np.array([_start(bar.date) for bar in bars], dtype=np.int64)
     values = np.array(
         [(bar.open, bar.high, bar.low, bar.close, bar.volume, bar.average) for bar in bars], dtype=np.float64
     ).reshape(len(bars), 6)
     wap = values[:, 5]
     wap[~(wap > 0)] = np.nan
-    return HistoricalBars(starts, values, np.array([int(bar.barCount) for bar in bars], dtype=np.int64))
+    if not has_volume:
+        values[:, 4:] = np.nan
+    trades = np.array([int(bar.barCount) if has_volume else -1 for bar in bars], dtype=np.int64)
+    return HistoricalBars(starts, values, trades)
 
 
 def _start(moment: Any) -> int:

@@ -14,7 +14,6 @@ from triplane.paper.market.moment import DELAY_STEPS, Look, Market
 from triplane.paper.protocol import messages as m
 from triplane.paper.server.faults import Faults, Mode
 
-MAX_LINES: Final = 100
 _TYPE_OF_MODE: Final[dict[Mode, int]] = {"live": 1, "delayed": 3}
 _DELAYED_NOTICE: Final = "Requested market data is not subscribed. Displaying delayed market data."
 
