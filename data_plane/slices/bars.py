@@ -109,9 +109,8 @@ class BarSlices:
         outputs.append(Output("data.bars", record, source, len(symbols)))
         # One-minute bars fill what went by unheard, often hours ago: they say nothing of the names that are heard now.
         if not bars.history and bars.interval != "1m":
-            # A row without a contract is told by a gate of its own, and is no silence of the market's.
-            expected_count = len(frame.names) - len(frame.gates.closed_scopes(state.CONTRACT, source))
-            fault = completeness.fault(len(symbols), expected_count, targets.COMPLETENESS_MIN)
+            awaited = frame.awaited_count(source, bars.interval)
+            fault = completeness.fault(len(symbols), awaited, targets.COMPLETENESS_MIN)
             outputs += frame.verdict(state.COMPLETENESS, source, frame.group, fault, time)
         return outputs
 
