@@ -68,6 +68,7 @@ async def test_five_second_bars_of_a_currency_are_of_the_midpoint_and_their_volu
     contract = Contract(symbol="EUR", secType="CASH", exchange="IDEALPRO", currency="USD")
     contract.conId = (await contracts.resolve(session, contract)).con_id
     feed.subscribe("EUR.USD", contract)
+    feed.subscribe_bars("EUR.USD")
     (request,) = [fields for fields in sent if fields[0] == 50]
     assert ("MIDPOINT", False) in pairwise(request)
     # The gateway has no market for it; this is the message of one that has.

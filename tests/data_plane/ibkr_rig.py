@@ -74,8 +74,8 @@ def rig(gateway: GatewayProcess, **data: object) -> Rig:
 
 
 @contextlib.asynccontextmanager
-async def following(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSource]]:
-    bench = rig(gateway)
+async def following(gateway: GatewayProcess, **data: object) -> AsyncIterator[tuple[Rig, IbkrSource]]:
+    bench = rig(gateway, **data)
     source = IbkrSource(bench.context)
     await source.backfill()
     task = asyncio.create_task(source.follow())

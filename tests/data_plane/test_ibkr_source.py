@@ -333,8 +333,10 @@ async def test_unreadable_messages_are_handed_in_as_such(gateway: GatewayProcess
     feed = MarketFeed(session, handler, lambda: day_open())
     info = await resolve(session, make_contract("AAPL"))
     contract = make_contract("AAPL", con_id=info.con_id)
-    feed.subscribe("AAPL", contract)
-    feed.subscribe("AAPL", contract)
+    for _ in range(2):
+        feed.subscribe("AAPL", contract)
+        feed.subscribe_bars("AAPL")
+    assert feed.lines == 2
     line = feed._lines["AAPL"]
     line.bars.append(object())
     line.bars.updateEvent.emit(line.bars, True)

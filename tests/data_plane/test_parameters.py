@@ -143,6 +143,13 @@ def historical_requests(targets: DataTargets) -> object:
     return pacing.delay(40.0, Wish("other", "SMART", "TRADES", "5 secs", 5.0), targets.HISTORICAL_REQUESTS)
 
 
+def line_plan(targets: DataTargets) -> object:
+    """Whom twenty lines (unless said otherwise) carry at the first look, and in how long everybody has had a turn."""
+    lines = {"MARKET_DATA_LINES": 20, "STREAM_FIRST": "XOM,KO"} | targets.model_dump(exclude_unset=True)
+    bench = Bench(Settings(), config(**lines), day_open())
+    return ibkr.IbkrSource(bench.context)._lines._plan([asset.symbol for asset in bench.context.assets()])
+
+
 def edgar_rate(targets: DataTargets) -> object:
     return edgar.EdgarSource(Bench(Settings(), config(**targets.model_dump()), 0).context)._policy().rate
 
@@ -232,6 +239,11 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "MACRO_REVISION_MAX": (macro_revision, 10.0),
     "GATE_REOPEN_SLICES": (gate_reopen, 3),
     "HISTORICAL_REQUESTS": (historical_requests, 20),
+    "MARKET_DATA_LINES": (line_plan, 30),
+    "TICK_BY_TICK_LINES": (line_plan, 1),
+    "STREAM_FIRST": (line_plan, "WMT"),
+    "ROTATION_S": (line_plan, 20.0),
+    "ROTATION_ROUND_S": (line_plan, 20.0),
     "EDGAR_REQUESTS_PER_S": (edgar_rate, 2.0),
     "FRED_REQUESTS_PER_MIN": (fred_rate, 30.0),
     "SOURCE_RETRIES": (tries, 2),
