@@ -31,9 +31,10 @@ CODES: Final[tuple[str, ...]] = (
     "BID_ABOVE_ASK",
     "SPREAD_WIDE",
     "SIZE_NEGATIVE",
+    "SIZE_IN_LOTS",
 )
 NOT_A_NUMBER, NOT_POSITIVE, HIGH_BELOW_LOW, OUTSIDE_RANGE, VOLUME_NEGATIVE, UNIT_100X, SPIKE = range(1, 8)
-CROSSED, SPREAD_WIDE, SIZE_NEGATIVE = range(8, 11)
+CROSSED, SPREAD_WIDE, SIZE_NEGATIVE, SIZE_IN_LOTS = range(8, 12)
 
 # A factor between 80 and 125 either way is taken for a unit error: 100 within what a price moves meanwhile.
 UNIT_LOW, UNIT_HIGH = 80.0, 125.0

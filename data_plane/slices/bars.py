@@ -11,6 +11,7 @@ import numpy as np
 from data_plane.gates import completeness, prices, state
 from data_plane.gates.prices import PriceMemory
 from data_plane.gates.schema import Fault
+from data_plane.gates.size_units import VolumeMemory, volume_by_now
 from data_plane.observations import VOLUME, Bars, Floats
 from data_plane.outputs import Output, bar_columns, bar_row, quarantined
 from data_plane.slices.frame import Frame
@@ -25,6 +26,7 @@ class BarSlices:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._memories: dict[str, PriceMemory] = {}
+        self._volumes = VolumeMemory.empty(len(frame.names))
 
     def memory(self, interval: str) -> PriceMemory:
         """Last good closes of one interval, aligned with the names."""
@@ -46,6 +48,11 @@ class BarSlices:
         age = date.fromisoformat(session).toordinal() - daily.session
         return np.where(age <= REFERENCE_DAYS, daily.close, np.nan)
 
+    def volume_by_now(self, session: str, now: int) -> Floats:
+        """Usual volume of each name in a session until `now`, as the last daily bars have it; NaN where it cannot be told (yet)."""
+        passed = self._frame.passed(now) if session else 0.0
+        return volume_by_now(self._volumes.usual(), passed)
+
     def renumber(self, names: int, new: list[int], old: list[int]) -> None:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""
         for interval, before in sorted(self._memories.items()):
@@ -53,6 +60,7 @@ class BarSlices:
             for column in ("close", "session", "candidate", "agreed"):
                 getattr(after, column)[new] = getattr(before, column)[old]
             self._memories[interval] = after
+        self._volumes = self._volumes.renumbered(names, new, old)
 
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take over the closes of a slice that an earlier run published."""
@@ -65,7 +73,10 @@ class BarSlices:
         memory = self.memory(record["interval"])
         rows = [row for row, _ in pairs]
         memory.close[rows] = [close for _, close in pairs]
-        memory.session[rows] = date.fromisoformat(record["session"]).toordinal()
+        memory.session[rows] = ordinal = date.fromisoformat(record["session"]).toordinal()
+        if record["interval"] == "1d":
+            volumes = [v for name, v in zip(record["symbols"], record["volume"], strict=True) if name in row_of]
+            self._volumes.learn(np.array(rows, dtype=np.int64), np.array(volumes, dtype=np.float64), ordinal)
 
     def judge(self, bars: Bars) -> list[Output]:
         """Judge a slice whose schema is good and whose names are all known; one data.bars record comes last but for gates."""
@@ -84,6 +95,9 @@ class BarSlices:
             confirm=targets.GATE_REOPEN_SLICES,
         )
         good = codes == prices.PASS
+        if daily:
+            ordinal = date.fromisoformat(bars.session).toordinal()
+            self._volumes.learn(rows[good], bars.values[good, VOLUME], ordinal)
         outputs: list[Output] = []
         symbols, values, trades = list(bars.symbols), bars.values, bars.trades
         if not good.all():

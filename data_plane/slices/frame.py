@@ -94,6 +94,12 @@ class Frame:
             awaited = awaited & self.coverage[source].streamed
         return len(awaited) - sum(scope in awaited for scope in self.gates.closed_scopes(CONTRACT, source))
 
+    def passed(self, time: int) -> float:
+        """Which part of its session has passed at `time`; 0 outside sessions."""
+        session, _ = self.session_at(time)
+        opens, closes, *_ = self._session
+        return (time - opens) / (closes - opens) if session else 0.0
+
     def session_at(self, time: int) -> tuple[str, int]:
         """(session as YYYY-MM-DD, its ordinal) whose [open, close] holds `time`, or ("", 0)."""
         opens, closes, session, ordinal = self._session

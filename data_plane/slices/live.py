@@ -154,7 +154,9 @@ class LiveData:
         """Quotes and trades, when a slice of them is due."""
         if not stream.ticks.due(now):
             return []
-        outputs, updated = stream.ticks.slice(now, session, self._slices.last_closes(session))
+        outputs, updated = stream.ticks.slice(
+            now, session, self._slices.last_closes(session), self._slices.volume_by_now(session, now)
+        )
         limits = self._frame.targets.QUOTE_FRESHNESS_S + stream.quote_round_s
         return outputs + self._freshness(source, state.QUOTE_FRESHNESS, stream.ticks_heard, updated, now, limits)
 
@@ -213,5 +215,7 @@ class LiveData:
             if stream.ticks.pending:
                 now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.ticks.last + 1)
                 session, _ = self._frame.session_at(now)
-                outputs += stream.ticks.slice(now, session, self._slices.last_closes(session))[0]
+                outputs += stream.ticks.slice(
+                    now, session, self._slices.last_closes(session), self._slices.volume_by_now(session, now)
+                )[0]
         return outputs

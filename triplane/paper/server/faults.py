@@ -15,7 +15,7 @@
 | history_error | code (162), text, count (1) | the next historical request fails |
 | notice | code, text | an error that belongs to no request, to every client (1100, 1101, 1102, 2110) |
 | next_valid_id | value or back (10) | the next order id that clients are told is rolled back |
-| market_data | symbol, mode (delayed) | live, delayed (ticks 66-76, error 10167) or silent |
+| market_data | symbol, mode (delayed), code | live, delayed (ticks 66-76, error 10167), frozen (type 2, the quote of the moment), lots (sizes in hundreds), none (`code` (354), then nothing) or silent |
 | clear | | every fault is forgotten |
 """
 
@@ -24,9 +24,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-Mode = Literal["live", "delayed", "silent"]
+Mode = Literal["live", "delayed", "frozen", "lots", "none", "silent"]
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 COUNTED: Final = ("suppress_executions", "duplicate_executions", "correct_executions", "disconnect_mid_fill")
 ERRORS: Final = ("order_error", "modify_error", "cancel_error", "history_error")
 # Done at once by the gateway; nothing of them stays here.
@@ -38,12 +39,17 @@ _TEXTS: Final[Mapping[int, str]] = {
     161: "Cancel attempted when order is not in a cancellable state.",
     162: "Historical Market Data Service error message:HMDS query returned no data",
     201: "Order rejected - reason:injected by a fault",
+    354: "Requested market data is not subscribed.",
     399: "Order Message:\nWarning: injected by a fault",
     404: "Order held while securities are located.",
     1100: "Connectivity between IBKR and Trader Workstation has been lost.",
     1101: "Connectivity between IBKR and Trader Workstation has been restored - data lost.",
     1102: "Connectivity between IBKR and Trader Workstation has been restored - data maintained.",
     2110: "Connectivity between Trader Workstation and server is broken. It will be restored automatically.",
+    10089: "Requested market data requires additional subscription for API.",
+    10090: "Part of requested market data is not subscribed. Subscription-independent ticks are still active.",
+    10168: "Requested market data is not subscribed. Delayed market data is not enabled.",
+    10197: "No market data during competing live session",
     10349: "Order TIF was set to DAY based on order preset.",
 }
 
@@ -69,6 +75,8 @@ class Faults:
     errors: dict[str, deque[InjectedError]] = field(default_factory=dict)
     ack_delays: deque[float] = field(default_factory=deque)
     modes: dict[str, Mode] = field(default_factory=dict)
+    no_data: dict[str, InjectedError] = field(default_factory=dict)
+    """What a line in mode `none` is told."""
 
     def arm(self, body: Mapping[str, Any], symbols: Collection[str]) -> None:
         """Arm a fault that stays until it is used. What cannot be understood raises FaultError and changes nothing."""
@@ -85,9 +93,10 @@ class Faults:
             symbol, mode = body.get("symbol"), body.get("mode", "delayed")
             if symbol not in symbols:
                 raise FaultError(f"symbol {symbol!r} is not quoted here; use one of {', '.join(sorted(symbols))}")
-            if mode not in ("live", "delayed", "silent"):
-                raise FaultError(f"mode {mode!r} is unknown; use live, delayed or silent")
+            if mode not in MODES:
+                raise FaultError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
             self.modes[str(symbol)] = mode
+            self.no_data[str(symbol)] = injected(body, 354)
         elif kind == "clear":
             for armed in (self.counts, self.errors, self.ack_delays, self.modes):
                 armed.clear()
