@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_plane.sources.ibkr_chain import rolls
 from data_plane.sources.ibkr_chunks import plan
 from data_plane.sources.ibkr_requests import Requests
 from data_plane.sources.pacing import Pacing, is_refusal
@@ -91,6 +92,19 @@ async def test_what_another_process_asked_for_is_learned_from_a_refusal(
     assert violations == [162, 162]
     for name in ("KO", "PEP"):
         assert again[name].starts.tolist() == found[name].starts.tolist()
+
+
+async def test_a_chain_of_the_broker_is_held_contract_by_contract(
+    gateway: GatewayProcess, session: tuple[BrokerSession, list[int]]
+) -> None:
+    universe = {asset.symbol: asset for asset in rig(gateway).config.universe.assets}
+    opens = calendars.session_open("XNYS", date(2018, 1, 19))
+    held = await rolls(session[0], universe["MES"], 5, opens)
+    assert [(each.contract.local_symbol, each.first, each.last) for each in held[:2]] == [
+        ("MESH8", date(2018, 1, 19), date(2018, 3, 9)),
+        ("MESM8", date(2018, 3, 12), date(2018, 6, 8)),
+    ]
+    assert len({each.contract.con_id for each in held}) == len(held)
 
 
 async def test_a_planned_day_is_that_day_and_a_currency_is_asked_for_its_midpoint(

@@ -257,13 +257,15 @@ class Answers:
     ) -> None:
         core = self.core
         match request:
-            case r.ContractDetails(req_id, query, sec_id_type, sec_id):
-                contract = core.contracts.by_isin(sec_id) if sec_id_type == "ISIN" else core.contracts.find(query)
-                if contract is None:
+            case r.ContractDetails(req_id, query, sec_id_type, sec_id, expired):
+                today = to_datetime(core.clock.reading(), NEW_YORK).date()
+                by_isin = core.contracts.by_isin(sec_id) if sec_id_type == "ISIN" else None
+                found = [by_isin] if by_isin else core.contracts.matching(query, today, include_expired=expired)
+                if not found:
                     client.send(m.error(req_id, *NO_CONTRACT))
                     return
-                today = to_datetime(core.clock.reading(), NEW_YORK).date()
-                client.send(contract_details(req_id, contract, today) + m.simple(52, "1", req_id))
+                details = b"".join(contract_details(req_id, contract, today) for contract in found)
+                client.send(details + m.simple(52, "1", req_id))
             case r.MatchingSymbols(req_id, pattern):
                 client.send(m.symbol_samples(req_id, core.contracts.like(pattern)))
             case r.HeadTimestamp(req_id, query, format_date):
