@@ -39,6 +39,9 @@ RESUBSCRIBE_EVERY_S = 30.0
 QUIET_S = 1.5
 # The same at the real pace, where five seconds lie between two bars and the last one comes after the close.
 REAL_QUIET_S = 15.0
+# Wall seconds within which a gateway tells its time, else it hangs and is left.
+ANSWER_S = 5.0
+LINK_LOST = "the gateway has lost IB's servers and says when they are back; nothing is asked for meanwhile"
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.5, 10.0
 
 
@@ -65,6 +68,7 @@ class IbkrSource:
         self._minutes_due = ""
         self._followed: set[str] = set()
         """Names that have been followed on this connection."""
+        self._was_cut_off = False
         self._subscribed = False
         """Whether the universe has been subscribed on this connection."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,7 +137,7 @@ class IbkrSource:
         return self._session
 
     async def _time(self) -> int:
-        now = await self._live_session.server_time()
+        now = await self._live_session.server_time(ANSWER_S)
         self._context.tell_time(now)
         return now
 
@@ -173,6 +177,7 @@ class IbkrSource:
         self._feed = MarketFeed(session, self._handler(), context.clock.now)
         context.resume(NAME, await self._time())
         self._lines.connected()
+        self._was_cut_off = False
         self._minutes_due = "start"
         self._subscribed = False
         self._followed = set()
@@ -189,6 +194,11 @@ class IbkrSource:
                 # Behind the gateway's clock, data is idle; ahead of it, one of the two is wrong. Only bars that arrived before
                 # the question can be held against the answer: at 300x, a message in between is worth many market seconds.
                 context.compare_clock(NAME, ClockSample("gateway", now, max(0, newest - now - SECOND)))
+            if self._cut_off(session):
+                # Its clock goes on, so that the gates close; requests and subscriptions would only fail.
+                if await context.pause(FAST_HEARTBEAT_S if context.settings.mode == "paper" else HEARTBEAT_S):
+                    return
+                continue
             silent = context.source_age(NAME) > RESUBSCRIBE_AFTER * context.targets.BAR_FRESHNESS_S
             if session.link.data_lost or (silent and time.monotonic() - resubscribed > RESUBSCRIBE_EVERY_S):
                 context.log.warning("subscribing again", source=NAME, data_lost=session.link.data_lost, silent=silent)
@@ -211,6 +221,15 @@ class IbkrSource:
                 raise failure
             if await context.pause(FAST_HEARTBEAT_S if fast else HEARTBEAT_S):
                 return
+
+    def _cut_off(self, session: BrokerSession) -> bool:
+        """Whether the gateway has lost IB's servers (1100, 2110, until 1101 or 1102); said once, and once when they are back."""
+        cut_off = not session.link.servers
+        if cut_off != self._was_cut_off:
+            self._was_cut_off = cut_off
+            self._context.log.warning("link to IB's servers", source=NAME, up=not cut_off)
+            self._context.blocked(NAME, LINK_LOST if cut_off else "")
+        return cut_off
 
     async def _follow_universe(self) -> None:
         """Subscribe what the universe has and drop what it has no more."""
