@@ -45,7 +45,7 @@ class DataTargets(Section):
     GATE_REOPEN_SLICES: int = parameter(2, "Good slices in a row that reopen a closed gate.", "slices", ge=1, le=100)
     HISTORICAL_REQUESTS: int = parameter(
         60,
-        "Historical requests for bars under a minute in ten minutes (IB's pacing rule; longer bars are not limited).",
+        "Requests for bars under a minute, and new subscriptions of five-second bars, in ten minutes (IB's pacing rule).",
         "requests / 10 min",
         ge=1,
         le=60,
