@@ -230,6 +230,9 @@ class DataService:
             contract_state=lambda source, symbol, problem: self._emit(
                 self.engine.contract_state(source, symbol, problem, self.clock.now())
             ),
+            covered=lambda source, streamed, round_s: self._emit(
+                self.engine.cover(source, streamed, round_s, self.clock.now())
+            ),
             blocked=self._set_blocked,
             log=self._daemon.log,
             stop=self._daemon.stop,

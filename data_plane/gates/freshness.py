@@ -50,8 +50,8 @@ class LastHeard:
         """Seconds since each name was heard, or since listening restarted when that is later."""
         return np.asarray((now - np.maximum(self.names, self.since)) / SECOND)
 
-    def stale(self, now: int, limit_s: float) -> NDArray[np.bool_]:
-        """Which names are older than `limit_s` market seconds; none before listening has begun."""
+    def stale(self, now: int, limit_s: float | Floats) -> NDArray[np.bool_]:
+        """Which names are older than their `limit_s` (names,) market seconds; none before listening has begun."""
         if self.since == 0:
             return np.zeros(len(self.names), dtype=np.bool_)
         return np.asarray(self.ages(now) > limit_s)

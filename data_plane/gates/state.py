@@ -124,6 +124,12 @@ class GateBook:
         others = [key for key in sorted(self._closed) if key[::2] == (CLOCK, "") and key.source not in sources]
         return self._unjudged(others, "this mode compares another clock")
 
+    def unjudged(self, gate: str, source: str, scopes: Collection[str], detail: str) -> list[dict[str, Any]]:
+        """Open one gate's closed `scopes`, on which no verdict will come while that is so."""
+        wanted = frozenset(scopes)
+        keys = [GateKey(gate, source, scope) for scope in self.closed_scopes(gate, source) if scope in wanted]
+        return self._unjudged(keys, detail)
+
     def _unjudged(self, keys: Iterable[GateKey], detail: str) -> list[dict[str, Any]]:
         records = []
         for key in keys:

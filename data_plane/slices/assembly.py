@@ -34,10 +34,21 @@ class BarAssembler:
         self._trades = np.full(names, -1, dtype=np.int64)
         self._present = np.zeros(names, dtype=np.bool_)
         self._awaited = np.ones(names, dtype=np.bool_)
+        self._streamed = np.ones(names, dtype=np.bool_)
+        """Names that may be waited for at all."""
         self._outstanding = names
         self._start = 0
         self.done = 0
         """Start of the latest interval that was handed out."""
+
+    def stream(self, rows: Ints | None) -> None:
+        """From now on only the names at `rows` are sent (None: all): no other is waited for, of the running interval neither."""
+        self._streamed[:] = rows is None
+        if rows is not None:
+            self._streamed[rows] = True
+        self._awaited &= self._streamed
+        if self._start:
+            self._outstanding = int((self._awaited & ~self._present).sum())
 
     @property
     def pending(self) -> int:
@@ -48,7 +59,7 @@ class BarAssembler:
         """Whether the bar's slice has gone out without it; the name is then waited for again."""
         if start > self.done:
             return False
-        if not self._awaited[row]:
+        if not self._awaited[row] and self._streamed[row]:
             self._awaited[row] = True
             if self._start and not self._present[row]:
                 self._outstanding += 1
@@ -86,7 +97,7 @@ class BarAssembler:
         """Hand out the running interval and begin the next."""
         rows = np.flatnonzero(self._present)
         ready = Ready(self._start, rows, self._values[rows], self._trades[rows])
-        self._awaited = self._present
+        self._awaited = self._present & self._streamed
         self._present = np.zeros_like(self._present)
         self.done = self._start
         self._start = 0

@@ -11,7 +11,8 @@ import numpy as np
 from data_plane.gates import completeness, prices, state
 from data_plane.gates.prices import Adjusted, PriceMemory
 from data_plane.gates.schema import Fault
-from data_plane.observations import Bars, Floats, Ints
+from data_plane.gates.size_units import VolumeMemory, volume_by_now
+from data_plane.observations import VOLUME, Bars, Floats, Ints
 from data_plane.outputs import Output, bar_columns, bar_row, quarantined
 from data_plane.slices.actions import ActionMemory
 from data_plane.slices.earlier import EarlierBars
@@ -29,6 +30,7 @@ class BarSlices:
         self._memories: dict[str, PriceMemory] = {}
         self._earlier = EarlierBars(frame)
         self.actions = ActionMemory()
+        self._volumes = VolumeMemory.empty(len(frame.names))
 
     def memory(self, interval: str) -> PriceMemory:
         """Last good closes of one interval, aligned with the names."""
@@ -72,6 +74,11 @@ class BarSlices:
             return None
         return Adjusted(known[rows], otherwise[rows], memory.history[rows], daily.history[rows])
 
+    def volume_by_now(self, session: str, now: int) -> Floats:
+        """Usual volume of each name in a session until `now`, as the last daily bars have it; NaN where it cannot be told (yet)."""
+        passed = self._frame.passed(now) if session else 0.0
+        return volume_by_now(self._volumes.usual(), passed)
+
     def renumber(self, names: int, new: list[int], old: list[int]) -> None:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""
         for interval, before in sorted(self._memories.items()):
@@ -80,6 +87,7 @@ class BarSlices:
                 getattr(after, column)[new] = getattr(before, column)[old]
             self._memories[interval] = after
         self._earlier.renumber(names, new, old)
+        self._volumes = self._volumes.renumbered(names, new, old)
 
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take over the closes of a slice that an earlier run published."""
@@ -94,10 +102,13 @@ class BarSlices:
             pairs = [(row, close) for row, close in pairs if end >= memory.time[row]]
         rows = [row for row, _ in pairs]
         memory.close[rows] = [close for _, close in pairs]
-        memory.session[rows] = date.fromisoformat(record["session"]).toordinal()
+        memory.session[rows] = ordinal = date.fromisoformat(record["session"]).toordinal()
         memory.time[rows] = end
         memory.history[rows] = record["history"]
         self._earlier.remember(record)
+        if record["interval"] == "1d":
+            volumes = [v for name, v in zip(record["symbols"], record["volume"], strict=True) if name in row_of]
+            self._volumes.learn(np.array(rows, dtype=np.int64), np.array(volumes, dtype=np.float64), ordinal)
 
     def vouch(self, name: str, interval: str, session: str, event_time: int, close: float) -> bool:
         """A person says that a bar is right: its close is the reference for what follows, unless a later bar has passed; whether it is."""
@@ -121,7 +132,7 @@ class BarSlices:
         codes = prices.judge_with_memory(
             self.memory(bars.interval),
             rows,
-            bars.values,
+            _judged(bars),
             day,
             within=targets.DAILY_JUMP_MAX if daily else targets.BAR_JUMP_MAX,
             across=targets.DAILY_JUMP_MAX,
@@ -135,6 +146,8 @@ class BarSlices:
         )
         good = codes == prices.PASS
         self.memory(bars.interval).time[rows[good]] = bars.event_time
+        if daily:
+            self._volumes.learn(rows[good], bars.values[good, VOLUME], day)
         outputs: list[Output] = []
         symbols, values, trades = list(bars.symbols), bars.values, bars.trades
         if not good.all():
@@ -164,9 +177,8 @@ class BarSlices:
         outputs.append(Output("data.bars", record, source, len(symbols)))
         # One-minute bars fill what went by unheard, often hours ago: they say nothing of the names that are heard now.
         if not bars.history and bars.interval != "1m":
-            # A row without a contract is told by a gate of its own, and is no silence of the market's.
-            expected_count = len(frame.names) - len(frame.gates.closed_scopes(state.CONTRACT, source))
-            fault = completeness.fault(len(symbols), expected_count, targets.COMPLETENESS_MIN)
+            awaited = frame.awaited_count(source, bars.interval)
+            fault = completeness.fault(len(symbols), awaited, targets.COMPLETENESS_MIN)
             outputs += frame.verdict(state.COMPLETENESS, source, frame.group, fault, time)
         return outputs
 
@@ -182,6 +194,16 @@ class BarSlices:
         raw = bar_row(name, bars.interval, bars.event_time, row, trades)
         bad = quarantined(bars.source, "data.bars", name, *fault, raw, bars.event_time, bars.available_time)
         return [bad, *self._frame.verdict(gate, bars.source, name, fault, bars.available_time)]
+
+
+def _judged(bars: Bars) -> Floats:
+    """Values for price sanity: where a bar has neither volume nor trades (a midpoint has none) nothing is wrong with its volume."""
+    unmeasured = np.isnan(bars.values[:, VOLUME]) & (bars.trades < 0)
+    if not unmeasured.any():
+        return bars.values
+    values = bars.values.copy()
+    values[unmeasured, VOLUME] = 0.0
+    return values
 
 
 def punctuation(frame: Frame, source: str, session: str, end: int) -> Output:

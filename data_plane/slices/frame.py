@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import numpy as np
 
 from data_plane.gates.schema import FIRST_TIME, LAST_TIME, Fault
-from data_plane.gates.state import GateBook
+from data_plane.gates.state import CONTRACT, GateBook
+from data_plane.observations import Ints
 from data_plane.outputs import Output, gate_outputs
 from triplane.domain import calendars
 from triplane.domain.targets.data import DataTargets
+
+
+class Coverage(NamedTuple):
+    """What a source streams of the universe: the names whose five-second bars run, and the market seconds within which each other name
+    is quoted once."""
+
+    streamed: frozenset[str]
+    round_s: float
 
 
 class Frame:
@@ -22,6 +35,8 @@ class Frame:
         self.targets = targets
         self.config_hash = config_hash
         self.gates = GateBook(targets.GATE_REOPEN_SLICES)
+        self.coverage: dict[str, Coverage] = {}
+        """Sources that cannot stream all names at once; others stream all."""
         self._session: tuple[int, int, str, int] = (0, 0, "", 0)
 
     def rename(self, names: Sequence[str]) -> None:
@@ -62,9 +77,34 @@ class Frame:
             return []
         return gate_outputs(self.gates.vouched(gate, source, scope, time), self.config_hash)
 
+    def unjudged(self, gate: str, source: str, names: Collection[str], detail: str) -> list[Output]:
+        """Open a gate of names of which no verdict will come from now on."""
+        return gate_outputs(self.gates.unjudged(gate, source, names, detail), self.config_hash)
+
     def compare_only(self, sources: Collection[str]) -> list[Output]:
         """Open the clock gates that nobody judges in this run."""
         return gate_outputs(self.gates.compare_only(sources), self.config_hash)
+
+    def streamed(self, source: str) -> Ints | None:
+        """Places of the names whose five-second bars a source streams; None: all."""
+        coverage = self.coverage.get(source)
+        if coverage is None:
+            return None
+        return np.array([row for row, name in enumerate(self.names) if name in coverage.streamed], dtype=np.int64)
+
+    def awaited_count(self, source: str, interval: str) -> int:
+        """How many names a live slice of a source should carry: those streamed for five-second bars, and no row without a contract,
+        which a gate of its own tells."""
+        awaited: AbstractSet[str] = self.row.keys()
+        if interval == "5s" and source in self.coverage:
+            awaited = awaited & self.coverage[source].streamed
+        return len(awaited) - sum(scope in awaited for scope in self.gates.closed_scopes(CONTRACT, source))
+
+    def passed(self, time: int) -> float:
+        """Which part of its session has passed at `time`; 0 outside sessions."""
+        session, _ = self.session_at(time)
+        opens, closes, *_ = self._session
+        return (time - opens) / (closes - opens) if session else 0.0
 
     def session_at(self, time: int) -> tuple[str, int]:
         """(session as YYYY-MM-DD, its ordinal) whose [open, close] holds `time`, or ("", 0)."""

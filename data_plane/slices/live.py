@@ -7,7 +7,7 @@ Pure: market time comes in with the data or through `advance`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,11 @@ from data_plane.conservation import CONFLATED, LATE, NOT_IN_UNIVERSE, OUTSIDE_SE
 from data_plane.gates import freshness, schema, state
 from data_plane.gates.freshness import LastHeard
 from data_plane.gates.schema import Fault
-from data_plane.observations import Bars, QuoteTick, RealtimeBar, TradeTick
+from data_plane.observations import Bars, Floats, QuoteTick, RealtimeBar, TradeTick
 from data_plane.outputs import Output, bar_row, quarantined, raw_json
 from data_plane.slices.assembly import STEP, Ready
 from data_plane.slices.bars import BarSlices, punctuation
-from data_plane.slices.frame import Frame
+from data_plane.slices.frame import Coverage, Frame
 from data_plane.slices.stream import Stream
 from triplane.domain.timestamps import SECOND
 
@@ -75,6 +75,18 @@ class LiveData:
         stream = self._stream(source)
         stream.resume(now)
         stream.micro.resume()
+
+    def cover(self, source: str, streamed: Collection[str] | None, round_s: float, now: int) -> list[Output]:
+        """What a source streams from `now` on; None: all. A name that is not streamed is neither waited for nor stale for want of bars,
+        and its quotes are stale when they are older than the limit and the round of `round_s` market seconds together."""
+        if streamed is None:
+            self._frame.coverage.pop(source, None)
+        else:
+            self._frame.coverage[source] = Coverage(frozenset(streamed), round_s)
+        stream = self._stream(source)
+        stream.cover(self._frame, source, now)
+        rests = [self._frame.names[row] for row in np.flatnonzero(stream.rests).tolist()]
+        return self._frame.unjudged(state.FRESHNESS, source, rests, "its bars are not streamed")
 
     # -- observations ----------------------------------------------------------------------------------------------------------
     def bar(self, bar: RealtimeBar) -> list[Output]:
@@ -152,8 +164,8 @@ class LiveData:
         outputs += self._slices.judge(Bars(source, "5s", session, end, end, symbols, ready.values, ready.trades))
         stream.last_bars = max(stream.last_bars, end)
         stream.heard.heard(ready.rows, end)
-        limit = frame.targets.BAR_FRESHNESS_S
-        outputs += self._freshness(source, state.FRESHNESS, stream.heard, ready.rows.tolist(), end, limit)
+        limits = np.where(stream.rests, np.inf, frame.targets.BAR_FRESHNESS_S)
+        outputs += self._freshness(source, state.FRESHNESS, stream.heard, ready.rows.tolist(), end, limits)
         outputs += frame.verdict(state.FRESHNESS, source, "", None, end)
         if stream.time.behind == 0:
             outputs += frame.verdict(state.CLOCK, source, frame.group, None, end)
@@ -163,9 +175,11 @@ class LiveData:
         """Quotes and trades, when a slice of them is due."""
         if not stream.ticks.due(now):
             return []
-        outputs, updated = stream.ticks.slice(now, session, self._slices.last_closes(session))
-        limit = self._frame.targets.QUOTE_FRESHNESS_S
-        return outputs + self._freshness(source, state.QUOTE_FRESHNESS, stream.ticks_heard, updated, now, limit)
+        outputs, updated = stream.ticks.slice(
+            now, session, self._slices.last_closes(session), self._slices.volume_by_now(session, now)
+        )
+        limits = self._frame.targets.QUOTE_FRESHNESS_S + stream.quote_round_s
+        return outputs + self._freshness(source, state.QUOTE_FRESHNESS, stream.ticks_heard, updated, now, limits)
 
     def _micro(self, stream: Stream, now: int, known: int, within: int, *, due: bool = False) -> list[Output]:
         """Order flow up to `now`, known at `known` (what came in between is in it as well), of the session that holds `within`."""
@@ -176,18 +190,18 @@ class LiveData:
         return stream.micro.slice(now, known, self._frame.hours_at(within), closes, due=due)
 
     def _freshness(
-        self, source: str, gate: str, heard: LastHeard, rows: Sequence[int], now: int, limit_s: float
+        self, source: str, gate: str, heard: LastHeard, rows: Sequence[int], now: int, limits: Floats
     ) -> list[Output]:
-        """Close the gates of names grown stale, and tell those among `rows` (heard now) that they are fresh."""
+        """Close the gates of names grown older than their `limits` (s), and tell those among `rows` (heard now) that they are fresh."""
         names = self._frame.names
         outputs: list[Output] = []
-        stale = heard.stale(now, limit_s)
+        stale = heard.stale(now, limits)
         if stale.any():
             ages = heard.ages(now)
             for row in np.flatnonzero(stale).tolist():
                 if not self._frame.gates.is_open(state.CONTRACT, source, names[row]):
                     continue  # nothing of it can come, for the reason which that gate tells
-                fault = Fault(freshness.STALE, f"{names[row]}: {ages[row]:.0f} s old, allowed {limit_s:g} s")
+                fault = Fault(freshness.STALE, f"{names[row]}: {ages[row]:.0f} s old, allowed {limits[row]:g} s")
                 outputs += self._frame.verdict(gate, source, names[row], fault, now)
         return outputs + self._frame.good_names(gate, source, {names[row] for row in rows if not stale[row]}, now)
 
@@ -232,7 +246,9 @@ class LiveData:
             if stream.ticks.pending:
                 now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.ticks.last + 1)
                 session, _ = self._frame.session_at(now)
-                outputs += stream.ticks.slice(now, session, self._slices.last_closes(session))[0]
+                outputs += stream.ticks.slice(
+                    now, session, self._slices.last_closes(session), self._slices.volume_by_now(session, now)
+                )[0]
             now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.micro.last + 1)
             outputs += self._micro(stream, now, now, now, due=True)
         return outputs

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_plane.gates import prices
+from data_plane.gates.size_units import in_lots
 from data_plane.observations import NO_DATA, Floats, Ints, QuoteTick, TradeTick
 
 # Columns of QuoteBook.values.
@@ -52,11 +53,16 @@ class QuoteBook:
         self._new[row] = True
         return conflated
 
-    def cut(self, spread_max: float) -> QuoteCut:
-        """End the slice: judge the updates, forget the bad ones, and say which names have a quote to publish."""
+    def cut(self, spread_max: float, volume_by_now: Floats) -> QuoteCut:
+        """End the slice: judge the updates, forget the bad ones, and say which names have a quote to publish.
+
+        `volume_by_now` (names,): the day's usual volume so far, NaN where unknown.
+        """
         updated = np.flatnonzero(self._new)
         part = self.values[updated]
         codes = prices.judge_quotes(part[:, BID], part[:, ASK], part[:, BID_SIZE], part[:, ASK_SIZE], spread_max)
+        lots = in_lots(part[:, QUOTE_VOLUME], volume_by_now[updated])
+        np.putmask(codes, lots & (codes == prices.PASS), prices.SIZE_IN_LOTS)
         good = codes == prices.PASS
         bad = [(int(row), prices.CODES[code]) for row, code in zip(updated[~good], codes[~good], strict=True)]
         self._known[updated] = good

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from data_plane.gates.clock import SourceTime
 from data_plane.gates.freshness import LastHeard
 from data_plane.slices.assembly import BarAssembler
@@ -20,8 +22,25 @@ class Stream:
         self.micro = MicroSlices(frame, source, last_micro)
         self.ticks_heard = LastHeard.empty(len(frame.names))
         self.time = SourceTime()
+        self.rests = np.zeros(len(frame.names), dtype=np.bool_)
+        """Names whose bars are not streamed."""
+        self.quote_round_s = np.zeros(len(frame.names))
+        """Market seconds within which a name is quoted once when its turn comes; 0 where its quotes are streamed."""
+        self.cover(frame, source, 0)
         self.last_bars = 0
         """End of the latest five-second record, ns UTC."""
+
+    def cover(self, frame: Frame, source: str, now: int) -> None:
+        """Take over what the frame now says of the source's coverage; of a name that is streamed from now on the age counts from now."""
+        streamed, coverage = frame.streamed(source), frame.coverage.get(source)
+        rested = self.rests.copy()
+        self.rests[:] = coverage is not None
+        if streamed is not None:
+            self.rests[streamed] = False
+        self.quote_round_s[:] = np.where(self.rests, coverage.round_s if coverage is not None else 0.0, 0.0)
+        begun = np.flatnonzero(rested & ~self.rests)
+        self.heard.names[begun] = np.maximum(self.heard.names[begun], now)
+        self.bars.stream(streamed)
 
     @property
     def pending(self) -> int:

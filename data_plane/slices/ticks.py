@@ -40,8 +40,9 @@ class TickSlices:
         """Whether QUOTE_SLICE_S market seconds have passed since the last slice and something is there to publish."""
         return self.pending > 0 and now - self.last >= self._frame.targets.QUOTE_SLICE_S * SECOND
 
-    def slice(self, now: int, session: str, closes: Floats) -> tuple[list[Output], list[int]]:
-        """Records for what came since the last slice and the rows with a new quote. `closes` (names,) are last good closes.
+    def slice(self, now: int, session: str, closes: Floats, volume_by_now: Floats) -> tuple[list[Output], list[int]]:
+        """Records for what came since the last slice and the rows with a new quote. `closes` (names,) are last good closes,
+        `volume_by_now` (names,) the day's usual volume so far, NaN where unknown.
 
         `now` must be later than `last`: the time of a slice is its identity.
         """
@@ -49,19 +50,19 @@ class TickSlices:
         updated: list[int] = []
         self.last = now
         if self.quotes.pending:
-            more, updated = self._quote_slice(now, session)
+            more, updated = self._quote_slice(now, session, volume_by_now)
             outputs += more
         if self.trades:
             outputs += self._trade_slice(now, closes)
         return outputs, updated
 
-    def _quote_slice(self, now: int, session: str) -> tuple[list[Output], list[int]]:
+    def _quote_slice(self, now: int, session: str, volume_by_now: Floats) -> tuple[list[Output], list[int]]:
         frame, source = self._frame, self._source
-        cut = self.quotes.cut(frame.targets.SPREAD_MAX)
+        cut = self.quotes.cut(frame.targets.SPREAD_MAX, volume_by_now)
         outputs: list[Output] = []
         for row, code in cut.bad:
             name, fields = frame.names[row], self.quotes.row_fields(row)
-            detail = f"{name} quote: bid {fields['bid']:g} x {fields['bid_size']:g}, ask {fields['ask']:g} x {fields['ask_size']:g}"
+            detail = f"{name} quote: bid {fields['bid']:g} x {fields['bid_size']:g}, ask {fields['ask']:g} x {fields['ask_size']:g}, day's volume {fields['volume']:g}"
             raw = raw_json({"symbol": name, **fields})
             outputs.append(quarantined(source, "data.quotes", name, code, detail, raw, fields["quote_time"], now))
             outputs += frame.verdict(state.QUOTE_SANITY, source, name, Fault(code, detail), now)

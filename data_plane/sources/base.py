@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -67,6 +67,9 @@ class Context:
     """A source is up or down (with one sentence why); shown as its freshness gate and as health."""
     contract_state: Callable[[str, str, str], None]
     """A source's answer on a name's contract: (source, symbol, why there is none; empty when there is one); shown as a gate."""
+    covered: Callable[[str, Collection[str] | None, float], None]
+    """What a source streams: (source, the names whose five-second bars run or None for all, market seconds within which each other name
+    is quoted once)."""
     blocked: Callable[[str, str], None]
     """(source, why it is not ready; empty when it is): shown on /readyz."""
     log: structlog.stdlib.BoundLogger

@@ -14,7 +14,8 @@ from data_plane.gates.clock import ClockSample
 from data_plane.observations import QuoteTick, RealtimeBar, TradeTick
 from data_plane.slices.assembly import STEP
 from data_plane.sources.base import Context, SourceSpec, Stage
-from data_plane.sources.ibkr_history import CHUNK, IbkrHistory
+from data_plane.sources.ibkr_history import IbkrHistory
+from data_plane.sources.ibkr_lines import Lines
 from data_plane.sources.ibkr_requests import Requests
 from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
@@ -38,6 +39,9 @@ RESUBSCRIBE_EVERY_S = 30.0
 QUIET_S = 1.5
 # The same at the real pace, where five seconds lie between two bars and the last one comes after the close.
 REAL_QUIET_S = 15.0
+# Wall seconds within which a gateway tells its time, else it hangs and is left.
+ANSWER_S = 5.0
+LINK_LOST = "the gateway has lost IB's servers and says when they are back; nothing is asked for meanwhile"
 RECONNECT_FIRST_S, RECONNECT_MAX_S = 0.5, 10.0
 
 
@@ -51,6 +55,10 @@ class IbkrSource:
         self._requests = Requests(context, NAME, lambda: self._live_session)
         self._history = IbkrHistory(context, NAME, self._requests)
         self._speed = Speed()
+        # A simulated market that runs fast has no ten minutes to wait; one that keeps the rules all the same says so by a refusal.
+        self._lines = Lines(
+            context, NAME, self._requests, is_paced=lambda: context.settings.mode != "paper" or self._speed.real
+        )
         self._newest = 0
         """End of the latest five-second bar, ns UTC."""
         self._day: date | None = None
@@ -58,6 +66,9 @@ class IbkrSource:
         self._heard_at = 0.0
         """When it came, wall seconds of the monotonic clock."""
         self._minutes_due = ""
+        self._followed: set[str] = set()
+        """Names that have been followed on this connection."""
+        self._was_cut_off = False
         self._subscribed = False
         """Whether the universe has been subscribed on this connection."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +137,7 @@ class IbkrSource:
         return self._session
 
     async def _time(self) -> int:
-        now = await self._live_session.server_time()
+        now = await self._live_session.server_time(ANSWER_S)
         self._context.tell_time(now)
         return now
 
@@ -165,8 +176,11 @@ class IbkrSource:
         session = self._live_session
         self._feed = MarketFeed(session, self._handler(), context.clock.now)
         context.resume(NAME, await self._time())
+        self._lines.connected()
+        self._was_cut_off = False
         self._minutes_due = "start"
         self._subscribed = False
+        self._followed = set()
         resubscribed = time.monotonic()
         while not context.stop.is_set():
             await self._follow_universe()
@@ -180,12 +194,18 @@ class IbkrSource:
                 # Behind the gateway's clock, data is idle; ahead of it, one of the two is wrong. Only bars that arrived before
                 # the question can be held against the answer: at 300x, a message in between is worth many market seconds.
                 context.compare_clock(NAME, ClockSample("gateway", now, max(0, newest - now - SECOND)))
+            if self._cut_off(session):
+                # Its clock goes on, so that the gates close; requests and subscriptions would only fail.
+                if await context.pause(FAST_HEARTBEAT_S if context.settings.mode == "paper" else HEARTBEAT_S):
+                    return
+                continue
             silent = context.source_age(NAME) > RESUBSCRIBE_AFTER * context.targets.BAR_FRESHNESS_S
             if session.link.data_lost or (silent and time.monotonic() - resubscribed > RESUBSCRIBE_EVERY_S):
                 context.log.warning("subscribing again", source=NAME, data_lost=session.link.data_lost, silent=silent)
                 session.link.data_lost = False
                 context.blocked(NAME, "subscribing again")
-                self._feed.resubscribe()
+                self._feed.clear()
+                await self._follow_universe()
                 await self._time()
                 context.blocked(NAME, "")
                 self._minutes_due = "resubscribed"
@@ -202,33 +222,36 @@ class IbkrSource:
             if await context.pause(FAST_HEARTBEAT_S if fast else HEARTBEAT_S):
                 return
 
+    def _cut_off(self, session: BrokerSession) -> bool:
+        """Whether the gateway has lost IB's servers (1100, 2110, until 1101 or 1102); said once, and once when they are back."""
+        cut_off = not session.link.servers
+        if cut_off != self._was_cut_off:
+            self._was_cut_off = cut_off
+            self._context.log.warning("link to IB's servers", source=NAME, up=not cut_off)
+            self._context.blocked(NAME, LINK_LOST if cut_off else "")
+        return cut_off
+
     async def _follow_universe(self) -> None:
         """Subscribe what the universe has and drop what it has no more."""
         assert self._feed is not None
         assets = self._context.assets()
-        wanted = [asset.symbol for asset in assets]
         for symbol in self._requests.forget_changed(assets):
             self._context.log.warning("another contract from now on", source=NAME, symbol=symbol)
             self._feed.unsubscribe(symbol)
-        known = set(wanted) & self._requests.contracts.keys()
-        if self._subscribed and known == set(self._feed.symbols) and not self._requests.to_resolve(assets):
-            return
-        listening = set(self._feed.symbols)
-        for symbol in listening - set(wanted):
-            self._feed.unsubscribe(symbol)
-        await self._requests.resolve(self._live_session, assets)
-        new = set(self._requests.names()) - listening
-        if listening and new:  # on a new connection, what history lacks has been loaded before
+            self._followed.discard(symbol)
+        if self._requests.to_resolve(assets):
+            await self._requests.resolve(self._live_session, assets)
+        names = self._requests.names()
+        new = set(names) - self._followed
+        if self._followed and new:  # on a new connection, what history lacks has been loaded before
             self._history.joined(new)
             self._start(f"history of {', '.join(sorted(new))}", self._history.load_names(self._newest))
-        for number, symbol in enumerate(self._requests.names(), 1):
-            self._feed.subscribe(symbol, self._requests.contracts[symbol])
-            if number % CHUNK == 0:
-                await self._time()
-        # The client library queues requests at its own rate. Once this one is answered, those before it have reached the gateway.
-        await self._time()
-        self._subscribed = True
-        self._context.blocked(NAME, "")
+        self._followed = set(names)
+        # The client library queues requests at its own rate. Once the time is told, those before it have reached the gateway.
+        changed = await self._lines.follow(self._feed, names, self._time)
+        if not self._subscribed or (changed and new):
+            self._subscribed = True
+            self._context.blocked(NAME, "")
 
     def _start(self, name: str, work: Any) -> bool:
         """Run one piece of work beside the stream, never twice at once: False while it runs. Its failure ends the stream."""
@@ -248,7 +271,11 @@ class IbkrSource:
 
     # -- callbacks -------------------------------------------------------------------------------------------------------------
     def _handler(self) -> BarHandler:
-        return BarHandler(self._on_bar, self._on_quote, self._on_trade, self._on_malformed)
+        return BarHandler(self._on_bar, self._on_quote, self._on_trade, self._on_malformed, self._on_refused)
+
+    def _on_refused(self, symbol: str, kind: str, code: int, text: str) -> None:
+        assert self._feed is not None
+        self._lines.refused(self._feed, symbol, kind, code, text)
 
     def _on_bar(
         self,

@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from data_plane.observations import BAR_COLUMNS
 from data_plane.sources.base import Context
-from data_plane.sources.pacing import Pacing
+from data_plane.sources.ibkr_chunks import STEPS, Request
+from data_plane.sources.pacing import Pacing, Wish, is_refusal
 from triplane.broker import contracts
 from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
 from triplane.broker.market_data import HistoricalBars, history
 from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
+from triplane.broker.what_to_show import shown
 from triplane.domain.assets import Asset
+from triplane.domain.timestamps import from_datetime
 
-# IB answers 50 historical requests at once; a third of that leaves room for other clients of the gateway.
+# IB answers 50 historical requests at once (pacing.OPEN_REQUESTS); a third of that leaves room for other clients of the gateway.
 CONCURRENT_REQUESTS = 16
+# By how much a request may be late on its way to IB, wall seconds, so that it meets the next one nearer than it was sent.
+MARGIN_S = 0.5
+# How often a request of small bars is sent anew that IB refuses for its pace: 15 s, 30 s, ... wall time in between.
+PACING_TRIES = 8
 # Wall seconds after which a contract that the broker did not know is asked for again: while IB's security definition farm is
 # away, it knows none.
 CONTRACT_AGAIN_S = 60.0
@@ -35,7 +43,7 @@ class Requests:
         self._source = source
         self._live = live
         """The session of the moment; raises BrokerUnavailable when there is none."""
-        self._pacing = Pacing()
+        self.pacing = Pacing(margin_s=MARGIN_S)
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         self.contracts: dict[str, Any] = {}
         self._asked: dict[str, dict[str, Any]] = {}
@@ -97,23 +105,58 @@ class Requests:
     async def _bars(
         self, session: BrokerSession, name: str, bar_size: str, duration: str, end: str
     ) -> HistoricalBars | None:
-        contract, request = self.contracts[name], (bar_size, duration, end)
-        bar_s = 1.0 if bar_size.endswith("secs") else 60.0
-        async with self._slots:
-            limit = self._context.targets.HISTORICAL_REQUESTS
-            while True:
-                wait = self._pacing.delay(time.monotonic(), contract.conId, request, bar_s, limit)
-                if wait <= 0:
-                    break
-                await asyncio.sleep(wait)
-            self._pacing.sent(time.monotonic(), contract.conId, request, bar_s)
+        contract = self.contracts[name]
+        what = shown(contract.secType)
+        terms = (bar_size, duration, end, what.regular_hours)
+        wish = Wish(contract.conId, contract.exchange, what.bars, terms, float(STEPS[bar_size].bar_s))
+        for tries_left in reversed(range(PACING_TRIES)):
+            await self._turn(wish)
             try:
-                return await history(session, contract, bar_size=bar_size, duration=duration, end=end)
+                bars = await history(session, contract, bar_size=bar_size, duration=duration, end=end)
+                if wish.small:
+                    self.pacing.answered()
+                return bars
             except (RequestFailed, BrokerUnavailable) as error:
                 if isinstance(error, BrokerUnavailable) and (bar_size == "1 day" or not session.is_connected):
                     raise
+                paced = isinstance(error, RequestFailed) and is_refusal(error.code, str(error))
+                if paced and wish.small and tries_left:
+                    wait = self.pacing.refused(time.monotonic())
+                    self._context.log.warning("too fast for IB", source=self._source, symbol=name, wait_s=wait)
+                    continue
                 self._context.log.warning("no bars", source=self._source, symbol=name, reason=str(error))
                 return None
+            finally:
+                self._slots.release()
+        return None
+
+    async def _turn(self, wish: Wish) -> None:
+        """Returns with a slot once the request may be sent. Who waits for IB's rules holds none meanwhile."""
+        while True:
+            await self._slots.acquire()
+            wait = self.pacing.delay(time.monotonic(), wish, self._context.targets.HISTORICAL_REQUESTS)
+            if wait <= 0:
+                self.pacing.sent(time.monotonic(), wish)
+                return
+            self._slots.release()
+            await asyncio.sleep(wait)
+
+    async def chunk(self, request: Request, only: Collection[str] | None = None) -> dict[str, HistoricalBars]:
+        """What a planned request wants of each name (`ibkr_chunks.plan`), and nothing beside; else as `bars`."""
+        found = await self.bars(request.bar_size, request.duration, only, request.ends)
+        low, high = request.start, request.end
+        if request.bar_size == "1 day":  # stamped with the midnight of its date
+            low, high = (
+                from_datetime(datetime(d.year, d.month, d.day, tzinfo=UTC)) for d in (request.first, request.last)
+            )
+            high += 1
+        cut = {name: bars.between(low, high) for name, bars in found.items()}
+        return {name: bars for name, bars in cut.items() if len(bars.starts)}
+
+    def streaming(self, symbol: str) -> Wish:
+        """A new subscription of five-second bars, which IB counts among the requests of small bars."""
+        contract = self.contracts[symbol]
+        return Wish(contract.conId, contract.exchange, shown(contract.secType).bars, "real time", 5.0)
 
 
 Pivoted = tuple[list[int], tuple[str, ...], Any, Any]

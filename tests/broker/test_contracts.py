@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.broker.gateways import GatewayProcess
+from tests.broker.gateways import REPOSITORY, GatewayProcess
 from tests.broker.sessions import connected
 from triplane.broker import contracts
 from triplane.broker.contracts import ContractUnknown
+from triplane.domain.assets import Universe
 
 pytestmark = pytest.mark.integration
 
@@ -33,5 +34,24 @@ async def test_an_unknown_symbol_is_one_sentence_and_no_orders_error(gateway: Ga
     with pytest.raises(ContractUnknown, match="knows no STK NOSUCH in USD"):
         await contracts.resolve(session, contracts.make_contract("NOSUCH"))
     assert await contracts.details(session, contracts.make_contract("NOSUCH")) == []
+    assert not recorder.of("error")
+    await session.close()
+
+
+async def test_a_futures_chain_has_the_expired_contracts_and_a_row_without_id_finds_its_own(
+    gateway: GatewayProcess,
+) -> None:
+    session, recorder = await connected(gateway)
+    (mes,) = [asset for asset in Universe.load(REPOSITORY / "assets.csv").assets if asset.symbol == "MES"]
+    chain = await contracts.chain(session, mes)
+    months = [info.contract_month for info in chain]
+    assert months == sorted(months)
+    assert {"201703", "201712", "201803", "201912"} <= set(months)  # the market is in January 2018
+    assert {(info.symbol, info.sec_type, info.trading_class, info.multiplier) for info in chain} == {
+        ("MES", "FUT", "MES", 5.0)
+    }
+    assert len({info.con_id for info in chain}) == len(chain)
+    own = await contracts.resolve(session, contracts.make_contract(**contracts.terms_of(mes)))
+    assert (own.expiry, own.local_symbol) == (mes.expiry, mes.local_symbol)
     assert not recorder.of("error")
     await session.close()

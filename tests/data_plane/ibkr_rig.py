@@ -40,6 +40,9 @@ class Rig(Bench):
         context.contract_state = lambda source, symbol, problem: self.outputs.extend(
             self.engine.contract_state(source, symbol, problem, self.clock.now())
         )
+        context.covered = lambda source, streamed, round_s: self.outputs.extend(
+            self.engine.cover(source, streamed, round_s, self.clock.now())
+        )
         context.blocked = lambda source, why: self.blocked.append(why)
 
     def tell_time(self, now: int) -> None:
@@ -71,8 +74,8 @@ def rig(gateway: GatewayProcess, **data: object) -> Rig:
 
 
 @contextlib.asynccontextmanager
-async def following(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSource]]:
-    bench = rig(gateway)
+async def following(gateway: GatewayProcess, **data: object) -> AsyncIterator[tuple[Rig, IbkrSource]]:
+    bench = rig(gateway, **data)
     source = IbkrSource(bench.context)
     await source.backfill()
     task = asyncio.create_task(source.follow())

@@ -293,6 +293,7 @@ class Bench:
             compare_clock=nothing,
             source_state=lambda name, up, why: self.states.append((name, up, why)),
             contract_state=nothing,
+            covered=nothing,
             blocked=nothing,
             log=structlog.get_logger(),
         )

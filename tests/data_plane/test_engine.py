@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from data_plane.observations import TradeTick
@@ -109,6 +110,21 @@ def test_a_bad_print_is_taken_out_alone() -> None:
     assert gate_changes(outputs) == [("price_sanity", "BBB", False, "UNIT_100X")]
     outputs = run(machine, [*full_step(2), *full_step(3)])
     assert gate_changes(outputs) == [("price_sanity", "BBB", True, "")]
+    assert_conserved(machine)
+
+
+def test_a_bar_whose_volume_is_unknown_passes_as_such_and_one_of_trades_does_not() -> None:
+    nan = math.nan
+    machine = engine(("EUR", "AAA"))
+    machine.take(bar("EUR", 0, volume=nan, wap=nan)._replace(trades=-1))
+    (first,) = records(machine.take(bar("AAA", 0)), "data.bars")
+    assert (first["symbols"], first["missing"]) == (["EUR", "AAA"], [])
+    assert math.isnan(first["volume"][0])
+    assert first["volume"][1] == 1000.0
+    machine.take(bar("EUR", 1, volume=nan, wap=nan)._replace(trades=-1))
+    outputs = machine.take(bar("AAA", 1, volume=nan))
+    assert [r["code"] for r in records(outputs, "data.quarantine")] == ["PRICE_NOT_A_NUMBER"]
+    assert records(outputs, "data.bars")[0]["missing"] == ["AAA"]
     assert_conserved(machine)
 
 

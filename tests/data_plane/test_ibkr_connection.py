@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from data_plane.sources import ibkr
 from data_plane.sources.ibkr import IbkrSource
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, rig
+from tests.data_plane.support import day_close, day_open
 from tests.waiting import until
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import MINUTE, SECOND
@@ -126,3 +129,94 @@ async def test_its_own_client_id_is_waited_for_at_a_reconnect(gateway: GatewayPr
     bench.context.stop.set()
     await asyncio.wait_for(task, 10)
     await source.close()
+
+
+async def test_a_lost_link_is_said_and_what_the_broker_kept_is_not_asked_for_again(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    bench, source = running
+    assert source._feed is not None
+    first = set(source._feed._by_request)
+    for lost in (1100, 2110):
+        await asyncio.to_thread(gateway.fault, "notice", code=lost)
+        await until(lambda: bench.blocked[-1] == ibkr.LINK_LOST)
+        await asyncio.to_thread(gateway.fault, "notice", code=1102)
+        await until(lambda: bench.blocked[-1] == "")
+    for farm in (2103, 2105, 2157, 2104, 2106, 2158):  # broken and mended: the broker goes on by itself
+        await asyncio.to_thread(gateway.fault, "notice", code=farm)
+    before = len(bench.slices("5s"))
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: len(bench.slices("5s")) >= before + 12)
+    assert set(source._feed._by_request) == first
+    assert "subscribing again" not in bench.blocked
+    assert bench.slices("5s")[-1]["missing"] == []
+
+
+async def test_what_is_silent_is_noticed_and_subscribed_again(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A farm that broke and said nothing when it was mended."""
+    bench, source = running
+    monkeypatch.setattr(ibkr, "RESUBSCRIBE_EVERY_S", 0.0)
+    assert source._feed is not None
+    first = set(source._feed._by_request)
+    for asset in bench.context.assets():
+        await asyncio.to_thread(gateway.fault, "market_data", symbol=asset.symbol, mode="silent")
+    began = bench.clock.now()
+    for minute in range(1, 5):  # more at once is a leap, in which nothing was expected
+        await asyncio.to_thread(gateway.advance, minutes=1)
+        await until(lambda minute=minute: bench.clock.now() >= began + minute * MINUTE)
+    await until(lambda: ("freshness", "", False, "SOURCE_SILENT") in bench.gates())
+    await until(lambda: "subscribing again" in bench.blocked)
+    await asyncio.to_thread(gateway.fault, "clear")
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: ("freshness", "", True, "") in bench.gates())
+    assert source._feed is not None
+    assert set(source._feed._by_request).isdisjoint(first)
+
+
+async def test_a_gateway_that_hangs_is_left_and_come_back_to(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, _ = running
+    await until(lambda: len(bench.slices("1m")) >= 350)
+    monkeypatch.setattr(ibkr, "ANSWER_S", 0.3)
+    await asyncio.to_thread(gateway.fault, "hang", seconds=2)
+    await until(lambda: any("did not tell its time within 0.3 s" in why for why in bench.blocked))
+    monkeypatch.setattr(ibkr, "ANSWER_S", 5.0)
+    await until(lambda: bench.blocked[-1] == "")
+    before = len(bench.slices("5s"))
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: len(bench.slices("5s")) >= before + 12)
+    ends = [record["event_time"] for record in bench.slices("5s")]
+    assert len(ends) == len(set(ends))
+
+
+async def test_a_half_day_ends_at_its_early_close(tmp_path: Path) -> None:
+    """The day after Thanksgiving 2017: no session on Thursday, and on Friday the exchange closes at 13:00."""
+    gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--start", "2017-11-22", "--sessions", "3")
+    try:
+        bench = rig(gateway)
+        source = IbkrSource(bench.context)
+        await source.backfill()
+        task = asyncio.create_task(source.follow())
+        await until(lambda: bench.blocked[-1] == "")
+        await asyncio.to_thread(gateway.advance, to="2017-11-24T12:25")
+        await until(lambda: any(record["session"] == "2017-11-24" for record in bench.slices("5s")))
+        await asyncio.to_thread(gateway.advance, to="2017-11-24T13:00")
+        await until(lambda: bench.slices("1d")[-1]["session"] == "2017-11-24")
+        closes = day_close("2017-11-24")
+        assert (bench.slices("1d")[-1]["available_time"], closes % (24 * 60 * MINUTE)) == (closes, 18 * 60 * MINUTE)
+        await until(lambda: bench.slices("1m")[-1]["event_time"] == closes)
+        await asyncio.to_thread(gateway.advance, to="2017-11-27T15:25")
+        await until(lambda: bench.slices("5s")[-1]["session"] == "2017-11-27")
+        bench.context.stop.set()
+        await asyncio.wait_for(task, 10)
+        await source.close()
+        # Nothing was expected between the early close and Monday, and nobody was called stale for it.
+        ends = [record["event_time"] for record in bench.slices("5s")]
+        assert not [end for end in ends if closes < end < day_open("2017-11-27")]
+        assert "2017-11-23" not in {record["session"] for record in bench.slices("1d") + bench.slices("1m")}
+        assert bench.gates() == []
+    finally:
+        gateway.stop()

@@ -153,6 +153,33 @@ async def test_a_silent_and_a_delayed_name_are_recognised(
     assert dict(zip(quotes["symbols"], quotes["status"], strict=True))["XOM"] == "live"
 
 
+async def test_what_a_line_is_worth_is_told_per_name(running: tuple[Rig, IbkrSource], gateway: GatewayProcess) -> None:
+    """Frozen, without permission, taken by another session, in lots: each name by itself, and live again when it is."""
+    bench, _ = running
+    codes = {"KO": 354, "PEP": 10089, "PG": 10090, "WMT": 10168, "GE": 10197}
+    for symbol, code in codes.items():
+        await asyncio.to_thread(gateway.fault, "market_data", symbol=symbol, mode="none", code=code)
+    await asyncio.to_thread(gateway.fault, "market_data", symbol="XOM", mode="frozen")
+    await asyncio.to_thread(gateway.fault, "market_data", symbol="HD", mode="lots")
+    await asyncio.to_thread(gateway.advance, minutes=2)
+    worse = dict.fromkeys(codes, "none") | {"XOM": "frozen"}
+
+    def status() -> dict[str, str]:
+        last = bench.quotes()[-1]
+        return dict(zip(last["symbols"], last["status"], strict=True))
+
+    await until(lambda: {name: told for name, told in status().items() if told != "live"} == worse)
+    await until(lambda: ("quote_sanity", "HD", False, "SIZE_IN_LOTS") in bench.gates())
+    assert "HD" not in status()
+    stale = {symbol for gate, symbol, is_open, _ in bench.gates() if gate == "quote_freshness" and not is_open}
+    assert set(worse) <= stale
+    await asyncio.to_thread(gateway.fault, "clear")
+    await asyncio.to_thread(gateway.advance, minutes=1)
+    await until(lambda: ("quote_sanity", "HD", True, "") in bench.gates())
+    # The data of another session come back by themselves; without permission nothing is believed until it is asked for anew.
+    await until(lambda: (status()["XOM"], status()["GE"], status()["HD"], status()["KO"]) == ("live",) * 3 + ("none",))
+
+
 async def test_a_name_whose_history_is_refused_is_asked_for_again_on_its_own(gateway: GatewayProcess) -> None:
     bench = rig(gateway)
     source = IbkrSource(bench.context)
@@ -333,8 +360,10 @@ async def test_unreadable_messages_are_handed_in_as_such(gateway: GatewayProcess
     feed = MarketFeed(session, handler, lambda: day_open())
     info = await resolve(session, make_contract("AAPL"))
     contract = make_contract("AAPL", con_id=info.con_id)
-    feed.subscribe("AAPL", contract)
-    feed.subscribe("AAPL", contract)
+    for _ in range(2):
+        feed.subscribe("AAPL", contract)
+        feed.subscribe_bars("AAPL")
+    assert feed.lines == 2
     line = feed._lines["AAPL"]
     line.bars.append(object())
     line.bars.updateEvent.emit(line.bars, True)

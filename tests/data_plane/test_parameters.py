@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pydantic import SecretStr
 
@@ -18,7 +16,7 @@ from data_plane.gates.clock import ClockSample
 from data_plane.observations import CorporateAction, Fact, Filing, Vintage
 from data_plane.outputs import Output
 from data_plane.sources import edgar, fred, ibkr
-from data_plane.sources.pacing import Pacing
+from data_plane.sources.pacing import Pacing, Wish
 from tests.data_plane.support import (
     STEP,
     Bench,
@@ -182,8 +180,15 @@ def backfill_years(targets: DataTargets) -> object:
 def historical_requests(targets: DataTargets) -> object:
     pacing = Pacing()
     for number in range(40):
-        pacing.sent(float(number), number, "5 secs", 5.0)
-    return pacing.delay(40.0, "other", "5 secs", 5.0, targets.HISTORICAL_REQUESTS)
+        pacing.sent(float(number), Wish(number, "SMART", "TRADES", "5 secs", 5.0))
+    return pacing.delay(40.0, Wish("other", "SMART", "TRADES", "5 secs", 5.0), targets.HISTORICAL_REQUESTS)
+
+
+def line_plan(targets: DataTargets) -> object:
+    """Whom twenty lines (unless said otherwise) carry at the first look, and in how long everybody has had a turn."""
+    lines = {"MARKET_DATA_LINES": 20, "STREAM_FIRST": "XOM,KO"} | targets.model_dump(exclude_unset=True)
+    bench = Bench(Settings(), config(**lines), day_open())
+    return ibkr.IbkrSource(bench.context)._lines._plan([asset.symbol for asset in bench.context.assets()])
 
 
 def edgar_rate(targets: DataTargets) -> object:
@@ -281,6 +286,11 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "MACRO_REVISION_MAX": (macro_revision, 10.0),
     "GATE_REOPEN_SLICES": (gate_reopen, 3),
     "HISTORICAL_REQUESTS": (historical_requests, 20),
+    "MARKET_DATA_LINES": (line_plan, 30),
+    "TICK_BY_TICK_LINES": (line_plan, 1),
+    "STREAM_FIRST": (line_plan, "WMT"),
+    "ROTATION_S": (line_plan, 20.0),
+    "ROTATION_ROUND_S": (line_plan, 20.0),
     "EDGAR_REQUESTS_PER_S": (edgar_rate, 2.0),
     "FRED_REQUESTS_PER_MIN": (fred_rate, 30.0),
     "SOURCE_RETRIES": (tries, 2),
@@ -305,21 +315,6 @@ async def test_every_parameter_changes_an_output(name: str, tmp_path: Path) -> N
 
 def test_no_scenario_outlives_its_parameter() -> None:
     assert set(SCENARIOS) == set(DataTargets.model_fields)
-
-
-def test_a_wait_of_the_pacing_rules_ends() -> None:
-    pacing = Pacing()
-    assert pacing.delay(0.0, "AAPL", ("1 day", "3 Y"), 60.0, 1) == 0.0
-    pacing.sent(0.0, "AAPL", "x", 60.0)
-    assert pacing.delay(0.0, "AAPL", "x", 5.0, 1) == 0.0  # longer bars do not count
-    pacing.sent(0.0, "AAPL", "x", 5.0)
-    assert pacing.delay(1.0, "AAPL", "x", 5.0, 60) == 14.0
-    for number in range(5):
-        pacing.sent(1.0, "MSFT", number, 5.0)
-    assert pacing.delay(2.0, "MSFT", "new", 5.0, 60) == 1.0
-    assert pacing.delay(2.0, "KO", "new", 5.0, 6) == 598.0
-    assert pacing.delay(600.0, "KO", "new", 5.0, 6) == 0.0
-    assert math.isclose(float(np.float64(pacing.delay(601.5, "KO", "new", 5.0, 1))), 0.0)
 
 
 def test_history_reaches_back_as_far_as_asked() -> None:

@@ -200,7 +200,10 @@ async def test_fault_next_valid_id_rolls_back_and_a_live_id_is_a_modify() -> Non
         ({"fault": "hang", "seconds": "long"}, "give a number"),
         ({"fault": "order_error"}, "give IB's error code"),
         ({"fault": "market_data", "symbol": "SPY"}, "not quoted here"),
-        ({"fault": "market_data", "symbol": "KO", "mode": "loud"}, "use live, delayed or silent"),
+        (
+            {"fault": "market_data", "symbol": "KO", "mode": "loud"},
+            "use one of live, delayed, frozen, lots, none, silent",
+        ),
         ([], "not a JSON object"),
     ],
 )

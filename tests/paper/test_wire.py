@@ -130,7 +130,7 @@ WANTED = r.ContractQuery(5, "AAPL", "STK", "", "SMART", "USD", "")
         (lambda c: c.reqAccountUpdates(True, "DU1"), r.AccountUpdates(True, "DU1")),
         (lambda c: c.reqExecutions(3, ib.ExecutionFilter(clientId=4, symbol="KO", side="BUY")), r.Executions(3, 4, "", "", "KO", "", "", "BUY")),
         (lambda c: c.reqIds(1), r.NextId()),
-        (lambda c: c.reqContractDetails(2, AAPL), r.ContractDetails(2, WANTED, "", "")),
+        (lambda c: c.reqContractDetails(2, AAPL), r.ContractDetails(2, WANTED, "", "", False)),
         (lambda c: c.setServerLogLevel(5), r.Ignored(14)),
         (lambda c: c.reqAutoOpenOrders(True), r.Ignored(15)),
         (lambda c: c.reqManagedAccts(), r.ManagedAccounts()),

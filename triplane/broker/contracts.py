@@ -30,6 +30,7 @@ class ContractInfo:
     local_symbol: str
     trading_class: str
     expiry: str
+    contract_month: str
     multiplier: float
     min_tick: float
     min_size: float
@@ -81,7 +82,7 @@ def terms_of(asset: Asset) -> dict[str, Any]:
         "currency": asset.currency,
         "primary_exchange": asset.primary_exchange,
         "con_id": asset.con_id,
-    }
+    } | ({"expiry": asset.expiry, "trading_class": asset.trading_class} if asset.sec_type == "FUT" else {})
 
 
 def info_of(details: Any) -> ContractInfo:
@@ -99,6 +100,7 @@ def info_of(details: Any) -> ContractInfo:
         local_symbol=contract.localSymbol,
         trading_class=contract.tradingClass,
         expiry=contract.lastTradeDateOrContractMonth,
+        contract_month=details.contractMonth,
         multiplier=float(contract.multiplier or 1),
         min_tick=float(details.minTick),
         min_size=float(details.minSize),
@@ -131,6 +133,22 @@ async def raw_details(session: BrokerSession, contract: Any, timeout: float = 10
 async def details(session: BrokerSession, contract: Any, timeout: float = 10.0) -> list[ContractInfo]:
     """All instruments that match, in the broker's order; empty when it knows none. `timeout` in wall seconds."""
     return [info_of(row) for row in await raw_details(session, contract, timeout)]
+
+
+async def chain(session: BrokerSession, asset: Asset, timeout: float = 10.0) -> list[ContractInfo]:
+    """All contracts of a future's trading class, those that have expired as well (IB keeps them for two years), first to expire first.
+
+    `asset` is any of them. Raises ContractUnknown when the broker knows none.
+    """
+    terms = terms_of(asset) | {"expiry": "", "con_id": 0}
+    wanted = make_contract(**terms)
+    wanted.includeExpired = True
+    found = await details(session, wanted, timeout)
+    if not found:
+        raise ContractUnknown(
+            f"the broker knows no contracts of {asset.symbol} on {asset.exchange}; check symbol, exchange and trading class"
+        )
+    return sorted(found, key=lambda info: info.expiry)
 
 
 async def resolve(session: BrokerSession, contract: Any, timeout: float = 10.0) -> ContractInfo:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from triplane.broker.client_library import RequestError
 from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
+from triplane.broker.what_to_show import shown
 from triplane.domain.timestamps import from_datetime
 
 LIVE, FROZEN, DELAYED, NO_DATA = "live", "frozen", "delayed", "none"
@@ -33,7 +35,20 @@ _DELAYED_TICKS: Final = frozenset(range(66, 77))
 _HALTED: Final = 49
 
 # What an error on a market data line means for it. 10167: delayed data is shown instead; the others: none at all.
-_LINE_ERRORS: Final = {10167: DELAYED} | dict.fromkeys((101, 200, 354, 10089, 10090, 10168, 10190, 10197), NO_DATA)
+_LINE_ERRORS: Final = {10167: DELAYED} | dict.fromkeys((101, 200, 354, 420, 10089, 10090, 10168, 10197), NO_DATA)
+# Another session of the login has the data: they come back without a word when it ends.
+_UNTIL_TICKS: Final = frozenset({10197})
+TOO_MANY_LINES: Final = 101
+PACED: Final = 420
+TOO_MANY_TICK_LINES: Final = 10190
+# A subscription that IB did not make: of a pacing violation the text tells, else 420 means that there is no permission.
+_NOT_MADE: Final = frozenset({TOO_MANY_LINES, TOO_MANY_TICK_LINES})
+BARS, QUOTES, TRADES = "bars", "quotes", "trades"
+"""The subscriptions that a name can have."""
+_EVERY_TRADE: Final = "Last"
+"""IB's type of tick-by-tick data: trades that make the last price."""
+_RETIRED_IDS: Final = 1000
+"""Request ids that the library still knows after their end, for ticks that are on the way; it would never forget them."""
 DATA_RESTORED_LOST: Final = 1101
 NO_DATA_RETURNED: Final = 162
 
@@ -42,11 +57,17 @@ _log = logging.getLogger("triplane.market_data")
 
 class HistoricalBars(NamedTuple):
     """Bars of one name, oldest first: `starts` (n,) ns UTC (midnight UTC of the date for daily bars), `values` (n, 6) open, high,
-    low, close, volume, volume-weighted price (NaN when IB sends a placeholder), `trades` (n,) counts, -1 when unknown."""
+    low, close, volume (NaN where the type has none), volume-weighted price (NaN when IB sends a placeholder), `trades` (n,) counts, -1
+    when unknown."""
 
     starts: NDArray[np.int64]
     values: NDArray[np.float64]
     trades: NDArray[np.int64]
+
+    def between(self, low: int, high: int) -> HistoricalBars:
+        """Those that start in [low, high), ns UTC."""
+        first, last = np.searchsorted(self.starts, (low, high))
+        return HistoricalBars(self.starts[first:last], self.values[first:last], self.trades[first:last])
 
 
 class BarHandler(NamedTuple):
@@ -60,6 +81,8 @@ class BarHandler(NamedTuple):
     """symbol, time, price, size."""
     malformed: Callable[[str, str, bytes], None]
     """symbol or "", what went wrong, what was received."""
+    refused: Callable[[str, str, int, str], None] = lambda *_: None
+    """symbol, the subscription that IB did not make (BARS, QUOTES, TRADES), code, text."""
 
 
 @dataclass(slots=True)
@@ -69,8 +92,14 @@ class _Line:
     bars: Any = None
     ticker: Any = None
     ticker_id: int = -1
+    trades_id: int = -1
+    """Of tick-by-tick trades; -1: trades are those of the quotes."""
+    sampled: bool = False
+    """Looked at in turns: its last trade at each look is no news, and what lies between two looks is missing."""
     quote_time: int = 0
     status: str = LIVE
+    away: bool = False
+    """NO_DATA until something comes."""
     told: str = field(default="")
 
 
@@ -85,7 +114,8 @@ class MarketFeed:
         self._handler = handler
         self._now = now
         self._lines: dict[str, _Line] = {}
-        self._by_request: dict[int, _Line] = {}
+        self._by_request: dict[int, tuple[_Line, str]] = {}
+        self._retired: deque[int] = deque()
         self._by_ticker: dict[int, _Line] = {}
         self._interval: Any = None
         session.errors.append(self._on_error)
@@ -105,39 +135,92 @@ class MarketFeed:
         """Subscribed symbols, in the order of subscription."""
         return list(self._lines)
 
+    def having(self, kind: str) -> list[str]:
+        """Symbols that have a subscription of a kind, in the order of subscription."""
+        if kind == BARS:
+            return [symbol for symbol, line in self._lines.items() if line.bars is not None]
+        return [symbol for symbol, line in self._lines.items() if kind == QUOTES or line.trades_id >= 0]
+
+    @property
+    def lines(self) -> int:
+        """Market data lines in use; tick-by-tick ones are not among them."""
+        return sum(1 + (line.bars is not None) for line in self._lines.values())
+
     # -- subscriptions ---------------------------------------------------------------------------------------------------------
-    def subscribe(self, symbol: str, contract: Any) -> None:
-        """Five-second bars of trades in regular hours, and best bid and offer with trades. Subscribing twice does nothing."""
+    def subscribe(self, symbol: str, contract: Any, *, sampled: bool = False) -> None:
+        """Best bid and offer, with trades unless the name is only looked at now and then (`sampled`). Twice does nothing."""
         if symbol in self._lines:
+            self._lines[symbol].sampled = sampled
             return
         ib = self._session.ib
-        line = _Line(symbol, contract)
-        line.bars = ib.reqRealTimeBars(contract, 5, "TRADES", True)
-        line.bars.updateEvent += lambda bars, _new, line=line: self._on_bar(line, bars)
+        line = _Line(symbol, contract, sampled=sampled)
         line.ticker = ib.reqMktData(contract, "", False, False)
+        # The library keeps a contract's ticker: what it says is of the subscription before.
+        line.ticker.bid = line.ticker.ask = line.ticker.bidSize = line.ticker.askSize = line.ticker.last = math.nan
         line.ticker_id = int(ib.wrapper.ticker2ReqId["mktData"][line.ticker])
-        self._by_request[int(line.bars.reqId)] = line
-        self._by_request[line.ticker_id] = line
+        self._by_request[line.ticker_id] = line, QUOTES
         self._by_ticker[id(line.ticker)] = line
         self._lines[symbol] = line
 
+    def subscribe_bars(self, symbol: str) -> None:
+        """Five-second bars of a name whose quotes are subscribed. Twice does nothing."""
+        line = self._lines[symbol]
+        if line.bars is not None:
+            return
+        what = shown(line.contract.secType)
+        line.bars = self._session.ib.reqRealTimeBars(line.contract, 5, what.bars, what.regular_hours)
+        line.bars.updateEvent += lambda bars, _new, line=line: self._on_bar(line, bars)
+        self._by_request[int(line.bars.reqId)] = line, BARS
+
+    def subscribe_trades(self, symbol: str) -> None:
+        """Each trade of a name whose quotes are subscribed, tick by tick, instead of those of the quotes. Twice does nothing."""
+        line, ib = self._lines[symbol], self._session.ib
+        if line.trades_id >= 0:
+            return
+        ib.reqTickByTickData(line.contract, _EVERY_TRADE, 0, False)
+        line.trades_id = int(ib.wrapper.ticker2ReqId[_EVERY_TRADE][line.ticker])
+        self._by_request[line.trades_id] = line, TRADES
+
     def unsubscribe(self, symbol: str) -> None:
         """End a symbol's subscriptions; an unknown symbol does nothing."""
-        line = self._lines.pop(symbol, None)
-        if line is None:
+        if symbol not in self._lines:
             return
-        for request in (int(line.bars.reqId), line.ticker_id):
-            self._by_request.pop(request, None)
+        self.unsubscribe_bars(symbol)
+        self.unsubscribe_trades(symbol)
+        line = self._lines.pop(symbol)
         self._by_ticker.pop(id(line.ticker), None)
+        self._retire(line.ticker_id)
         if self._session.is_connected:
-            self._session.ib.cancelRealTimeBars(line.bars)
             self._session.ib.cancelMktData(line.contract)
 
-    def resubscribe(self) -> None:
-        """Make every subscription again: after error 1101 the broker has forgotten them, after silence perhaps."""
-        for line in list(self._lines.values()):
-            self.unsubscribe(line.symbol)
-            self.subscribe(line.symbol, line.contract)
+    def unsubscribe_bars(self, symbol: str) -> None:
+        """End a symbol's five-second bars, if it has any."""
+        line = self._lines[symbol]
+        bars, line.bars = line.bars, None
+        if bars is not None:
+            self._by_request.pop(int(bars.reqId), None)
+            if self._session.is_connected:
+                self._session.ib.cancelRealTimeBars(bars)
+
+    def unsubscribe_trades(self, symbol: str) -> None:
+        """End a symbol's tick-by-tick trades, if it has any; its trades are those of the quotes again."""
+        line = self._lines[symbol]
+        if line.trades_id >= 0:
+            self._retire(line.trades_id)
+            line.trades_id = -1
+            if self._session.is_connected:
+                self._session.ib.cancelTickByTickData(line.contract, _EVERY_TRADE)
+
+    def _retire(self, request: int) -> None:
+        self._by_request.pop(request, None)
+        self._retired.append(request)
+        if len(self._retired) > _RETIRED_IDS:
+            self._session.ib.wrapper.reqId2Ticker.pop(self._retired.popleft(), None)
+
+    def clear(self) -> None:
+        """End every subscription: after error 1101 the broker has forgotten them, after silence perhaps."""
+        for symbol in list(self._lines):
+            self.unsubscribe(symbol)
 
     # -- callbacks -------------------------------------------------------------------------------------------------------------
     def _on_bar(self, line: _Line, bars: Any) -> None:
@@ -153,16 +236,21 @@ class MarketFeed:
             try:
                 start = from_datetime(bar.time)
                 wap = bar.wap if bar.wap > 0 else math.nan
-                values = (bar.open_, bar.high, bar.low, bar.close, bar.volume, wap, int(bar.count))
+                measured = (bar.volume, wap, int(bar.count))
+                if not shown(line.contract.secType).volume:
+                    measured = (math.nan, math.nan, -1)
+                values = (bar.open_, bar.high, bar.low, bar.close, *measured)
             except (TypeError, ValueError, AttributeError, OverflowError) as error:
                 self._handler.malformed(line.symbol, f"real-time bar: {error}", repr(bar).encode())
                 continue
             self._handler.bar(line.symbol, start, *values)
 
     def _take_ticks(self) -> None:
-        self._on_tickers([line.ticker for line in self._lines.values() if line.ticker.ticks])
-        for line in self._lines.values():
-            line.ticker.ticks.clear()
+        tickers = [line.ticker for line in self._lines.values() if line.ticker.ticks or line.ticker.tickByTicks]
+        self._on_tickers(tickers)
+        for ticker in tickers:
+            ticker.ticks.clear()
+            ticker.tickByTicks.clear()
 
     def _on_tickers(self, tickers: Any) -> None:
         lines = [line for ticker in tickers if (line := self._by_ticker.get(id(ticker))) is not None]
@@ -176,6 +264,9 @@ class MarketFeed:
         ticker, now = line.ticker, self._now()
         quoted = False
         traded: tuple[float, float] | None = None
+        every_trade = line.trades_id >= 0
+        for trade in ticker.tickByTicks if every_trade else ():
+            self._handler.trade(line.symbol, now, trade.price, trade.size)
         for tick in ticker.ticks:
             kind = tick.tickType
             if kind in _QUOTE_TICKS or kind == _HALTED:
@@ -183,15 +274,19 @@ class MarketFeed:
                 line.quote_time = now if kind != _HALTED or line.quote_time == 0 else line.quote_time
             if kind in _DELAYED_TICKS:
                 line.status = DELAYED
-            if kind in _LAST_PRICE:
+            if line.sampled or every_trade:
+                pass
+            elif kind in _LAST_PRICE:
                 traded = (tick.price, tick.size)
                 self._handler.trade(line.symbol, now, *traded)
             elif kind in _LAST_SIZE and traded != (tick.price, tick.size):
                 # The size follows its price as a tick of its own; alone it is another trade at the same price.
                 self._handler.trade(line.symbol, now, tick.price, tick.size)
                 traded = None
-            elif kind in _VOLUME:
+            if kind in _VOLUME:
                 quoted = quoted or line.quote_time > 0
+        if line.away and quoted:
+            line.status, line.away = LIVE, False
         status = _STATUS_OF_TYPE.get(ticker.marketDataType, LIVE)
         if line.status != NO_DATA and not (line.status == DELAYED and status == LIVE and self._has_delayed(ticker)):
             line.status = status
@@ -223,18 +318,27 @@ class MarketFeed:
         )
 
     def _on_error(self, request_id: int, code: int, text: str) -> None:
-        line = self._by_request.get(request_id)
-        if line is None or code not in _LINE_ERRORS:
+        line, kind = self._by_request.get(request_id, (None, ""))
+        if line is None or code not in (*_LINE_ERRORS, *_NOT_MADE):
             return
         _log.warning("%s: market data error %s: %s", line.symbol, code, text)
-        line.status = _LINE_ERRORS[code]
-        self._tell(line)
+        paced = code == PACED and "pacing" in text.lower()
+        if not (paced or code in _NOT_MADE):
+            line.status, line.away = _LINE_ERRORS[code], code in _UNTIL_TICKS
+            self._tell(line)
+            return
+        if kind == QUOTES:
+            line.status = NO_DATA
+            self._tell(line)
+        {BARS: self.unsubscribe_bars, TRADES: self.unsubscribe_trades, QUOTES: self.unsubscribe}[kind](line.symbol)
+        self._handler.refused(line.symbol, kind, code, text)
 
 
 async def history(
     session: BrokerSession, contract: Any, *, bar_size: str, duration: str, end: str = "", timeout: float = 60.0
 ) -> HistoricalBars:
-    """Bars of trades in regular hours: IB's bar size ("1 day", "1 min"), duration ("3 Y", "2 D") and end ("" = now).
+    """Bars as `what_to_show.py` has them for the contract's type: IB's bar size ("1 day", "1 min"), duration ("3 Y", "2 D") and end
+    ("" = now).
 
     The running day's bar is among daily ones. No data at all (error 162 says so) gives none. Raises RequestFailed for other errors
     and BrokerUnavailable for silence of `timeout` wall seconds or a lost connection.
@@ -242,7 +346,10 @@ async def history(
     if not session.is_connected:
         raise BrokerUnavailable("the broker connection is down")
     session.ib.RaiseRequestErrors = True
-    request = session.ib.reqHistoricalDataAsync(contract, end, duration, bar_size, "TRADES", True, 2, False, [], 0)
+    what = shown(contract.secType)
+    request = session.ib.reqHistoricalDataAsync(
+        contract, end, duration, bar_size, what.bars, what.regular_hours, 2, False, [], 0
+    )
     try:
         async with asyncio.timeout(timeout):
             bars = await request
@@ -256,17 +363,20 @@ async def history(
         raise RequestFailed(error.code, error.message) from None
     except ConnectionError as error:
         raise BrokerUnavailable(f"the broker connection is down: {error}") from None
-    return _columns(bars)
+    return _columns(bars, what.volume)
 
 
-def _columns(bars: Any) -> HistoricalBars:
+def _columns(bars: Any, has_volume: bool = True) -> HistoricalBars:
     starts = np.array([_start(bar.date) for bar in bars], dtype=np.int64)
     values = np.array(
         [(bar.open, bar.high, bar.low, bar.close, bar.volume, bar.average) for bar in bars], dtype=np.float64
     ).reshape(len(bars), 6)
     wap = values[:, 5]
     wap[~(wap > 0)] = np.nan
-    return HistoricalBars(starts, values, np.array([int(bar.barCount) for bar in bars], dtype=np.int64))
+    if not has_volume:
+        values[:, 4:] = np.nan
+    trades = np.array([int(bar.barCount) if has_volume else -1 for bar in bars], dtype=np.int64)
+    return HistoricalBars(starts, values, trades)
 
 
 def _start(moment: Any) -> int:

@@ -8,5 +8,5 @@ stepped by `clock`, kept by `journal`, disturbed by `faults`) -> `answers`, `cli
 `wire`, `requests`, `messages`, `order_fields`, `contracts`. `providers` serves filings and macro series in the providers' own shapes.
 
 What it does not do: combos, options and their chains, stop and pegged orders, attached and one-cancels-all orders, market depth, scanners, news,
-bars other than 1 day, 1 min and 5 secs, bars that keep updating, interest, borrow fees, pacing limits, more than one account.
+bars other than 1 day, 1 min and 5 secs, bars that keep updating, interest, borrow fees, the limit of messages a second, more than one account.
 """

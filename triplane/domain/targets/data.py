@@ -76,11 +76,43 @@ class DataTargets(Section):
     GATE_REOPEN_SLICES: int = parameter(2, "Good slices in a row that reopen a closed gate.", "slices", ge=1, le=100)
     HISTORICAL_REQUESTS: int = parameter(
         60,
-        "Historical requests for bars under a minute in ten minutes (IB's pacing rule; longer bars are not limited).",
+        "Requests for bars under a minute, and new subscriptions of five-second bars, in ten minutes (IB's pacing rule).",
         "requests / 10 min",
         ge=1,
         le=60,
         time="wall",
+    )
+    MARKET_DATA_LINES: int = parameter(
+        100,
+        "Market data lines that IB grants the data plane; a name that is streamed takes two, of bars and of quotes.",
+        "lines",
+        ge=4,
+        le=10000,
+    )
+    TICK_BY_TICK_LINES: int = parameter(
+        5, "Tick-by-tick lines that IB grants the data plane, for the first of STREAM_FIRST.", "lines", ge=0, le=1000
+    )
+    STREAM_FIRST: str = parameter(
+        "",
+        "Names that get market data lines before all others, separated by commas; of the first ones every trade is recorded.",
+        "symbols",
+        pattern=r"^$|^[A-Z0-9][A-Z0-9.\-]{0,14}(,[A-Z0-9][A-Z0-9.\-]{0,14})*$",
+    )
+    ROTATION_S: float = parameter(
+        10.0,
+        "How long a name that is not streamed is quoted when its turn comes.",
+        "s",
+        ge=1,
+        le=600,
+        time="market",
+    )
+    ROTATION_ROUND_S: float = parameter(
+        60.0,
+        "Within how long each name that is not streamed should have a turn; fewer names are streamed where that needs lines.",
+        "s",
+        ge=1,
+        le=3600,
+        time="market",
     )
     EDGAR_REQUESTS_PER_S: float = parameter(
         10.0, "Requests a second to EDGAR (SEC's fair-access limit is 10).", "requests / s", gt=0, le=10, time="wall"

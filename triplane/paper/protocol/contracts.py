@@ -58,6 +58,19 @@ class Contracts:
             return self._by_id.get(query.con_id)
         return next((contract for contract in self.all if _matches(contract, query)), None)
 
+    def matching(self, query: ContractQuery, today: date, *, include_expired: bool) -> list[Contract]:
+        """The contracts that a request for details describes. What is listed are the rows; who asks for expired futures as well, by their
+        symbol alone, is told the quarters from last year to next."""
+        found = self.find(query)
+        if found is None or not include_expired or found.asset.sec_type != "FUT":
+            return [found] if found else []
+        if query.con_id or query.expiry or query.local_symbol:
+            return [found]
+        years = range(today.year - 1, today.year + 2)
+        chain = {a.expiry: a for a in (_sibling(found.asset, year, month) for year in years for month in (3, 6, 9, 12))}
+        chain[found.asset.expiry] = found.asset
+        return [_contract(asset, index, priced=False) for index, asset in enumerate(chain.values())]
+
     def by_isin(self, isin: str) -> Contract | None:
         """The contract with this ISIN."""
         return next((contract for contract in self.all if isin and contract.asset.isin == isin), None)
@@ -117,6 +130,20 @@ def ib_time(ns: int) -> str:
 def midnight_before(ns: int) -> int:
     """The last midnight in New York, ns UTC."""
     return at(to_datetime(ns, NEW_YORK).date(), to_datetime(0).time().replace(tzinfo=None))
+
+
+def _sibling(asset: Asset, year: int, month: int) -> Asset:
+    """The contract of another quarter: its last trade is the third Friday. Nothing of it is simulated but its description."""
+    first = date(year, month, 1)
+    last = first + timedelta(days=(4 - first.weekday()) % 7 + 14)
+    name = f"{asset.symbol}{'HMUZ'[month // 3 - 1]}{year % 10}"
+    return asset.model_copy(
+        update={
+            "expiry": f"{last:%Y%m%d}",
+            "local_symbol": name,
+            "con_id": zlib.crc32(f"{name} {year}".encode()) & 0x3FFFFFFF,
+        }
+    )
 
 
 def _matches(contract: Contract, query: ContractQuery) -> bool:

@@ -106,8 +106,8 @@ def _executions(f: Fields) -> Request:
 def _contract_details(f: Fields) -> Request:
     f.skip(1, "version")
     req_id, contract = f.whole("reqId"), _contract(f)
-    f.skip(1, "includeExpired")
-    return ContractDetails(req_id, contract, f.word("secIdType"), f.word("secId"))
+    expired = f.flag("includeExpired")
+    return ContractDetails(req_id, contract, f.word("secIdType"), f.word("secId"), expired)
 
 
 def _historical(f: Fields) -> Request:

@@ -102,6 +102,7 @@ class ContractDetails:
     contract: ContractQuery
     sec_id_type: str
     sec_id: str
+    include_expired: bool
 
 
 @dataclass(frozen=True, slots=True)

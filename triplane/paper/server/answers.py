@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 from triplane.paper.desk.account import CURRENCY
 from triplane.paper.desk.order import Refused
@@ -12,10 +14,12 @@ from triplane.paper.protocol.contracts import Contract, contract_details, ib_tim
 from triplane.paper.protocol.order_fields import completed_order
 from triplane.paper.server.client import Client
 from triplane.paper.server.core import Core
-from triplane.paper.server.feed import MAX_LINES
+from triplane.paper.server.limits import TOO_MANY_LINES, TOO_MANY_TICKS, PacingRules, lines_in_use, tick_lines_in_use
 
 NO_CONTRACT = (200, "No security definition has been found for the request")
 NO_DATA = (354, "Requested market data is not subscribed. The simulation has no market for this contract.")
+# IB has no trades of crypto, only aggregated ones.
+WRONG_SHOW = (10299, "Expected what to show is AGGTRADES, please use that instead of TRADES.")
 _TRADES = frozenset({"TRADES", "ADJUSTED_LAST"})
 
 
@@ -24,6 +28,7 @@ class Answers:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self.pacing = PacingRules(core.options.pacing)
 
     def answer(self, client: Client, request: r.Request) -> None:
         """One request, answered at once; what streams later is subscribed."""
@@ -185,11 +190,11 @@ class Answers:
         contract = self._priced(client, req_id, request.contract)
         if contract is None:
             return
+        if not isinstance(request, r.TickByTick) and lines_in_use(core.clients.values()) >= core.options.lines:
+            client.send(m.error(req_id, *TOO_MANY_LINES))
+            return
         match request:
             case r.MarketData(_, _, generic_ticks, snapshot):
-                if len(client.subscriptions.quotes) >= MAX_LINES:
-                    client.send(m.error(req_id, 101, "Max number of tickers has been reached"))
-                    return
                 line = client.quote_line(req_id, contract.symbol, "236" in generic_ticks.split(","))
                 ticks = core.feed.quote(line)
                 if snapshot:
@@ -203,10 +208,17 @@ class Answers:
                         m.error(req_id, 321, "Error validating request: only bars of 5 seconds of TRADES are simulated")
                     )
                     return
+                violation = self.pacing.violation(request, contract.symbol, time.monotonic())
+                if violation is not None:
+                    client.send(m.error(req_id, *violation))
+                    return
                 client.subscriptions.bars[req_id] = contract.symbol
             case r.TickByTick(_, _, kind):
                 if kind not in ("Last", "AllLast", "BidAsk", "MidPoint"):
                     client.send(m.error(req_id, 321, f"Error validating request: tick type {kind} is unknown"))
+                    return
+                if tick_lines_in_use(core.clients.values()) >= core.options.tick_by_tick_lines:
+                    client.send(m.error(req_id, *TOO_MANY_TICKS))
                     return
                 client.subscriptions.ticks[req_id] = (contract.symbol, kind)
 
@@ -220,8 +232,15 @@ class Answers:
         if contract is None:
             client.send(m.error(req_id, *NO_CONTRACT))
             return
+        if contract.asset.sec_type == "CRYPTO" and request.what in _TRADES:
+            client.send(m.error(req_id, *WRONG_SHOW))
+            return
+        violation = self.pacing.violation(request, contract.symbol, time.monotonic())
+        if violation is not None:
+            client.send(m.error(req_id, *violation))
+            return
         try:
-            if request.what not in _TRADES or request.keep_up_to_date:
+            if (contract.priced and request.what not in _TRADES) or request.keep_up_to_date:
                 raise RequestError(321, "Error validating request: only complete bars of TRADES are simulated")
             rows = core.history.bars(contract.symbol, request.bar_size, request.duration, request.end, core.now)
         except RequestError as error:
@@ -238,13 +257,15 @@ class Answers:
     ) -> None:
         core = self.core
         match request:
-            case r.ContractDetails(req_id, query, sec_id_type, sec_id):
-                contract = core.contracts.by_isin(sec_id) if sec_id_type == "ISIN" else core.contracts.find(query)
-                if contract is None:
+            case r.ContractDetails(req_id, query, sec_id_type, sec_id, expired):
+                today = to_datetime(core.clock.reading(), NEW_YORK).date()
+                by_isin = core.contracts.by_isin(sec_id) if sec_id_type == "ISIN" else None
+                found = [by_isin] if by_isin else core.contracts.matching(query, today, include_expired=expired)
+                if not found:
                     client.send(m.error(req_id, *NO_CONTRACT))
                     return
-                today = to_datetime(core.clock.reading(), NEW_YORK).date()
-                client.send(contract_details(req_id, contract, today) + m.simple(52, "1", req_id))
+                details = b"".join(contract_details(req_id, contract, today) for contract in found)
+                client.send(details + m.simple(52, "1", req_id))
             case r.MatchingSymbols(req_id, pattern):
                 client.send(m.symbol_samples(req_id, core.contracts.like(pattern)))
             case r.HeadTimestamp(req_id, query, format_date):

@@ -16,7 +16,7 @@
 | history_error | code (162), text, count (1) | the next historical request fails |
 | notice | code, text | an error that belongs to no request, to every client (1100, 1101, 1102, 2110) |
 | next_valid_id | value or back (10) | the next order id that clients are told is rolled back |
-| market_data | symbol, mode (delayed) | live, delayed (ticks 66-76, error 10167) or silent |
+| market_data | symbol, mode (delayed), code | live, delayed (ticks 66-76, error 10167), frozen (type 2, the quote of the moment), lots (sizes in hundreds), none (`code` (354), then nothing) or silent |
 | bad_print | symbol, factor (100), count (1) | the prices of its next five-second bars are multiplied |
 | clock | seconds (-172800), count (1), client_id (all) | the next answers to who asks for the time are so far off |
 | repeat_bars | count (1) | the five-second bars of the next interval come twice |
@@ -32,11 +32,12 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from triplane.domain.timestamps import NEW_YORK, SECOND, from_datetime, iso
 
-Mode = Literal["live", "delayed", "silent"]
+Mode = Literal["live", "delayed", "frozen", "lots", "none", "silent"]
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 COUNTED: Final = (
     "suppress_executions", "duplicate_executions", "correct_executions", "disconnect_mid_fill", "repeat_bars", "reorder_bars",
 )  # fmt: skip
@@ -53,12 +54,17 @@ _TEXTS: Final[Mapping[int, str]] = {
     161: "Cancel attempted when order is not in a cancellable state.",
     162: "Historical Market Data Service error message:HMDS query returned no data",
     201: "Order rejected - reason:injected by a fault",
+    354: "Requested market data is not subscribed.",
     399: "Order Message:\nWarning: injected by a fault",
     404: "Order held while securities are located.",
     1100: "Connectivity between IBKR and Trader Workstation has been lost.",
     1101: "Connectivity between IBKR and Trader Workstation has been restored - data lost.",
     1102: "Connectivity between IBKR and Trader Workstation has been restored - data maintained.",
     2110: "Connectivity between Trader Workstation and server is broken. It will be restored automatically.",
+    10089: "Requested market data requires additional subscription for API.",
+    10090: "Part of requested market data is not subscribed. Subscription-independent ticks are still active.",
+    10168: "Requested market data is not subscribed. Delayed market data is not enabled.",
+    10197: "No market data during competing live session",
     10349: "Order TIF was set to DAY based on order preset.",
 }
 
@@ -84,6 +90,8 @@ class Faults:
     errors: dict[str, deque[InjectedError]] = field(default_factory=dict)
     ack_delays: deque[float] = field(default_factory=deque)
     modes: dict[str, Mode] = field(default_factory=dict)
+    no_data: dict[str, InjectedError] = field(default_factory=dict)
+    """What a line in mode `none` is told."""
     bad_prints: dict[str, deque[float]] = field(default_factory=dict)
     """Factors of the next bars by symbol."""
     printed: dict[str, tuple[int, float]] = field(default_factory=dict)
@@ -113,9 +121,10 @@ class Faults:
             self.ack_delays.extend([number(body, "seconds", 1.0, 0.0, 600.0)] * int(count))
         elif kind == "market_data":
             symbol, mode = _symbol(body, symbols), body.get("mode", "delayed")
-            if mode not in ("live", "delayed", "silent"):
-                raise FaultError(f"mode {mode!r} is unknown; use live, delayed or silent")
+            if mode not in MODES:
+                raise FaultError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
             self.modes[symbol] = mode
+            self.no_data[symbol] = injected(body, 354)
         elif kind == "bad_print":
             symbol, factor = _symbol(body, symbols), number(body, "factor", 100.0, 1e-6, 1e6)
             self.bad_prints.setdefault(symbol, deque()).extend([factor] * int(count))

@@ -14,8 +14,8 @@ from triplane.paper.market.moment import DELAY_STEPS, Look, Market
 from triplane.paper.protocol import messages as m
 from triplane.paper.server.faults import Faults, Mode
 
-MAX_LINES: Final = 100
-_TYPE_OF_MODE: Final[dict[Mode, int]] = {"live": 1, "delayed": 3}
+_TYPE_OF_MODE: Final[dict[Mode, int]] = {"live": 1, "lots": 1, "frozen": 2, "delayed": 3}
+LOT: Final = 100
 _DELAYED_NOTICE: Final = "Requested market data is not subscribed. Displaying delayed market data."
 
 
@@ -62,7 +62,7 @@ class Feed:
             bars = []
             start, rows = self.market.last_bar()
             for req_id, symbol in subscriptions.bars.items():
-                if self.faults.mode(symbol) != "silent":
+                if self.faults.mode(symbol) not in ("silent", "none"):
                     row, factor = rows[self.market.column(symbol)], self.faults.print_factor(symbol, start)
                     if factor != 1.0:
                         *prices, volume, average, count = row
@@ -83,8 +83,11 @@ class Feed:
     def quote(self, line: QuoteLine) -> list[bytes]:
         """Ticks of a quote line that changed since it was last told, the first time all of them."""
         mode = self.faults.mode(line.symbol)
-        if mode == "silent":
+        if mode == "silent" or (mode == line.mode and mode in ("none", "frozen")):
             return []
+        if mode == "none":
+            line.mode, error = mode, self.faults.no_data[line.symbol]
+            return [m.error(line.req_id, error.code, error.text)]
         out: list[bytes] = []
         delayed = mode == "delayed"
         if line.mode != mode:
@@ -101,6 +104,7 @@ class Feed:
 
     def _ticks(self, line: QuoteLine, look: Look, delayed: bool) -> list[bytes]:
         req_id, quote, seen = line.req_id, look.quote, line.seen
+        unit = LOT if line.mode == "lots" else 1
         out: list[bytes] = []
         if seen is None:
             out += [
@@ -115,14 +119,14 @@ class Feed:
                         m.tick_size(req_id, m.SHORTABLE_SHARES, 10_000_000),
                     ]
         if seen is None or (quote.bid, quote.bid_size) != (seen.quote.bid, seen.quote.bid_size):
-            out.append(m.tick_price(req_id, _kind(m.BID, delayed), quote.bid, quote.bid_size))
+            out.append(m.tick_price(req_id, _kind(m.BID, delayed), quote.bid, _in(quote.bid_size, unit)))
         if seen is None or (quote.ask, quote.ask_size) != (seen.quote.ask, seen.quote.ask_size):
-            out.append(m.tick_price(req_id, _kind(m.ASK, delayed), quote.ask, quote.ask_size))
+            out.append(m.tick_price(req_id, _kind(m.ASK, delayed), quote.ask, _in(quote.ask_size, unit)))
         if seen is None or look.volume != seen.volume:
             out += [
                 m.tick_string(req_id, m.DELAYED_LAST_TIME if delayed else m.LAST_TIME, str(look.last_ns // SECOND)),
-                m.tick_price(req_id, _kind(m.LAST, delayed), look.last, look.last_size),
-                m.tick_size(req_id, _kind(m.VOLUME, delayed), look.volume),
+                m.tick_price(req_id, _kind(m.LAST, delayed), look.last, _in(look.last_size, unit)),
+                m.tick_size(req_id, _kind(m.VOLUME, delayed), _in(look.volume, unit)),
             ]
         if seen is None or look.high != seen.high:
             out.append(m.tick_price(req_id, _kind(m.HIGH, delayed), look.high, 0))
@@ -150,3 +154,8 @@ class Feed:
 
 def _kind(live: int, delayed: bool) -> int:
     return m.DELAYED[live] if delayed else live
+
+
+def _in(units: float, unit: int) -> float:
+    """A size in lots of `unit`; of less than one it is one."""
+    return max(units // unit, 1) if unit > 1 else units

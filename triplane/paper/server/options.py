@@ -54,6 +54,11 @@ class Options:
     master_client_id: int | None = None
     awaited_client_id: int | None = None
     """The one client whose return the night after its trades waits for; None: every client's."""
+    lines: int = 100
+    """Market data lines: subscriptions of quotes and of five-second bars of all clients together."""
+    tick_by_tick_lines: int = 5
+    pacing: float = 0.0
+    """Wall seconds that IB's ten minutes of its pacing rules last; 0: no rules."""
     start_id: str = ""
     """Which start of an installation this market belongs to: let go under one, it goes on by itself under that one only."""
 
@@ -147,6 +152,20 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         type=int,
         help="client id whose return the night waits for, up to a minute, when it traded in the session and is away; else every client's",
     )
+    add("--lines", type=_whole, default=d.lines, help=f"market data lines of all clients, error 101 beyond ({d.lines})")
+    add(
+        "--tick-by-tick-lines",
+        type=_whole,
+        default=d.tick_by_tick_lines,
+        help=f"tick-by-tick subscriptions, error 10190 beyond ({d.tick_by_tick_lines})",
+    )
+    add(
+        "--pacing",
+        type=_not_negative,
+        default=d.pacing,
+        metavar="SECONDS",
+        help="keep IB's pacing rules (errors 162 and 420); SECONDS of wall time are the rules' ten minutes, 600 as IB has it, 0 keeps none (0)",
+    )
     add(
         "--start-id",
         default=d.start_id,
@@ -156,7 +175,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     options = Options(
         a.host, a.port, a.http_port, a.state_dir, a.assets, a.targets, a.start, a.sessions, a.seed, a.account, a.cash, tuple(a.position), a.hold,
         a.rebalance, a.speed, min(a.approach_speed, max(a.idle_speed, a.speed)), a.idle_speed, a.session_pause, a.impact_y,
-        a.master_client_id, a.awaited_client_id, a.start_id,
+        a.master_client_id, a.awaited_client_id, a.lines, a.tick_by_tick_lines, a.pacing, a.start_id,
     )  # fmt: skip
     try:
         validate(options)

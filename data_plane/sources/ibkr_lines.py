@@ -1,0 +1,140 @@
+"""The IBKR source's subscriptions, kept to what `lines.py` plans: within the budget, within IB's pacing rules, and said to the engine.
+
+A budget that is smaller at IB than MARKET_DATA_LINES says (other programs of the login use lines, too) is learned from error 101.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Collection
+
+from data_plane.sources.base import Context
+from data_plane.sources.ibkr_requests import Requests
+from data_plane.sources.lines import LinePlan, LineScheduler
+from triplane.broker.market_data import BARS, PACED, QUOTES, TOO_MANY_LINES, TRADES, MarketFeed
+from triplane.domain import calendars
+from triplane.domain.timestamps import SECOND
+
+# Requests sent between two looks at whether the gateway has taken them.
+BURST = 40
+# A slot that took longer, by the market's clock, did not measure how fast turns come: a night, or a leap.
+LONGEST_SLOTS = 20
+NO_LIMIT = 10**9
+
+
+class Lines:
+    """Subscriptions of one source over all its connections."""
+
+    def __init__(self, context: Context, source: str, requests: Requests, *, is_paced: Callable[[], bool]) -> None:
+        """`is_paced`: whether the gateway's market passes at the real pace, so that IB's rules may hold there."""
+        self._context = context
+        self._source = source
+        self._requests = requests
+        self._is_paced = is_paced
+        self._refused_for_pace = False
+        self._scheduler = LineScheduler()
+        self._granted = self._granted_trades = NO_LIMIT
+        """Lines that the gateway has given at most, since it last refused one."""
+        self._slot_began = 0
+        self._slot_ns = 0
+        self._told: tuple[frozenset[str] | None, float] | None = None
+
+    def connected(self) -> None:
+        """A connection begins: nothing is subscribed, and what the gateway grants is to be learned."""
+        self._granted = self._granted_trades = NO_LIMIT
+        self._told = None
+
+    async def follow(self, feed: MarketFeed, names: list[str], flush: Callable[[], Awaitable[object]]) -> bool:
+        """Make the feed's subscriptions those that `names` should have now; `flush` returns once the gateway has taken what was sent.
+
+        False when nothing was to be changed.
+        """
+        plan, round_s = self._plan(names)
+        quoted = (*plan.streamed, *plan.quoted)
+        changed = self._drop(feed, plan, frozenset(quoted))
+        sampled = frozenset(plan.quoted)
+        have, bars, trades = (frozenset(feed.having(kind)) for kind in (QUOTES, BARS, TRADES))
+        sent = 0
+        for symbol in quoted:
+            feed.subscribe(symbol, self._requests.contracts[symbol], sampled=symbol in sampled)
+            sent += symbol not in have
+            sent += symbol not in sampled and symbol not in bars and self._subscribe_bars(feed, symbol)
+            if symbol in plan.every_trade and symbol not in trades:
+                feed.subscribe_trades(symbol)
+                sent += 1
+            if sent >= BURST:
+                changed, sent = True, 0
+                await flush()
+        if sent:
+            changed = True
+            await flush()
+        self._tell(names, feed.having(BARS), round_s)
+        return changed
+
+    def _plan(self, names: list[str]) -> tuple[LinePlan, float]:
+        targets, now = self._context.targets, self._context.clock.now()
+        slot = int(targets.ROTATION_S * SECOND)
+        due = now - self._slot_began >= slot and calendars.session_of(calendars.MARKET_CALENDAR, now) is not None
+        if due:
+            took = now - self._slot_began
+            self._slot_ns = took if took <= LONGEST_SLOTS * slot else slot
+            self._slot_began = now
+        plan = self._scheduler.plan(
+            names,
+            min(targets.MARKET_DATA_LINES, self._granted),
+            min(targets.TICK_BY_TICK_LINES, self._granted_trades),
+            max(int(targets.ROTATION_ROUND_S // targets.ROTATION_S), 1),
+            [name for name in targets.STREAM_FIRST.split(",") if name],
+            next_slot=due,
+        )
+        return plan, plan.round_slots * max(self._slot_ns, slot) / SECOND
+
+    @staticmethod
+    def _drop(feed: MarketFeed, plan: LinePlan, quoted: frozenset[str]) -> bool:
+        """End what is not wanted, first: its lines are wanted for others."""
+        streamed, changed = frozenset(plan.streamed), False
+        for symbol in feed.symbols:
+            if symbol not in quoted:
+                feed.unsubscribe(symbol)
+                changed = True
+        for symbol in feed.having(BARS):
+            if symbol not in streamed:
+                feed.unsubscribe_bars(symbol)
+                changed = True
+        for symbol in feed.having(TRADES):
+            if symbol not in plan.every_trade:
+                feed.unsubscribe_trades(symbol)
+                changed = True
+        return changed
+
+    def _subscribe_bars(self, feed: MarketFeed, symbol: str) -> bool:
+        """Subscribe a name's bars, if IB's rules allow it now; else a later look does."""
+        wish, now = self._requests.streaming(symbol), time.monotonic()
+        paced = self._is_paced() or self._refused_for_pace
+        if paced and self._requests.pacing.delay(now, wish, self._context.targets.HISTORICAL_REQUESTS) > 0:
+            return False
+        self._requests.pacing.sent(now, wish)
+        feed.subscribe_bars(symbol)
+        return True
+
+    def refused(self, feed: MarketFeed, symbol: str, kind: str, code: int, text: str) -> None:
+        """The gateway has not made a subscription, and the feed has let it go."""
+        log, source = self._context.log, self._source
+        if code == PACED:
+            self._refused_for_pace = True
+            wait = self._requests.pacing.refused(time.monotonic())
+            log.warning("too fast for IB", source=source, symbol=symbol, wait_s=wait)
+        elif code == TOO_MANY_LINES and kind in (BARS, QUOTES):
+            self._granted = min(self._granted, feed.lines)
+            log.warning(
+                "fewer market data lines than MARKET_DATA_LINES", source=source, lines=self._granted, reason=text
+            )
+        elif kind == TRADES:
+            self._granted_trades = min(self._granted_trades, len(feed.having(TRADES)))
+            log.warning("fewer tick-by-tick lines than TICK_BY_TICK_LINES", source=source, lines=self._granted_trades)
+
+    def _tell(self, names: list[str], streamed: Collection[str], round_s: float) -> None:
+        told = (None if len(streamed) == len(names) else frozenset(streamed), round_s)
+        if told != self._told:
+            self._told = told
+            self._context.covered(self._source, *told)

@@ -1,0 +1,118 @@
+"""The IBKR source at a gateway with fewer market data lines than its names need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data_plane.observations import QuoteTick, TradeTick
+from data_plane.sources.ibkr import IbkrSource
+from data_plane.sources.pacing import Pacing
+from tests.broker.gateways import GatewayProcess
+from tests.data_plane.ibkr_rig import Rig, following
+from tests.waiting import until
+from triplane.broker.market_data import BARS, TRADES
+from triplane.domain.timestamps import MINUTE
+
+FIRST = ("WMT", "XOM")
+# A turn a minute: the market is moved minute by minute, faster than anybody looks.
+TURNS = {"STREAM_FIRST": ",".join(FIRST), "ROTATION_S": 50.0, "ROTATION_ROUND_S": 300.0, "QUOTE_FRESHNESS_S": 1200.0}
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+    process = GatewayProcess(
+        tmp_path / "gateway",
+        "--hold",
+        "--sessions",
+        "3",
+        "--speed",
+        "100",
+        "--lines",
+        "16",
+        "--tick-by-tick-lines",
+        "1",
+    )
+    yield process
+    process.stop()
+
+
+def quoted_since(bench: Rig, time: int) -> Counter[str]:
+    return Counter(item.symbol for item in bench.taken if isinstance(item, QuoteTick) and item.time > time)
+
+
+async def pass_by(gateway: GatewayProcess, bench: Rig, source: IbkrSource) -> int:
+    """A round of turns, minute by minute; returns when it began, ns."""
+    began = bench.slices("5s")[-1]["event_time"]
+    for minute in range(1, 6):
+        slot = source._lines._slot_began
+        await asyncio.to_thread(gateway.advance, minutes=1)
+        await until(lambda minute=minute: bench.slices("5s")[-1]["event_time"] >= began + minute * MINUTE)
+        await until(lambda slot=slot: source._lines._slot_began > slot)
+    return int(began)
+
+
+async def test_some_names_are_streamed_and_every_other_has_its_turn(gateway: GatewayProcess) -> None:
+    async with following(gateway, MARKET_DATA_LINES=16, TICK_BY_TICK_LINES=1, **TURNS) as (bench, source):
+        names = {asset.symbol for asset in bench.context.assets()}
+        began = await pass_by(gateway, bench, source)
+        assert source._feed is not None
+        streamed = source._feed.having(BARS)
+        assert (len(streamed), source._feed.lines) == (6, 16)
+        assert set(FIRST) < set(streamed)
+        slices = [record for record in bench.slices("5s") if record["event_time"] > began]
+        assert all(set(record["symbols"]) == set(streamed) for record in slices)
+        assert all(set(record["missing"]) == names - set(streamed) for record in slices)
+        await until(lambda: set(quoted_since(bench, began)) == names)
+        # Nobody is stale or missed, trades are told where they are told whole, and the gateway has refused nothing.
+        assert bench.gates() == []
+        assert {item.symbol for item in bench.taken if isinstance(item, TradeTick)} <= set(streamed)
+        assert source._feed.having(TRADES) == [FIRST[0]]
+        every = [i for i in bench.taken if isinstance(i, TradeTick) and i.symbol == FIRST[0] and i.time > began]
+        assert len(every) >= 10
+        assert source._lines._granted > 16
+
+
+async def test_a_budget_that_is_smaller_than_it_says_is_learned(gateway: GatewayProcess) -> None:
+    async with following(gateway, **TURNS) as (bench, source):
+        assert source._feed is not None
+        names = {asset.symbol for asset in bench.context.assets()}
+        assert (source._lines._granted, source._lines._granted_trades) == (16, 1)
+        began = await pass_by(gateway, bench, source)
+        streamed = set(source._feed.having(BARS))
+        assert (len(streamed), source._feed.lines, source._feed.having(TRADES)) == (6, 16, [FIRST[0]])
+        assert set(FIRST) < streamed
+        await until(lambda: set(quoted_since(bench, began)) == names)
+        assert set(bench.slices("5s")[-1]["symbols"]) == streamed
+        # After a reconnect it is asked for the whole again: other programs may have let go of theirs.
+        await asyncio.to_thread(gateway.fault, "drop")
+        await until(lambda: any("connection" in why for why in bench.blocked))
+        await until(lambda: bench.blocked[-1] == "")
+        await until(lambda: source._lines._granted == 16)
+        await until(lambda: source._feed is not None and source._feed.lines == 16)
+
+
+async def test_bars_that_ib_refuses_for_the_pace_of_subscriptions_come_back(tmp_path: Path) -> None:
+    """15 seconds last three here: two resubscriptions in a row are identical requests, which the gateway takes only once."""
+    gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", "3", "--pacing", "120")
+    try:
+        async with following(gateway) as (bench, source):
+            source._requests.pacing = Pacing(120 / 600)
+            assert source._feed is not None
+            for count in (1, 2):
+                await asyncio.to_thread(gateway.fault, "notice", code=1101)
+                await until(lambda count=count: bench.blocked.count("subscribing again") == count)
+                await until(lambda: bench.blocked[-1] == "")
+            await until(lambda: source._lines._refused_for_pace)
+            assert len(source._feed.having(BARS)) < 20
+            await until(lambda: source._feed is not None and len(source._feed.having(BARS)) == 20)
+            began = bench.slices("5s")[-1]["event_time"]
+            await asyncio.to_thread(gateway.advance, minutes=1)
+            await until(lambda: bench.slices("5s")[-1]["event_time"] >= began + MINUTE)
+            assert bench.slices("5s")[-1]["missing"] == []
+    finally:
+        gateway.stop()
