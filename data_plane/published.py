@@ -22,7 +22,13 @@ class PublishedIndex:
         self._daily: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
         self._daily_names: dict[tuple[str, str], dict[str, int]] = {}
         self._latest: dict[Identity, int] = {}
+        self._minutes: dict[Identity, set[int]] | None = None
+        """Ends of one-minute slices, where they are kept one by one."""
         self._ids: dict[str, set[str]] = {topic: set() for topic in _ID_FIELDS}
+
+    def keep_minutes(self) -> None:
+        """From now on one-minute slices are kept one by one, so that older ones may be loaded after newer ones."""
+        self._minutes = {}
 
     def learn(self, topic: str, record: Mapping[str, Any]) -> None:
         """Note a record that is, or is about to be, on a topic."""
@@ -33,7 +39,10 @@ class PublishedIndex:
                 newest = self._daily_names.setdefault(key, {})
                 newest.update((name, end) for name in record["symbols"] if newest.get(name, 0) < end)
             else:
-                self._raise((topic, record["source"], record["group"], record["interval"]), record["event_time"])
+                stream = (topic, record["source"], record["group"], record["interval"])
+                self._raise(stream, record["event_time"])
+                if self._minutes is not None and record["interval"] == "1m":
+                    self._minutes.setdefault(stream, set()).add(record["event_time"])
         elif topic in self._ids:
             self._ids[topic].add(record[_ID_FIELDS[topic]])
 
@@ -46,6 +55,9 @@ class PublishedIndex:
             for name in record["symbols"]:
                 if newest.get(name) == end:  # its history is then asked for again, from the beginning
                     del newest[name]
+        elif topic == "data.bars" and self._minutes is not None:
+            stream = (topic, record["source"], record["group"], record["interval"])
+            self._minutes.get(stream, set()).discard(record["event_time"])
         elif topic in self._ids:
             self._ids[topic].discard(record[_ID_FIELDS[topic]])
 
@@ -53,9 +65,14 @@ class PublishedIndex:
         self._latest[key] = max(self._latest.get(key, 0), time)
 
     def has_bars(self, source: str, group: str, interval: str, event_time: int, available_time: int) -> bool:
-        """Whether a slice of this interval, end and availability is there; for intraday, also when a later one is."""
+        """Whether a slice of this interval, end and availability is there; for intraday, also when a later one is.
+
+        One-minute slices that are kept one by one count by their end alone.
+        """
         if interval == "1d":
             return (event_time, available_time) in self._daily.get((source, group), {})
+        if interval == "1m" and self._minutes is not None:
+            return event_time in self._minutes.get(("data.bars", source, group, interval), ())
         return event_time <= self.latest_bars(source, group, interval)
 
     def has_id(self, topic: str, identity: str) -> bool:

@@ -16,6 +16,24 @@ _TAIL: Final = 200
 TOPICS: Final = (*_WHOLE, *_ENDS)
 
 
+_DECISIONS: Final = "strategy.barriers"
+
+
+def newest_decision(settings: Settings) -> int:
+    """Time of the newest decision on the log, ns UTC; 0 where none was made. Raises LogUnavailable."""
+    reader = TopicReader(settings, [_DECISIONS], "end")
+    try:
+        ends = reader.whole_ends()
+    finally:
+        reader.close()
+    reader = TopicReader(settings, [_DECISIONS], {name: max(end - _TAIL, 0) for name, end in ends.items()})
+    try:
+        records = reader.read_to(ends, 60.0)
+    finally:
+        reader.close()
+    return max((int(record.value["t"]) for record in records if record.value is not None), default=0)
+
+
 def read(settings: Settings) -> list[LogRecord]:
     """What is remembered, in log order within a topic. Raises LogUnavailable, also where records are hidden: what is thought not to be
     published yet would be published again.

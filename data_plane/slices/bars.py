@@ -55,17 +55,20 @@ class BarSlices:
             self._memories[interval] = after
 
     def remember(self, record: Mapping[str, Any]) -> None:
-        """Take over the closes of a slice that an earlier run published."""
-        row_of = self._frame.row
+        """Take over the closes of a slice that an earlier run published, but for names of which a later session is known.
+
+        Older history may have been loaded after newer.
+        """
+        row_of, session = self._frame.row, date.fromisoformat(record["session"]).toordinal()
+        memory = self.memory(record["interval"])
         pairs = [
             (row_of[name], close)
             for name, close in zip(record["symbols"], record["close"], strict=True)
-            if name in row_of
+            if name in row_of and memory.session[row_of[name]] <= session
         ]
-        memory = self.memory(record["interval"])
         rows = [row for row, _ in pairs]
         memory.close[rows] = [close for _, close in pairs]
-        memory.session[rows] = date.fromisoformat(record["session"]).toordinal()
+        memory.session[rows] = session
 
     def judge(self, bars: Bars) -> list[Output]:
         """Judge a slice whose schema is good and whose names are all known; one data.bars record comes last but for gates."""

@@ -19,6 +19,7 @@ from triplane.cli import (
     assets,
     config,
     data_audit,
+    data_backfill,
     demo,
     doctor,
     explain,
@@ -62,6 +63,7 @@ for plane in planes.PLANES:
     group = planes.app_for(plane)
     if plane == "data":
         data_audit.add_to(group)
+        data_backfill.add_to(group)
     if plane == "order":
         order_commands.add_to(group)
     app.add_typer(group, name=plane)

@@ -1,0 +1,166 @@
+"""The parts of a backfill without Kafka: the past in order of time, requests of a span, and which kept responses belong together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_plane.daemon.past import Past
+from data_plane.engine import DataEngine
+from data_plane.observations import Bars, Vintage
+from data_plane.published import PublishedIndex
+from data_plane.sources.archive import ResponseArchive, request_key
+from data_plane.sources.fred_answers import FIRST_REALTIME, LAST_REALTIME, clipped, windows
+from data_plane.sources.fred_kept import Period, kept_chains
+from data_plane.sources.http import SourceRefused
+from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, daily_chunks
+from data_plane.sources.kept import KeptResponses
+from tests.data_plane.support import daily, engine, records, run
+from triplane.domain import calendars
+from triplane.domain.calendars import MARKET_CALENDAR
+
+NEW = {"AAA": 1000.0, "BBB": 50.0, "CCC": 20.0}
+OLD = {"AAA": 10.0, "BBB": 50.0, "CCC": 20.0}
+"""Years before: AAA at a hundredth, which a bar in the wrong unit would be today."""
+
+
+def published(observations: list[Bars]) -> list[tuple[str, dict[str, Any]]]:
+    return [("data.bars", record) for record in records(run(engine(), observations), "data.bars")]
+
+
+def backfilled(past: list[tuple[str, dict[str, Any]]], observations: list[Any]) -> tuple[DataEngine, list[Any]]:
+    machine = engine()
+    before, outputs = Past(machine, past), []
+    for observation in observations:
+        before.before(observation)
+        outputs += machine.take(observation)
+    return machine, outputs
+
+
+def test_older_bars_are_judged_by_what_came_before_them() -> None:
+    newer = published([daily("2018-01-18", NEW), daily("2018-01-19", NEW)])
+    older = published([daily("2015-01-20", OLD)])
+    bad = OLD | {"BBB": 5000.0}
+    machine, outputs = backfilled(
+        newer + older, [daily("2015-01-21", OLD), daily("2015-01-22", bad), daily("2018-01-19", NEW)]
+    )
+    assert [record["symbols"] for record in records(outputs, "data.bars")] == [["AAA", "BBB", "CCC"], ["AAA", "CCC"]]
+    assert [record["code"] for record in records(outputs, "data.quarantine")] == ["UNIT_100X"]
+    assert machine.ledger.deduplicated["ibkr"] == 3
+
+
+def test_history_that_was_loaded_late_is_not_the_last_close_of_the_next_start() -> None:
+    """On the log it stands behind what is newer."""
+    machine = engine()
+    log = published([daily("2018-01-18", NEW)]) + published([daily("2015-01-20", OLD), daily("2015-01-21", OLD)])
+    machine.remember("data.bars", [record for _, record in log])
+    outputs = run(machine, [daily("2018-01-19", NEW)])
+    assert not records(outputs, "data.quarantine")
+
+
+def vintage(start: str, value: float) -> Vintage:
+    return Vintage("fred", "X", "Percent", start, 10**18, False, ((10**17 + int(start[-2:]) * 10**13, value),))
+
+
+def test_an_older_vintage_is_no_jump_from_a_newer_one() -> None:
+    newest = [("data.macro", r) for r in records(run(engine(), [vintage("2018-01-20", 1.0)]), "data.macro")]
+    _, outputs = backfilled(newest, [vintage("2010-01-04", 12.0), vintage("2010-01-05", 12.5)])
+    assert not records(outputs, "data.quarantine")
+    # What was taken out of a vintage is not confirmed by the vintage that is handed in again.
+    whole = run(engine(), [vintage("2010-01-04", 1.0), vintage("2010-01-05", 90.0)])
+    kept = [(output.topic, output.record) for output in whole if output.topic in ("data.macro", "data.quarantine")]
+    machine, outputs = backfilled(kept, [vintage("2010-01-04", 1.0), vintage("2010-01-05", 90.0)])
+    assert not records(outputs, "data.macro")
+    assert machine.ledger.deduplicated["fred"] == 2
+
+
+def test_minutes_that_are_kept_one_by_one_may_be_loaded_in_any_order() -> None:
+    index = PublishedIndex()
+    record = {"source": "ibkr", "group": "main", "interval": "1m", "event_time": 600}
+    index.keep_minutes()
+    index.learn("data.bars", record)
+    assert index.has_bars("ibkr", "main", "1m", 600, 900)
+    assert not index.has_bars("ibkr", "main", "1m", 540, 540)
+    index.forget("data.bars", record)
+    assert not index.has_bars("ibkr", "main", "1m", 600, 600)
+    plain = PublishedIndex()
+    plain.learn("data.bars", record)
+    assert plain.has_bars("ibkr", "main", "1m", 540, 540)
+
+
+SESSIONS = calendars.sessions(MARKET_CALENDAR, date(2014, 1, 1), date(2018, 12, 31))
+
+
+@given(st.sets(st.sampled_from(range(len(SESSIONS))), min_size=1, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_requests_reach_over_every_session_that_lacks_and_no_more_than_ib_gives(places: set[int]) -> None:
+    wanted = [SESSIONS[place] for place in sorted(places)]
+    chunks = daily_chunks(wanted)
+    assert [day for chunk in chunks for day in chunk.sessions] == wanted
+    for chunk in chunks:
+        reach = SESSIONS.index(chunk.sessions[-1]) - SESSIONS.index(chunk.sessions[0]) + 1
+        assert chunk.duration == f"{reach} D"
+        assert reach <= SESSIONS_AT_ONCE
+        assert chunk.end > calendars.session_close(MARKET_CALENDAR, chunk.sessions[-1])
+
+
+# -- kept responses ------------------------------------------------------------------------------------------------------------
+def asked(period: Period, series: str = "X", offset: int = 0) -> str:
+    parameters = {
+        "series_id": series,
+        "observation_start": period.observation_start,
+        "realtime_start": period.start,
+        "realtime_end": period.end,
+        "limit": str(period.limit),
+        "offset": str(offset),
+        "api_key": "k",
+    }
+    return request_key("http://h/fred/series/observations", parameters)
+
+
+@given(st.sets(st.dates(date(2010, 1, 1), date(2018, 1, 1)), max_size=20), st.integers(1, 6), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_periods_of_one_look_are_found_again(dates: set[date], most: int, random: Any) -> None:
+    vintages = sorted(day.isoformat() for day in dates)
+    look = [Period("2014-01-01", start, end, 100) for start, end in windows(vintages, most)]
+    span = [Period("2014-01-01", s, e, 100) for s, e in clipped(windows(vintages, most), "2012-03-01", "2015-01-01")]
+    other = [replace(look[0], observation_start="2001-01-01", end=LAST_REALTIME)]
+    keys = [asked(each) for each in [*look, *other]] + [asked(look[0], "Y"), "http://h/fred/series?series_id=X"]
+    random.shuffle(keys)
+    assert sorted(kept_chains(keys, "X"), key=lambda chain: chain[0].observation_start) == [other, look]
+    assert look[0].start == FIRST_REALTIME
+    (chain,) = kept_chains([asked(each, offset=place) for each in span for place in (0, 100)], "X")
+    assert chain == span
+    assert (chain[0].start, chain[-1].end) == ("2012-03-01", "2015-01-01")
+
+
+async def test_the_newest_whole_body_answers_and_older_ones_can_be_asked_for(tmp_path: Path) -> None:
+    archive = ResponseArchive(tmp_path, "edgar")
+    key = "http://127.0.0.1:1/a?x=1"
+    for at, body in enumerate((b'{"n": 1}', b'{"n": 2}', b'{"n": ')):
+        archive.store(key, at, body)
+    archive.store("http://127.0.0.1:2/b", 9, b"<html>")
+    kept = KeptResponses("edgar", ResponseArchive(tmp_path, "edgar"))
+    for url in ("http://127.0.0.1:1/a", "https://elsewhere/a"):
+        assert await kept.get(url, {"x": "1", "api_key": "secret"}) == {"n": 2}
+        assert await kept.older(url, {"x": "1"}) == [b'{"n": 1}']
+    assert await kept.body("http://h/b") == b"<html>"
+    with pytest.raises(SourceRefused, match="no response to http://h/a is kept") as refused:
+        await kept.get("http://h/a")
+    assert refused.value.status == 404
+    # A body that the disk has damaged gives way to the one before it.
+    newest = archive.kept(key)[1]
+    (tmp_path / "edgar" / "bodies" / newest.sha256[:2] / f"{newest.sha256}.gz").write_bytes(b"rust")
+    assert await kept.get("http://h/a", {"x": "1"}) == {"n": 1}
+
+
+def test_days_of_a_span_are_both_included() -> None:
+    periods = [("1776-07-04", "2012-01-31"), ("2012-02-01", "9999-12-31")]
+    assert clipped(periods, "2012-01-31", "2012-02-01") == [("2012-01-31", "2012-01-31"), ("2012-02-01", "2012-02-01")]
+    assert clipped(periods, "2013-01-01", "2013-02-01") == [("2013-01-01", "2013-02-01")]
