@@ -20,6 +20,7 @@ from typing import Protocol
 
 from data_plane.daemon import recovery
 from data_plane.daemon.configuration import ConfigFollower
+from data_plane.daemon.facts_on_log import FactsOnLog
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.reporting import told_log
@@ -27,7 +28,7 @@ from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calen
 from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
-from data_plane.observations import Malformed, Observation
+from data_plane.observations import Filing, Malformed, Observation
 from data_plane.outputs import GATES, QUARANTINE, Output
 from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.span import Span
@@ -139,7 +140,8 @@ class Backfill:
         if self._job.interval == "1m":
             self.engine.published.keep_minutes()
         kept = [(record.topic, record.value) for record in records if record.value is not None]
-        self._past = Past(self.engine, [each for each in kept if each[0] in _REMEMBERED])
+        remembered = [each for each in kept if each[0] in _REMEMBERED]
+        self._past, self._facts = Past(self.engine, remembered), FactsOnLog(remembered)
         await asyncio.to_thread(calendars.table, calendar)
         known = (value["available_time"] for topic, value in kept if topic != QUARANTINE)
         self._set_clock(max(decided, *known, 0))
@@ -299,11 +301,23 @@ class Backfill:
         """An observation from the source: judged, and what comes of it put in line for the log."""
         self._unread += isinstance(observation, Malformed)
         self._past.before(observation)
+        if isinstance(observation, Filing):
+            observation = self._lacking(observation)
         outputs = [output for output in self.engine.take(observation) if output.topic != GATES]
         if outputs:
+            for output in outputs:
+                self._facts.learn(output.topic, output.record)
             self._handed.append(outputs)
             self._delivered.clear()
             self._work.set()
+
+    def _lacking(self, filing: Filing) -> Filing:
+        """What the log lacks of a filing; the rest of it counts as received and repeated."""
+        rest = self._facts.lacking(filing)
+        known = len(filing.facts) - len(rest.facts)
+        self.engine.ledger.received[filing.source] += known
+        self.engine.ledger.deduplicated[filing.source] += known
+        return rest
 
     async def _deliver(self) -> None:
         """Send what was handed in, in its order; a quarantined part is acknowledged before the rest of its observation is sent: what is

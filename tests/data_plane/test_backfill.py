@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.data_plane.backfills import NAMES, Installation
 from tests.data_plane.counted_providers import counted_providers
 from tests.data_plane.support import Bench, config, day_close, day_open
 from tests.waiting import until
+from triplane.cli import data_backfill
 from triplane.cli.context import CommandError
 from triplane.cli.main import app
 from triplane.domain.timestamps import MINUTE
@@ -192,3 +194,26 @@ def test_a_wrong_line_is_one_sentence_and_code_2(line: tuple[str, ...], words: s
     assert isinstance(error, CommandError)
     assert error.code == 2
     assert words in str(error)
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", stream)
+        with data_backfill.Told("edgar") as told:
+            for done in range(1, 5):
+                told.progress(done, 4, f"N{done}")
+            told.note("one [b]sentence[/b]")
+        said = stream.getvalue()
+        assert "one [b]sentence[/b]" in said
+        if stream.isatty():
+            assert "4/4" in said
+            assert "━" in said
+        else:
+            assert said.splitlines() == ["edgar: 1 of 4 (N1)", "edgar: 4 of 4 (N4)", "one [b]sentence[/b]"]

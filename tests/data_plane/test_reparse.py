@@ -68,7 +68,16 @@ def values_as_text(document: Any) -> Any:
 async def test_filings_that_an_older_parser_could_not_read_are_repaired_without_a_request(
     here: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It knew numbers alone; Apple's document has them as text, which today's parser reads value by value."""
+    """It knew numbers alone; Apple's document has them as text, which today's parser reads value by value. And it knew fewer concepts:
+    of AMD's filings a part was left out."""
+    usual = here.providers.content.company_facts
+    of_amd = usual(2488)
+    assert of_amd is not None
+    (rows,) = of_amd["facts"]["dei"]["EntityCommonStockSharesOutstanding"]["units"].values()
+    assets = [{**row, "val": 3e9} for row in rows]
+    # One of them is bad, in either version.
+    assets[-1]["end"] = "2030-12-31"
+    of_amd["facts"]["us-gaap"] = {"Assets": {"units": {"USD": assets}}}
 
     def strict(
         symbol: str, url: str, body: bytes, acceptance: Mapping[str, str], since: date, now: int
@@ -76,13 +85,16 @@ async def test_filings_that_an_older_parser_could_not_read_are_repaired_without_
         return companyfacts._typed(symbol, body, acceptance, since)
 
     async def as_text(request: web.Request) -> web.Response | None:
-        if not request.path.endswith("companyfacts/CIK0000320193.json"):
+        if not request.path.startswith("/api/"):
             return None
-        return web.json_response(values_as_text(here.providers.content.company_facts(320193)))
+        if request.path.endswith("CIK0000320193.json"):
+            return web.json_response(values_as_text(usual(320193)))
+        return web.json_response(of_amd) if request.path.endswith("CIK0000002488.json") else None
 
     here.providers.intervene = as_text
     with monkeypatch.context() as older:
         older.setattr(companyfacts, "parse", strict)
+        older.setattr(companyfacts, "CONCEPTS", ("dei:EntityCommonStockSharesOutstanding",))
         result = await with_parsers_of_the_test(here, "edgar")
     assert result.sources["edgar"].quarantined == 1
     before = here.log()
@@ -99,9 +111,14 @@ async def test_filings_that_an_older_parser_could_not_read_are_repaired_without_
     wanted = [report for report in here.providers.content._reports if report.symbol == "AAPL"]
     shares = {report.accession: [float(report.shares)] for report in wanted if "2016" <= report.filed < "2019"}
     assert {record["accession"]: record["values"] for record in apples} == shares
-    assert counts["published"] == len(shares) > 0
+    parts = [record for record in found["data.facts"].values() if record["concepts"] == ["us-gaap:Assets"]]
+    whole = [record["accession"] for record in before["data.facts"].values() if record["symbol"] == "AMD"]
+    assert {record["fact_id"] for record in parts} < {f"AMD/{accession}/1" for accession in whole}
+    assert counts["published"] == len(shares) + len(parts)
     assert counts["deduplicated"] == len(before["data.facts"])
-    assert found["data.quarantine"] == before["data.quarantine"]
+    assert min(len(shares), len(parts)) > 1
+    codes = [record["code"] for record in found["data.quarantine"].values()]
+    assert codes == ["BODY_SHAPE", "FACT_FROM_FUTURE"]
     assert "nothing new" in (await here.run("reparse", "--source", "edgar", *LINE)).out
     assert len(here.providers.requests) == asked
     # Without a span all that was kept counts; and whoever asks the provider after all finds nothing to add.

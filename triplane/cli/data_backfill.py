@@ -55,9 +55,9 @@ def backfill(
     The data plane must be stopped meanwhile. Ctrl-C, or a kill, at any moment loses nothing: the same line goes on, and once all is there it
     publishes nothing.
     """
+    spec = _source(source)
     from data_plane.daemon.backfill import Job
 
-    spec = _source(source)
     if interval not in ("1d", "1m"):
         raise context.CommandError(f"--interval {interval} is neither 1d nor 1m", 2)
     if interval == "1m" and spec.name != "ibkr":
@@ -82,10 +82,10 @@ def reparse(
 
     What is on the log already stays as it is. The data plane must be stopped meanwhile.
     """
+    spec = _source(source)
     from data_plane.daemon.backfill import Job
     from data_plane.sources.archive import INDEX
 
-    spec = _source(source)
     span = _span(start.date() if start else FIRST_DAY, end.date() if end else LAST_DAY)
     found = context.connected_settings()
     index = found.state_dir / "responses" / spec.name / INDEX
@@ -97,7 +97,7 @@ def reparse(
 def _source(name: str) -> SourceSpec:
     from triplane.runtime import numerics
 
-    numerics.pin()
+    numerics.pin()  # before anything imports numpy
     from data_plane.sources import registered
 
     known = {spec.name: spec for spec in registered()}
@@ -127,7 +127,7 @@ def _run(settings: Settings, job: Job, json_: bool) -> None:
     calendar_cache.install()
     results: list[Result] = []
     try:
-        with _Told(job.source.name) as report:
+        with Told(job.source.name) as report:
             lingering = _in_a_loop(_load(settings, job, report, results))
     finally:
         held.release()
@@ -156,7 +156,7 @@ def _in_a_loop(work: Coroutine[Any, Any, None]) -> bool:
     return loop.lingering
 
 
-async def _load(settings: Settings, job: Job, report: _Told, results: list[Result]) -> None:
+async def _load(settings: Settings, job: Job, report: Told, results: list[Result]) -> None:
     import asyncio
 
     from data_plane.daemon.backfill import Backfill
@@ -185,7 +185,7 @@ def _lock(settings: Settings) -> FileLock:
 
 
 # -- what people see -----------------------------------------------------------------------------------------------------------
-class _Told:
+class Told:
     """Progress on stderr: a bar on a terminal, else a line now and then."""
 
     def __init__(self, name: str) -> None:
@@ -194,7 +194,7 @@ class _Told:
         self._task: Any = None
         self._told_at = -PLAIN_EVERY_S
 
-    def __enter__(self) -> _Told:
+    def __enter__(self) -> Told:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
