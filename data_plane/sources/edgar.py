@@ -16,6 +16,7 @@ from data_plane.point_in_time import EDGAR_BEGAN, read_acceptance
 from data_plane.sources import companyfacts
 from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
+from data_plane.sources.kept import NOT_KEPT
 from triplane.domain.timestamps import NEW_YORK, to_datetime
 from triplane.runtime.settings import Settings
 
@@ -135,7 +136,7 @@ class EdgarSource:
             recent = set(submissions.acceptance)
             for name, last in submissions.older:
                 if last >= since.isoformat():
-                    submissions.add(await self._http.get(f"{self._base}/submissions/{name}"))
+                    since = await self._page(submissions, name, last, since)
             self._hand_in(await self._filings(symbol, cik, submissions.acceptance, since))
             self._known[symbol] = recent
         except SourceRefused as error:
@@ -146,6 +147,19 @@ class EdgarSource:
             context.malformed(NAME, TOPIC, symbol, "BODY_MALFORMED", str(error), error.raw)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             context.malformed(NAME, TOPIC, symbol, "BODY_SHAPE", f"{symbol}: {type(error).__name__} {error}", b"")
+
+    async def _page(self, submissions: Submissions, name: str, last: str, since: date) -> date:
+        """Take a page of older filings; the first day of which acceptances are known then.
+
+        A page that was not kept was not wanted then: its filings cannot be stamped.
+        """
+        try:
+            submissions.add(await self._http.get(f"{self._base}/submissions/{name}"))
+        except SourceRefused as error:
+            if error.status != NOT_KEPT or not self._context.reread:
+                raise
+            return max(since, date.fromisoformat(last) + timedelta(days=1))
+        return since
 
     def _since(self) -> date:
         """The first day of filing that is wanted."""

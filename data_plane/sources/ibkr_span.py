@@ -16,6 +16,7 @@ import numpy as np
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
+from triplane.broker.market_data import HistoricalBars
 from triplane.domain import calendars
 from triplane.domain.timestamps import SECOND, to_datetime
 
@@ -73,8 +74,7 @@ class SpanHistory:
         for chunk in daily_chunks(wanted) if daily else minute_chunks(wanted):
             # Only what lies ahead of market time is left open: IB takes no end in the future for granted.
             end = to_datetime(chunk.end).strftime("%Y%m%d-%H:%M:%S") if chunk.end <= context.clock.now() else ""
-            rows = pivot(await self._requests.bars("1 day" if daily else "1 min", chunk.duration, end=end))
-            starts, names, values, trades = rows
+            starts, names, values, trades = pivot(await self._bars("1 day" if daily else "1 min", chunk.duration, end))
             days = {_midnight(day): day for day in chunk.sessions}
             for place, start in enumerate(starts):
                 day = days.get(start) if daily else chunk.sessions[0]
@@ -91,6 +91,12 @@ class SpanHistory:
                     await asyncio.sleep(0)
             done += len(chunk.sessions)
             context.progress(done, len(wanted), chunk.sessions[-1].isoformat())
+
+    async def _bars(self, bar_size: str, duration: str, end: str) -> dict[str, HistoricalBars]:
+        """Bars by name. A name without any is asked for once more: it may have been refused, and its slices are published once."""
+        rows = await self._requests.bars(bar_size, duration, end=end)
+        absent = [name for name in self._requests.names() if name not in rows]
+        return rows | (await self._requests.bars(bar_size, duration, absent, end) if absent else {})
 
     def _sessions(self) -> list[date]:
         """Sessions of the span that are over."""

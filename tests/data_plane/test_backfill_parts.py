@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,17 +14,20 @@ from hypothesis import strategies as st
 
 from data_plane.daemon.past import Past
 from data_plane.engine import DataEngine
-from data_plane.observations import Bars, Vintage
+from data_plane.observations import Bars, Filing, Vintage
 from data_plane.published import PublishedIndex
 from data_plane.sources.archive import ResponseArchive, request_key
+from data_plane.sources.edgar import EdgarSource
 from data_plane.sources.fred_answers import FIRST_REALTIME, LAST_REALTIME, clipped, windows
 from data_plane.sources.fred_kept import Period, kept_chains
 from data_plane.sources.http import SourceRefused
 from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, daily_chunks
 from data_plane.sources.kept import KeptResponses
-from tests.data_plane.support import daily, engine, records, run
+from data_plane.sources.span import Span
+from tests.data_plane.support import Bench, config, daily, day_open, engine, records, run
 from triplane.domain import calendars
 from triplane.domain.calendars import MARKET_CALENDAR
+from triplane.runtime.settings import Settings
 
 NEW = {"AAA": 1000.0, "BBB": 50.0, "CCC": 20.0}
 OLD = {"AAA": 10.0, "BBB": 50.0, "CCC": 20.0}
@@ -164,3 +168,41 @@ def test_days_of_a_span_are_both_included() -> None:
     periods = [("1776-07-04", "2012-01-31"), ("2012-02-01", "9999-12-31")]
     assert clipped(periods, "2012-01-31", "2012-02-01") == [("2012-01-31", "2012-01-31"), ("2012-02-01", "2012-02-01")]
     assert clipped(periods, "2013-01-01", "2013-02-01") == [("2013-01-01", "2013-02-01")]
+
+
+async def test_companies_are_read_again_as_far_as_their_acceptances_were_kept(tmp_path: Path) -> None:
+    """Two filings stand in the newest document, one in an older state of it alone; of the oldest page nothing was kept."""
+    archive = ResponseArchive(tmp_path, "edgar")
+    filed = {"a": "2009-05-01", "b": "2012-05-01", "c": "2016-05-02", "d": "2017-05-02"}
+
+    def columns(*names: str) -> dict[str, list[str]]:
+        return {"accessionNumber": list(names), "acceptanceDateTime": [f"{filed[n]}T16:30:00.000Z" for n in names]}
+
+    def facts(*names: str) -> dict[str, Any]:
+        rows = [{"end": "2008-12-31", "val": 1e6, "accn": n, "filed": filed[n], "form": "10-K"} for n in names]
+        concept = {"EntityCommonStockSharesOutstanding": {"units": {"shares": rows}}}
+        return {"cik": 7, "facts": {"dei": concept}}
+
+    pages = [{"name": "p1.json", "filingTo": "2013-01-01"}, {"name": "p2.json", "filingTo": "2010-01-01"}]
+    for at, (path, document) in enumerate(
+        {
+            "files/company_tickers.json": {"0": {"cik_str": 7, "ticker": "AAPL", "title": "A"}},
+            "submissions/CIK0000000007.json": {"filings": {"recent": columns("c", "d"), "files": pages}},
+            "submissions/p1.json": columns("b"),
+        }.items()
+    ):
+        archive.store(f"https://sec/{path}", at, json.dumps(document).encode())
+    for document in (facts("a", "b", "c"), facts("a", "b", "d")):
+        archive.store("https://sec/api/xbrl/companyfacts/CIK0000000007.json", 9, json.dumps(document).encode())
+    for first, wanted in (("1900-01-01", ["b", "c", "d"]), ("2016-05-02", ["c", "d"]), ("2016-05-03", ["d"])):
+        bench = Bench(Settings(edgar_url="https://sec", edgar_files_url="https://sec"), config(), day_open())
+        bench.context.assets = lambda bench=bench: [  # type: ignore[method-assign, misc]
+            asset for asset in bench.config.universe.tradable if asset.symbol == "AAPL"
+        ]
+        bench.context.responses, bench.context.reread = tmp_path, True
+        bench.context.span = Span(date.fromisoformat(first), date(2018, 1, 1))
+        await EdgarSource(bench.context).backfill()
+        assert [(item.accession, bool(item.acceptance)) for item in bench.taken if isinstance(item, Filing)] == [
+            (accession, True) for accession in wanted
+        ]
+        assert bench.states == [("edgar", True, "")]
