@@ -75,6 +75,14 @@ class PublishedIndex:
             return event_time in self._minutes.get(("data.bars", source, group, interval), ())
         return event_time <= self.latest_bars(source, group, interval)
 
+    def has(self, topic: str, record: Mapping[str, Any]) -> bool:
+        """Whether a record of a kind that is kept one by one is there."""
+        if topic == "data.bars":
+            one_by_one = record["interval"] == "1d" or (record["interval"] == "1m" and self._minutes is not None)
+            times = (record["event_time"], record["available_time"])
+            return one_by_one and self.has_bars(record["source"], record["group"], record["interval"], *times)
+        return topic in self._ids and self.has_id(topic, record[_ID_FIELDS[topic]])
+
     def has_id(self, topic: str, identity: str) -> bool:
         """Whether a record with this identity is on the topic."""
         return identity in self._ids[topic]

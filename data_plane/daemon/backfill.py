@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +42,9 @@ from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
 
-END_S = 10.0
+AWAY_S = 90.0
+"""Wall seconds that a Kafka which takes nothing is waited for at the end; what waits is then on disk for the next run."""
+END_S = 5.0
 """Wall seconds in which what was handed in must be on the log once the run is told to end."""
 _REMEMBERED = ("data.bars", "data.facts", "data.macro", QUARANTINE)
 
@@ -137,8 +140,7 @@ class Backfill:
         calendar = group_calendar(assets, self._settings.group)
         names = [asset.symbol for asset in assets]
         self.engine = DataEngine(self._settings.group, names, config.targets.data, config.hash, calendar)
-        if self._job.interval == "1m":
-            self.engine.published.keep_minutes()
+        self.engine.published.keep_minutes()
         kept = [(record.topic, record.value) for record in records if record.value is not None]
         remembered = [each for each in kept if each[0] in _REMEMBERED]
         self._past, self._facts = Past(self.engine, remembered), FactsOnLog(remembered)
@@ -152,6 +154,7 @@ class Backfill:
         finally:
             await asyncio.to_thread(self.outlet.close, 3.0)
         self._count(result)
+        result.problem = "" if result.interrupted else self._problem()
         return result
 
     async def _configured(self) -> Config:
@@ -182,13 +185,19 @@ class Backfill:
         self._time_known.set()
 
     def _open_outlet(self) -> Outlet:
-        """As the daemon does: what an earlier run left on disk is sent first, and counted as received by this one."""
+        """What an earlier run left on disk is sent first, and counted as received by this one.
+
+        What that run had handed to a broker that stood still may have come to the log since: it is not sent again.
+        """
         spool = Spool(
             self._settings.state_dir / "data-spool.bin", int(self.config.targets.data.SPOOL_MAX_MB * MEGABYTE)
         )
+        left = list(iter(spool.pop, None))
+        published = self.engine.published
+        spool.prepend([item for item in left if not published.has(item.output.topic, item.output.record)])
         for output in spool.contents():
             self.engine.ledger.received[output.source] += output.units
-            self.engine.published.learn(output.topic, output.record)
+            published.learn(output.topic, output.record)
         writer = TopicWriter(self._settings, PLANE, delivery_timeout_s=DELIVERY_TIMEOUT_S)
         return Outlet(writer, spool, self._dropped, on_refusal=self._refused)
 
@@ -199,24 +208,27 @@ class Backfill:
         stopped = asyncio.create_task(stop.wait())
         given_up = asyncio.create_task(self._given_up.wait())
         beside = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._deliver())]
+        tasks = [loading, stopped, given_up, *beside]
         try:
             done, _ = await asyncio.wait({loading, stopped, given_up, *beside}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped, given_up}:
                 task.result()
-            whole = loading in done
-            result.interrupted = stopped in done and not whole
+            result.interrupted = stopped in done and loading not in done
             self._stop.set()
             await end_tasks([loading])
+            settling = asyncio.create_task(self._settled(beside))
+            tasks.append(settling)
+            await asyncio.wait({settling, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            result.interrupted |= not settling.done()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if whole else END_S):
-                    await self._settled(beside)
+                async with asyncio.timeout(END_S):
+                    await asyncio.shield(settling)
         finally:
-            await end_tasks([loading, stopped, given_up, *beside])
+            await end_tasks(tasks)
             with contextlib.suppress(Exception):  # what was loaded counts, however the provider takes its leave
                 await source.close()
         while self._handed:  # told to end while Kafka is away: on disk for the next run
             self.outlet.put(*self._handed.popleft())
-        result.problem = "" if result.interrupted else self._problem()
 
     async def _settled(self, beside: list[asyncio.Task[None]]) -> None:
         """Everything that was handed in is on the log, or on disk where Kafka is away or refuses it."""
@@ -231,7 +243,15 @@ class Backfill:
     async def _emptied(self) -> None:
         await self._delivered.wait()
         await self.outlet.drained()
-        while self.outlet.spooled and not self.outlet.away and not self._given_up.is_set():
+        told, since, before = False, time.monotonic(), -1
+        while left := self.outlet.spooled + self.outlet.unacknowledged:
+            if self.outlet.away and not told:
+                told = True
+                self._report.note(f"Kafka does not answer; {left} records wait for it")
+            if left != before:
+                since, before = time.monotonic(), left
+            if self._given_up.is_set() or time.monotonic() - since > AWAY_S:
+                return
             await asyncio.sleep(PUMP_S)
             await self.outlet.drained()
 

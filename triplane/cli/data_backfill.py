@@ -241,7 +241,9 @@ def _tell(job: Job, result: Result, json_: bool) -> int:
         for line in _lines(job, result):
             print(line)
     if result.interrupted:
-        print("stopped; what was loaded is on the log, and the same line again goes on from there", file=sys.stderr)
+        waiting = sum(count.in_flight for count in result.sources.values())
+        loaded = "what was loaded is on the log" if not waiting else f"{waiting} observations wait on disk for Kafka"
+        print(f"stopped; {loaded}, and the same line again goes on from there", file=sys.stderr)
     elif result.problem:
         print(f"triplane: {result.problem}", file=sys.stderr)
     return code
