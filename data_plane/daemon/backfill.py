@@ -49,10 +49,6 @@ END_S = 5.0
 _REMEMBERED = ("data.bars", "data.facts", "data.macro", QUARANTINE)
 
 
-class LoadFailed(RuntimeError):
-    """The run did not come to its end; the sentence says why. What it published stays, and the next run goes on."""
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is to be loaded. `reread`: from the kept responses, without a request to anybody."""
@@ -130,12 +126,29 @@ class Backfill:
 
     async def run(self, stop: asyncio.Event) -> Result:
         """To its end, or until `stop`. Raises LogUnavailable, ConfigError, DaemonExit, OSError or what a record cannot be sent for."""
-        config = await self._configured()
+        preparing, stopped = asyncio.create_task(self._prepare()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not preparing.done():
+                return Result(interrupted=True)
+            decided = preparing.result()
+        finally:
+            await end_tasks([preparing, stopped])
+        self.outlet = self._open_outlet()
+        result = Result()
+        try:
+            await self._load(result, decided, stop)
+        finally:
+            await asyncio.to_thread(self.outlet.close, 3.0)
+        self._count(result)
+        result.problem = "" if result.interrupted else self._problem()
+        return result
+
+    async def _prepare(self) -> int:
+        """Take the configuration and what the topics hold; the time of the newest decision, ns UTC."""
+        self.config = config = await self._configured()
         records = await asyncio.to_thread(recovery.read, self._settings)
         decided = await asyncio.to_thread(recovery.newest_decision, self._settings)
-        if stop.is_set():
-            return Result(interrupted=True)
-        self.config = config
         assets = group_assets(config, self._settings.group)
         calendar = group_calendar(assets, self._settings.group)
         names = [asset.symbol for asset in assets]
@@ -147,15 +160,7 @@ class Backfill:
         await asyncio.to_thread(calendars.table, calendar)
         known = (value["available_time"] for topic, value in kept if topic != QUARANTINE)
         self._set_clock(max(decided, *known, 0))
-        self.outlet = self._open_outlet()
-        result = Result()
-        try:
-            await self._load(result, decided, stop)
-        finally:
-            await asyncio.to_thread(self.outlet.close, 3.0)
-        self._count(result)
-        result.problem = "" if result.interrupted else self._problem()
-        return result
+        return decided
 
     async def _configured(self) -> Config:
         follower = ConfigFollower(self._settings, self._report.note, recovery.TOPICS)

@@ -12,7 +12,9 @@ import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
+from data_plane.daemon.spool import Spool
 from data_plane.observations import Vintage
+from data_plane.outputs import Output
 from data_plane.sources.fred import FredSource
 from schemas import codec
 from tests.broker.gateways import GatewayProcess
@@ -48,11 +50,18 @@ async def test_filings_of_a_span_come_once(here: Installation) -> None:
     again = await here.backfill("edgar", "2016-02-05", "2017-02-03")
     assert again.code == 0, again
     assert "nothing new" in again.out
+    # A run that ended while Kafka stood still left two records on disk, of which the broker had taken one all the same.
+    there = next(iter(facts))
+    spool = Spool(here.settings.state_dir / "data-spool.bin", 1_000_000)
+    for record in (there, there | {"fact_id": "KO/left", "accession": "left"}):
+        assert spool.append(Output("data.facts", record, "edgar", 1), 1)
+    spool.close()
     # A wider span adds what lies outside the first.
     wider = await here.counts("edgar", "2015-06-01", "2018-12-31")
     assert wider["deduplicated"] == first["received"]
-    assert wider["published"] > 0
-    assert {accession for (accession,) in here.log()["data.facts"]} > {record["fact_id"] for record in facts}
+    found = {record["fact_id"] for record in here.log()["data.facts"].values()}
+    assert found > {"KO/left", *(record["fact_id"] for record in facts)}
+    assert wider["published"] == len(found) - len(facts)
 
 
 async def test_vintages_of_a_span_are_those_of_all_time_in_it(here: Installation) -> None:
@@ -105,7 +114,6 @@ async def test_bars_of_a_span_and_what_comes_too_late_for_a_decision(settings: S
             now = {record["available_time"] for record in bars if record["session"] in late}
             assert len(now) == 1
             assert day_close("2018-01-18") < now.pop() <= day_open("2018-01-19")
-            assert "nothing new" in (await here.backfill("ibkr", "2018-01-03", "2018-01-16")).out
             # Minutes, also older ones after newer ones.
             for day, own in (("2018-01-12", True), ("2018-01-09", False)):
                 minutes = await here.counts("ibkr", day, day, "--interval", "1m")
@@ -113,10 +121,7 @@ async def test_bars_of_a_span_and_what_comes_too_late_for_a_decision(settings: S
                 found = [r for r in here.log()["data.bars"].values() if (r["session"], r["interval"]) == (day, "1m")]
                 assert [r["event_time"] for r in found] == [day_open(day) + n * MINUTE for n in range(1, 391)]
                 assert all((r["available_time"] == r["event_time"]) is own and r["history"] for r in found)
-            again = await here.backfill("ibkr", "2018-01-09", "2018-01-12", "--interval", "1m")
-            assert again.code == 0, again
-            whole = [r for r in here.log()["data.bars"].values() if r["interval"] == "1m"]
-            assert len(whole) == 4 * 390
+            assert "nothing new" in (await here.backfill("ibkr", "2018-01-09", "2018-01-09", "--interval", "1m")).out
     finally:
         gateway.stop()
 
