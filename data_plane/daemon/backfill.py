@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from typing import Protocol
 
 from data_plane.daemon import recovery
 from data_plane.daemon.configuration import ConfigFollower
+from data_plane.daemon.deliveries import Deliveries
 from data_plane.daemon.facts_on_log import FactsOnLog
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Outlet
 from data_plane.daemon.past import Past
@@ -106,10 +106,6 @@ class Backfill:
         self._job = job
         self._report = report
         self._stop = asyncio.Event()
-        self._handed: deque[list[Output]] = deque()
-        self._work = asyncio.Event()
-        self._delivered = asyncio.Event()
-        self._delivered.set()
         self._up: bool | None = None
         """What the source said of itself, if it did."""
         self._why = ""
@@ -135,6 +131,7 @@ class Backfill:
         finally:
             await end_tasks([preparing, stopped])
         self.outlet = self._open_outlet()
+        self._deliveries = Deliveries(self.outlet)
         result = Result()
         try:
             await self._load(result, decided, stop)
@@ -212,7 +209,7 @@ class Backfill:
         loading = asyncio.create_task(source.backfill(), name="backfill")
         stopped = asyncio.create_task(stop.wait())
         given_up = asyncio.create_task(self._given_up.wait())
-        beside = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._deliver())]
+        beside = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._deliveries.run())]
         tasks = [loading, stopped, given_up, *beside]
         try:
             done, _ = await asyncio.wait({loading, stopped, given_up, *beside}, return_when=asyncio.FIRST_COMPLETED)
@@ -232,8 +229,7 @@ class Backfill:
             await end_tasks(tasks)
             with contextlib.suppress(Exception):  # what was loaded counts, however the provider takes its leave
                 await source.close()
-        while self._handed:  # told to end while Kafka is away: on disk for the next run
-            self.outlet.put(*self._handed.popleft())
+        self._deliveries.let_go()
 
     async def _settled(self, beside: list[asyncio.Task[None]]) -> None:
         """Everything that was handed in is on the log, or on disk where Kafka is away or refuses it."""
@@ -246,7 +242,7 @@ class Backfill:
             await end_tasks([ends])
 
     async def _emptied(self) -> None:
-        await self._delivered.wait()
+        await self._deliveries.sent()
         await self.outlet.drained()
         told, since, before = False, time.monotonic(), -1
         while left := self.outlet.spooled + self.outlet.unacknowledged:
@@ -332,9 +328,7 @@ class Backfill:
         if outputs:
             for output in outputs:
                 self._facts.learn(output.topic, output.record)
-            self._handed.append(outputs)
-            self._delivered.clear()
-            self._work.set()
+            self._deliveries.hand_in(outputs)
 
     def _lacking(self, filing: Filing) -> Filing:
         """What the log lacks of a filing; the rest of it counts as received and repeated."""
@@ -343,27 +337,6 @@ class Backfill:
         self.engine.ledger.received[filing.source] += known
         self.engine.ledger.deduplicated[filing.source] += known
         return rest
-
-    async def _deliver(self) -> None:
-        """Send what was handed in, in its order; a quarantined part is acknowledged before the rest of its observation is sent: what is
-        on a clean topic is never judged again."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            for count in range(len(self._handed)):
-                outputs = self._handed[0]
-                bad = [output for output in outputs if output.topic == QUARANTINE]
-                good = [output for output in outputs if output.topic != QUARANTINE]
-                if bad and good:
-                    self.outlet.put(*bad)
-                    self._handed[0] = good
-                    await self.outlet.drained()
-                self._handed.popleft()
-                self.outlet.put(*(good or bad))
-                if count % 50 == 0:
-                    await asyncio.sleep(0)
-            if not self._handed:
-                self._delivered.set()
 
     def _tell_time(self, now: int) -> None:
         if isinstance(self._clock, StreamClock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import date
@@ -12,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_plane.daemon.deliveries import Deliveries
+from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.past import Past
+from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
 from data_plane.observations import Bars, Filing, Vintage
 from data_plane.published import PublishedIndex
@@ -24,10 +28,13 @@ from data_plane.sources.http import SourceRefused
 from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, daily_chunks
 from data_plane.sources.kept import KeptResponses
 from data_plane.sources.span import Span
+from tests.data_plane.outlets import Broker, output
 from tests.data_plane.support import Bench, config, daily, day_open, engine, records, run
+from tests.waiting import until
 from triplane.domain import calendars
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.runtime.settings import Settings
+from triplane.runtime.tasks import end_tasks
 
 NEW = {"AAA": 1000.0, "BBB": 50.0, "CCC": 20.0}
 OLD = {"AAA": 10.0, "BBB": 50.0, "CCC": 20.0}
@@ -112,6 +119,30 @@ def test_requests_reach_over_every_session_that_lacks_and_no_more_than_ib_gives(
         assert chunk.duration == f"{reach} D"
         assert reach <= SESSIONS_AT_ONCE
         assert chunk.end > calendars.session_close(MARKET_CALENDAR, chunk.sessions[-1])
+
+
+async def test_what_is_quarantined_is_on_its_topic_before_the_rest_of_its_observation_is_sent(tmp_path: Path) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    line = Deliveries(way)
+    sending = asyncio.create_task(line.run())
+    line.hand_in([output(1)])
+    line.hand_in([output(2, "data.quarantine"), output(3)])
+    line.hand_in([output(4)])
+    await until(lambda: len(broker.sent) == 2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [topic for topic, _, _ in broker.sent] == ["data.bars", "data.quarantine"]
+    broker.acknowledge()
+    await asyncio.wait_for(line.sent(), 10)
+    assert [record.get("event_time") for _, record, _ in broker.sent] == [1, None, 3, 4]
+    # Told to end before an acknowledgement: each record goes to the outlet once.
+    line.hand_in([output(5, "data.quarantine"), output(6)])
+    await until(lambda: len(broker.sent) == 5)
+    await end_tasks([sending])
+    line.let_go()
+    assert [topic for topic, _, _ in broker.sent[4:]] == ["data.quarantine", "data.bars"]
+    way.close()
 
 
 # -- kept responses ------------------------------------------------------------------------------------------------------------
