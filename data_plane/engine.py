@@ -62,7 +62,7 @@ class DataEngine:
         self._slices = BarSlices(self._frame)
         self._live = LiveData(self._frame, self._slices, self.ledger)
         self._reference = ReferenceGates()
-        self._fundamentals = FundamentalsAfterFilings()
+        self._fundamentals = FundamentalsAfterFilings(self.published.facts)
         self.releases = Releases(self._frame, self._slices, self._reference, self.published, self.ledger)
         """Decisions of people on what is in quarantine."""
         self._clock = ClockGate({})
@@ -116,8 +116,6 @@ class DataEngine:
                 self._slices.actions.learn(record)
             elif topic in ("data.facts", "data.macro", QUARANTINE):
                 self._reference.remember(topic, record)
-                if topic == QUARANTINE:
-                    self._fundamentals.remember(record)
             elif topic == DECISIONS:
                 self.releases.remember(record)
 
@@ -221,13 +219,15 @@ class DataEngine:
         outputs: list[Output] = []
         if self.published.has_id("data.facts", fact_id(filing)):
             self.ledger.deduplicated[filing.source] += len(filing.facts)
-            self._fundamentals.known(filing)
         else:
             targets = frame.targets
             verdict = self._reference.filing(filing, targets.FACT_JUMP_MAX, targets.BALANCE_MAX, frame.config_hash)
             time = filing.available_time
             outputs = self._referenced(filing.source, filing.symbol, time, state.FACT_SANITY, verdict)
-            self._fundamentals.judged(filing, outputs)
+            for output in outputs:
+                if output.topic == "data.facts":  # what is known after the filing rests on what of it goes out
+                    self.published.facts.learn(output.record)
+        self._fundamentals.hand_in(filing)
         if not self.published.has_id(publication.TOPIC, publication.fundamental_id(filing)):
             outputs += self._fundamentals.after(filing, frame.config_hash)
         return outputs

@@ -122,7 +122,7 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filing:
-    """The facts that one filing of one name carried, usable from `available_time`."""
+    """The facts that one filing of one name carried, usable from `available_time`; with a `part` those that its records lacked so far."""
 
     source: str
     symbol: str
@@ -133,6 +133,7 @@ class Filing:
     acceptance: str
     available_time: int
     facts: tuple[Fact, ...]
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)

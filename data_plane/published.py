@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from data_plane.published_facts import RELEASED, PublishedFacts
+
 Identity = tuple[str, ...]
 
+FACTS: Final = "data.facts"
 _ID_FIELDS = {
     "data.actions": "action_id",
     "data.facts": "fact_id",
@@ -19,10 +22,6 @@ _ID_FIELDS = {
     "data.macro": "vintage_id",
     "data.quarantine": "quarantine_id",
 }
-
-
-_RELEASED: Final = "+"
-"""Between the identity of a filing or a vintage and the digest of what was let out of quarantine later."""
 
 
 class Released(NamedTuple):
@@ -35,12 +34,12 @@ class Released(NamedTuple):
 
 def released_id(identity: str, quarantine_id: str) -> str:
     """Identity on data.facts or data.macro of what is let out, beside the `identity` of the filing or vintage that it came with."""
-    return f"{identity}{_RELEASED}{quarantine_id.partition('/')[2]}"
+    return f"{identity}{RELEASED}{quarantine_id.partition('/')[2]}"
 
 
 def unreleased_id(identity: str) -> str:
     """The filing or vintage that a record on data.facts or data.macro came with."""
-    return identity.partition(_RELEASED)[0]
+    return identity.partition(RELEASED)[0]
 
 
 class PublishedIndex:
@@ -50,10 +49,17 @@ class PublishedIndex:
         self._daily: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
         self._daily_names: dict[tuple[str, str], dict[str, int]] = {}
         self._latest: dict[Identity, int] = {}
+        self._minutes: dict[Identity, set[int]] | None = None
+        """Ends of one-minute slices, where they are kept one by one."""
+        self.facts = PublishedFacts()
         self._ids: dict[str, set[str]] = {topic: set() for topic in _ID_FIELDS}
         self._late: set[tuple[str, str, str, int, int]] = set()
         """Intraday slices that were known only after their end: what a person let out, one by one."""
         self._released: dict[str, Released] = {}
+
+    def keep_minutes(self) -> None:
+        """From now on one-minute slices are kept one by one, so that older ones may be loaded after newer ones."""
+        self._minutes = {}
 
     def learn(self, topic: str, record: Mapping[str, Any]) -> None:
         """Note a record that is, or is about to be, on a topic."""
@@ -66,11 +72,16 @@ class PublishedIndex:
                 newest = self._daily_names.setdefault(key, {})
                 newest.update((name, end) for name in record["symbols"] if newest.get(name, 0) < end)
             else:
-                self._raise((topic, record["source"], record["group"], record["interval"]), record["event_time"])
+                stream = (topic, record["source"], record["group"], record["interval"])
+                self._raise(stream, record["event_time"])
+                if self._minutes is not None and record["interval"] == "1m":
+                    self._minutes.setdefault(stream, set()).add(record["event_time"])
                 if record["available_time"] > record["event_time"]:
                     self._late.add(_slice(record))
         elif topic in self._ids:
             self._ids[topic].add(record[_ID_FIELDS[topic]])
+            if topic == FACTS:
+                self.facts.learn(record)
 
     def forget(self, topic: str, record: Mapping[str, Any]) -> None:
         """A record did not reach its topic after all: what is kept one by one may then be loaded again."""
@@ -83,16 +94,26 @@ class PublishedIndex:
             for name in record["symbols"]:
                 if newest.get(name) == end:  # its history is then asked for again, from the beginning
                     del newest[name]
+        elif topic == "data.bars" and self._minutes is not None:
+            stream = (topic, record["source"], record["group"], record["interval"])
+            self._minutes.get(stream, set()).discard(record["event_time"])
         elif topic in self._ids:
             self._ids[topic].discard(record[_ID_FIELDS[topic]])
+            if topic == FACTS:
+                self.facts.forget(record)
 
     def _raise(self, key: Identity, time: int) -> None:
         self._latest[key] = max(self._latest.get(key, 0), time)
 
     def has_bars(self, source: str, group: str, interval: str, event_time: int, available_time: int) -> bool:
-        """Whether a slice of this interval, end and availability is there; for intraday, also when a later one is."""
+        """Whether a slice of this interval, end and availability is there; for intraday, also when a later one is.
+
+        One-minute slices that are kept one by one count by their end alone.
+        """
         if interval == "1d":
             return (event_time, available_time) in self._daily.get((source, group), {})
+        if interval == "1m" and self._minutes is not None:
+            return event_time in self._minutes.get(("data.bars", source, group, interval), ())
         return event_time <= self.latest_bars(source, group, interval)
 
     def free_availability(self, source: str, group: str, interval: str, event_time: int, earliest: int) -> int:
@@ -108,6 +129,14 @@ class PublishedIndex:
     def released(self, quarantine_id: str) -> Released | None:
         """What let this out of quarantine, or None."""
         return self._released.get(quarantine_id)
+
+    def has(self, topic: str, record: Mapping[str, Any]) -> bool:
+        """Whether a record of a kind that is kept one by one is there."""
+        if topic == "data.bars":
+            one_by_one = record["interval"] == "1d" or (record["interval"] == "1m" and self._minutes is not None)
+            times = (record["event_time"], record["available_time"])
+            return one_by_one and self.has_bars(record["source"], record["group"], record["interval"], *times)
+        return topic in self._ids and self.has_id(topic, record[_ID_FIELDS[topic]])
 
     def has_id(self, topic: str, identity: str) -> bool:
         """Whether a record with this identity is on the topic."""
@@ -142,6 +171,6 @@ def _released(topic: str, record: Mapping[str, Any]) -> Iterator[tuple[str, Rele
             yield quarantine_id, Released(topic, "/".join(map(str, _slice(record))), record["available_time"])
     elif topic in ("data.facts", "data.macro"):
         identity = record[_ID_FIELDS[topic]]
-        digest = identity.partition(_RELEASED)[2]
+        digest = identity.partition(RELEASED)[2]
         if digest:
             yield f"{record['source']}/{digest}", Released(topic, identity, record["available_time"])

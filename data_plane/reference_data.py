@@ -192,7 +192,7 @@ class ReferenceGates:
 
 def fact_id(filing: Filing) -> str:
     """Identity of a filing's facts on data.facts."""
-    return f"{filing.symbol}/{filing.accession}"
+    return f"{filing.symbol}/{filing.accession}{f'/{filing.part}' if filing.part else ''}"
 
 
 def vintage_id(vintage: Vintage) -> str:

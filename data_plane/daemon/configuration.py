@@ -29,14 +29,19 @@ class ConfigFollower:
 
         Raises DaemonExit when a topic is not the one that was read before.
         """
+        found = await self.newest()
+        while found is None and not stop.is_set():
+            found = self._last(await asyncio.to_thread(self._reader.poll, 0.2))
+        return found
+
+    async def newest(self) -> Config | None:
+        """The newest version that is on the topic now, None when there is none. Raises DaemonExit like `first`."""
         await asyncio.to_thread(self._watch.look, self._reader.position())
-        records = await asyncio.to_thread(lambda: self._reader.read_to(self._reader.end_offsets(), 60.0))
-        while not stop.is_set():
-            configs = self._read(records)
-            if configs:
-                return configs[-1]
-            records = await asyncio.to_thread(self._reader.poll, 0.2)
-        return None
+        return self._last(await asyncio.to_thread(lambda: self._reader.read_to(self._reader.end_offsets(), 60.0)))
+
+    def _last(self, records: list[LogRecord]) -> Config | None:
+        configs = self._read(records)
+        return configs[-1] if configs else None
 
     async def follow(self, taken: Callable[[Config], None]) -> None:
         """Call `taken` with each new version until cancelled. Raises DaemonExit when a topic is not what was read any more."""

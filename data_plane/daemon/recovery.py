@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from data_plane.outputs import DECISIONS, QUARANTINE
-from triplane.runtime.kafka_in import LogRecord, TopicReader, read_all
+from triplane.runtime.kafka_in import LogRecord, TopicReader
+from triplane.runtime.log_scan import scan
 from triplane.runtime.settings import Settings
 
 _WHOLE: Final = (
@@ -19,17 +21,50 @@ _WHOLE: Final = (
     DECISIONS,
 )
 """Read whole: they say which identities are taken, and the last good values."""
+_LATER: Final = (QUARANTINE, DECISIONS)
+"""What was taken out is of no use before what it was taken out of, nor a decision before what it decided on."""
 _ENDS: Final = ("data.quotes", "data.trades", "data.micro")
 """Only their latest time counts: the last records of each partition tell it."""
 _TAIL: Final = 200
 TOPICS: Final = (*_WHOLE, *_ENDS)
 
 
+_DECISIONS: Final = "strategy.barriers"
+
+
+def newest_decision(settings: Settings) -> int:
+    """Time of the newest decision on the log, ns UTC; 0 where none was made. Raises LogUnavailable."""
+    reader = TopicReader(settings, [_DECISIONS], "end")
+    try:
+        ends = reader.whole_ends()
+    finally:
+        reader.close()
+    reader = TopicReader(settings, [_DECISIONS], {name: max(end - _TAIL, 0) for name, end in ends.items()})
+    try:
+        records = reader.read_to(ends, 60.0)
+    finally:
+        reader.close()
+    return max((int(record.value["t"]) for record in records if record.value is not None), default=0)
+
+
 def read(settings: Settings) -> list[LogRecord]:
-    """What is remembered, in log order within a topic. Raises LogUnavailable, also where records are hidden: what is thought not to be
-    published yet would be published again.
+    """As `each`, all at once."""
+    return list(each(settings))
+
+
+def each(settings: Settings) -> Iterator[LogRecord]:
+    """What is remembered, one by one, in log order within a topic; a topic of _LATER follows what it rests on. Blocks.
+
+    Raises LogUnavailable, also where records are hidden: what is thought not to be published yet would be published again.
     """
-    records = read_all(settings, _WHOLE)
+    later: dict[str, list[LogRecord]] = {topic: [] for topic in _LATER}
+    for record in scan(settings, _WHOLE):
+        if record.topic in later:
+            later[record.topic].append(record)
+        else:
+            yield record
+    for records in later.values():
+        yield from records
     reader = TopicReader(settings, _ENDS, "end")
     try:
         ends = reader.whole_ends()
@@ -37,6 +72,6 @@ def read(settings: Settings) -> list[LogRecord]:
         reader.close()
     reader = TopicReader(settings, _ENDS, {name: max(end - _TAIL, 0) for name, end in ends.items()})
     try:
-        return records + reader.read_to(ends, 60.0)
+        yield from reader.read_to(ends, 60.0)
     finally:
         reader.close()

@@ -48,7 +48,8 @@ def group_assets(config: Config, group: str) -> list[Asset]:
     return [asset for asset in config.universe.tradable if asset.group == group]
 
 
-def _calendar(assets: list[Asset], group: str) -> str:
+def group_calendar(assets: list[Asset], group: str) -> str:
+    """The calendar that a group's assets share. Raises DaemonExit where they do not."""
     calendars = sorted({asset.calendar for asset in assets})
     if len(calendars) > 1:
         raise DaemonExit(
@@ -107,12 +108,12 @@ class DataService:
             [asset.symbol for asset in assets],
             config.targets.data,
             config.hash,
-            _calendar(assets, self._settings.group),
+            group_calendar(assets, self._settings.group),
         )
         daemon.log.info("configuration", hash=config.hash, seq=config.seq, names=len(assets))
         daemon.ready(False, "reading what is on the topics")
         # Its first question imports pandas, for a second or more: not on the event loop.
-        await asyncio.to_thread(calendars.table, _calendar(assets, self._settings.group))
+        await asyncio.to_thread(calendars.table, group_calendar(assets, self._settings.group))
         try:
             await self._remember()
         except LogUnavailable as error:
@@ -156,11 +157,13 @@ class DataService:
         self._daemon.log.info("stopped", differences=conservation(self.engine.ledger, self.engine, self.outlet))
 
     async def _remember(self) -> None:
-        records = await asyncio.to_thread(recovery.read, self._settings)
-        for topic in recovery.TOPICS:
-            self.engine.remember(
-                topic, [record.value for record in records if record.topic == topic and record.value is not None]
-            )
+        def take_up() -> None:
+            """Record by record: years of facts and fundamentals fit on no machine at once."""
+            for record in recovery.each(self._settings):
+                if record.value is not None:
+                    self.engine.remember(record.topic, [record.value])
+
+        await asyncio.to_thread(take_up)
         for key, _, _ in self.engine.gates.closed():
             self._gauges.gate.labels(key.gate, key.source, key.scope or "all").set(0)
 
@@ -366,7 +369,7 @@ class DataService:
     def _taken(self, config: Config) -> None:
         """A new version of the configuration: in force from the next slice."""
         assets = group_assets(config, self._settings.group)
-        _calendar(assets, self._settings.group)
+        group_calendar(assets, self._settings.group)
         self._daemon.log.info("configuration", hash=config.hash, seq=config.seq, before=self.config.hash)
         self.config = config
         self._hours = tuple(dict.fromkeys((config.targets.strategy.REBALANCE, *self._hours)))[:HOURS]

@@ -1,93 +1,59 @@
 """Fundamentals for the log: after each filing what was then known of its company, made of facts that passed the gates.
 
 A source hands in the filings of one company after another, all of them whenever one is new. So no more than one company's facts are
-held: those of three thousand would be many gigabytes. What a filing's facts were is taken from what it publishes or, where it stands on
-the log already, from the filing less the facts that were quarantined.
+held: those of three thousand would be many gigabytes. Of what is handed in only what is on data.facts counts, so that a record is the
+same whenever it is made: now, after a restart, or at a later look.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from data_plane.fundamentals.definitions import Definitions, standard
 from data_plane.fundamentals.evaluation import Basis
 from data_plane.fundamentals.statements import Fundamentals, Snapshot
-from data_plane.observations import Fact, Filing
-from data_plane.outputs import QUARANTINE, Output
+from data_plane.observations import Filing
+from data_plane.outputs import Output
+from data_plane.published_facts import PublishedFacts
 
 TOPIC = "data.fundamentals"
-FACTS = "data.facts"
-
-_Barred = tuple[str, str, str, str, int, int]
-"""Symbol, accession, concept, unit, start and end of a fact that a gate refused."""
 
 
 class FundamentalsAfterFilings:
-    """State: the filings of the company at hand, and which facts are not to be counted."""
+    """State: the filings of the company at hand, as they were handed in."""
 
-    def __init__(self, definitions: Definitions | None = None) -> None:
+    def __init__(self, published: PublishedFacts, definitions: Definitions | None = None) -> None:
         self._definitions = standard() if definitions is None else definitions
-        self._symbol = ""
+        self._published = published
+        self._company = ("", 0)
         self._filings: dict[str, Filing] = {}
-        """Of one company, good facts only, by accession number."""
+        """By accession number."""
         self._fundamentals: Fundamentals | None = None
-        """Has taken all of them but those that came since it was last asked."""
+        """Has taken the first `_taken` of them, and what was let out of quarantine by then."""
         self._taken = 0
-        self._barred: set[_Barred] = set()
+        self._released = 0
 
-    def remember(self, quarantined: Mapping[str, Any]) -> None:
-        """Take over a quarantined record of an earlier run, or of this one."""
-        if quarantined["topic"] != FACTS:
-            return
-        try:
-            fields = json.loads(quarantined["raw"])
-            place = (str(fields["accession"]), str(fields["concept"]), str(fields["unit"]))
-            self._barred.add((quarantined["symbol"], *place, int(fields["start"]), int(fields["end"])))
-        except (ValueError, KeyError, TypeError):
-            return  # a payload that could not be read: nothing of it is a fact
-
-    def known(self, filing: Filing) -> None:
-        """A filing whose facts are on the log already."""
-        if not self._barred:
-            self._take(filing)
-            return
-        barred, key = self._barred, (filing.symbol, filing.accession)
-        facts = tuple(fact for fact in filing.facts if (*key, *fact[:4]) not in barred)
-        self._take(filing if len(facts) == len(filing.facts) else replace(filing, facts=facts))
-
-    def judged(self, filing: Filing, outputs: Sequence[Output]) -> None:
-        """A filing and what the gates made of it."""
-        for output in outputs:
-            if output.topic == QUARANTINE:
-                self.remember(output.record)
-            elif output.topic == FACTS:
-                record = output.record
-                columns = ("concepts", "units", "period_start", "period_end", "values", "fiscal_year", "fiscal_period")
-                rows = zip(*(record[column] for column in columns), strict=True)
-                self._take(replace(filing, facts=tuple(Fact(*row) for row in rows)))
-
-    def _take(self, filing: Filing) -> None:
-        if filing.symbol != self._symbol:
-            self._symbol, self._filings = filing.symbol, {}
-            self._fundamentals, self._taken = None, 0
-        if filing.accession in self._filings:  # judged anew: what is known of it may be more now
-            self._fundamentals, self._taken = None, 0
-            del self._filings[filing.accession]
+    def hand_in(self, filing: Filing) -> None:
+        """A filing, judged or known: what of it passed is on data.facts, or about to be."""
+        company = (filing.symbol, filing.cik)
+        if company != self._company or filing.accession in self._filings:
+            # Another company, or another look at this one: what is known of its filings may be more now.
+            again = company == self._company
+            self._company, self._fundamentals, self._taken = company, None, 0
+            self._filings = {key: each for key, each in self._filings.items() if again and key != filing.accession}
         self._filings[filing.accession] = filing
 
     def after(self, filing: Filing, config_hash: str) -> list[Output]:
-        """The record of what was known of the company at the filing's availability; none when nothing could be made of it."""
-        taken = self._filings.get(filing.accession)
-        if taken is None or filing.symbol != self._symbol:
+        """The record of what was known of the company at the availability of a filing that was handed in; none when nothing can be made."""
+        if (filing.symbol, filing.cik) != self._company or filing.accession not in self._filings:
             return []
-        if self._fundamentals is None:
-            self._fundamentals = Fundamentals(self._definitions)
-        for other in list(self._filings.values())[self._taken :]:
-            if other.cik == taken.cik:
-                self._fundamentals.take(other)
+        released = [each for each in self._published.released(filing.symbol) if each.cik == filing.cik]
+        if self._fundamentals is None or len(released) != self._released:
+            self._fundamentals, self._taken, self._released = Fundamentals(self._definitions), 0, len(released)
+            for each in released:
+                self._fundamentals.take(each)
+        for each in list(self._filings.values())[self._taken :]:
+            self._fundamentals.take(self._published.only_published(each))
         self._taken = len(self._filings)
         snapshot = self._fundamentals.as_of(filing.available_time)
         record = fundamental_set(filing, snapshot, self._definitions, config_hash)

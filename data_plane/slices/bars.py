@@ -90,25 +90,30 @@ class BarSlices:
         self._volumes = self._volumes.renumbered(names, new, old)
 
     def remember(self, record: Mapping[str, Any]) -> None:
-        """Take over the closes of a slice that an earlier run published."""
-        row_of = self._frame.row
+        """Take over the closes of a slice that an earlier run published, but for names of which a later session is known.
+
+        Older history may have been loaded after newer.
+        """
+        row_of, session = self._frame.row, date.fromisoformat(record["session"]).toordinal()
+        memory = self.memory(record["interval"])
         pairs = [
             (row_of[name], close)
             for name, close in zip(record["symbols"], record["close"], strict=True)
-            if name in row_of
+            if name in row_of and memory.session[row_of[name]] <= session
         ]
-        memory, end = self.memory(record["interval"]), record["event_time"]
+        end = record["event_time"]
         if record.get("released"):
             pairs = [(row, close) for row, close in pairs if end >= memory.time[row]]
         rows = [row for row, _ in pairs]
         memory.close[rows] = [close for _, close in pairs]
-        memory.session[rows] = ordinal = date.fromisoformat(record["session"]).toordinal()
+        memory.session[rows] = session
         memory.time[rows] = end
         memory.history[rows] = record["history"]
         self._earlier.remember(record)
         if record["interval"] == "1d":
-            volumes = [v for name, v in zip(record["symbols"], record["volume"], strict=True) if name in row_of]
-            self._volumes.learn(np.array(rows, dtype=np.int64), np.array(volumes, dtype=np.float64), ordinal)
+            volume = dict(zip(record["symbols"], record["volume"], strict=True))
+            known = [volume[self._frame.names[row]] for row in rows]
+            self._volumes.learn(np.array(rows, dtype=np.int64), np.array(known, dtype=np.float64), session)
 
     def vouch(self, name: str, interval: str, session: str, event_time: int, close: float) -> bool:
         """A person says that a bar is right: its close is the reference for what follows, unless a later bar has passed; whether it is."""

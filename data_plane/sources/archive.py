@@ -63,8 +63,8 @@ class ResponseArchive:
         self._directory = directory / source
         self._index = self._directory / INDEX
         self._latest: dict[str, Stored] = {}
-        self._bodies: dict[str, list[str]] = defaultdict(list)
-        """Bodies of each request, oldest first."""
+        self._bodies: dict[str, dict[str, Stored]] = defaultdict(dict)
+        """Responses to each request by their body, oldest first."""
         self._writing = threading.Lock()
         for stored in self._read():
             self._note(stored)
@@ -76,6 +76,10 @@ class ResponseArchive:
     def latest(self, key: str) -> Stored | None:
         """The newest response to a request, or None."""
         return self._latest.get(key)
+
+    def kept(self, key: str) -> list[Stored]:
+        """Responses to a request whose bodies are still there, newest first."""
+        return [stored for stored in reversed(self._bodies.get(key, {}).values()) if self.has_body(stored)]
 
     def body(self, stored: Stored) -> bytes:
         """A response's body, checked against its hash."""
@@ -122,15 +126,15 @@ class ResponseArchive:
     def _note(self, stored: Stored) -> None:
         self._latest[stored.key] = stored
         bodies = self._bodies[stored.key]
-        if stored.sha256 in bodies:
-            bodies.remove(stored.sha256)
-        bodies.append(stored.sha256)
+        bodies.pop(stored.sha256, None)
+        bodies[stored.sha256] = stored
 
     def _prune(self, key: str) -> None:
         """Take off the oldest bodies of a request, unless another request has them as well."""
         bodies = self._bodies[key]
         while len(bodies) > KEPT:
-            oldest = bodies.pop(0)
+            oldest = next(iter(bodies))
+            del bodies[oldest]
             if not any(oldest in others for others in self._bodies.values()):
                 self._path(oldest).unlink(missing_ok=True)
 

@@ -21,6 +21,8 @@ from data_plane.observations import Malformed, Observation
 from data_plane.published import PublishedIndex
 from data_plane.sources.archive import DamagedArchiveError, ResponseArchive
 from data_plane.sources.http import JsonClient, Policy
+from data_plane.sources.kept import KeptResponses
+from data_plane.sources.span import Span
 from triplane.domain.assets import Asset
 from triplane.domain.targets.data import DataTargets
 from triplane.runtime.clock import Clock
@@ -78,14 +80,32 @@ class Context:
     """Set by the service when a version of the configuration brings names or series; cleared by the source that sees to them."""
     responses: Path | None = None
     """Where raw responses are kept; None: nowhere."""
+    span: Span | None = None
+    """What `backfill` is to load; None: BACKFILL_YEARS up to now."""
+    interval: str = "1d"
+    """Bars that `backfill` is to load over a span: `1d` or `1m`."""
+    decided: int = 0
+    """Time of the newest decision (ns UTC, 0 before the first): history that comes later must not seem to have been known to it."""
+    reread: bool = False
+    """Whether clients answer from the kept responses, and ask nobody."""
+    progress: Callable[[int, int, str], None] = lambda done, of, what: None
+    """How far `backfill` is: so many of so many, and what was the last."""
 
     @property
     def targets(self) -> DataTargets:
         """The Data Plane's parameters in force."""
         return self.config().targets.data
 
-    def client(self, source: str, policy: Callable[[], Policy], headers: Mapping[str, str]) -> JsonClient:
-        """An HTTP client for a source, which keeps what it receives. An archive that cannot be used is told and done without."""
+    def client(
+        self, source: str, policy: Callable[[], Policy], headers: Mapping[str, str]
+    ) -> JsonClient | KeptResponses:
+        """An HTTP client for a source, which keeps what it receives. An archive that cannot be used is told and done without.
+
+        Where responses are only read again it is one without a network. Raises DamagedArchiveError and OSError then.
+        """
+        if self.reread:
+            assert self.responses is not None
+            return KeptResponses(source, ResponseArchive(self.responses, source))
         archive = None
         if self.responses is not None:
             try:

@@ -95,7 +95,8 @@ def _typed(symbol: str, body: bytes, acceptance: Mapping[str, str], since: date)
                     heads[accession] = (row, filed)
                     found = facts[accession] = [] if filed >= since else None
                 if found is not None:
-                    found.append(Fact(concept, unit, days[start], days[end], value, year or 0, quarter or ""))
+                    begun = days[start] if start else 0
+                    found.append(Fact(concept, unit, begun, days[end], value, year or 0, quarter or ""))
     if "" in heads:
         raise ValueError("a row without an accession number")
     cik = int(document.cik)
@@ -122,11 +123,11 @@ def _typed(symbol: str, body: bytes, acceptance: Mapping[str, str], since: date)
     return filings
 
 
-class _Days(dict[str | None, int]):
-    """Days as ns UTC; the same come again and again. None, and an empty text, stand for no start: 0."""
+class _Days(dict[str, int]):
+    """Days as ns UTC; the same come again and again. Raises ValueError for what is none."""
 
-    def __missing__(self, text: str | None) -> int:
-        day = self[text] = _midnight(text) if text else 0
+    def __missing__(self, text: str) -> int:
+        day = self[text] = _midnight(text)
         return day
 
 

@@ -7,15 +7,18 @@ Source: https://www.sec.gov/search-filings/edgar-application-programming-interfa
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from data_plane.observations import Filing, Malformed
+from data_plane.point_in_time import EDGAR_BEGAN, read_acceptance
 from data_plane.sources import companyfacts
 from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
-from triplane.domain.timestamps import to_datetime
+from data_plane.sources.kept import NOT_KEPT
+from triplane.domain.timestamps import NEW_YORK, to_datetime
 from triplane.runtime.settings import Settings
 
 NAME = "edgar"
@@ -24,6 +27,8 @@ TOPIC = "data.facts"
 # How much older than the price history a filing may be: every name then has an annual report from before it, and the one before
 # that, to compare with.
 MARGIN_DAYS = 800
+# A filing carries the date of its acceptance or that of a business day after it; some were accepted days after their date.
+FILED_AROUND_DAYS = 14
 
 
 class Submissions:
@@ -53,6 +58,13 @@ class Submissions:
 def ticker_map(document: Mapping[str, Any]) -> dict[str, int]:
     """CIK by ticker from company_tickers.json; SEC writes share classes with a dash (BRK-B)."""
     return {str(entry["ticker"]).upper(): int(entry["cik_str"]) for entry in document.values()}
+
+
+def accepted_on(filing: Filing) -> date:
+    """The day of acceptance in New York; of a filing without an acceptance time its own date."""
+    if not filing.acceptance:
+        return date.fromisoformat(filing.filed)
+    return to_datetime(read_acceptance(filing.acceptance).time, NEW_YORK).date()
 
 
 class EdgarSource:
@@ -93,8 +105,10 @@ class EdgarSource:
         try:
             if not self._ciks:
                 self._ciks = ticker_map(await self._http.get(f"{self._files}/files/company_tickers.json"))
-            for symbol in [asset.symbol for asset in context.assets()]:
+            symbols = [asset.symbol for asset in context.assets()]
+            for count, symbol in enumerate(symbols, 1):
                 await self._company(symbol)
+                context.progress(count, len(symbols), symbol)
         except (SourceUnavailable, SourceRefused) as error:
             context.source_state(NAME, False, str(error))
             return
@@ -119,16 +133,12 @@ class EdgarSource:
             submissions = Submissions.parse(await self._http.get(f"{self._base}/submissions/CIK{cik:010d}.json"))
             if self._known.get(symbol) == submissions.acceptance.keys():
                 return
-            since = to_datetime(context.clock.now()).date() - timedelta(
-                days=round(365.25 * context.targets.BACKFILL_YEARS) + MARGIN_DAYS
-            )
+            since = self._since()
             recent = set(submissions.acceptance)
             for name, last in submissions.older:
                 if last >= since.isoformat():
-                    submissions.add(await self._http.get(f"{self._base}/submissions/{name}"))
-            url = f"{self._base}/api/xbrl/companyfacts/CIK{cik:010d}.json"
-            body = await self._http.body(url)
-            self._hand_in(companyfacts.parse(symbol, url, body, submissions.acceptance, since, context.clock.now()))
+                    since = await self._page(submissions, name, last, since)
+            await self._hand_in(await self._filings(symbol, cik, submissions.acceptance, since))
             self._known[symbol] = recent
         except SourceRefused as error:
             if error.status != 404:  # a name without XBRL has no such document, which is no fault of the provider
@@ -139,9 +149,51 @@ class EdgarSource:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             context.malformed(NAME, TOPIC, symbol, "BODY_SHAPE", f"{symbol}: {type(error).__name__} {error}", b"")
 
-    def _hand_in(self, observations: Iterable[Filing | Malformed]) -> None:
+    async def _page(self, submissions: Submissions, name: str, last: str, since: date) -> date:
+        """Take a page of older filings; the first day of which acceptances are known then.
+
+        A page that was not kept was not wanted then: its filings cannot be stamped.
+        """
+        try:
+            submissions.add(await self._http.get(f"{self._base}/submissions/{name}"))
+        except SourceRefused as error:
+            if error.status != NOT_KEPT or not self._context.reread:
+                raise
+            return max(since, date.fromisoformat(last) + timedelta(days=1))
+        return since
+
+    def _since(self) -> date:
+        """The first day of filing that is wanted."""
+        context = self._context
+        if context.span is not None:
+            return max(context.span.start, date(EDGAR_BEGAN, 1, 1)) - timedelta(days=FILED_AROUND_DAYS)
+        days = round(365.25 * context.targets.BACKFILL_YEARS) + MARGIN_DAYS
+        return to_datetime(context.clock.now()).date() - timedelta(days=days)
+
+    async def _filings(
+        self, symbol: str, cik: int, acceptance: Mapping[str, str], since: date
+    ) -> list[Filing | Malformed]:
+        """What the document of facts has, in order of availability, with filings that only an earlier state of it had."""
+        url, now = f"{self._base}/api/xbrl/companyfacts/CIK{cik:010d}.json", self._context.clock.now()
+        found = companyfacts.parse(symbol, url, await self._http.body(url), acceptance, since, now)
+        older = await self._http.older(url)
+        if not older:
+            return found
+        malformed = [each for each in found if isinstance(each, Malformed)]
+        filings = {each.accession: each for each in found if isinstance(each, Filing)}
+        for body in older:
+            for each in companyfacts.parse(symbol, url, body, acceptance, since, now):
+                if isinstance(each, Filing):
+                    filings.setdefault(each.accession, each)
+        return [*malformed, *sorted(filings.values(), key=lambda each: (each.available_time, each.accession))]
+
+    async def _hand_in(self, observations: Iterable[Filing | Malformed]) -> None:
+        """One after another: what is known after each takes some 30 ms to work out, and market data must not wait for a company's all."""
+        span = self._context.span
         for observation in observations:
-            self._context.take(observation)
+            if span is None or isinstance(observation, Malformed) or span.holds(accepted_on(observation)):
+                self._context.take(observation)
+                await asyncio.sleep(0)
 
 
 def _missing(settings: Settings) -> str:

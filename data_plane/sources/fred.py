@@ -11,23 +11,27 @@ Source: https://fred.stlouisfed.org/docs/api/fred/; the limit on vintage dates i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any
 
 from data_plane.macro.frequency import discontinued
-from data_plane.observations import Malformed
+from data_plane.observations import Malformed, Vintage
 from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.fred_answers import (
+    FIRST_REALTIME,
     NAME,
     TOPIC,
     Description,
+    clipped,
     joined,
     parse_description,
     parse_observations,
     windows,
 )
+from data_plane.sources.fred_kept import kept_chains
 from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
+from data_plane.sources.kept import KeptResponses
 from triplane.domain.timestamps import to_datetime
 from triplane.runtime.key_file import KeyMissing, fred_key
 from triplane.runtime.settings import Settings
@@ -38,6 +42,19 @@ VINTAGES = 1_900
 """Vintage dates a request; FRED refuses more than 2,000, and new ones may come between the requests."""
 MARGIN_DAYS = 400
 HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of consecutive real-time periods. Of those that begin with the first period it is not known since when they held, unless
+    it begins with all time."""
+
+    begin: str
+    rows: list[Any]
+
+    def tells(self, vintage: Vintage) -> bool:
+        """Whether the vintage began where its rows seem to begin."""
+        return self.begin == FIRST_REALTIME or vintage.realtime_start > self.begin
 
 
 class FredSource:
@@ -73,15 +90,17 @@ class FredSource:
         """One look at all series. One that FRED refuses or garbles leaves the others alone; where FRED is away, the rest waits."""
         context = self._context
         try:
-            # Read anew, so that a key that was changed in its file counts.
-            key = fred_key(context.settings).get_secret_value()
+            # Read anew, so that a key that was changed in its file counts. What was kept has none in it.
+            key = HIDDEN if context.reread else fred_key(context.settings).get_secret_value()
         except KeyMissing as error:
             context.source_state(NAME, False, str(error))
             return
         refused: list[str] = []
-        for series in context.targets.FRED_SERIES.split(","):
+        wanted = context.targets.FRED_SERIES.split(",")
+        for count, series in enumerate(wanted, 1):
             try:
                 await self._series(series, key)
+                context.progress(count, len(wanted), series)
             except SourceUnavailable as error:
                 context.source_state(NAME, False, _hidden(str(error), key))
                 return
@@ -103,15 +122,21 @@ class FredSource:
         context = self._context
         described = parse_description(await self._get("series", key, {"series_id": series}))
         self._look_for_the_end(series, described)
-        rows = await self._rows(series, key)
-        for observation in parse_observations(series, rows, context.clock.now(), described.unit):
-            if isinstance(observation, Malformed):
-                observation = replace(
-                    observation,
-                    detail=_hidden(observation.detail, key),
-                    raw=observation.raw.replace(key.encode(), HIDDEN.encode()),
-                )
-            context.take(observation)
+        for found in await self._kept(series, key) if context.reread else [await self._rows(series, key)]:
+            for observation in parse_observations(series, found.rows, context.clock.now(), described.unit):
+                if isinstance(observation, Malformed):
+                    observation = replace(
+                        observation,
+                        detail=_hidden(observation.detail, key),
+                        raw=observation.raw.replace(key.encode(), HIDDEN.encode()),
+                    )
+                elif not (found.tells(observation) and self._in_span(observation)):
+                    continue
+                context.take(observation)
+
+    def _in_span(self, vintage: Vintage) -> bool:
+        span = self._context.span
+        return span is None or span.holds(date.fromisoformat(vintage.realtime_start))
 
     def _look_for_the_end(self, series: str, described: Description) -> None:
         """Tell once of a series that has ended. It is no fault: what is known of it stays, and grows stale."""
@@ -123,20 +148,46 @@ class FredSource:
             self._ended[series] = why
             self._context.log.warning("series has ended", source=NAME, series=series, reason=why)
 
-    async def _rows(self, series: str, key: str) -> list[Any]:
-        """The rows of a series over all time, for observations of the history's span."""
-        context = self._context
-        days = round(365.25 * context.targets.BACKFILL_YEARS) + MARGIN_DAYS
+    async def _rows(self, series: str, key: str) -> _Rows:
+        """The rows of a series over all time, or over a span and the day before it, for observations of the history's span."""
+        span = self._context.span
+        first, days = to_datetime(self._context.clock.now()).date(), MARGIN_DAYS
+        if span is not None:
+            first = span.start
+        else:
+            days += round(365.25 * self._context.targets.BACKFILL_YEARS)
         # From the beginning of a year: the same request on the next day, so that what has not changed is not sent again.
-        since = (to_datetime(context.clock.now()).date() - timedelta(days=days)).replace(month=1, day=1)
+        since = (first - timedelta(days=days)).replace(month=1, day=1)
         asked = {"series_id": series}
         dates = await self._pages("series/vintagedates", key, asked, "vintage_dates", DATES_PAGE)
         asked["observation_start"] = since.isoformat()
+        periods = windows([str(day) for day in dates], VINTAGES)
+        if span is not None:
+            # What begins on the day before the span was known before it.
+            periods = clipped(periods, (span.start - timedelta(days=1)).isoformat(), span.end.isoformat())
         parts = []
-        for start, end in windows([str(day) for day in dates], VINTAGES):
+        for start, end in periods:
             period = {**asked, "realtime_start": start, "realtime_end": end}
             parts.append((start, await self._pages("series/observations", key, period, "observations", PAGE)))
-        return joined(parts)
+        return _Rows(periods[0][0] if periods else FIRST_REALTIME, joined(parts))
+
+    async def _kept(self, series: str, key: str) -> list[_Rows]:
+        """The rows of a series in the kept responses: consecutive periods that were asked for alike, those that came last first."""
+        assert isinstance(self._http, KeptResponses)
+        found = []
+        for chain in kept_chains(self._http.requests(), series):
+            parts = []
+            for period in chain:
+                asked = {
+                    "series_id": series,
+                    "observation_start": period.observation_start,
+                    "realtime_start": period.start,
+                    "realtime_end": period.end,
+                }
+                pages = await self._pages("series/observations", key, asked, "observations", period.limit)
+                parts.append((period.start, pages))
+            found.append(_Rows(chain[0].start, joined(parts)))
+        return found
 
     async def _pages(self, path: str, key: str, asked: Mapping[str, str], name: str, limit: int) -> list[Any]:
         """All entries of a list that comes in pages. Raises KeyError or TypeError for a body of another shape."""

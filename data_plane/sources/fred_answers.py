@@ -63,8 +63,14 @@ def windows(vintage_dates: Sequence[str], most: int) -> list[tuple[str, str]]:
     """
     dates = sorted(vintage_dates)
     starts = [FIRST_REALTIME, *dates[most::most]]
-    ends = [_day_before(start) for start in starts[1:]]
+    ends = [day_before(start) for start in starts[1:]]
     return list(zip(starts, [*ends, LAST_REALTIME], strict=True))
+
+
+def clipped(periods: Sequence[tuple[str, str]], first: str, last: str) -> list[tuple[str, str]]:
+    """What real-time periods have between two days, both included."""
+    cut = [(max(start, first), min(end, last)) for start, end in periods]
+    return [(start, end) for start, end in cut if start <= end]
 
 
 def joined(parts: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
@@ -85,7 +91,7 @@ def joined(parts: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
                 before is not None
                 and row.get("realtime_start") == start
                 and before.get("value") == row.get("value")
-                and before.get("realtime_end") == _day_before(start)
+                and before.get("realtime_end") == day_before(start)
             ):
                 before["realtime_end"] = row.get("realtime_end")
                 continue
@@ -135,5 +141,5 @@ def parse_observations(series: str, rows: Sequence[Any], now: int, unit: str = "
     return found
 
 
-def _day_before(text: str) -> str:
+def day_before(text: str) -> str:
     return (date.fromisoformat(text) - timedelta(days=1)).isoformat()

@@ -194,6 +194,10 @@ class JsonClient:
                 )
         return bytes(body)
 
+    async def older(self, url: str, params: Mapping[str, str] | None = None) -> list[bytes]:
+        """Nothing: what stands at `url` now is what counts. Of kept responses (kept.py) there are older ones."""
+        return []
+
     # -- the archive -----------------------------------------------------------------------------------------------------------
     def _known(self, key: str) -> Stored | None:
         """The response that need not be sent again, if its body is there."""
@@ -204,7 +208,7 @@ class JsonClient:
         if self._archive is None:
             return
         # What is no document must not be confirmed by a later "not modified".
-        whole = await asyncio.to_thread(_is_object, body)
+        whole = await asyncio.to_thread(is_object, body)
         etag, modified = (_plain(headers.get(name, "")) if whole else "" for name in ("ETag", "Last-Modified"))
         try:
             await asyncio.to_thread(self._archive.store, key, time.time_ns(), body, etag=etag, last_modified=modified)
@@ -217,7 +221,7 @@ def _plain(value: str) -> str:
     return value if value.isascii() and value.isprintable() else ""
 
 
-def _is_object(body: bytes) -> bool:
+def is_object(body: bytes) -> bool:
     """Whether a body is a whole JSON object; what is in it is passed over and not built."""
     try:
         _OBJECT.decode(body)

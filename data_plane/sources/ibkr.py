@@ -17,6 +17,7 @@ from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.ibkr_history import IbkrHistory
 from data_plane.sources.ibkr_lines import Lines
 from data_plane.sources.ibkr_requests import Requests
+from data_plane.sources.ibkr_span import SpanHistory
 from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
 from triplane.broker.present_time import other_time
@@ -143,10 +144,13 @@ class IbkrSource:
 
     # -- history ---------------------------------------------------------------------------------------------------------------
     async def backfill(self) -> None:
-        """Daily bars of BACKFILL_YEARS that the topic lacks, oldest session first, as history."""
+        """Daily bars of BACKFILL_YEARS that the topic lacks, or bars of the span that is wanted, oldest session first, as history."""
         while await self._connect():
             try:
-                await self._history.load()
+                if self._context.span is None:
+                    await self._history.load()
+                else:
+                    await SpanHistory(self._context, NAME, self._requests).load()
                 return
             except (BrokerUnavailable, ConnectionError) as error:
                 self._context.log.warning("connection lost while loading history", source=NAME, reason=str(error))

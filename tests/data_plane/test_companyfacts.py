@@ -62,6 +62,7 @@ DOCUMENT = {
                     "USD": [
                         {"end": "2017-12-30", "val": 5, "accn": "a", "filed": "2018-02-02", "form": "10-Q", "fy": None},
                         {"end": "2017-12-30", "val": "many", "accn": "b", "filed": "2018-02-03", "form": "10-Q"},
+                        {"end": "", "val": 5, "accn": "d", "filed": "2018-02-05", "form": "10-Q"},
                         {"end": "2017-13-30", "val": 5, "accn": "c", "filed": "2018-02-04", "form": "10-Q"},
                     ]
                 }
@@ -74,7 +75,7 @@ DOCUMENT = {
 
 def test_one_value_of_another_shape_leaves_the_others_alone() -> None:
     found = companyfacts.parse("X", "url", json.dumps(DOCUMENT).encode(), {}, LONG_AGO, 7)
-    assert [item.detail[:1] for item in found if isinstance(item, Malformed)] == ["b", "c"]
+    assert [item.detail[:1] for item in found if isinstance(item, Malformed)] == ["b", "c", "d"]
     (good,) = [item for item in found if isinstance(item, Filing) and item.facts]
     assert good.accession == "a"
     assert good.facts[0].value == 5.0

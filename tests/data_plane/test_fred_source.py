@@ -28,7 +28,7 @@ from data_plane.sources.fred_answers import (
     parse_observations,
     windows,
 )
-from data_plane.sources.http import Policy
+from data_plane.sources.http import JsonClient, Policy
 from tests.data_plane import fred_files
 from tests.data_plane.http_server import serving
 from tests.data_plane.support import Bench, config, day_open
@@ -250,6 +250,7 @@ async def looked(server: Fred, *, series: str, key: str = KEY, years: float = 3.
     made = config(FRED_SERIES=series, FRED_REQUESTS_PER_MIN=120.0, BACKFILL_YEARS=years, SOURCE_RETRIES=1)
     bench = Bench(Settings(fred_url=server.url, fred_api_key=SecretStr(key)), made, day_open())
     source = FredSource(bench.context)
+    assert isinstance(source._http, JsonClient)
     source._http._policy = lambda: Policy(1000.0, 1, 0.01)
     for _ in range(looks):
         await source.backfill()

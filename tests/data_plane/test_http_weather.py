@@ -370,7 +370,9 @@ def test_whatever_a_crash_cuts_off_the_rest_is_read(
     if content:
         index.write_bytes(kept)
     again = ResponseArchive(folder, "test")
-    whole = [json.loads(line) for line in kept.split(b"\n") if line.endswith(b"}")]
+    whole = [
+        json.loads(line) for line in kept.split(b"\n") if line.endswith(b"}")
+    ]  # the last may lack its end of line alone
     assert {key: again.latest(key).at for key in again.requests()} == {line["key"]: line["at"] for line in whole}  # type: ignore[union-attr]
     again.store("z", 99, b"new")
     third = ResponseArchive(folder, "test")

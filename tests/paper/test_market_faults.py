@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date
 from pathlib import Path
 
@@ -29,6 +30,19 @@ async def test_a_bad_print_is_one_bar_of_one_name_for_every_subscriber() -> None
         assert bars[1][1].high >= bars[1][1].close >= bars[1][1].low
         assert round(bars[1][1].wap / bars[1][0].wap) == 100
         assert bars[1][1].volume < 100 * bars[1][0].volume
+
+
+async def test_a_second_stall_waits_for_the_end_of_the_first() -> None:
+    async with running() as gateway, connected(gateway) as client:
+        await to(gateway, "15:30")
+        await fault(gateway, "stall", seconds=0.1)
+        first = asyncio.ensure_future(client.reqContractDetailsAsync(stock("AAPL")))
+        await eventually(lambda: next(iter(gateway.core.clients.values())).held)
+        await fault(gateway, "stall", seconds=0.1)
+        rest = [asyncio.ensure_future(client.reqContractDetailsAsync(stock(name))) for name in ("KO", "PFE", "XOM")]
+        told = [await asyncio.wait_for(each, 5) for each in (first, *rest)]
+        assert [each[0].contract.symbol for each in told] == ["AAPL", "KO", "PFE", "XOM"]
+        assert client.isConnected()
 
 
 async def test_the_clock_lies_once_and_to_one_client_only() -> None:
@@ -71,6 +85,7 @@ async def test_a_fault_waits_for_its_market_time_and_outlives_a_restart(tmp_path
         ({"fault": "clock", "client_id": "mine"}, "give a client id"),
         ({"fault": "clock", "at": "teatime"}, "give an ISO time"),
         ({"fault": "clock", "at": None}, "give an ISO time"),
+        ({"fault": "clock", "at": 10**30}, "give an ISO time"),
         ({"fault": "drop", "at": "2018-01-19T15:28"}, "cannot wait"),
         ({"fault": "bad_print", "symbol": "SPY", "at": "2018-01-19T15:28"}, "not quoted here"),
     ],

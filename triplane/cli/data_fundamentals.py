@@ -25,7 +25,7 @@ def fundamentals(
         None,
         "--as-of",
         formats=["%Y-%m-%d"],
-        help="What was known at the end of this day in New York; today unless given.",
+        help="What was known at the end of this day in New York; the newest on the log unless given.",
     ),
     basis: str = typer.Option("", "--basis", help="Only quarter, ttm, year or instant."),
     json_: bool = context.JSON,

@@ -19,6 +19,7 @@ from triplane.cli import (
     assets,
     config,
     data_audit,
+    data_backfill,
     data_fundamentals,
     demo,
     doctor,
@@ -64,6 +65,7 @@ for plane in planes.PLANES:
     if plane == "data":
         data_audit.add_to(group)
         data_fundamentals.add_to(group)
+        data_backfill.add_to(group)
     if plane == "order":
         order_commands.add_to(group)
     app.add_typer(group, name=plane)

@@ -51,7 +51,7 @@ class Client:
         """Queue frames for sending."""
         if not data or self.closing:
             return
-        if self.stall_s:
+        if self.stall_s and not self.held:  # one at a time: what is held back already comes first
             seconds, self.stall_s = self.stall_s, 0.0
             self.writer.write(data[: len(data) // 2])
             data = data[len(data) // 2 :]

@@ -19,8 +19,8 @@
 | market_data | symbol, mode (delayed), code | live, delayed (ticks 66-76, error 10167), frozen (type 2, the quote of the moment), lots (sizes in hundreds), none (`code` (354), then nothing) or silent |
 | bad_print | symbol, factor (100), count (1) | the prices of its next five-second bars are multiplied |
 | clock | seconds (-172800), count (1), client_id (all) | the next answers to who asks for the time are so far off |
-| repeat_bars | count (1) | the five-second bars of the next interval come twice |
-| reorder_bars | count (1) | they come after those of the interval that follows |
+| repeat_bars | count (1) | the five-second bars of an interval come twice, to who is sent bars next |
+| reorder_bars | count (1) | they come after those of the interval that follows, and in order again |
 | clear | | every fault is forgotten |
 
 Faults that are armed (delay_acks to clock) may name a market time, `at`, as ns or ISO time (New York unless it has a zone): until then they wait.
@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
-from triplane.domain.timestamps import NEW_YORK, SECOND, from_datetime, iso
+from triplane.domain.timestamps import NEW_YORK, SECOND, from_datetime, iso, to_datetime
 
 Mode = Literal["live", "delayed", "frozen", "lots", "none", "silent"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
@@ -220,13 +220,16 @@ def _symbol(body: Mapping[str, Any], symbols: Collection[str]) -> str:
 
 def moment(value: Any, name: str) -> int:
     """A market time as ns UTC, given as such or as ISO time (New York unless it has a zone); else FaultError."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     try:
-        when = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        if isinstance(value, int) and not isinstance(value, bool):
+            ns = value
+        else:
+            when = datetime.fromisoformat(value)
+            ns = from_datetime(when if when.tzinfo else when.replace(tzinfo=NEW_YORK))
+        to_datetime(ns, NEW_YORK)  # what is no time at all is refused here
+        return ns
+    except (TypeError, ValueError, OverflowError, OSError):
         raise FaultError(f"{name} is {value!r}; give an ISO time such as 2018-01-19T15:25") from None
-    return from_datetime(when if when.tzinfo else when.replace(tzinfo=NEW_YORK))
 
 
 def number(body: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:

@@ -68,7 +68,7 @@ class Feed:
                         *prices, volume, average, count = row
                         row = (*(round(price * factor, 6) for price in prices), volume, average * factor, count)
                     bars.append(m.real_time_bar(req_id, start, row))
-            if self.faults.use("reorder_bars"):
+            if not out and self.faults.use("reorder_bars"):
                 subscriptions.late_bars = bars
             else:
                 out = bars * (2 if self.faults.use("repeat_bars") else 1) + out

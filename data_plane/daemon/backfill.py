@@ -1,0 +1,376 @@
+"""One run that loads a span from one source, or reads its kept responses again, and ends: the daemon's pieces without its stream.
+
+Whoever runs it holds the lock of the Data Plane's state directory, so that no second producer publishes beside it. Steps:
+
+1. The configuration in force, what the topics hold, the newest decision.
+2. The source hands in; the engine judges; what the topics lack goes to the outlet. Gates tell of the present: they are left as they are.
+3. Everything is acknowledged. A run that is killed anywhere is gone on with by the next one: identities on the topics are not sent again,
+   and what an observation lost to quarantine is on its topic before the rest of it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from data_plane.daemon import recovery
+from data_plane.daemon.configuration import ConfigFollower
+from data_plane.daemon.deliveries import Deliveries
+from data_plane.daemon.facts_on_log import FactsOnLog
+from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Outlet
+from data_plane.daemon.past import Past
+from data_plane.daemon.reporting import told_log
+from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calendar
+from data_plane.daemon.spool import Spool
+from data_plane.daemon.telemetry import conservation
+from data_plane.engine import DataEngine
+from data_plane.observations import Filing, Malformed, Observation
+from data_plane.outputs import GATES, QUARANTINE, Output
+from data_plane.sources.base import Context, SourceSpec, Stage
+from data_plane.sources.span import Span
+from triplane.domain import calendars
+from triplane.domain.timestamps import from_datetime
+from triplane.runtime import configuration
+from triplane.runtime.clock import Clock, StreamClock, WallClock
+from triplane.runtime.configuration import Config
+from triplane.runtime.kafka_out import TopicWriter
+from triplane.runtime.settings import Settings
+from triplane.runtime.tasks import end_tasks
+
+AWAY_S = 90.0
+"""Wall seconds that a Kafka which takes nothing is waited for at the end; what waits is then on disk for the next run."""
+END_S = 5.0
+"""Wall seconds in which what was handed in must be on the log once the run is told to end."""
+_REMEMBERED = ("data.bars", "data.facts", "data.macro", QUARANTINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be loaded. `reread`: from the kept responses, without a request to anybody."""
+
+    source: SourceSpec
+    span: Span
+    interval: str = "1d"
+    reread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Observations of one source, by where they went (law L10)."""
+
+    received: int
+    published: int
+    quarantined: int
+    deduplicated: int
+    dropped: Mapping[str, int]
+    in_flight: int
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run did. `problem` is empty when it came to its end."""
+
+    sources: dict[str, Count] = field(default_factory=dict)
+    problem: str = ""
+    interrupted: bool = False
+    differences: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def new(self) -> int:
+        """Observations that were put on the log."""
+        return sum(count.published + count.quarantined for count in self.sources.values())
+
+
+class Report(Protocol):
+    """Who is told of a run."""
+
+    def progress(self, done: int, of: int, what: str) -> None:
+        """So many of so many are loaded, and what was the last."""
+        ...
+
+    def note(self, line: str) -> None:
+        """A sentence for people."""
+        ...
+
+
+class Backfill:
+    """One run; use it once."""
+
+    def __init__(self, settings: Settings, job: Job, report: Report) -> None:
+        self._settings = settings
+        self._job = job
+        self._report = report
+        self._stop = asyncio.Event()
+        self._up: bool | None = None
+        """What the source said of itself, if it did."""
+        self._why = ""
+        """What went wrong, as it was told last."""
+        self._unread = 0
+        """Payloads that the source could not read."""
+        self._failures = 0
+        self._given_up = asyncio.Event()
+        self._time_known = asyncio.Event()
+        self._clock: Clock = WallClock()
+        self.config: Config
+        self.engine: DataEngine
+        self.outlet: Outlet
+
+    async def run(self, stop: asyncio.Event) -> Result:
+        """To its end, or until `stop`. Raises LogUnavailable, ConfigError, DaemonExit, OSError or what a record cannot be sent for."""
+        preparing, stopped = asyncio.create_task(self._prepare()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not preparing.done():
+                return Result(interrupted=True)
+            decided = preparing.result()
+        finally:
+            await end_tasks([preparing, stopped])
+        self.outlet = self._open_outlet()
+        self._deliveries = Deliveries(self.outlet)
+        result = Result()
+        try:
+            await self._load(result, decided, stop)
+        finally:
+            await asyncio.to_thread(self.outlet.close, 3.0)
+        self._count(result)
+        result.problem = "" if result.interrupted else self._problem()
+        return result
+
+    async def _prepare(self) -> int:
+        """Take the configuration and what the topics hold; the time of the newest decision, ns UTC."""
+        self.config = config = await self._configured()
+        records = await asyncio.to_thread(recovery.read, self._settings)
+        decided = await asyncio.to_thread(recovery.newest_decision, self._settings)
+        assets = group_assets(config, self._settings.group)
+        calendar = group_calendar(assets, self._settings.group)
+        names = [asset.symbol for asset in assets]
+        self.engine = DataEngine(self._settings.group, names, config.targets.data, config.hash, calendar)
+        self.engine.published.keep_minutes()
+        kept = [(record.topic, record.value) for record in records if record.value is not None]
+        remembered = [each for each in kept if each[0] in _REMEMBERED]
+        self._past, self._facts = Past(self.engine, remembered), FactsOnLog(remembered)
+        await asyncio.to_thread(calendars.table, calendar)
+        known = (value["available_time"] for topic, value in kept if topic != QUARANTINE)
+        self._set_clock(max(decided, *known, 0))
+        return decided
+
+    async def _configured(self) -> Config:
+        follower = ConfigFollower(self._settings, self._report.note, recovery.TOPICS)
+        try:
+            found = await follower.newest()
+        finally:
+            follower.close()
+        if found is None:
+            self._report.note("no configuration is on control.config yet: the files' own is taken")
+            found = configuration.load_files(self._settings.targets_path, self._settings.assets_path)
+        return found
+
+    def _set_clock(self, newest: int) -> None:
+        """Market time: the machine's; on paper what a gateway tells, or, where none is asked, the newest that is known of."""
+        if self._settings.mode != "paper":
+            self._time_known.set()
+            return
+        wall = WallClock().now()
+        if self._job.source.stage is Stage.MARKET:
+            self._clock = StreamClock()
+            return
+        span = self._job.span
+        if span.end < datetime.now(UTC).date():
+            day_after = datetime(span.end.year, span.end.month, span.end.day, tzinfo=UTC) + timedelta(days=1)
+            newest = max(newest, from_datetime(day_after))
+        self._clock = StreamClock(newest or wall)
+        self._time_known.set()
+
+    def _open_outlet(self) -> Outlet:
+        """What an earlier run left on disk is sent first, and counted as received by this one.
+
+        What that run had handed to a broker that stood still may have come to the log since: it is not sent again.
+        """
+        spool = Spool(
+            self._settings.state_dir / "data-spool.bin", int(self.config.targets.data.SPOOL_MAX_MB * MEGABYTE)
+        )
+        left = list(iter(spool.pop, None))
+        published = self.engine.published
+        spool.prepend([item for item in left if not published.has(item.output.topic, item.output.record)])
+        for output in spool.contents():
+            self.engine.ledger.received[output.source] += output.units
+            published.learn(output.topic, output.record)
+        writer = TopicWriter(self._settings, PLANE, delivery_timeout_s=DELIVERY_TIMEOUT_S)
+        return Outlet(writer, spool, self._dropped, on_refusal=self._refused)
+
+    # -- the run ---------------------------------------------------------------------------------------------------------------
+    async def _load(self, result: Result, decided: int, stop: asyncio.Event) -> None:
+        source = self._job.source.create(self._context(decided))
+        loading = asyncio.create_task(source.backfill(), name="backfill")
+        stopped = asyncio.create_task(stop.wait())
+        given_up = asyncio.create_task(self._given_up.wait())
+        beside = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._deliveries.run())]
+        tasks = [loading, stopped, given_up, *beside]
+        try:
+            done, _ = await asyncio.wait({loading, stopped, given_up, *beside}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped, given_up}:
+                task.result()
+            result.interrupted = stopped in done and loading not in done
+            self._stop.set()
+            await end_tasks([loading])
+            settling = asyncio.create_task(self._settled(beside))
+            tasks.append(settling)
+            await asyncio.wait({settling, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            result.interrupted |= not settling.done()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_S):
+                    await asyncio.shield(settling)
+        finally:
+            await end_tasks(tasks)
+            with contextlib.suppress(Exception):  # what was loaded counts, however the provider takes its leave
+                await source.close()
+        self._deliveries.let_go()
+
+    async def _settled(self, beside: list[asyncio.Task[None]]) -> None:
+        """Everything that was handed in is on the log, or on disk where Kafka is away or refuses it."""
+        ends = asyncio.create_task(self._emptied())
+        try:
+            done, _ = await asyncio.wait({ends, *beside}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await end_tasks([ends])
+
+    async def _emptied(self) -> None:
+        await self._deliveries.sent()
+        await self.outlet.drained()
+        told, since, before = False, time.monotonic(), -1
+        while left := self.outlet.spooled + self.outlet.unacknowledged:
+            if self.outlet.away and not told:
+                told = True
+                self._report.note(f"Kafka does not answer; {left} records wait for it")
+            if left != before:
+                since, before = time.monotonic(), left
+            if self._given_up.is_set() or time.monotonic() - since > AWAY_S:
+                return
+            await asyncio.sleep(PUMP_S)
+            await self.outlet.drained()
+
+    def _problem(self) -> str:
+        """Why the run did not come to its end, in a sentence; empty when it did."""
+        name = self._job.source.name
+        left = self.outlet.spooled + self.outlet.unacknowledged
+        if left:
+            why = self._why or "it does not answer"
+            return f"{left} records wait on disk for Kafka ({why}); the next run, or the data plane, sends them first"
+        if self.engine.ledger.dropped[name, SPOOL_FULL]:
+            return "records were dropped, for Kafka was away and the spool full; see that Kafka runs, then run it again"
+        if self._given_up.is_set() or self._up is False:
+            return f"{name} could not be loaded: {self._why}"
+        if self._up is None and self._unread:
+            return f"what {name} sent could not be read; `triplane quarantine list --source {name}` has it"
+        return ""
+
+    def _count(self, result: Result) -> None:
+        ledger, flying = self.engine.ledger, self.outlet.in_flight()
+        for source in sorted({*ledger.sources(), self._job.source.name}):
+            result.sources[source] = Count(
+                received=ledger.received[source] + ledger.released[source],
+                published=self.outlet.acknowledged[source, False],
+                quarantined=self.outlet.acknowledged[source, True],
+                deduplicated=ledger.deduplicated[source],
+                dropped={code: count for (name, code), count in sorted(ledger.dropped.items()) if name == source},
+                in_flight=flying.get(source, 0),
+            )
+        result.differences = conservation(ledger, self.engine, self.outlet)
+
+    # -- what the source is given ----------------------------------------------------------------------------------------------
+    def _context(self, decided: int) -> Context:
+        def nothing(*_: object) -> None:
+            """A run that only loads has no stream."""
+
+        async def turn(_: Stage) -> None:
+            """There is one source."""
+
+        return Context(
+            settings=self._settings,
+            config=lambda: self.config,
+            clock=self._clock,
+            published=self.engine.published,
+            take=self.take,
+            turn=turn,
+            tell_time=self._tell_time,
+            time_known=self._time_known,
+            resume=nothing,
+            advance=nothing,
+            source_age=lambda _: 0.0,
+            compare_clock=nothing,
+            source_state=self._source_state,
+            contract_state=nothing,
+            covered=nothing,
+            blocked=self._blocked,
+            log=told_log(self._told),
+            stop=self._stop,
+            responses=self._settings.state_dir / "responses",
+            span=self._job.span,
+            interval=self._job.interval,
+            decided=decided,
+            reread=self._job.reread,
+            progress=self._progress,
+        )
+
+    def take(self, observation: Observation) -> None:
+        """An observation from the source: judged, and what comes of it put in line for the log."""
+        self._unread += isinstance(observation, Malformed)
+        self._past.before(observation)
+        if isinstance(observation, Filing):
+            observation = self._lacking(observation)
+        outputs = [output for output in self.engine.take(observation) if output.topic != GATES]
+        if outputs:
+            for output in outputs:
+                self._facts.learn(output.topic, output.record)
+            self._deliveries.hand_in(outputs)
+
+    def _lacking(self, filing: Filing) -> Filing:
+        """What the log lacks of a filing; the rest of it counts as received and repeated."""
+        rest = self._facts.lacking(filing)
+        known = len(filing.facts) - len(rest.facts)
+        self.engine.ledger.received[filing.source] += known
+        self.engine.ledger.deduplicated[filing.source] += known
+        return rest
+
+    def _tell_time(self, now: int) -> None:
+        if isinstance(self._clock, StreamClock):
+            self._clock.advance(now)
+        self._time_known.set()
+
+    def _progress(self, done: int, of: int, what: str) -> None:
+        self._failures = 0
+        self._report.progress(done, of, what)
+
+    def _source_state(self, _: str, up: bool, why: str) -> None:
+        self._up, self._why = up, "" if up else why
+
+    def _blocked(self, _: str, why: str) -> None:
+        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing."""
+        self._failures += bool(why)
+        self._why = self._why or why
+        if self._failures > self.config.targets.data.SOURCE_RETRIES:
+            self._given_up.set()
+
+    def _told(self, line: str, reason: str) -> None:
+        self._why = reason or self._why
+        self._report.note(line)
+
+    # -- the log ---------------------------------------------------------------------------------------------------------------
+    def _refused(self, why: str) -> None:
+        if why:
+            self._why = f"Kafka refuses them: {why}"
+            self._given_up.set()
+
+    def _dropped(self, output: Output) -> None:
+        ledger = self.engine.ledger
+        counted = ledger.quarantined if output.topic == QUARANTINE else ledger.published
+        counted[output.source] -= output.units
+        ledger.dropped[output.source, SPOOL_FULL] += output.units
+        self.engine.published.forget(output.topic, output.record)

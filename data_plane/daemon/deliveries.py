@@ -1,0 +1,62 @@
+"""What observations became, on its way to the outlet: a quarantined part is acknowledged before the rest of its observation is sent.
+
+What stands on a clean topic is never judged again. Were it there alone when a run is killed, what its observation lost to quarantine would
+be lost for good; the other way round, the next run judges the observation anew and finds the quarantined part there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from data_plane.daemon.outlet import Outlet
+from data_plane.outputs import QUARANTINE, Output
+
+AT_ONCE = 50
+"""Observations sent between two looks at the event loop."""
+
+
+class Deliveries:
+    """First in, first out. Use from the event loop's thread."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._waiting: deque[list[Output]] = deque()
+        self._work = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._sent.set()
+
+    def hand_in(self, outputs: list[Output]) -> None:
+        """Put in line what one observation became."""
+        self._waiting.append(outputs)
+        self._sent.clear()
+        self._work.set()
+
+    async def run(self) -> None:
+        """Send until cancelled. Raises what a record cannot be sent for."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            for count in range(len(self._waiting)):
+                outputs = self._waiting[0]
+                bad = [output for output in outputs if output.topic == QUARANTINE]
+                good = [output for output in outputs if output.topic != QUARANTINE]
+                if bad and good:
+                    self._outlet.put(*bad)
+                    self._waiting[0] = good  # whoever ends this meanwhile finds each record once
+                    await self._outlet.drained()
+                self._waiting.popleft()
+                self._outlet.put(*(good or bad))
+                if count % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            if not self._waiting:
+                self._sent.set()
+
+    async def sent(self) -> None:
+        """Returns once everything that was handed in has been sent."""
+        await self._sent.wait()
+
+    def let_go(self) -> None:
+        """Send everything that is left, without waiting: the outlet keeps on disk what Kafka does not take."""
+        while self._waiting:
+            self._outlet.put(*self._waiting.popleft())

@@ -1,0 +1,141 @@
+"""Interactive Brokers' historical bars over a span that a person asked for: sessions that the topic lacks, oldest first.
+
+Bars of a session that closed after the newest decision are stamped with their own time. What closed before it comes too late for that
+decision and is stamped with the market time at which it was asked for, like the history of a name that joined late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import numpy as np
+
+from data_plane.observations import INTERVAL_NS, Bars
+from data_plane.sources.base import Context, Stage
+from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
+from triplane.broker.market_data import HistoricalBars
+from triplane.domain import calendars
+from triplane.domain.timestamps import SECOND, to_datetime
+
+# Sessions of daily bars a request; IB takes a duration of up to 365 D. Each request that was answered is on the topic before the next.
+SESSIONS_AT_ONCE = 120
+CALENDAR = calendars.MARKET_CALENDAR
+
+
+class Chunk(NamedTuple):
+    """One request a name: IB's duration and end (ns UTC), and the sessions wanted of what it brings."""
+
+    duration: str
+    end: int
+    sessions: tuple[date, ...]
+
+
+def daily_chunks(wanted: Sequence[date]) -> list[Chunk]:
+    """Requests for daily bars of sessions, ascending: each reaches over SESSIONS_AT_ONCE at most, its end is the midnight (UTC) after the
+    last one's close."""
+    chunks = []
+    begin = 0
+    while begin < len(wanted):
+        reach = calendars.sessions(CALENDAR, wanted[begin], wanted[-1])[:SESSIONS_AT_ONCE]
+        sessions = tuple(day for day in wanted[begin:] if day <= reach[-1])
+        span = len(calendars.sessions(CALENDAR, sessions[0], sessions[-1]))
+        chunks.append(Chunk(f"{span} D", _midnight(sessions[-1] + timedelta(days=1)), sessions))
+        begin += len(sessions)
+    return chunks
+
+
+def minute_chunks(wanted: Sequence[date]) -> list[Chunk]:
+    """Requests for one-minute bars of sessions, ascending: one a session."""
+    opens = calendars.session_open
+    closes = calendars.session_close
+    return [
+        Chunk(f"{(closes(CALENDAR, day) - opens(CALENDAR, day)) // SECOND} S", closes(CALENDAR, day), (day,))
+        for day in wanted
+    ]
+
+
+class SpanHistory:
+    """Loads `context.span` on one connection; what was handed in is not asked for again on the next."""
+
+    def __init__(self, context: Context, source: str, requests: Requests) -> None:
+        self._context = context
+        self._source = source
+        self._requests = requests
+
+    async def load(self) -> None:
+        """Hand in what the topic lacks. Raises BrokerUnavailable."""
+        context, daily = self._context, self._context.interval == "1d"
+        await context.turn(Stage.MARKET)
+        wanted = self._lacking_days() if daily else self._lacking_minutes()
+        done = 0
+        for chunk in daily_chunks(wanted) if daily else minute_chunks(wanted):
+            # Only what lies ahead of market time is left open: IB takes no end in the future for granted.
+            end = to_datetime(chunk.end).strftime("%Y%m%d-%H:%M:%S") if chunk.end <= context.clock.now() else ""
+            starts, names, values, trades = pivot(await self._bars("1 day" if daily else "1 min", chunk.duration, end))
+            days = {_midnight(day): day for day in chunk.sessions}
+            for place, start in enumerate(starts):
+                day = days.get(start) if daily else chunk.sessions[0]
+                end_of = self._close(day) if daily and day is not None else start + INTERVAL_NS["1m"]
+                if day is None or (not daily and not self._open(day) <= start < self._close(day)):
+                    continue
+                present = trades[place] != ABSENT
+                symbols = tuple(name for name, there in zip(names, present, strict=True) if there)
+                bars = (symbols, values[place][present], trades[place][present])
+                context.take(
+                    Bars(self._source, context.interval, day.isoformat(), end_of, self._available(end_of), *bars, True)
+                )
+                if daily:
+                    await asyncio.sleep(0)
+            done += len(chunk.sessions)
+            context.progress(done, len(wanted), chunk.sessions[-1].isoformat())
+
+    async def _bars(self, bar_size: str, duration: str, end: str) -> dict[str, HistoricalBars]:
+        """Bars by name. A name without any is asked for once more: it may have been refused, and its slices are published once."""
+        rows = await self._requests.bars(bar_size, duration, end=end)
+        absent = [name for name in self._requests.names() if name not in rows]
+        return rows | (await self._requests.bars(bar_size, duration, absent, end) if absent else {})
+
+    def _sessions(self) -> list[date]:
+        """Sessions of the span that are over."""
+        span, now = self._context.span, self._context.clock.now()
+        assert span is not None
+        first, last = max(span.start, calendars.FIRST_DAY), min(span.end, to_datetime(now).date())
+        if first > last:
+            return []
+        return [day for day in calendars.sessions(CALENDAR, first, last) if self._close(day) <= now]
+
+    def _lacking_days(self) -> list[date]:
+        have = self._context.published.daily_sessions(self._source, self._context.settings.group)
+        return [day for day in self._sessions() if day.isoformat() not in have]
+
+    def _lacking_minutes(self) -> list[date]:
+        published, group, step = self._context.published, self._context.settings.group, INTERVAL_NS["1m"]
+        return [
+            day
+            for day in self._sessions()
+            if not all(
+                published.has_bars(self._source, group, "1m", end, end)
+                for end in range(self._open(day) + step, self._close(day) + 1, step)
+            )
+        ]
+
+    def _available(self, end: int) -> int:
+        """When bars that end at `end` could be known to a decision."""
+        decided = self._context.decided
+        return end if end > decided else max(self._context.clock.now(), decided + 1)
+
+    @staticmethod
+    def _open(day: date) -> int:
+        return calendars.session_open(CALENDAR, day)
+
+    @staticmethod
+    def _close(day: date) -> int:
+        return calendars.session_close(CALENDAR, day)
+
+
+def _midnight(day: date) -> int:
+    """Start of a daily bar as the broker stamps it, ns UTC."""
+    return int(np.datetime64(day, "ns").astype(np.int64))

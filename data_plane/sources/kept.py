@@ -1,0 +1,76 @@
+"""A provider that is not asked: its answers are the responses that were kept, newest first (record and replay).
+
+The same parsers read them as read what comes over the network, so that what one of them got wrong is repaired without a download.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from data_plane.sources.archive import DamagedArchiveError, ResponseArchive, Stored, request_key
+from data_plane.sources.http import SourceRefused, is_object, json_object
+
+NOT_KEPT = 404
+
+
+class KeptResponses:
+    """Stands in for a JsonClient. A document is asked for by path and parameters: where a provider is served may change.
+
+    What is damaged on disk is passed over, and an older response taken instead.
+    """
+
+    def __init__(self, name: str, archive: ResponseArchive) -> None:
+        self._name = name
+        self._archive = archive
+        self._keys: dict[str, list[str]] = defaultdict(list)
+        for key in archive.requests():
+            self._keys[_place(key)].append(key)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def get(self, url: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The newest JSON object that was kept for a request. Raises SourceRefused or BodyMalformed."""
+        return json_object(self._name, url, await self.body(url, params))
+
+    async def body(self, url: str, params: Mapping[str, str] | None = None) -> bytes:
+        """The newest body that is a JSON object, else the newest. Raises SourceRefused (404) where nothing was kept."""
+        bodies = self._bodies(url, params)
+        if not bodies:
+            raise SourceRefused(NOT_KEPT, f"{self._name}: no response to {request_key(url, params)} is kept")
+        return next((body for body in bodies if is_object(body)), bodies[0])
+
+    async def older(self, url: str, params: Mapping[str, str] | None = None) -> list[bytes]:
+        """JSON objects that were kept for a request before the one that `body` gives, newest first."""
+        return [body for body in self._bodies(url, params) if is_object(body)][1:]
+
+    def requests(self) -> list[str]:
+        """What was asked, newest response first."""
+        return [stored.key for stored in sorted(self._newest(), key=lambda stored: stored.at, reverse=True)]
+
+    def _newest(self) -> list[Stored]:
+        return [stored for key in self._archive.requests() if (stored := self._archive.latest(key)) is not None]
+
+    def _bodies(self, url: str, params: Mapping[str, str] | None) -> list[bytes]:
+        wanted = request_key(url, params)
+        keys = self._keys.get(_place(wanted), [])
+        # Of one address alone: a simulated provider must not answer for the real one.
+        if wanted not in keys:
+            found = [stored for stored in self._newest() if stored.key in keys]
+            wanted = max(found, key=lambda stored: stored.at).key if found else wanted
+        bodies = []
+        for stored in self._archive.kept(wanted):
+            try:
+                bodies.append(self._archive.body(stored))
+            except (OSError, DamagedArchiveError):
+                continue
+        return bodies
+
+
+def _place(key: str) -> str:
+    """A request without the server that it went to."""
+    parts = urlsplit(key)
+    return f"{parts.path}?{parts.query}"

@@ -1,0 +1,239 @@
+"""The parts of a backfill without Kafka: the past in order of time, requests of a span, and which kept responses belong together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_plane.daemon.deliveries import Deliveries
+from data_plane.daemon.outlet import Outlet
+from data_plane.daemon.past import Past
+from data_plane.daemon.spool import Spool
+from data_plane.engine import DataEngine
+from data_plane.observations import Bars, Filing, Vintage
+from data_plane.published import PublishedIndex
+from data_plane.sources.archive import ResponseArchive, request_key
+from data_plane.sources.edgar import EdgarSource
+from data_plane.sources.fred_answers import FIRST_REALTIME, LAST_REALTIME, clipped, windows
+from data_plane.sources.fred_kept import Period, kept_chains
+from data_plane.sources.http import SourceRefused
+from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, daily_chunks
+from data_plane.sources.kept import KeptResponses
+from data_plane.sources.span import Span
+from tests.data_plane.outlets import Broker, output
+from tests.data_plane.support import Bench, config, daily, day_open, engine, records, run
+from tests.waiting import until
+from triplane.domain import calendars
+from triplane.domain.calendars import MARKET_CALENDAR
+from triplane.runtime.settings import Settings
+from triplane.runtime.tasks import end_tasks
+
+NEW = {"AAA": 1000.0, "BBB": 50.0, "CCC": 20.0}
+OLD = {"AAA": 10.0, "BBB": 50.0, "CCC": 20.0}
+"""Years before: AAA at a hundredth, which a bar in the wrong unit would be today."""
+
+
+def published(observations: list[Bars]) -> list[tuple[str, dict[str, Any]]]:
+    return [("data.bars", record) for record in records(run(engine(), observations), "data.bars")]
+
+
+def backfilled(past: list[tuple[str, dict[str, Any]]], observations: list[Any]) -> tuple[DataEngine, list[Any]]:
+    machine = engine()
+    before, outputs = Past(machine, past), []
+    for observation in observations:
+        before.before(observation)
+        outputs += machine.take(observation)
+    return machine, outputs
+
+
+def test_older_bars_are_judged_by_what_came_before_them() -> None:
+    newer = published([daily("2018-01-18", NEW), daily("2018-01-19", NEW)])
+    older = published([daily("2015-01-20", OLD)])
+    bad = OLD | {"BBB": 5000.0}
+    machine, outputs = backfilled(
+        newer + older, [daily("2015-01-21", OLD), daily("2015-01-22", bad), daily("2018-01-19", NEW)]
+    )
+    assert [record["symbols"] for record in records(outputs, "data.bars")] == [["AAA", "BBB", "CCC"], ["AAA", "CCC"]]
+    assert [record["code"] for record in records(outputs, "data.quarantine")] == ["UNIT_100X"]
+    assert machine.ledger.deduplicated["ibkr"] == 3
+
+
+def test_history_that_was_loaded_late_is_not_the_last_close_of_the_next_start() -> None:
+    """On the log it stands behind what is newer."""
+    machine = engine()
+    log = published([daily("2018-01-18", NEW)]) + published([daily("2015-01-20", OLD), daily("2015-01-21", OLD)])
+    machine.remember("data.bars", [record for _, record in log])
+    outputs = run(machine, [daily("2018-01-19", NEW)])
+    assert not records(outputs, "data.quarantine")
+
+
+def vintage(start: str, value: float) -> Vintage:
+    return Vintage("fred", "X", "Percent", start, 10**18, False, ((10**17 + int(start[-2:]) * 10**13, value),))
+
+
+def test_an_older_vintage_is_no_jump_from_a_newer_one() -> None:
+    newest = [("data.macro", r) for r in records(run(engine(), [vintage("2018-01-20", 1.0)]), "data.macro")]
+    _, outputs = backfilled(newest, [vintage("2010-01-04", 12.0), vintage("2010-01-05", 12.5)])
+    assert not records(outputs, "data.quarantine")
+    # What was taken out of a vintage is not confirmed by the vintage that is handed in again.
+    whole = run(engine(), [vintage("2010-01-04", 1.0), vintage("2010-01-05", 90.0)])
+    kept = [(output.topic, output.record) for output in whole if output.topic in ("data.macro", "data.quarantine")]
+    machine, outputs = backfilled(kept, [vintage("2010-01-04", 1.0), vintage("2010-01-05", 90.0)])
+    assert not records(outputs, "data.macro")
+    assert machine.ledger.deduplicated["fred"] == 2
+
+
+def test_minutes_that_are_kept_one_by_one_may_be_loaded_in_any_order() -> None:
+    index = PublishedIndex()
+    record = {"source": "ibkr", "group": "main", "interval": "1m", "event_time": 600}
+    index.keep_minutes()
+    index.learn("data.bars", record)
+    assert index.has_bars("ibkr", "main", "1m", 600, 900)
+    assert not index.has_bars("ibkr", "main", "1m", 540, 540)
+    index.forget("data.bars", record)
+    assert not index.has_bars("ibkr", "main", "1m", 600, 600)
+    plain = PublishedIndex()
+    plain.learn("data.bars", record)
+    assert plain.has_bars("ibkr", "main", "1m", 540, 540)
+
+
+SESSIONS = calendars.sessions(MARKET_CALENDAR, date(2014, 1, 1), date(2018, 12, 31))
+
+
+@given(st.sets(st.sampled_from(range(len(SESSIONS))), min_size=1, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_requests_reach_over_every_session_that_lacks_and_no_more_than_ib_gives(places: set[int]) -> None:
+    wanted = [SESSIONS[place] for place in sorted(places)]
+    chunks = daily_chunks(wanted)
+    assert [day for chunk in chunks for day in chunk.sessions] == wanted
+    for chunk in chunks:
+        reach = SESSIONS.index(chunk.sessions[-1]) - SESSIONS.index(chunk.sessions[0]) + 1
+        assert chunk.duration == f"{reach} D"
+        assert reach <= SESSIONS_AT_ONCE
+        assert chunk.end > calendars.session_close(MARKET_CALENDAR, chunk.sessions[-1])
+
+
+async def test_what_is_quarantined_is_on_its_topic_before_the_rest_of_its_observation_is_sent(tmp_path: Path) -> None:
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    line = Deliveries(way)
+    sending = asyncio.create_task(line.run())
+    line.hand_in([output(1)])
+    line.hand_in([output(2, "data.quarantine"), output(3)])
+    line.hand_in([output(4)])
+    await until(lambda: len(broker.sent) == 2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [topic for topic, _, _ in broker.sent] == ["data.bars", "data.quarantine"]
+    broker.acknowledge()
+    await asyncio.wait_for(line.sent(), 10)
+    assert [record.get("event_time") for _, record, _ in broker.sent] == [1, None, 3, 4]
+    # Told to end before an acknowledgement: each record goes to the outlet once.
+    line.hand_in([output(5, "data.quarantine"), output(6)])
+    await until(lambda: len(broker.sent) == 5)
+    await end_tasks([sending])
+    line.let_go()
+    assert [topic for topic, _, _ in broker.sent[4:]] == ["data.quarantine", "data.bars"]
+    way.close()
+
+
+# -- kept responses ------------------------------------------------------------------------------------------------------------
+def asked(period: Period, series: str = "X", offset: int = 0) -> str:
+    parameters = {
+        "series_id": series,
+        "observation_start": period.observation_start,
+        "realtime_start": period.start,
+        "realtime_end": period.end,
+        "limit": str(period.limit),
+        "offset": str(offset),
+        "api_key": "k",
+    }
+    return request_key("http://h/fred/series/observations", parameters)
+
+
+@given(st.sets(st.dates(date(2010, 1, 1), date(2018, 1, 1)), max_size=20), st.integers(1, 6), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_periods_of_one_look_are_found_again(dates: set[date], most: int, random: Any) -> None:
+    vintages = sorted(day.isoformat() for day in dates)
+    look = [Period("2014-01-01", start, end, 100) for start, end in windows(vintages, most)]
+    span = [Period("2014-01-01", s, e, 100) for s, e in clipped(windows(vintages, most), "2012-03-01", "2015-01-01")]
+    other = [replace(look[0], observation_start="2001-01-01", end=LAST_REALTIME)]
+    keys = [asked(each) for each in [*look, *other]] + [asked(look[0], "Y"), "http://h/fred/series?series_id=X"]
+    random.shuffle(keys)
+    assert sorted(kept_chains(keys, "X"), key=lambda chain: chain[0].observation_start) == [other, look]
+    assert look[0].start == FIRST_REALTIME
+    (chain,) = kept_chains([asked(each, offset=place) for each in span for place in (0, 100)], "X")
+    assert chain == span
+    assert (chain[0].start, chain[-1].end) == ("2012-03-01", "2015-01-01")
+
+
+async def test_the_newest_whole_body_answers_and_older_ones_can_be_asked_for(tmp_path: Path) -> None:
+    archive = ResponseArchive(tmp_path, "edgar")
+    key = "http://127.0.0.1:1/a?x=1"
+    for at, body in enumerate((b'{"n": 1}', b'{"n": 2}', b'{"n": ')):
+        archive.store(key, at, body)
+    archive.store("http://127.0.0.1:2/b", 9, b"<html>")
+    kept = KeptResponses("edgar", ResponseArchive(tmp_path, "edgar"))
+    for url in ("http://127.0.0.1:1/a", "https://elsewhere/a"):
+        assert await kept.get(url, {"x": "1", "api_key": "secret"}) == {"n": 2}
+        assert await kept.older(url, {"x": "1"}) == [b'{"n": 1}']
+    assert await kept.body("http://h/b") == b"<html>"
+    with pytest.raises(SourceRefused, match="no response to http://h/a is kept") as refused:
+        await kept.get("http://h/a")
+    assert refused.value.status == 404
+    # A body that the disk has damaged gives way to the one before it.
+    newest = archive.kept(key)[1]
+    (tmp_path / "edgar" / "bodies" / newest.sha256[:2] / f"{newest.sha256}.gz").write_bytes(b"rust")
+    assert await kept.get("http://h/a", {"x": "1"}) == {"n": 1}
+
+
+def test_days_of_a_span_are_both_included() -> None:
+    periods = [("1776-07-04", "2012-01-31"), ("2012-02-01", "9999-12-31")]
+    assert clipped(periods, "2012-01-31", "2012-02-01") == [("2012-01-31", "2012-01-31"), ("2012-02-01", "2012-02-01")]
+    assert clipped(periods, "2013-01-01", "2013-02-01") == [("2013-01-01", "2013-02-01")]
+
+
+async def test_companies_are_read_again_as_far_as_their_acceptances_were_kept(tmp_path: Path) -> None:
+    """Two filings stand in the newest document, one in an older state of it alone; of the oldest page nothing was kept."""
+    archive = ResponseArchive(tmp_path, "edgar")
+    filed = {"a": "2009-05-01", "b": "2012-05-01", "c": "2016-05-02", "d": "2017-05-02"}
+
+    def columns(*names: str) -> dict[str, list[str]]:
+        return {"accessionNumber": list(names), "acceptanceDateTime": [f"{filed[n]}T16:30:00.000Z" for n in names]}
+
+    def facts(*names: str) -> dict[str, Any]:
+        rows = [{"end": "2008-12-31", "val": 1e6, "accn": n, "filed": filed[n], "form": "10-K"} for n in names]
+        concept = {"EntityCommonStockSharesOutstanding": {"units": {"shares": rows}}}
+        return {"cik": 7, "facts": {"dei": concept}}
+
+    pages = [{"name": "p1.json", "filingTo": "2013-01-01"}, {"name": "p2.json", "filingTo": "2010-01-01"}]
+    for at, (path, document) in enumerate(
+        {
+            "files/company_tickers.json": {"0": {"cik_str": 7, "ticker": "AAPL", "title": "A"}},
+            "submissions/CIK0000000007.json": {"filings": {"recent": columns("c", "d"), "files": pages}},
+            "submissions/p1.json": columns("b"),
+        }.items()
+    ):
+        archive.store(f"https://sec/{path}", at, json.dumps(document).encode())
+    for document in (facts("a", "b", "c"), facts("a", "b", "d")):
+        archive.store("https://sec/api/xbrl/companyfacts/CIK0000000007.json", 9, json.dumps(document).encode())
+    for first, wanted in (("1900-01-01", ["b", "c", "d"]), ("2016-05-02", ["c", "d"]), ("2016-05-03", ["d"])):
+        bench = Bench(Settings(edgar_url="https://sec", edgar_files_url="https://sec"), config(), day_open())
+        bench.context.assets = lambda bench=bench: [  # type: ignore[method-assign, misc]
+            asset for asset in bench.config.universe.tradable if asset.symbol == "AAPL"
+        ]
+        bench.context.responses, bench.context.reread = tmp_path, True
+        bench.context.span = Span(date.fromisoformat(first), date(2018, 1, 1))
+        await EdgarSource(bench.context).backfill()
+        assert [(item.accession, bool(item.acceptance)) for item in bench.taken if isinstance(item, Filing)] == [
+            (accession, True) for accession in wanted
+        ]
+        assert bench.states == [("edgar", True, "")]

@@ -1,0 +1,161 @@
+"""`triplane data reparse`: what a parser got wrong is repaired from the kept responses, and nobody is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from data_plane.daemon.backfill import Backfill, Job, Result
+from data_plane.observations import Filing, Malformed
+from data_plane.sources import companyfacts, registered
+from data_plane.sources.span import Span
+from tests.data_plane.backfills import NAMES, Installation, counted
+from tests.data_plane.counted_providers import counted_providers
+from triplane.runtime.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+SPAN = Span(date(2016, 1, 1), date(2018, 12, 31))
+LINE = ("--from", SPAN.start.isoformat(), "--to", SPAN.end.isoformat())
+
+
+@pytest.fixture
+async def here(settings: Settings, tmp_path: Path) -> AsyncIterator[Installation]:
+    async with counted_providers() as providers:
+        yield Installation(settings, providers, tmp_path)
+
+
+class Told:
+    """Nobody watches."""
+
+    def progress(self, done: int, of: int, what: str) -> None:
+        pass
+
+    def note(self, line: str) -> None:
+        pass
+
+
+async def with_parsers_of_the_test(here: Installation, source: str) -> Result:
+    """A backfill in this process, with whatever the test made of the parsers."""
+    url = here.providers.url
+    settings = here.settings.model_copy(
+        update={
+            "edgar_url": url,
+            "edgar_files_url": url,
+            "fred_url": url,
+            "user_agent": "tests tests@example.com",
+            "fred_api_key": SecretStr("secret-key"),
+        }
+    )
+    (spec,) = (each for each in registered() if each.name == source)
+    return await Backfill(settings, Job(spec, SPAN), Told()).run(asyncio.Event())
+
+
+def values_as_text(document: Any) -> Any:
+    """A document in which each value is a string: no wrong JSON, and of another type than before."""
+    if isinstance(document, dict):
+        return {key: str(each) if key == "val" else values_as_text(each) for key, each in document.items()}
+    return [values_as_text(each) for each in document] if isinstance(document, list) else document
+
+
+async def test_filings_that_an_older_parser_could_not_read_are_repaired_without_a_request(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knew numbers alone; Apple's document has them as text, which today's parser reads value by value. And it knew fewer concepts:
+    of AMD's filings a part was left out."""
+    usual = here.providers.content.company_facts
+    of_amd = usual(2488)
+    assert of_amd is not None
+    (rows,) = of_amd["facts"]["dei"]["EntityCommonStockSharesOutstanding"]["units"].values()
+    assets = [{**row, "val": 3e9} for row in rows]
+    # One of them is bad, in either version.
+    assets[-1]["end"] = "2030-12-31"
+    of_amd["facts"]["us-gaap"] = {"Assets": {"units": {"USD": assets}}}
+
+    def strict(
+        symbol: str, url: str, body: bytes, acceptance: Mapping[str, str], since: date, now: int
+    ) -> list[Filing | Malformed]:
+        return companyfacts._typed(symbol, body, acceptance, since)
+
+    async def as_text(request: web.Request) -> web.Response | None:
+        if not request.path.startswith("/api/"):
+            return None
+        if request.path.endswith("CIK0000320193.json"):
+            return web.json_response(values_as_text(usual(320193)))
+        return web.json_response(of_amd) if request.path.endswith("CIK0000002488.json") else None
+
+    here.providers.intervene = as_text
+    with monkeypatch.context() as older:
+        older.setattr(companyfacts, "parse", strict)
+        older.setattr(companyfacts, "CONCEPTS", ("dei:EntityCommonStockSharesOutstanding",))
+        result = await with_parsers_of_the_test(here, "edgar")
+    assert result.sources["edgar"].quarantined == 1
+    before = here.log()
+    assert {record["symbol"] for record in before["data.facts"].values()} == {*NAMES} - {"AAPL"}
+    assert [record["code"] for record in before["data.quarantine"].values()] == ["BODY_SHAPE"]
+
+    asked = len(here.providers.requests)
+    nobody = {"TRIPLANE_EDGAR_URL": "http://127.0.0.1:9", "TRIPLANE_EDGAR_FILES_URL": "http://127.0.0.1:9"}
+    repaired = await here.run("reparse", "--source", "edgar", *LINE, "--json", **nobody, TRIPLANE_USER_AGENT="")
+    assert repaired.code == 0, repaired
+    counts = counted(repaired)
+    found = here.log()
+    apples = [record for record in found["data.facts"].values() if record["symbol"] == "AAPL"]
+    wanted = [report for report in here.providers.content._reports if report.symbol == "AAPL"]
+    shares = {report.accession: [float(report.shares)] for report in wanted if "2016" <= report.filed < "2019"}
+    assert {record["accession"]: record["values"] for record in apples} == shares
+    parts = [record for record in found["data.facts"].values() if record["concepts"] == ["us-gaap:Assets"]]
+    whole = [record["accession"] for record in before["data.facts"].values() if record["symbol"] == "AMD"]
+    assert {record["fact_id"] for record in parts} < {f"AMD/{accession}/1" for accession in whole}
+    assert counts["published"] == len(shares) + len(parts)
+    assert counts["deduplicated"] == len(before["data.facts"])
+    assert min(len(shares), len(parts)) > 1
+    codes = [record["code"] for record in found["data.quarantine"].values()]
+    assert codes == ["BODY_SHAPE", "FACT_FROM_FUTURE"]
+    assert "nothing new" in (await here.run("reparse", "--source", "edgar", *LINE)).out
+    assert len(here.providers.requests) == asked
+    # Without a span all that was kept counts.
+    everything = await here.run("reparse", "--source", "edgar")
+    assert everything.code == 0, everything
+    assert here.log()["data.facts"].keys() > found["data.facts"].keys()
+    assert len(here.providers.requests) == asked
+
+
+async def test_vintages_are_read_from_the_newest_body_that_is_whole(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older parser stumbled over the whole one; of the next look only half a body came."""
+
+    def stumbles(*_: object) -> list[object]:
+        raise KeyError("output_type")
+
+    with monkeypatch.context() as older:
+        older.setattr("data_plane.sources.fred.parse_observations", stumbles)
+        assert (await with_parsers_of_the_test(here, "fred")).problem == ""
+
+    async def half(request: web.Request) -> web.Response | None:
+        if not request.path.endswith("observations"):
+            return None
+        return web.Response(body=b'{"count": 782, "observations": [{"realtime_start": "2016-01-04"')
+
+    here.providers.intervene = half
+    await with_parsers_of_the_test(here, "fred")
+    assert not here.log()["data.macro"]
+    codes = sorted(record["code"] for record in here.log()["data.quarantine"].values())
+    assert codes == ["BODY_MALFORMED", "BODY_SHAPE"]
+    asked = len(here.providers.requests)
+    repaired = await here.run("reparse", "--source", "fred", "--json", TRIPLANE_FRED_API_KEY="", TRIPLANE_FRED_URL="")
+    assert repaired.code == 0, repaired
+    assert len(here.providers.requests) == asked
+    published = here.log()["data.macro"]
+    assert counted(repaired)["published"] == sum(len(record["values"]) for record in published.values()) > 700
+    here.providers.intervene = None
+    assert (await here.counts("fred", LINE[1], LINE[3]))["published"] == 0
+    assert len(here.log()["data.macro"]) == len(published)
