@@ -159,6 +159,7 @@ class EdgarSource:
         except SourceRefused as error:
             if error.status != NOT_KEPT or not self._context.reread:
                 raise
+            self._context.log.warning("older submissions are not kept", source=NAME, page=name, up_to=last)
             return max(since, date.fromisoformat(last) + timedelta(days=1))
         return since
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from dataclasses import replace
 from datetime import date
@@ -20,8 +21,9 @@ from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
 from data_plane.observations import Bars, Filing, Vintage
 from data_plane.published import PublishedIndex
+from data_plane.sources import companyfacts
 from data_plane.sources.archive import ResponseArchive, request_key
-from data_plane.sources.edgar import EdgarSource
+from data_plane.sources.edgar import EdgarSource, Submissions
 from data_plane.sources.fred_answers import FIRST_REALTIME, LAST_REALTIME, clipped, windows
 from data_plane.sources.fred_kept import Period, kept_chains
 from data_plane.sources.http import SourceRefused
@@ -237,3 +239,33 @@ async def test_companies_are_read_again_as_far_as_their_acceptances_were_kept(tm
             (accession, True) for accession in wanted
         ]
         assert bench.states == [("edgar", True, "")]
+
+
+async def test_real_documents_are_read_again_whole_where_the_newest_response_was_cut_short(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """AMD's. The pages of its older submissions were not kept: its filings are read as far back as the newest document reaches."""
+
+    def real(name: str) -> bytes:
+        return gzip.decompress((shared_data / "sec" / f"{name}.json.gz").read_bytes())
+
+    archive = ResponseArchive(tmp_path, "edgar")
+    cik, whole = "CIK0000002488", real("companyfacts/CIK0000002488")
+    tickers = {"0": {"cik_str": 2488, "ticker": "AMD", "title": "AMD"}}
+    archive.store("https://sec/files/company_tickers.json", 1, json.dumps(tickers).encode())
+    archive.store(f"https://sec/submissions/{cik}.json", 2, real(f"submissions/{cik}"))
+    recent = Submissions.parse(json.loads(real(f"submissions/{cik}")))
+    for at, body in enumerate((whole, whole[: len(whole) // 2]), 4):
+        archive.store(f"https://sec/api/xbrl/companyfacts/{cik}.json", at, body)
+    bench = Bench(Settings(edgar_url="https://sec", edgar_files_url="https://sec"), config(), day_open())
+    bench.context.assets = lambda: [  # type: ignore[method-assign]
+        asset for asset in bench.config.universe.tradable if asset.symbol == "AMD"
+    ]
+    bench.context.responses, bench.context.reread = tmp_path, True
+    bench.context.span = Span(date(2015, 1, 1), date(2020, 12, 31))
+    await EdgarSource(bench.context).backfill()
+    direct = companyfacts.parse("AMD", "", whole, recent.acceptance, date(2014, 12, 1), 0)
+    wanted = [each for each in direct if isinstance(each, Filing) and recent.older[0][1] < each.filed <= "2020-12-31"]
+    assert bench.taken == wanted
+    assert len(wanted) > 10
+    assert all(each.acceptance for each in wanted)
