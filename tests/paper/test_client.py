@@ -342,8 +342,10 @@ async def test_pacing_rules_are_kept_when_asked_for() -> None:
 
         async def refusals(symbol: str, ends: list[str], what: str = "TRADES") -> list[int]:
             client.errors.clear()
+            raw = client.client
             for end in ends:
-                await client.reqHistoricalDataAsync(listed(symbol), end, "60 S", "5 secs", what, True)
+                raw.reqHistoricalData(raw.getReqId(), listed(symbol), end, "60 S", "5 secs", what, True, 2, False, [])
+            await client.reqCurrentTimeAsync()  # all those before it have been answered
             return codes(client)
 
         assert await refusals("KO", [ends[0], ends[0]]) == [162]
