@@ -52,7 +52,7 @@ minutes = st.integers(0, 14 * 24 * 60).map(lambda minute: BEGIN + minute * 60 * 
 odd = st.tuples(minutes, st.integers(-59, 59)).map(lambda pair: pair[0] + pair[1] * SECOND)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(["30 secs", "1 min", "2 mins", "20 mins", "30 mins", "1 hour", "1 day"]),
     st.sampled_from(sorted(calendars.CALENDARS)),

@@ -168,6 +168,8 @@ async def test_what_is_silent_is_noticed_and_subscribed_again(
         await until(lambda minute=minute: bench.clock.now() >= began + minute * MINUTE)
     await until(lambda: ("freshness", "", False, "SOURCE_SILENT") in bench.gates())
     await until(lambda: "subscribing again" in bench.blocked)
+    monkeypatch.setattr(ibkr, "RESUBSCRIBE_EVERY_S", 600.0)  # the minute that follows comes at once, and is to be heard
+    await until(lambda: bench.blocked[-1] == "")
     await asyncio.to_thread(gateway.fault, "clear")
     await asyncio.to_thread(gateway.advance, minutes=1)
     await until(lambda: ("freshness", "", True, "") in bench.gates())

@@ -13,7 +13,7 @@ slots = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(slots, min_size=1, max_size=25), st.integers(1, 8), st.lists(st.sampled_from(["N3", "N7", "N40"])))
 def test_every_slot_keeps_the_budget_and_nobody_waits_longer_than_the_longest_queue(
     sequence: list[tuple[tuple[str, ...], int]], round_slots: int, first: list[str]

@@ -17,8 +17,6 @@ class Shown(NamedTuple):
     """`bars` is whatToShow of historical and five-second bars alike, which have to agree for minutes to continue the stream."""
 
     bars: str
-    spread: str
-    """whatToShow of historical bars of the quotes; each such request counts twice in IB's pacing rules. Empty: there are none."""
     regular_hours: bool
     """useRTH."""
     volume: bool
@@ -26,10 +24,10 @@ class Shown(NamedTuple):
 
 
 SHOWN: Final[Mapping[str, Shown]] = {
-    "STK": Shown("TRADES", "BID_ASK", True, True),
-    "FUT": Shown("TRADES", "BID_ASK", False, True),
-    "CASH": Shown("MIDPOINT", "BID_ASK", False, False),
-    "CRYPTO": Shown("AGGTRADES", "", False, True),
+    "STK": Shown("TRADES", True, True),
+    "FUT": Shown("TRADES", False, True),
+    "CASH": Shown("MIDPOINT", False, False),
+    "CRYPTO": Shown("AGGTRADES", False, True),
 }
 
 
