@@ -179,7 +179,7 @@ class DataEngine:
         if self.published.has_bars(bars.source, self._frame.group, bars.interval, *ends):
             self.ledger.deduplicated[bars.source] += len(bars.symbols)
             return []
-        if not self._frame.row.keys() >= set(bars.symbols):
+        if bars.symbols != self._frame.names and not self._frame.row.keys() >= set(bars.symbols):
             known = [place for place, name in enumerate(bars.symbols) if name in self._frame.row]
             self.ledger.drop(bars.source, NOT_IN_UNIVERSE, len(bars.symbols) - len(known))
             symbols = tuple(bars.symbols[place] for place in known)

@@ -129,7 +129,7 @@ class BarSlices:
         """Judge a slice whose schema is good and whose names are all known; one data.bars record comes last but for gates."""
         frame, targets = self._frame, self._frame.targets
         source, time = bars.source, bars.available_time
-        rows = np.array([frame.row[name] for name in bars.symbols], dtype=np.int64)
+        rows = frame.rows(bars.symbols)
         daily = bars.interval == "1d"
         day = date.fromisoformat(bars.session).toordinal()
         others, contradicted, confirmed = self._earlier.judge(bars, rows, day)

@@ -39,6 +39,12 @@ class Frame:
         """Sources that cannot stream all names at once; others stream all."""
         self._session: tuple[int, int, str, int] = (0, 0, "", 0)
 
+    def rows(self, symbols: tuple[str, ...]) -> Ints:
+        """Rows of names (n,), all of which are known. Most slices have them all, in order."""
+        if symbols == self.names:
+            return np.arange(len(symbols))
+        return np.array([self.row[name] for name in symbols], dtype=np.int64)
+
     def rename(self, names: Sequence[str]) -> None:
         """Take new names; arrays have to be renumbered by their owners."""
         self.names = tuple(names)
