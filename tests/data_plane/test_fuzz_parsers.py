@@ -35,6 +35,7 @@ SHAPE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 NOW = 1_700_000_000_000_000_000
 RECORDS = {
     "data.facts": "FactSet",
+    "data.fundamentals": "FundamentalSet",
     "data.macro": "MacroVintage",
     "data.quarantine": "QuarantinedRecord",
     "data.gates": "GateState",

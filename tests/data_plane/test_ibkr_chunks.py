@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from data_plane.published import PublishedIndex
 from data_plane.sources.ibkr_chunks import STEPS, plan, published_spans
+from schemas import codec
 from triplane.domain import calendars
 from triplane.domain.timestamps import DAY, SECOND, from_datetime
 
@@ -116,8 +117,9 @@ def test_daily_bars_come_by_the_year_and_what_is_there_is_left_out() -> None:
 def test_a_plan_goes_on_at_the_last_published_bar() -> None:
     index = PublishedIndex()
     assert published_spans(index, "ibkr", "main", "1m", "XNYS") == []
-    record = {"interval": "1m", "source": "ibkr", "group": "main", "event_time": ns("2018-01-19T15:01")}
-    index.learn("data.bars", record)
+    end = ns("2018-01-19T15:01")
+    record = {"interval": "1m", "source": "ibkr", "group": "main", "event_time": end, "available_time": end}
+    index.learn("data.bars", {**codec.defaults("BarSlice"), **record})
     have = published_spans(index, "ibkr", "main", "1m", "XNYS")
     (rest,) = plan("1 min", ns("2018-01-18T00:00"), ns("2018-01-19T15:10:30"), "XNYS", have)
     assert (rest.start, rest.ends, rest.duration) == (ns("2018-01-19T15:01"), "20180119-15:10:00", "540 S")
