@@ -11,7 +11,16 @@ from typing import Any
 from data_plane.gates import balance, revisions, schema
 from data_plane.gates.revisions import Judgement, RevisionMemory
 from data_plane.gates.schema import Fault
-from data_plane.gates.values import COUNTS, FACT_CONFLICT, FACT_SCALE, MACRO_JUMP, FactMemory, MacroMemory, impossible
+from data_plane.gates.values import (
+    COUNTS,
+    FACT_CONFLICT,
+    FACT_JUMP,
+    FACT_SCALE,
+    MACRO_JUMP,
+    FactMemory,
+    MacroMemory,
+    impossible,
+)
 from data_plane.observations import Fact, Filing, Vintage
 from data_plane.outputs import Output, quarantined, raw_json
 from data_plane.published import unreleased_id
@@ -73,7 +82,7 @@ class ReferenceGates:
             sound.append(fact)
         unbalanced = balance.faults(sound, partial(self.facts.history, filing.symbol), balance_max)
         counts = [(fact.concept, fact.value) for fact in sound if fact.concept in COUNTS]
-        units_off = self.facts.units_off(filing.symbol, sound)
+        units_off = self.facts.units_off(filing.symbol, sound, filing.available_time, jump_max, counts)
         good: list[Fact] = []
         for number, fact in enumerate(sound):
             verdict = unbalanced.get(number)
@@ -175,6 +184,18 @@ class ReferenceGates:
                 self.settled |= {value_place(vintage, date, value) for date, value in rows}
         elif record["topic"] == "data.macro":
             self._remember_barred(record)
+        elif record["topic"] == "data.facts" and record["code"] in (FACT_JUMP, FACT_SCALE):
+            self._remember_held(record)
+
+    def _remember_held(self, record: Mapping[str, Any]) -> None:
+        try:
+            fields = json.loads(record["raw"])
+            fact = Fact(*(fields[column] for column in Fact._fields))
+            identity = f"{record['symbol']}/{fields['accession']}"
+        except (ValueError, KeyError, TypeError):
+            return  # of another version
+        if fact_place(identity, fact) not in self.settled:
+            self.facts.hold(record["symbol"], fact, record["code"], record["available_time"])
 
     def _remember_barred(self, record: Mapping[str, Any]) -> None:
         try:
@@ -187,7 +208,7 @@ class ReferenceGates:
             return
         self._bar(place, value, Fault(record["code"], record["detail"]))
         if record["code"] == MACRO_JUMP:
-            self.macro.hold(place[0], value)
+            self.macro.hold(place[0], place[2], value)
 
 
 def fact_id(filing: Filing) -> str:

@@ -106,6 +106,8 @@ class _Level:
     candidate: float = math.nan
     held: int = 0
     """When the candidate came, ns UTC: what stands twice in one filing does not confirm itself."""
+    known: int = 0
+    """When the value came, ns UTC."""
 
 
 @dataclass(slots=True)
@@ -141,21 +143,40 @@ class FactMemory:
             doubt = _restated(fact, reported.get(place)) or _jumped(fact, level, quarters, jump_max)
             if doubt is not None:
                 against, fault = doubt
-                others = self._others(symbol, fact, counts)
-                votes = _votes(others, fact.value, jump_max) - _votes(others, against.value, jump_max)
-                if votes < 0 or (votes == 0 and not _confirmed(against, fact.value, available_time, jump_max)):
+                if not self._believed(symbol, fact, against, available_time, jump_max, counts):
                     against.candidate, against.held = fact.value, available_time
                     return fault
         reported.pop(place, None)
-        reported[place] = _Level(fact.value, fact.end)
+        reported[place] = _Level(fact.value, fact.end, known=available_time)
         if len(reported) > PERIODS:
             del reported[next(iter(reported))]
         if level is None or fact.end >= level.end:
-            self.levels[(*key, quarters)] = _Level(fact.value, fact.end)
+            self.levels[(*key, quarters)] = _Level(fact.value, fact.end, known=available_time)
         return None
 
-    def units_off(self, symbol: str, facts: Sequence[Fact]) -> dict[str, int]:
-        """Units in which a filing as a whole is a scale off: more of its facts are than are not. With how many are."""
+    def hold(self, symbol: str, fact: Fact, code: str, available_time: int) -> None:
+        """Keep in mind a fact that an earlier run refused, so that the next filing may repeat it; not where a value that came later
+        has been accepted since."""
+        before, level = self._compared(symbol, fact)
+        against = level
+        if code == FACT_SCALE:
+            doubt = _restated(fact, before) or _jumped(fact, level, _quarters(fact), math.inf)
+            against = None if doubt is None else doubt[0]
+        if against is not None and (against.known, against.end) <= (available_time, fact.end):
+            against.candidate, against.held = fact.value, available_time
+
+    def units_off(
+        self,
+        symbol: str,
+        facts: Sequence[Fact],
+        available_time: int,
+        jump_max: float,
+        counts: Sequence[tuple[str, float]] = (),
+    ) -> dict[str, int]:
+        """Units in which a filing as a whole is a scale off: more of its facts are than are not. With how many are.
+
+        What an earlier filing or the other share counts confirm is not: the name is of another size now.
+        """
         off: Counter[str] = Counter()
         fine: Counter[str] = Counter()
         for fact in facts:
@@ -163,7 +184,8 @@ class FactMemory:
                 continue
             before, level = self._compared(symbol, fact)
             doubt = _restated(fact, before) or _jumped(fact, level, _quarters(fact), math.inf)
-            (fine if doubt is None else off)[fact.unit] += before is not None or level is not None
+            good = doubt is None or self._believed(symbol, fact, doubt[0], available_time, jump_max, counts)
+            (fine if good else off)[fact.unit] += before is not None or level is not None
         return {unit: count for unit, count in sorted(off.items()) if count >= UNIT_LEAST and count > fine[unit]}
 
     def is_new(self, symbol: str, fact: Fact) -> bool:
@@ -173,6 +195,20 @@ class FactMemory:
     def _compared(self, symbol: str, fact: Fact) -> tuple[_Level | None, _Level | None]:
         key = (symbol, fact.concept, fact.unit)
         return self.periods.get(key, {}).get((fact.start, fact.end)), self.levels.get((*key, _quarters(fact)))
+
+    def _believed(
+        self,
+        symbol: str,
+        fact: Fact,
+        against: _Level,
+        available_time: int,
+        jump_max: float,
+        counts: Sequence[tuple[str, float]],
+    ) -> bool:
+        """Whether a fact is right though it is far off `against`: the other share counts say so, or an earlier filing does."""
+        others = self._others(symbol, fact, counts)
+        votes = _votes(others, fact.value, jump_max) - _votes(others, against.value, jump_max)
+        return votes > 0 or (votes == 0 and _confirmed(against, fact.value, available_time, jump_max))
 
     def _others(self, symbol: str, fact: Fact, counts: Sequence[tuple[str, float]]) -> list[float]:
         """Other share counts of the filing and the last ones of the name, for a fact that is one."""
@@ -251,7 +287,9 @@ class MacroMemory:
             self.levels[series] = _Level(value, date)
         return None
 
-    def hold(self, series: str, value: float) -> None:
-        """Keep in mind a value that an earlier run refused as a jump, so that the next one may repeat it."""
-        if series in self.levels:
-            self.levels[series].candidate = value
+    def hold(self, series: str, date: int, value: float) -> None:
+        """Keep in mind a value that an earlier run refused as a jump, so that the next one may repeat it; not where a later date has
+        been accepted since."""
+        level = self.levels.get(series)
+        if level is not None and date >= level.end:
+            level.candidate = value

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from data_plane.engine import DataEngine
 from data_plane.observations import Fact, Filing
@@ -116,6 +118,50 @@ def test_a_scale_that_a_later_filing_repeats_is_believed_and_one_filing_does_not
     merged = instants("2018-06-30", Assets=2.3e7) + instants("2018-04-30", Assets=2.2e7)
     assert len(taken_out(machine.take(filing("2", "2018-08-01", "10-Q", merged)))) == 2
     assert taken_out(machine.take(filing("3", "2018-11-01", "10-Q", instants("2018-09-30", Assets=2.4e7)))) == []
+
+
+def restarted(log: Sequence[Output]) -> DataEngine:
+    """An engine that remembers what an earlier run published."""
+    machine = engine()
+    for topic in ("data.facts", "data.gates", "data.quarantine"):
+        machine.remember(topic, records(log, topic))
+    return machine
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([2e4, 3e5, 2.3e7, 2.5e7, 8e9]), st.booleans()), min_size=2, max_size=7),
+    st.sampled_from(["Assets", "NetIncomeLoss", SHARES]),
+)
+@settings(max_examples=60)
+@example([(2e4, True), (2.3e7, True), (2.4e7, True), (2.5e7, True)], "Assets")
+@example([(2e4, True), (2.3e7, True), (2.1e4, True), (2.4e7, True)], "Assets")
+def test_a_restart_keeps_what_waits_to_be_confirmed(steps: list[tuple[float, bool]], concept: str) -> None:
+    ends = ["2018-03-31", "2018-06-30", "2018-09-30", "2018-12-31", "2019-03-31", "2019-06-30", "2019-09-30"]
+    machine, again, log = engine(), engine(), list[Output]()
+    for number, (value, anew) in enumerate(steps):
+        end = ends[number]
+        later = ends[number + 1][:8] + "28" if number < 6 else "2019-12-28"
+        item = filing(str(number), later, "10-Q", [quarter(concept, end, value), *instants(end, Assets=value)])
+        if concept != "NetIncomeLoss":
+            item = filing(str(number), later, "10-Q", instants(end, **{concept: value}))
+        expected = taken_out(machine.take(item))
+        again = restarted(log) if anew else again
+        outputs = again.take(item)
+        assert taken_out(outputs) == expected
+        log += outputs
+
+
+def test_a_name_that_has_grown_a_thousandfold_is_published_whole_once_confirmed() -> None:
+    def grown(day: str, times: float, **more: float) -> list[Row]:
+        return sheet(day, 3e5 * times, 1e5 * times, 2e5 * times) + instants(day, **more)
+
+    machine = engine()
+    machine.take(filing("1", "2018-05-01", "10-Q", grown("2018-03-31", 1, Cash=1e5)))
+    outputs = machine.take(filing("2", "2018-08-01", "10-Q", grown("2018-06-30", 1e3, Cash=9e7, LongTermDebt=5e6)))
+    assert len(taken_out(outputs)) == 6
+    assert (
+        taken_out(machine.take(filing("3", "2018-11-01", "10-Q", grown("2018-09-30", 1e3, Cash=8e7, Debt=5e6)))) == []
+    )
 
 
 def test_the_other_share_counts_tell_which_scale_is_right() -> None:

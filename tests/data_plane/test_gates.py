@@ -306,6 +306,16 @@ def test_a_rate_that_jumps_is_held_until_the_next_value_repeats_it() -> None:
     assert judge(20_000.0, 8, unit="Billions") == ""  # points mean nothing there
 
 
+def test_a_refused_rate_of_an_earlier_run_confirms_nothing_once_a_later_one_was_accepted() -> None:
+    memory = MacroMemory()
+    memory.fault("DTB3", "Percent", 1, 1.4, 5.0)
+    memory.fault("DTB3", "Percent", 4, 1.42, 5.0)
+    memory.hold("DTB3", 3, 14.0)
+    assert memory.fault("DTB3", "Percent", 5, 14.1, 5.0) is not None
+    memory.hold("DTB3", 5, 14.1)
+    assert memory.fault("DTB3", "Percent", 6, 14.2, 5.0) is None
+
+
 # -- state ---------------------------------------------------------------------------------------------------------------------
 def test_a_gate_closes_at_once_and_opens_after_several_good_verdicts() -> None:
     book = GateBook(reopen=2)
