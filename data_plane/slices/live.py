@@ -18,6 +18,7 @@ from data_plane.gates.freshness import LastHeard
 from data_plane.gates.schema import Fault
 from data_plane.observations import Bars, Floats, QuoteTick, RealtimeBar, TradeTick
 from data_plane.outputs import Output, bar_row, quarantined, raw_json
+from data_plane.slices.ahead import TIME_AHEAD
 from data_plane.slices.assembly import STEP, Ready
 from data_plane.slices.bars import BarSlices, punctuation
 from data_plane.slices.frame import Coverage, Frame
@@ -101,7 +102,15 @@ class LiveData:
             bad = quarantined(bar.source, "data.bars", bar.symbol, fault.code, fault.detail, raw, time, time)
             return [bad, *self._frame.verdict(state.SCHEMA, bar.source, "", fault, time)]
         stream = self._stream(bar.source)
-        assembler = stream.bars
+        allowed, names = self._frame.targets.CLOCK_BACKWARDS_MAX_S, len(self._frame.names) - int(stream.rests.sum())
+        outputs: list[Output] = []
+        for each in stream.ahead.admit(bar, stream.time.newest, allowed, names):
+            outputs += self._placed(stream, each)
+        return outputs
+
+    def _placed(self, stream: Stream, bar: RealtimeBar) -> list[Output]:
+        """A bar whose time is believed goes where it belongs. A name that has left meanwhile cannot be: `flush` comes before that."""
+        row, assembler = self._frame.row[bar.symbol], stream.bars
         outputs = self._ran_back(stream, bar, bar.start)
         stream.time.reach(bar.start)
         if assembler.is_late(row, bar.start) or assembler.precedes(bar.start):
@@ -113,6 +122,20 @@ class LiveData:
             outputs += self._interval(bar.source, assembler.take())
         if assembler.add(row, bar):
             outputs += self._interval(bar.source, assembler.take())
+        return outputs
+
+    def _ahead(self, stream: Stream, now: int) -> list[Output]:
+        """Market time decides on the bars that are ahead of their source's."""
+        allowed = self._frame.targets.CLOCK_BACKWARDS_MAX_S
+        due, wrong = stream.ahead.decide(now, allowed)
+        outputs: list[Output] = []
+        for bar in due:
+            outputs += self._placed(stream, bar)
+        for bar in wrong:
+            ahead = (bar.start - stream.ahead.told) / SECOND
+            detail = f"{bar.symbol}: a bar {ahead:.0f} s ahead of market time, allowed {allowed:g} s"
+            raw = bar_row(bar.symbol, "5s", bar.start + STEP, bar[3:9], bar.trades)
+            outputs.append(quarantined(bar.source, "data.bars", bar.symbol, TIME_AHEAD, detail, raw, now, now))
         return outputs
 
     def tick(self, tick: QuoteTick | TradeTick) -> list[Output]:
@@ -213,7 +236,9 @@ class LiveData:
         that passed since the last call, the latest) and closes the source's freshness gate once it is too old.
         """
         stream = self._stream(source)
-        outputs = self._interval(source, stream.bars.take(), now) if stream.bars.overdue(now) else []
+        outputs = self._ahead(stream, now)
+        if stream.bars.overdue(now):
+            outputs += self._interval(source, stream.bars.take(), now)
         session, _ = self._frame.session_at(now - 1)
         second = now // SECOND * SECOND
         if session:
@@ -241,6 +266,7 @@ class LiveData:
         """Everything that is held back goes out, complete or not: at the end of a run and when names change."""
         outputs: list[Output] = []
         for source, stream in sorted(self._streams.items()):
+            outputs += self._ahead(stream, max(stream.ahead.told, stream.time.newest + STEP))
             if stream.bars.pending:
                 outputs += self._interval(source, stream.bars.take())
             if stream.ticks.pending:

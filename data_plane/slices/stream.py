@@ -6,6 +6,7 @@ import numpy as np
 
 from data_plane.gates.clock import SourceTime
 from data_plane.gates.freshness import LastHeard
+from data_plane.slices.ahead import AheadBars
 from data_plane.slices.assembly import BarAssembler
 from data_plane.slices.frame import Frame
 from data_plane.slices.micro import MicroSlices
@@ -17,6 +18,7 @@ class Stream:
 
     def __init__(self, frame: Frame, source: str, last_slice: int = 0, last_micro: int = 0) -> None:
         self.bars = BarAssembler(len(frame.names))
+        self.ahead = AheadBars()
         self.heard = LastHeard.empty(len(frame.names))
         self.ticks = TickSlices(frame, source, last_slice)
         self.micro = MicroSlices(frame, source, last_micro)
@@ -45,7 +47,7 @@ class Stream:
     @property
     def pending(self) -> int:
         """Observations held back for the next slices. What only `micro` still waits for is held back by `ticks` or counted already."""
-        return self.bars.pending + self.ticks.pending
+        return self.bars.pending + self.ticks.pending + len(self.ahead.waiting)
 
     def resume(self, time: int) -> None:
         """Ages of bars and quotes count from `time` where nothing later was heard."""
@@ -56,6 +58,7 @@ class Stream:
         """The stream under new names, with nothing held back: the name at row `old[i]` is now at row `new[i]`."""
         stream = Stream(frame, source, self.ticks.last, self.micro.last)
         stream.bars.done, stream.last_bars, stream.time = self.bars.done, self.last_bars, self.time
+        stream.ahead.told = self.ahead.told
         stream.heard = self.heard.renumbered(len(frame.names), new, old)
         stream.ticks_heard = self.ticks_heard.renumbered(len(frame.names), new, old)
         return stream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from data_plane.outputs import Output
 from tests.data_plane.support import (
     DAY,
     NAN,
+    STEP,
     assert_conserved,
     assert_outputs_counted,
     bad,
@@ -209,6 +211,28 @@ def test_a_source_that_contradicts_another_is_kept_off_until_they_agree() -> Non
     assert bad(restarted.take(late)) == [("AAA", "SOURCES_DISAGREE")]
 
 
+def test_a_source_that_now_comes_first_is_confirmed_by_the_one_that_follows() -> None:
+    machine = engine(("AAA",))
+    days = sessions("2018-01-08", 3)
+    outputs = run(machine, [daily(days[0], {"AAA": 100.0}, source="a"), daily(days[0], {"AAA": 103.0}, source="b")])
+    assert gate_changes(outputs) == [("cross_source", "AAA", False, "SOURCES_DISAGREE")]
+    for day in days[1:]:
+        assert not machine.gates.is_open("cross_source", "b", "AAA")
+        outputs = run(machine, [daily(day, {"AAA": 101.0}, source=source) for source in ("b", "a")])
+    assert gate_changes(outputs) == [("cross_source", "AAA", True, "")]
+
+
+def test_a_source_that_nobody_contradicts_any_more_is_open() -> None:
+    machine = engine(("AAA", "BBB"))
+    days = sessions("2018-01-08", 12)
+    both = {"AAA": 100.0, "BBB": 50.0}
+    run(machine, [daily(days[0], both, source="a"), daily(days[0], {"AAA": 103.0, "BBB": 53.0}, source="b")])
+    changes = [gate_changes(run(machine, [daily(day, both, source="b")])) for day in days[1:]]
+    opened = [("cross_source", name, True, "") for name in ("AAA", "BBB")]
+    assert [change for change in changes if change] == [opened]
+    assert changes.index(opened) + 1 == 8  # the first session after ten days
+
+
 def test_closes_of_other_sessions_or_intervals_are_not_compared() -> None:
     machine = engine(("AAA",))
     first, second = sessions("2018-01-17", 2)
@@ -250,6 +274,47 @@ def test_trades_tell_of_a_leap_as_well_and_a_restart_keeps_the_time() -> None:
     assert gate_changes(run(machine, [astray, *(bar(name, step) for step in (102, 103) for name in NAMES)])) == []
     # A quiet name's quote is old without any clock being wrong.
     assert gate_changes(run(machine, [quote(name, day_open() + SECOND) for name in NAMES])) == []
+
+
+def test_one_bar_stamped_ahead_ends_nothing() -> None:
+    machine = engine()
+    outputs = run(machine, [bar(name, step) for step in range(3) for name in NAMES])
+    assert run(machine, [bar("AAA", 3, day="2018-01-22")]) == []
+    for step in range(3, 40):
+        outputs += run(machine, [bar(name, step) for name in NAMES])
+        outputs += machine.advance("ibkr", day_open() + (step + 1) * STEP)
+    assert [record["missing"] for record in records(outputs, "data.bars")] == [[]] * 40
+    assert bad(outputs) == [("AAA", "TIME_AHEAD")]
+    [record] = records(outputs, "data.quarantine")
+    assert record["available_time"] == day_open() + 4 * STEP
+    assert json.loads(record["raw"])["end"] == day_open("2018-01-22") + 4 * STEP
+    assert [change for change in gate_changes(outputs) if change[0] == "clock"] == []
+    assert_conserved(machine)
+    # Held back when names change, it is no bar of the new ones.
+    machine.take(bar("AAA", 3, day="2018-01-22"))
+    assert machine.pending() == {"ibkr": 1}
+    assert bad(machine.configure(("BBB",), machine.targets, "hash-2")) == []  # it is in quarantine already
+    assert machine.pending() == {"ibkr": 0}
+    assert_conserved(machine)
+
+
+@pytest.mark.parametrize("names", [("AAA",), NAMES])
+@pytest.mark.parametrize("told", [False, True])
+def test_a_new_session_begins_with_one_name(names: tuple[str, ...], told: bool) -> None:
+    machine, outputs = engine(names), list[Output]()
+    for day in ("2018-01-19", "2018-01-22"):
+        for step in range(4):
+            for name in names:
+                outputs += machine.take(bar(name, step, day=day))
+                if told:
+                    outputs += machine.advance("ibkr", day_open(day) + step * STEP + SECOND)
+    slices = records(outputs, "data.bars")
+    assert [(record["session"], record["event_time"] // STEP % 4) for record in slices if record["symbols"]] == [
+        (day, (day_open(day) // STEP + step + 1) % 4) for day in ("2018-01-19", "2018-01-22") for step in range(4)
+    ]
+    assert all(record["missing"] == [] for record in slices if record["symbols"])
+    assert bad(outputs) == []
+    assert_conserved(machine)
 
 
 # -- real panels -----------------------------------------------------------------------------------------------------------------
