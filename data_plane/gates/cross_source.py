@@ -1,7 +1,7 @@
 """Sources that publish the same name: their daily closes of one session must agree.
 
 Which of two that disagree is right no rule can tell. The earlier one is on the log; the later one is kept off it, and the gate
-says so, until the two agree again.
+says so, until the two agree again, whichever of them comes second then, or no other tells of the name any more.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_plane.observations import Floats, Ints
+
+SILENT_DAYS = 10
+"""Calendar days without a close after which a source does not tell of a name any more."""
 
 DISAGREE = "SOURCES_DISAGREE"
 
@@ -35,11 +38,12 @@ class DailyCloses:
 
     def compare(
         self, source: str, rows: Ints, closes: Floats, session: int, limit: float
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], list[tuple[str, Floats]]]:
-        """(which of `closes` (n,) another source contradicts by more than `limit` (fraction), which none does and one confirms, the other
-        sources with their closes (n,), NaN where they have none of this session)."""
+    ) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]], list[tuple[str, Floats]]]:
+        """(which of `closes` (n,) another source contradicts by more than `limit` (fraction), which of those that none does agree with
+        another's, by source and for `source` with any, the other sources with their closes (n,), NaN where they have none of this session).
+        """
         apart = np.zeros(len(rows), dtype=np.bool_)
-        together = np.zeros(len(rows), dtype=np.bool_)
+        together: dict[str, NDArray[np.bool_]] = {}
         others = []
         for name, last in sorted(self.sources.items()):
             if name == source:
@@ -48,9 +52,19 @@ class DailyCloses:
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
                 distance = np.abs(closes / theirs - 1.0)
             apart |= distance > limit
-            together |= distance <= limit
+            together[name] = distance <= limit
             others.append((name, theirs))
-        return apart, together & ~apart, others
+        if together:
+            together[source] = np.logical_or.reduce(list(together.values()))
+        return apart, {name: agree & ~apart for name, agree in sorted(together.items()) if agree.any()}, others
+
+    def alone(self, source: str, rows: Ints, session: int) -> NDArray[np.bool_]:
+        """Of which names (n,) no other source tells any more in the session `session`."""
+        alone = np.ones(len(rows), dtype=np.bool_)
+        for name, last in sorted(self.sources.items()):
+            if name != source:
+                alone &= last.session[rows] < session - SILENT_DAYS
+        return alone
 
     def learn(self, source: str, rows: Ints, closes: Floats, session: int) -> None:
         """Take closes that passed."""

@@ -161,9 +161,13 @@ class BarSlices:
             symbols = [symbols[place] for place in np.flatnonzero(good).tolist()]
             values, trades, rows = values[good], trades[good], rows[good]
         self._earlier.learn(source, bars.interval, rows, values, day)
-        if confirmed.any():
-            agreeing = {bars.symbols[place] for place in np.flatnonzero(good & confirmed).tolist()}
-            outputs += frame.good_names(state.CROSS_SOURCE, source, agreeing, time)
+        for agreeing, places in confirmed.items():
+            names = {bars.symbols[place] for place in np.flatnonzero(good & places).tolist()}
+            outputs += frame.good_names(state.CROSS_SOURCE, agreeing, names, time)
+        if daily and frame.gates.closed_scopes(state.CROSS_SOURCE, source):
+            alone = self._earlier.alone(bars, rows, day)
+            names = {symbols[place] for place in np.flatnonzero(alone).tolist()}
+            outputs += frame.unjudged(state.CROSS_SOURCE, source, names, "no other source tells of the name any more")
         present, expected = set(symbols), bars.symbols if bars.of_joined else frame.names
         outputs += frame.good_names(state.PRICE_SANITY, source, present, time)
         record = {

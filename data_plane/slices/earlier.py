@@ -72,9 +72,11 @@ class EarlierBars:
         usual = self._turnover.get(bars.source)
         return np.zeros(len(rows), dtype=np.bool_) if usual is None else usual.quiet(rows, bars.values)
 
-    def judge(self, bars: Bars, rows: Ints, session: int) -> tuple[Codes | None, dict[int, Fault], NDArray[np.bool_]]:
+    def judge(
+        self, bars: Bars, rows: Ints, session: int
+    ) -> tuple[Codes | None, dict[int, Fault], dict[str, NDArray[np.bool_]]]:
         """(codes (n,) of bars that are frozen or contradicted, None where all pass; the faults of the gate `cross_source` by place; which
-        bars another source confirms)."""
+        bars agree with another source's, by each source that they speak for)."""
         if self._remembered:
             self._recall()
         codes: Codes | None = None
@@ -82,7 +84,7 @@ class EarlierBars:
         if frozen.any():
             codes = np.where(frozen, np.int8(prices.FROZEN), np.int8(prices.PASS))
         faults: dict[int, Fault] = {}
-        confirmed = np.zeros(len(rows), dtype=np.bool_)
+        confirmed: dict[str, NDArray[np.bool_]] = {}
         if bars.interval == "1d":
             closes, limit = bars.values[:, CLOSE], self._frame.targets.CROSS_SOURCE_MAX
             apart, confirmed, others = self._closes.compare(bars.source, rows, closes, session, limit)
@@ -93,6 +95,10 @@ class EarlierBars:
                     detail = f"{bars.symbols[place]} {bars.session}: close {closes[place]:g} by {bars.source}, {said}, allowed {limit:.2%}"
                     faults[place] = Fault(DISAGREE, detail)
         return codes, faults, confirmed
+
+    def alone(self, bars: Bars, rows: Ints, session: int) -> NDArray[np.bool_]:
+        """Which bars (n,) of a daily slice no other source can confirm any more."""
+        return self._closes.alone(bars.source, rows, session)
 
     def learn(self, source: str, interval: str, rows: Ints, values: Floats, session: int) -> None:
         """Take the bars (n, 6) of a slice that passed."""
