@@ -30,38 +30,53 @@ class VolumeMemory:
     """Daily volumes of the last sessions of each name, newest first: `days` (SESSIONS, names), NaN where there is none."""
 
     days: Floats
-    session: Ints
-    """Ordinal of the newest session; 0 before the first."""
+    sessions: Ints
+    """Their ordinals (SESSIONS, names); 0 where there is none."""
     _usual: Floats | None = field(default=None)
 
     @classmethod
     def empty(cls, names: int) -> VolumeMemory:
         """Nothing known of `names` names."""
-        return cls(np.full((SESSIONS, names), np.nan), np.zeros(names, dtype=np.int64))
+        return cls(np.full((SESSIONS, names), np.nan), np.zeros((SESSIONS, names), dtype=np.int64))
 
     def learn(self, rows: Ints, volumes: Floats, session: int) -> None:
         """Take daily volumes (n,) of the names at `rows`; a session that is not newer than what is known is passed over, and so is no volume."""
-        new = (self.session[rows] < session) & (volumes > 0.0)
+        new = (self.sessions[0, rows] < session) & (volumes > 0.0)
         places = rows[new]
         self.days[1:, places] = self.days[:-1, places]
         self.days[0, places] = volumes[new]
-        self.session[places] = session
+        self.sessions[1:, places] = self.sessions[:-1, places]
+        self.sessions[0, places] = session
         self._usual = None
 
     def usual(self) -> Floats:
         """Median volume (names,) of the sessions that are known; NaN where fewer than half of SESSIONS are."""
         if self._usual is None:
-            known = np.isfinite(self.days).sum(axis=0) >= SESSIONS // 2
-            self._usual = np.full(self.days.shape[1], np.nan)
-            if known.any():
-                self._usual[known] = np.nanmedian(self.days[:, known], axis=0)
+            self._usual = _medians(self.days)
         return self._usual
+
+    def usual_in(self, shares: Floats, doubtful: NDArray[np.bool_]) -> Floats:
+        """`usual` (names,) in shares of now, of which one of each session was `shares` (SESSIONS, names).
+
+        Where it is `doubtful` (names,) whether that is done already, as in history that is loaded, the lesser of the two: by it fewer are held.
+        """
+        usual, split = self.usual().copy(), (shares != 1.0).any(axis=0)
+        usual[split] = _medians(self.days[:, split] * shares[:, split])
+        return np.where(doubtful, np.fmin(usual, self.usual()), usual)
 
     def renumbered(self, names: int, new: list[int], old: list[int]) -> VolumeMemory:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""
         after = VolumeMemory.empty(names)
-        after.days[:, new], after.session[new] = self.days[:, old], self.session[old]
+        after.days[:, new], after.sessions[:, new] = self.days[:, old], self.sessions[:, old]
         return after
+
+
+def _medians(days: Floats) -> Floats:
+    known = np.isfinite(days).sum(axis=0) >= SESSIONS // 2
+    medians = np.full(days.shape[1], np.nan)
+    if known.any():
+        medians[known] = np.nanmedian(days[:, known], axis=0)
+    return medians
 
 
 def volume_by_now(usual: Floats, passed: float) -> Floats:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
-from collections.abc import Mapping
+from bisect import insort
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_plane.gates import actions, schema
 from data_plane.gates.schema import Fault
@@ -23,43 +24,63 @@ class Known(NamedTuple):
     amount: float
 
 
+class Told(NamedTuple):
+    """An action with its ex-date (ordinal) and kind. In order, a day's dividend comes before its split: a payment declared in new shares
+    beside a split is a hundredth of it, and of no account."""
+
+    day: int
+    kind: str
+    action: Known
+
+
 class ActionMemory:
-    """Splits and dividends by ex-date and name. Small, and looked at where a bar follows one of another session."""
+    """Splits and dividends by name, in order of their ex-dates. Small, and looked at where a bar follows one of another session."""
 
     def __init__(self) -> None:
-        self._days: list[int] = []
-        self._by_day: dict[int, dict[tuple[str, str], Known]] = {}
+        self._by_name: dict[str, list[Told]] = {}
+        self._newest: Ints = np.zeros((2, 0), dtype=np.int64)
+        """Newest ex-date of any action and of a split, (2, names), of each row of `_row`; 0 where there is none."""
+        self._row: Mapping[str, int] = {}
+        self._names: tuple[str, ...] = ()
 
     def known(self, symbol: str, kind: str, day: int) -> Known | None:
         """The action of that name and kind with the ex-date `day` (ordinal)."""
-        return self._by_day.get(day, {}).get((kind, symbol))
+        return next((one.action for one in self._by_name.get(symbol, ()) if one[:2] == (day, kind)), None)
 
     def learn(self, record: Mapping[str, Any]) -> None:
         """Take a CorporateAction that is, or is about to be, on data.actions."""
-        day = to_datetime(record["event_time"]).date().toordinal()
-        if day not in self._by_day:
-            insort(self._days, day)
-            self._by_day[day] = {}
-        self._by_day[day][record["kind"], record["symbol"]] = Known(record["ratio"], record["amount"])
+        symbol, day = record["symbol"], to_datetime(record["event_time"]).date().toordinal()
+        told = Told(day, record["kind"], Known(record["ratio"], record["amount"]))
+        actions = self._by_name[symbol] = [one for one in self._by_name.get(symbol, ()) if one[:2] != told[:2]]
+        insort(actions, told)
+        if symbol in self._row:
+            self._newest[:, self._row[symbol]] = _newest(actions)
+
+    def _told_since(self, sessions: Ints, row: Mapping[str, int], *, split: bool = False) -> NDArray[np.bool_]:
+        """Which names (names,) have an ex-date, or that of a `split`, after their session."""
+        if row is not self._row:
+            self._row, self._names = row, tuple(sorted(row, key=row.__getitem__))
+            self._newest = np.zeros((2, len(row)), dtype=np.int64)
+            for symbol, actions in sorted(self._by_name.items()):
+                if symbol in row:
+                    self._newest[:, row[symbol]] = _newest(actions)
+        return np.asarray(sessions < self._newest[int(split)])
+
+    def between(self, symbol: str, since: int, session: int) -> list[Told]:
+        """The name's actions after the session `since` that are in force in the session `session` (ordinals), in order."""
+        return [one for one in self._by_name.get(symbol, ()) if since < one.day <= session]
 
     def adjusted(self, closes: Floats, sessions: Ints, session: int, row: Mapping[str, int]) -> Floats:
         """Closes (names,) of `sessions` (ordinals) as of the session `session`; the same array where no action lies between.
 
         A close c becomes c / ratio on a split, and c - amount on the ex-date of a dividend.
         """
-        if not self._days or session < self._days[0]:
+        if not self._by_name:
             return closes
-        behind = (sessions < session) & np.isfinite(closes)
-        if not behind.any():
-            return closes
+        behind = (sessions < session) & np.isfinite(closes) & self._told_since(sessions, row)
         after = closes
-        first = bisect_right(self._days, int(sessions[behind].min()))
-        for day in self._days[first : bisect_right(self._days, session)]:
-            # The dividend first: a payment declared in new shares beside a split is a hundredth of it, and of no account.
-            for (_, symbol), action in sorted(self._by_day[day].items()):
-                place = row.get(symbol, -1)
-                if place < 0 or not behind[place] or sessions[place] >= day:
-                    continue
+        for place in np.flatnonzero(behind).tolist():
+            for _, _, action in self.between(self._names[place], int(sessions[place]), session):
                 if after is closes:
                     after = closes.copy()
                 if action.ratio > 0.0:
@@ -68,12 +89,32 @@ class ActionMemory:
                     after[place] -= action.amount
         return after
 
+    def shares(self, days: Ints, session: int, row: Mapping[str, int]) -> Floats | None:
+        """Shares of the session `session` for one of each of the sessions `days` (k, names) (ordinals), newest first, 0 where there is none;
+        (k, names), None where no split lies between any of them and it."""
+        if not self._by_name:
+            return None
+        ratios: Floats | None = None
+        oldest = np.where(days > 0, days, session).min(axis=0)
+        for place in np.flatnonzero((oldest < session) & self._told_since(oldest, row, split=True)).tolist():
+            for day, _, action in self.between(self._names[place], int(oldest[place]), session):
+                if action.ratio > 0.0:
+                    if ratios is None:
+                        ratios = np.ones(days.shape)
+                    ratios[days[:, place] < day, place] *= action.ratio
+        return ratios
+
     def fault(self, action: CorporateAction, close: tuple[float, int], ratio_max: float) -> Fault | None:
         """Judge an action whose shape is good. `close` is the name's last good daily one with the ordinal of its session (NaN, 0: none)."""
         day = date.fromisoformat(action.ex_date).toordinal()
         fault = actions.action_fault(action, close[0], close[1] - day, ratio_max)
         known = self.known(action.symbol, action.kind, day)
         return fault if fault is not None or known is None else actions.conflict(action, *known)
+
+
+def _newest(actions: Sequence[Told]) -> tuple[int, int]:
+    """(newest ex-date, newest of a split or 0)."""
+    return actions[-1].day, max((one.day for one in actions if one.action.ratio > 0.0), default=0)
 
 
 def action_id(action: CorporateAction) -> str:

@@ -76,8 +76,12 @@ class BarSlices:
 
     def volume_by_now(self, session: str, now: int) -> Floats:
         """Usual volume of each name in a session until `now`, as the last daily bars have it; NaN where it cannot be told (yet)."""
-        passed = self._frame.passed(now) if session else 0.0
-        return volume_by_now(self._volumes.usual(), passed)
+        if not session:
+            return volume_by_now(self._volumes.usual(), 0.0)
+        day = date.fromisoformat(session).toordinal()
+        shares = self.actions.shares(self._volumes.sessions, day, self._frame.row)
+        usual = self._volumes.usual() if shares is None else self._volumes.usual_in(shares, self.memory("1d").history)
+        return volume_by_now(usual, self._frame.passed(now))
 
     def renumber(self, names: int, new: list[int], old: list[int]) -> None:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""

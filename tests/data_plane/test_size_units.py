@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_plane.engine import DataEngine
 from data_plane.gates.size_units import SESSIONS, VolumeMemory, in_lots, volume_by_now
+from data_plane.observations import CorporateAction
 from data_plane.outputs import Output
-from tests.data_plane.support import daily, day_close, day_open, engine, gate_changes, quote, records
+from tests.data_plane.support import DAY, bad, daily, day_close, day_open, engine, gate_changes, quote, records
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE
 
@@ -77,6 +79,24 @@ def test_a_name_in_lots_is_taken_out_and_held_until_its_sizes_are_in_shares() ->
     assert records(outputs, "data.quotes")[0]["symbols"] == ["AAA", "CCC"]
     told = [gate_changes(quotes(machine, day_open() + (201 + n) * MINUTE, 4e5)) for n in range(2)]
     assert told == [[], [("quote_sanity", "BBB", True, "")]]
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_split_on_record_is_no_change_of_units(history: bool) -> None:
+    machine = engine(NAMES)
+    for day in calendars.sessions("XNYS", date(2018, 1, 19) - timedelta(days=20), date(2018, 1, 18)):
+        machine.take(daily(day.isoformat(), dict.fromkeys(NAMES, 1.0), history=history))
+    ratios = {"BBB": 1 / 40, "CCC": 40.0}
+    machine.take(CorporateAction("ibkr", "BBB", "split", DAY, day_open() - MINUTE, ratio=1 / 40))
+    machine.take(CorporateAction("ibkr", "CCC", "split", DAY, day_open() - MINUTE, ratio=40.0))
+    for name in ("BBB", "CCC"):  # 200 of 390 minutes of an ordinary day
+        machine.take(quote(name, day_open() + 200 * MINUTE)._replace(volume=5e5 * ratios[name]))
+    assert bad(machine.advance("ibkr", day_open() + 200 * MINUTE)) == []
+    for name in ("BBB", "CCC"):
+        machine.take(quote(name, day_open() + 201 * MINUTE)._replace(volume=5e3 * ratios[name]))
+    # A history may have been in the new shares all along: then nobody can tell.
+    expected = [(name, "SIZE_IN_LOTS") for name in (("BBB",) if history else ("BBB", "CCC"))]
+    assert bad(machine.advance("ibkr", day_open() + 201 * MINUTE)) == expected
 
 
 def test_a_restart_knows_the_usual_volume() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ from tests.data_plane.support import (
 )
 from triplane.domain.calendars import session_close
 from triplane.domain.targets.data import DataTargets
+from triplane.domain.timestamps import DAY as DAY_NS
 from triplane.domain.timestamps import MINUTE, SECOND, from_datetime
 
 BEFORE = "2018-01-18"
@@ -230,6 +232,40 @@ def test_an_action_goes_to_its_topic_once_whoever_tells_of_it() -> None:
     restarted.published.forget("data.actions", record)
     assert records(restarted.take(split(4.0)), "data.actions") == [record]
     assert_conserved(restarted)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(700_000, 700_020), st.sampled_from([0.5, 2.0, 3.0]), st.booleans())
+    ),
+    st.lists(st.integers(699_995, 700_025), min_size=4, max_size=4),
+    st.integers(699_995, 700_025),
+)
+def test_closes_are_carried_over_the_actions_between(
+    actions: list[tuple[int, int, float, bool]], sessions_of: list[int], session: int
+) -> None:
+    names = ("AAA", "BBB", "CCC", "DDD")
+    row = {name: place for place, name in enumerate(names)}
+    memory, expected = ActionMemory(), {}
+    for number, (place, day, size, is_split) in enumerate(actions):
+        kind, time = ("split" if is_split else "dividend"), (day - date(1970, 1, 1).toordinal()) * DAY_NS
+        ratio, amount = (size, 0.0) if is_split else (0.0, size)
+        memory.learn({"event_time": time, "symbol": names[place], "kind": kind, "ratio": ratio, "amount": amount})
+        expected[place, day, kind] = (ratio, amount)
+        if number == 1:
+            memory.adjusted(np.ones(4), np.array(sessions_of), session, row)  # what comes later counts as well
+    closes = np.full(4, 100.0)
+    for (place, day, _), (ratio, amount) in sorted(expected.items()):
+        if sessions_of[place] < day <= session:
+            closes[place] = closes[place] / ratio if ratio else closes[place] - amount * (amount < closes[place])
+    assert memory.adjusted(np.full(4, 100.0), np.array(sessions_of), session, row).tolist() == closes.tolist()
+    days = np.array([sessions_of, [0, 0, 0, 0]])
+    shares = memory.shares(days, session, row)
+    wanted = [
+        math.prod(r for (p, day, _), (r, _) in expected.items() if r and p == place and since < day <= session)
+        for place, since in enumerate(sessions_of)
+    ]
+    assert (np.ones(4) if shares is None else shares[0]).tolist() == wanted
 
 
 def payment(amount: float, day: str = DAY, kind: str = "dividend") -> CorporateAction:
