@@ -66,12 +66,15 @@ class DailyCloses:
                 alone &= last.session[rows] < session - SILENT_DAYS
         return alone
 
-    def learn(self, source: str, rows: Ints, closes: Floats, session: int) -> None:
-        """Take closes that passed."""
+    def learn(self, source: str, rows: Ints, closes: Floats, session: int) -> NDArray[np.bool_]:
+        """Take closes (n,) that passed, but of names of which a later session is known; which (n,) were taken."""
         last = self.sources.get(source)
         if last is None:
             last = self.sources[source] = _Last.empty(self.names)
-        last.close[rows], last.session[rows] = closes, session
+        newest = last.session[rows] <= session
+        places = rows[newest]
+        last.close[places], last.session[places] = closes[newest], session
+        return newest
 
     def renumbered(self, names: int, new: list[int], old: list[int]) -> DailyCloses:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""

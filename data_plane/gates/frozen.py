@@ -87,6 +87,13 @@ class FrozenMemory:
         stuck = flat & (self.flat[rows] >= self._limit(rows, bars_max))
         return np.asarray(stuck | (repeated & (self.repeats[rows] >= (1 if daily else REPEATED))))
 
+    def recalled(self, bars_max: int) -> None:
+        """After bars that an earlier run published: of a frozen run these are the first only, so one that came to its last allowed bar is
+        not taken for usual."""
+        if self.flat.any():
+            limits = self._limit(np.arange(len(self.flat)), bars_max)
+            np.copyto(self.flat, limits, where=self.flat == limits - 1)
+
     def _replace(self, rows: Ints, now: Floats, time: int) -> None:
         self.last[rows] = now
         self.time[rows] = time

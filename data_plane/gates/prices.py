@@ -11,7 +11,7 @@ loaded as history may have been adjusted for it already, which nothing in them t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -133,6 +133,12 @@ class PriceMemory:
             np.zeros(names, dtype=np.int64),
             np.zeros(names, dtype=np.bool_),
         )
+
+    def exchange(self, other: PriceMemory, places: Ints) -> None:
+        """Exchange what is known of the names at `places` with another memory."""
+        for column in fields(self):
+            one, two = getattr(self, column.name), getattr(other, column.name)
+            one[places], two[places] = two[places], one[places]  # indexing by rows copies
 
 
 class Adjusted(NamedTuple):

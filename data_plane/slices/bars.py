@@ -28,6 +28,8 @@ class BarSlices:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._memories: dict[str, PriceMemory] = {}
+        self._older: dict[str, PriceMemory] = {}
+        """Of history that is loaded after newer bars: judged by itself, and no reference for what comes."""
         self._earlier = EarlierBars(frame)
         self.actions = ActionMemory()
         self._volumes = VolumeMemory.empty(len(frame.names))
@@ -58,7 +60,7 @@ class BarSlices:
         if not session:
             return daily.close
         age = date.fromisoformat(session).toordinal() - daily.session
-        return np.where(age <= REFERENCE_DAYS, daily.close, np.nan)
+        return np.where(np.abs(age) <= REFERENCE_DAYS, daily.close, np.nan)
 
     def _adjusted(self, interval: str, closes: Floats, day: int) -> Floats:
         return self.actions.adjusted(closes, self.memory(interval).session, day, self._frame.row)
@@ -90,6 +92,7 @@ class BarSlices:
             for column in ("close", "session", "time", "candidate", "agreed", "history"):
                 getattr(after, column)[new] = getattr(before, column)[old]
             self._memories[interval] = after
+        self._older = {}
         self._earlier.renumber(names, new, old)
         self._volumes = self._volumes.renumbered(names, new, old)
 
@@ -112,6 +115,8 @@ class BarSlices:
         memory.close[rows] = [close for _, close in pairs]
         memory.session[rows] = session
         memory.time[rows] = end
+        if record.get("released"):  # as `vouch` does
+            return
         memory.history[rows] = record["history"]
         self._earlier.remember(record)
         if record["interval"] == "1d":
@@ -138,8 +143,13 @@ class BarSlices:
         day = date.fromisoformat(bars.session).toordinal()
         others, contradicted, confirmed = self._earlier.judge(bars, rows, day)
         fallback = np.full(len(frame.names), np.nan) if daily else self._daily_closes(bars.session)
+        memory = self.memory(bars.interval)
+        older = rows[memory.session[rows] > day]
+        if len(older):
+            past = self._older.setdefault(bars.interval, PriceMemory.empty(len(frame.names)))
+            memory.exchange(past, older)
         codes = prices.judge_with_memory(
-            self.memory(bars.interval),
+            memory,
             rows,
             _judged(bars),
             day,
@@ -154,7 +164,9 @@ class BarSlices:
             history=bars.history,
         )
         good = codes == prices.PASS
-        self.memory(bars.interval).time[rows[good]] = bars.event_time
+        memory.time[rows[good]] = bars.event_time
+        if len(older):
+            memory.exchange(past, older)
         if daily:
             self._volumes.learn(rows[good], bars.values[good, VOLUME], day)
         outputs: list[Output] = []

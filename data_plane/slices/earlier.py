@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
@@ -20,7 +19,7 @@ from data_plane.observations import BAR_COLUMNS, CLOSE, Bars, Floats, Ints
 from data_plane.slices.frame import Frame
 
 RECALLED = 200
-"""Newest slices of each source and interval that are read again after a restart: longer runs of flat bars begin anew."""
+"""Newest ends of slices, of each source and interval, that are read again after a restart: longer runs of flat bars begin anew."""
 
 
 class EarlierBars:
@@ -29,41 +28,64 @@ class EarlierBars:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._frozen: dict[tuple[str, str], FrozenMemory] = {}
+        self._older: dict[tuple[str, str], FrozenMemory] = {}
+        """Of history that is loaded after newer bars."""
         self._turnover: dict[str, UsualTurnover] = {}
         self._closes = DailyCloses(len(frame.names))
-        self._remembered: dict[tuple[str, str], deque[Mapping[str, Any]]] = {}
+        self._remembered: dict[tuple[str, str], dict[int, list[Mapping[str, Any]]]] = {}
+        """Slices by their end: a name that joined has its own beside the others'."""
 
     def renumber(self, names: int, new: list[int], old: list[int]) -> None:
         """The name at row `old[i]` is now at row `new[i]` of `names`; the frame has its new names already."""
         self._frozen = {key: one.renumbered(names, new, old) for key, one in sorted(self._frozen.items())}
+        self._older = {}
         self._turnover = {key: one.renumbered(names, new, old) for key, one in sorted(self._turnover.items())}
         self._closes = self._closes.renumbered(names, new, old)
 
     def remember(self, record: Mapping[str, Any]) -> None:
-        """Note a slice that an earlier run published; the newest ones are read when the first bar comes."""
-        key = (record["source"], record["interval"])
-        self._remembered.setdefault(key, deque(maxlen=RECALLED)).append(record)
+        """Note a slice that an earlier run published; the newest ones are read when the first bar comes.
+
+        What a person let out is none of them: nobody has learnt from it when it was.
+        """
+        if record.get("released"):
+            return
+        ends = self._remembered.setdefault((record["source"], record["interval"]), {})
+        ends.setdefault(record["event_time"], []).append(record)
+        if len(ends) > RECALLED:
+            del ends[min(ends)]
 
     def _recall(self) -> None:
         row_of = self._frame.row
-        for (source, interval), records in sorted(self._remembered.items()):
-            for record in records:
+        for (source, interval), ends in sorted(self._remembered.items()):
+            for record in (record for _, records in sorted(ends.items()) for record in records):
                 known = [place for place, name in enumerate(record["symbols"]) if name in row_of]
                 rows = np.array([row_of[record["symbols"][place]] for place in known], dtype=np.int64)
                 values = np.column_stack([np.asarray(record[column], dtype=np.float64) for column in BAR_COLUMNS])
                 session = date.fromisoformat(record["session"]).toordinal()
                 self._frozen_bars(source, interval, rows, values[known], record["event_time"], session)
+                self._frozen[source, interval].recalled(self._frame.targets.FROZEN_BARS)
                 self.learn(source, interval, rows, values[known], session)
         self._remembered = {}
 
     def _frozen_bars(
         self, source: str, interval: str, rows: Ints, values: Floats, time: int, session: int
     ) -> NDArray[np.bool_]:
-        memory = self._frozen.get((source, interval))
+        key, names = (source, interval), len(self._frame.names)
+        daily, bars_max = interval == "1d", self._frame.targets.FROZEN_BARS
+        memory = self._frozen.get(key)
         if memory is None:
-            memory = self._frozen[source, interval] = FrozenMemory.empty(len(self._frame.names))
-        bars_max = self._frame.targets.FROZEN_BARS
-        return memory.judge(rows, values, time, session, daily=interval == "1d", bars_max=bars_max)
+            memory = self._frozen[key] = FrozenMemory.empty(names)
+        older = memory.time[rows] > time
+        if not older.any():
+            return memory.judge(rows, values, time, session, daily=daily, bars_max=bars_max)
+        past = self._older.get(key)
+        if past is None:
+            past = self._older[key] = FrozenMemory.empty(names)
+        frozen = np.zeros(len(rows), dtype=np.bool_)
+        for one, places in ((past, older), (memory, ~older)):
+            if places.any():
+                frozen[places] = one.judge(rows[places], values[places], time, session, daily=daily, bars_max=bars_max)
+        return frozen
 
     def quiet(self, bars: Bars, rows: Ints) -> NDArray[np.bool_] | None:
         """Which bars of a daily slice have a turnover that is no news; None for other intervals, of which no day's turnover is known."""
@@ -104,8 +126,8 @@ class EarlierBars:
         """Take the bars (n, 6) of a slice that passed."""
         if interval != "1d":
             return
-        self._closes.learn(source, rows, values[:, CLOSE], session)
+        newest = self._closes.learn(source, rows, values[:, CLOSE], session)
         usual = self._turnover.get(source)
         if usual is None:
             usual = self._turnover[source] = UsualTurnover.empty(len(self._frame.names))
-        usual.learn(rows, values)
+        usual.learn(rows[newest], values[newest])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from data_plane.engine import DataEngine
 from data_plane.gates.frozen import REPEATED, FrozenMemory
-from data_plane.observations import Bars, TradeTick
+from data_plane.observations import Bars, CorporateAction, TradeTick
 from data_plane.outputs import Output
 from tests.data_plane.support import (
     DAY,
@@ -26,6 +26,7 @@ from tests.data_plane.support import (
     bad,
     bar,
     daily,
+    day_close,
     day_open,
     engine,
     gate_changes,
@@ -132,6 +133,88 @@ def test_a_restart_remembers_the_day_that_is_repeated_and_how_long_a_price_stand
     assert bad(run(machine, more)) == bad(run(after, more)) == [("AAA", "PRICE_FROZEN")]
     after.configure(("CCC", "AAA"), DataTargets(), "h")  # what is known moves with its name
     assert bad(after.take(daily(DAY, {"AAA": 10.0, "CCC": 10.1}, volume={"AAA": 1e6}))) == [("AAA", "PRICE_FROZEN")]
+
+
+def restarted(outputs: list[Output], names: tuple[str, ...]) -> DataEngine:
+    machine = engine(names)
+    for topic in ("data.bars", "data.gates", "data.quarantine"):
+        machine.remember(topic, records(outputs, topic))
+    return machine
+
+
+def test_a_frozen_run_that_ends_after_a_restart_is_not_usual() -> None:
+    def step(machine: DataEngine, number: int, *, stuck: bool) -> list[Output]:
+        price = 100.0 + number % 7 / 10
+        moving = [bar(name, number, price) for name in ("BBB", "CCC")]
+        return run(machine, [flat("AAA", number, 100.0 if stuck else price, 500.0 + number), *moving])
+
+    machine = engine(FROZEN_BARS=30)
+    before = step(machine, 1, stuck=False)
+    for number in range(2, 60):
+        before += step(machine, number, stuck=True)
+    assert len(bad(before)) > 20
+    again = engine(FROZEN_BARS=30)
+    for topic in ("data.bars", "data.gates", "data.quarantine"):
+        again.remember(topic, records(before, topic))
+    taken_out = []
+    for each in (machine, again):
+        after = [*step(each, 60, stuck=False), *step(each, 61, stuck=False)]
+        for number in range(62, 110):
+            after += step(each, number, stuck=True)
+        taken_out.append(bad(after))
+    assert taken_out[0] == taken_out[1]
+    assert len(taken_out[0]) > 10
+
+
+def test_a_joined_name_takes_nobodys_memory_over_a_restart() -> None:
+    names, days = ("AAA", "BBB"), sessions("2017-01-03", 210)
+    machine = engine(names)
+    before = run(machine, [daily(day, {"AAA": 100.0 + place % 2}) for place, day in enumerate(days[:-1])])
+    known = day_close(days[-2]) + 1
+    joined = [daily(day, {"BBB": 50.0 + place % 2}) for place, day in enumerate(days[:-1])]
+    before += run(machine, [replace(item, available_time=known) for item in joined])
+    again = restarted(before, names)
+    last = daily(days[-1], {"AAA": 50.5}, history=False)  # half the price at the usual turnover
+    assert bad(machine.take(last)) == bad(again.take(last)) == [("AAA", "SPLIT_SUSPECTED")]
+
+
+def test_older_history_is_judged_by_itself_and_is_no_reference_for_what_comes() -> None:
+    old, new = sessions("2015-01-05", 8), sessions("2018-01-08", 9)
+    machine = engine(("AAA",))
+    outputs = run(machine, [daily(day, {"AAA": 100.0}) for day in new[:8]])
+    closes = [20.0, 20.1, 90.0, 20.2, 2020.0, 20.3, 20.4, 20.5]
+    taken = run(machine, [daily(day, {"AAA": close}) for day, close in zip(old, closes, strict=True)])
+    assert [code for _, code in bad(taken)] == ["PRICE_SPIKE", "UNIT_100X"]
+    again = restarted(outputs + taken, ("AAA",))
+    assert bad(again.take(daily(new[8], {"AAA": 101.0}, history=False))) == []
+    same = daily(new[7], {"AAA": 100.0}).values
+    assert bad(machine.take(replace(daily(new[8], {"AAA": 100.0}), values=same))) == [("AAA", "PRICE_FROZEN")]
+    assert bad(machine.take(daily(sessions(new[8], 2)[1], {"AAA": 101.0}, history=False))) == []
+
+
+def test_what_a_person_let_out_teaches_a_restart_no_more_than_the_run_that_let_it_out() -> None:
+    machine, days = engine(("AAA",)), sessions("2018-01-08", 9)
+    log = [
+        output
+        for place, day in enumerate(days[:8])
+        for output in machine.take(daily(day, {"AAA": 100.0 + place if place < 7 else 10_000.0}, history=False))
+    ]
+    (found,) = records(log, "data.quarantine")
+    command = {
+        "event_time": 1,
+        "available_time": 0,
+        "command_id": "c",
+        "command": "data.release",
+        "actor": "ann",
+        "reason": "right",
+        "arguments": {"quarantine_id": found["quarantine_id"], "repair": "yes"},
+    }
+    log += machine.releases.carry_out(command, found, day_close(days[7]) + 1, 106.0)
+    log += machine.take(CorporateAction("x", "AAA", "split", days[8], day_open(days[7]), 2.0))
+    again = restarted(log, ("AAA",))
+    again.remember("data.actions", records(log, "data.actions"))
+    last = daily(days[8], {"AAA": 100.0}, history=False)  # in old shares
+    assert bad(machine.take(last)) == bad(again.take(last)) == [("AAA", "SPLIT_NOT_APPLIED")]
 
 
 @settings(deadline=None)
