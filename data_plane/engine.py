@@ -35,7 +35,7 @@ from data_plane.outputs import DECISIONS, QUARANTINE, Output, bad_slice, quarant
 from data_plane.published import PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
 from data_plane.release import Releases
-from data_plane.slices.actions import action_id, action_record, bad_action
+from data_plane.slices.actions import action_record, bad_action
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
 from data_plane.slices.live import LiveData
@@ -205,10 +205,11 @@ class DataEngine:
         if fault is not None:
             return [bad_action(action, fault), *self._frame.verdict(state.ACTION_SANITY, source, symbol, fault, time)]
         outputs: list[Output] = []
-        if self.published.has_id("data.actions", action_id(action)):
+        identity = known.identity(action)
+        if self.published.has_id("data.actions", identity):
             self.ledger.deduplicated[source] += 1
         else:
-            outputs.append(action_record(action))
+            outputs.append(action_record(action, identity))
             known.learn(outputs[0].record)
         outputs += self._frame.verdict(state.SCHEMA, source, "", None, time)
         # Actions are rare: the next one of the name may be a year off.

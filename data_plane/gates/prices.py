@@ -56,6 +56,10 @@ UNIT_LOW, UNIT_HIGH = 80.0, 125.0
 RANGE_TOLERANCE = 1e-4
 
 
+# A feed in lots rounds odd lots down to no volume: so few trades without any may be that.
+FEW_TRADES = 10
+
+
 def _unit_error(ratio: Floats) -> NDArray[np.bool_]:
     factor = np.where(ratio < 1.0, 1.0 / ratio, ratio)
     return np.asarray((factor >= UNIT_LOW) & (factor <= UNIT_HIGH))
@@ -81,10 +85,8 @@ def judge_bars(values: Floats, reference: Floats, limit: Floats, trades: Ints | 
         mark((inner.max(axis=1) > high + slack) | (inner.min(axis=1) < low - slack), OUTSIDE_RANGE)
         mark(values[:, VOLUME] < 0.0, VOLUME_NEGATIVE)
         if trades is not None:
-            odd = np.asarray(((values[:, VOLUME] > 0.0) != (trades > 0)) & (trades >= 0))
-            if odd.any():
-                mark(odd & (trades == 0), NO_TRADES)
-                mark(odd, NO_VOLUME)
+            mark((values[:, VOLUME] > 0.0) & (trades == 0), NO_TRADES)
+            mark((values[:, VOLUME] == 0.0) & (trades >= FEW_TRADES), NO_VOLUME)
         # Within one bar as well: a single print in the wrong unit stretches its range by the same factor.
         mark(_unit_error(values[:, CLOSE] / reference) | _unit_error(high / low), UNIT_100X)
         mark(np.maximum(np.abs(high / reference - 1.0), np.abs(low / reference - 1.0)) > limit, SPIKE)

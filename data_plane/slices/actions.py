@@ -18,18 +18,21 @@ from triplane.domain.timestamps import to_datetime
 
 
 class Known(NamedTuple):
-    """One action: new shares for an old one, cash a share."""
+    """One action: new shares for an old one, cash a share; who told of it, and as of when (ns UTC)."""
 
     ratio: float
     amount: float
+    source: str
+    available_time: int
 
 
 class Told(NamedTuple):
-    """An action with its ex-date (ordinal) and kind. In order, a day's dividend comes before its split: a payment declared in new shares
+    """An action with its ex-date (ordinal), kind and identity. In order, a day's dividend comes before its split: a payment declared in new shares
     beside a split is a hundredth of it, and of no account."""
 
     day: int
     kind: str
+    identity: str
     action: Known
 
 
@@ -43,27 +46,36 @@ class ActionMemory:
         self._row: Mapping[str, int] = {}
         self._names: tuple[str, ...] = ()
 
-    def known(self, symbol: str, kind: str, day: int) -> Known | None:
-        """The action of that name and kind with the ex-date `day` (ordinal)."""
-        return next((one.action for one in self._by_name.get(symbol, ()) if one[:2] == (day, kind)), None)
+    def _known(self, action: CorporateAction) -> list[Told]:
+        """What is on record for the action's name, kind and ex-date."""
+        day = date.fromisoformat(action.ex_date).toordinal()
+        return [one for one in self._by_name.get(action.symbol, ()) if one[:2] == (day, action.kind)]
+
+    def identity(self, action: CorporateAction) -> str:
+        """Identity of an action without fault on data.actions: that of what it repeats, whoever tells of it, or one that is free."""
+        known = self._known(action)
+        first = f"{action.symbol}/{action.kind}/{action.ex_date}"
+        repeated = (one.identity for one in known if actions.same(action, one.action.ratio, one.action.amount))
+        return next(repeated, f"{first}/{len(known) + 1}" if known else first)
 
     def learn(self, record: Mapping[str, Any]) -> None:
         """Take a CorporateAction that is, or is about to be, on data.actions."""
         symbol, day = record["symbol"], to_datetime(record["event_time"]).date().toordinal()
-        told = Told(day, record["kind"], Known(record["ratio"], record["amount"]))
-        actions = self._by_name[symbol] = [one for one in self._by_name.get(symbol, ()) if one[:2] != told[:2]]
-        insort(actions, told)
+        action = Known(record["ratio"], record["amount"], record["source"], record["available_time"])
+        told = Told(day, record["kind"], record["action_id"], action)
+        known = self._by_name[symbol] = [one for one in self._by_name.get(symbol, ()) if one[:3] != told[:3]]
+        insort(known, told)
         if symbol in self._row:
-            self._newest[:, self._row[symbol]] = _newest(actions)
+            self._newest[:, self._row[symbol]] = _newest(known)
 
     def _told_since(self, sessions: Ints, row: Mapping[str, int], *, split: bool = False) -> NDArray[np.bool_]:
         """Which names (names,) have an ex-date, or that of a `split`, after their session."""
         if row is not self._row:
             self._row, self._names = row, tuple(sorted(row, key=row.__getitem__))
             self._newest = np.zeros((2, len(row)), dtype=np.int64)
-            for symbol, actions in sorted(self._by_name.items()):
+            for symbol, known in sorted(self._by_name.items()):
                 if symbol in row:
-                    self._newest[:, row[symbol]] = _newest(actions)
+                    self._newest[:, row[symbol]] = _newest(known)
         return np.asarray(sessions < self._newest[int(split)])
 
     def between(self, symbol: str, since: int, session: int) -> list[Told]:
@@ -80,7 +92,7 @@ class ActionMemory:
         behind = (sessions < session) & np.isfinite(closes) & self._told_since(sessions, row)
         after = closes
         for place in np.flatnonzero(behind).tolist():
-            for _, _, action in self.between(self._names[place], int(sessions[place]), session):
+            for *_, action in self.between(self._names[place], int(sessions[place]), session):
                 if after is closes:
                     after = closes.copy()
                 if action.ratio > 0.0:
@@ -97,7 +109,7 @@ class ActionMemory:
         ratios: Floats | None = None
         oldest = np.where(days > 0, days, session).min(axis=0)
         for place in np.flatnonzero((oldest < session) & self._told_since(oldest, row, split=True)).tolist():
-            for day, _, action in self.between(self._names[place], int(oldest[place]), session):
+            for day, *_, action in self.between(self._names[place], int(oldest[place]), session):
                 if action.ratio > 0.0:
                     if ratios is None:
                         ratios = np.ones(days.shape)
@@ -105,11 +117,22 @@ class ActionMemory:
         return ratios
 
     def fault(self, action: CorporateAction, close: tuple[float, int], ratio_max: float) -> Fault | None:
-        """Judge an action whose shape is good. `close` is the name's last good daily one with the ordinal of its session (NaN, 0: none)."""
+        """Judge an action whose shape is good. `close` is the name's last good daily one with the ordinal of its session (NaN, 0: none).
+
+        A repetition is as good as the first. Another payment of the day is one more where the same source tells of both at the same time;
+        told by another or later it is a contradiction.
+        """
+        known = [one.action for one in self._known(action)]
+        if any(actions.same(action, one.ratio, one.amount) for one in known):
+            return None
         day = date.fromisoformat(action.ex_date).toordinal()
         fault = actions.action_fault(action, close[0], close[1] - day, ratio_max)
-        known = self.known(action.symbol, action.kind, day)
-        return fault if fault is not None or known is None else actions.conflict(action, *known)
+        if fault is not None or not known:
+            return fault
+        beside = [one for one in known if (one.source, one.available_time) == (action.source, action.available_time)]
+        if action.kind in actions.PAYMENTS and beside:
+            return None
+        return actions.conflict(action, known[0].ratio, known[0].amount)
 
 
 def _newest(actions: Sequence[Told]) -> tuple[int, int]:
@@ -117,18 +140,13 @@ def _newest(actions: Sequence[Told]) -> tuple[int, int]:
     return actions[-1].day, max((one.day for one in actions if one.action.ratio > 0.0), default=0)
 
 
-def action_id(action: CorporateAction) -> str:
-    """Identity on data.actions: a name has one action of a kind a day, whoever tells of it."""
-    return f"{action.symbol}/{action.kind}/{action.ex_date}"
-
-
-def action_record(action: CorporateAction) -> Output:
+def action_record(action: CorporateAction, identity: str) -> Output:
     """The CorporateAction of an action that passed."""
     record = {
         "event_time": schema.ex_time(action),
         "available_time": action.available_time,
         "source": action.source,
-        "action_id": action_id(action),
+        "action_id": identity,
         "symbol": action.symbol,
         "kind": action.kind,
         "ratio": action.ratio,

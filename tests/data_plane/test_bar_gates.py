@@ -248,7 +248,9 @@ def test_one_name_at_a_time_is_judged_as_written(steps: list[tuple[int, int]], b
     ("volume", "trades", "code"),
     [
         (100.0, 0, "VOLUME_WITHOUT_TRADES"),
-        (0.0, 3, "TRADES_WITHOUT_VOLUME"),
+        (0.0, 10, "TRADES_WITHOUT_VOLUME"),
+        (0.0, 9, ""),  # odd lots, in lots
+        (0.0, 1, ""),
         (100.0, -1, ""),
         (0.0, -1, ""),
         (0.0, 0, ""),

@@ -166,6 +166,9 @@ def test_a_dividend_on_record_lowers_the_reference() -> None:
     memory = ActionMemory()
     record = {
         "event_time": from_datetime(datetime(2018, 1, 19, tzinfo=UTC)),
+        "available_time": 5,
+        "source": "ibkr",
+        "action_id": "1",
         "symbol": "AAA",
         "kind": "dividend",
         "ratio": 0.0,
@@ -250,7 +253,8 @@ def test_closes_are_carried_over_the_actions_between(
     for number, (place, day, size, is_split) in enumerate(actions):
         kind, time = ("split" if is_split else "dividend"), (day - date(1970, 1, 1).toordinal()) * DAY_NS
         ratio, amount = (size, 0.0) if is_split else (0.0, size)
-        memory.learn({"event_time": time, "symbol": names[place], "kind": kind, "ratio": ratio, "amount": amount})
+        about = {"event_time": time, "available_time": 5, "source": "ibkr", "action_id": f"{place}/{day}/{kind}"}
+        memory.learn(about | {"symbol": names[place], "kind": kind, "ratio": ratio, "amount": amount})
         expected[place, day, kind] = (ratio, amount)
         if number == 1:
             memory.adjusted(np.ones(4), np.array(sessions_of), session, row)  # what comes later counts as well
@@ -306,6 +310,44 @@ def test_actions_that_cannot_be_are_kept_off(action: CorporateAction, code: str)
     assert bad(outputs) == ([("AAA", code)] if code else [])
     assert len(records(outputs, "data.actions")) == (not code)
     assert_conserved(machine)
+
+
+def test_a_payment_is_judged_by_closes_from_before_it_and_a_repetition_not_at_all() -> None:
+    days = sessions("2018-01-08", 8)
+    off = payment(38.5, days[5], "spinoff")
+    machine = engine(("AAA",))
+    outputs = run(machine, [*(daily(day, {"AAA": 66.0}) for day in days[:5]), off])
+    outputs += run(machine, [*(daily(day, {"AAA": 27.5}) for day in days[5:]), off])
+    assert (bad(outputs), gate_changes(outputs), len(records(outputs, "data.actions"))) == ([], [], 1)
+    machine = engine(("AAA",))  # told after the history
+    outputs = run(machine, [daily(day, {"AAA": 27.5}) for day in days] + [off])
+    assert bad(outputs) == []
+    assert bad(run(machine, [daily(days[0], {"AAA": 27.5}), payment(101.0, sessions(days[7], 2)[1])])) == [
+        ("AAA", "ACTION_AMOUNT")
+    ]
+
+
+def test_a_regular_and_a_special_dividend_may_fall_on_one_day() -> None:
+    machine = engine(("AAA",))
+    warm(machine)
+    both = [payment(0.5), payment(2.0)]
+    outputs = run(machine, both)
+    identities = [record["action_id"] for record in records(outputs, "data.actions")]
+    assert identities == [f"AAA/dividend/{DAY}", f"AAA/dividend/{DAY}/2"]
+    restarted = engine(("AAA",))
+    restarted.remember("data.actions", records(outputs, "data.actions"))
+    for one in (machine, restarted):
+        assert run(one, [*reversed(both), replace(both[1], source="other", amount=2.0001)]) == []
+        assert one.ledger.deduplicated.total() == 3
+        row = {"AAA": 0}
+        ex = date.fromisoformat(DAY).toordinal()
+        assert one._slices.actions.adjusted(np.array([100.0]), np.array([ex - 1]), ex, row).tolist() == [97.5]
+        # Later, or by another, another amount is a contradiction.
+        assert bad(run(one, [replace(both[0], amount=0.7, available_time=both[0].available_time + 1)])) == [
+            ("AAA", "ACTION_CONFLICT")
+        ]
+        assert bad(run(one, [replace(both[0], amount=0.8, source="other")])) == [("AAA", "ACTION_CONFLICT")]
+        assert_conserved(one)
 
 
 @settings(deadline=None)
