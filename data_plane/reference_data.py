@@ -191,6 +191,7 @@ class ReferenceGates:
         try:
             fields = json.loads(record["raw"])
             fact = Fact(*(fields[column] for column in Fact._fields))
+            fact = fact._replace(start=int(fact.start), end=int(fact.end), value=float(fact.value))
             identity = f"{record['symbol']}/{fields['accession']}"
         except (ValueError, KeyError, TypeError):
             return  # of another version

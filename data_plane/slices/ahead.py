@@ -25,11 +25,14 @@ class AheadBars:
     told: int = 0
     """Market time as `decide` was last told it."""
 
-    def admit(self, bar: RealtimeBar, newest: int, allowed_s: float, names: int) -> Sequence[RealtimeBar]:
-        """The bars to take now that `bar` came, `newest` being the source's newest time (0: none yet) and `names` how many it streams."""
-        allowed, reached = allowed_s * SECOND, max(newest, self.told)
-        if reached == 0 or bar.start - reached <= allowed:
-            return (bar,)
+    def is_ahead(self, start: int, newest: int, allowed_s: float) -> bool:
+        """Whether a bar of `start` is, `newest` being the source's newest time (0: none yet)."""
+        reached = max(newest, self.told)
+        return reached != 0 and start - reached > allowed_s * SECOND
+
+    def admit(self, bar: RealtimeBar, allowed_s: float, names: int) -> Sequence[RealtimeBar]:
+        """The bars to take now that `bar` came, which is ahead; `names` is how many the source streams."""
+        allowed = allowed_s * SECOND
         for other in self.waiting:
             another = other.symbol != bar.symbol or (names == 1 and other.start < bar.start)
             if another and abs(other.start - bar.start) <= allowed:

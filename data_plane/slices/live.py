@@ -102,9 +102,11 @@ class LiveData:
             bad = quarantined(bar.source, "data.bars", bar.symbol, fault.code, fault.detail, raw, time, time)
             return [bad, *self._frame.verdict(state.SCHEMA, bar.source, "", fault, time)]
         stream = self._stream(bar.source)
-        allowed, names = self._frame.targets.CLOCK_BACKWARDS_MAX_S, len(self._frame.names) - int(stream.rests.sum())
+        allowed = self._frame.targets.CLOCK_BACKWARDS_MAX_S
+        if not stream.ahead.is_ahead(bar.start, stream.time.newest, allowed):
+            return self._placed(stream, bar)
         outputs: list[Output] = []
-        for each in stream.ahead.admit(bar, stream.time.newest, allowed, names):
+        for each in stream.ahead.admit(bar, allowed, int((~stream.rests).sum())):
             outputs += self._placed(stream, each)
         return outputs
 

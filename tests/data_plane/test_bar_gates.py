@@ -307,6 +307,19 @@ def test_a_source_that_now_comes_first_is_confirmed_by_the_one_that_follows() ->
     assert gate_changes(outputs) == [("cross_source", "AAA", True, "")]
 
 
+def test_older_history_leaves_the_newest_closes_for_the_other_sources() -> None:
+    machine = engine(("AAA",))
+    new, old = sessions("2018-01-08", 2), sessions("2015-01-05", 8)
+    run(machine, [daily(new[0], {"AAA": 100.0}, source="a"), *(daily(day, {"AAA": 20.0}, source="a") for day in old)])
+    assert bad(machine.take(daily(new[0], {"AAA": 103.0}, source="b"))) == [("AAA", "SOURCES_DISAGREE")]
+    # Nor does the turnover of then make half the price at today's turnover news.
+    machine = engine(("AAA",))
+    days = sessions("2018-01-08", 9)
+    run(machine, [daily(day, {"AAA": 100.0}) for day in days[:8]])
+    run(machine, [daily(day, {"AAA": 20.0}, volume={"AAA": 1e3}) for day in sessions("2015-01-05", 30)])
+    assert bad(machine.take(daily(days[8], {"AAA": 50.0}))) == [("AAA", "SPLIT_SUSPECTED")]
+
+
 def test_a_source_that_nobody_contradicts_any_more_is_open() -> None:
     machine = engine(("AAA", "BBB"))
     days = sessions("2018-01-08", 12)
