@@ -53,6 +53,8 @@ def _place(topic: str, record: Mapping[str, Any]) -> tuple[Stream, Time] | None:
         return (topic, record["symbol"]), (record["available_time"], "", 0)
     if topic == "data.macro":
         return (topic, record["series"]), (0, record["realtime_start"], 0)
+    if topic == QUARANTINE and record["topic"] == "data.facts":
+        return ("data.facts", record["symbol"]), (record["available_time"], "", 1)
     if topic == QUARANTINE and record["topic"] == "data.macro":
         try:
             fields = json.loads(record["raw"])

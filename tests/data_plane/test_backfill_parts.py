@@ -19,7 +19,7 @@ from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
-from data_plane.observations import Bars, Filing, Vintage
+from data_plane.observations import Bars, Fact, Filing, Vintage
 from data_plane.published import PublishedIndex
 from data_plane.sources import companyfacts
 from data_plane.sources.archive import ResponseArchive, request_key
@@ -66,6 +66,19 @@ def test_older_bars_are_judged_by_what_came_before_them() -> None:
     assert [record["symbols"] for record in records(outputs, "data.bars")] == [["AAA", "BBB", "CCC"], ["AAA", "CCC"]]
     assert [record["code"] for record in records(outputs, "data.quarantine")] == ["UNIT_100X"]
     assert machine.ledger.deduplicated["ibkr"] == 3
+
+
+def test_a_fact_that_was_taken_out_confirms_a_later_filing_of_a_backfill() -> None:
+    def assets(accession: str, available: int, value: float) -> Filing:
+        fact = Fact("us-gaap:Assets", "USD", 0, available, value, 2017, "FY")
+        return Filing("edgar", "AAA", 7, accession, "10-K", "2018-01-19", "", available, (fact,))
+
+    filings = [assets(str(place), 10**17 + place, value) for place, value in enumerate((2e4, 2.3e7, 2.4e7))]
+    log = [(output.topic, output.record) for output in run(engine(), filings[:2])]
+    _, outputs = backfilled(log, [filings[2]])
+    assert [record["values"] for record in records(outputs, "data.facts")] == [[2.4e7]]
+    _, outputs = backfilled(log, filings)  # what was taken out is looked at again, and does not confirm itself
+    assert [record["values"] for record in records(outputs, "data.facts")] == [[2.4e7]]
 
 
 def test_history_that_was_loaded_late_is_not_the_last_close_of_the_next_start() -> None:
