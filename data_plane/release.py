@@ -20,11 +20,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from data_plane.conservation import Ledger
-from data_plane.gates import prices, repairs, state
+from data_plane.gates import prices, repairs, schema, state
 from data_plane.observations import BAR_COLUMNS, CLOSE, Bars, Filing, Vintage
 from data_plane.outputs import DECISIONS, Output, bar_columns
 from data_plane.published import PublishedIndex, released_id
-from data_plane.quarantined import NoObservation, observation
+from data_plane.quarantined import NoObservation, lacking, observation
 from data_plane.reference_data import ReferenceGates, fact_id, fact_set, macro_vintage, vintage_id
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
@@ -123,7 +123,8 @@ class Releases:
             if command["command"] == DROP:
                 self._settle(found)
                 return [self._decision(command, found, DROPPED, "nothing of it is published", now)]
-            return self._release(command, found, now, last_good)
+            # A source hands in a filing ahead of its availability: what is let out is not known before it either (law L3).
+            return self._release(command, found, max(now, found["available_time"]), last_good)
         except NoObservation as refused:
             return [] if decided is not None else [self._decision(command, found, REFUSED, str(refused), now)]
 
@@ -154,6 +155,12 @@ class Releases:
             where = f"{found['topic']}, where the {found['source']} plane could not take it"
             raise NoObservation(f"it stands on {where}; only what the gates took out can be let out")
         item = observation(found, self._frame, available_time)
+        if not schema.FIRST_TIME <= available_time <= schema.LAST_TIME:
+            raise NoObservation(f"it would be known at {available_time} ns since 1970, which is no time; drop it")
+        if less := lacking(found):
+            raise NoObservation(
+                f"an earlier release kept it without {', '.join(less)}, which its record needs; drop it"
+            )
         repair = command["arguments"].get("repair") == "yes"
         if isinstance(item, Bars):
             return self._bar(item, found["code"], repair, last_good)
@@ -184,24 +191,26 @@ class Releases:
         """A person may vouch for what is unlikely, not for what contradicts itself."""
         changed: Mapping[str, float] = {}
         why = ""
+        columns: dict[str, float] = dict(zip(BAR_COLUMNS, bar.values[0].tolist(), strict=True))
         if repair:
-            columns: dict[str, float] = dict(zip(BAR_COLUMNS, bar.values[0].tolist(), strict=True))
             suggested = repairs.suggested(code, columns, last_good)
             if suggested is None:
                 raise NoObservation(NO_REPAIR)
             mended, why = columns | dict(suggested.values), suggested.reason
-            if not mended["low"] <= mended["wap"] <= mended["high"]:
-                mended["wap"] = math.nan  # of the prices that were wrong: not known
             changed = {name: value for name, value in mended.items() if repr(value) != repr(columns[name])}
             bar = replace(bar, values=np.array([list(mended.values())]))
         impossible = int(prices.judge_bars(bar.values, np.array([np.nan]), np.array([np.inf]))[0])
         if impossible not in (prices.PASS, prices.UNIT_100X):
-            remedy = "drop it" if repair else "release it with --repair, or drop it"
+            mendable = not repair and repairs.suggested(code, columns, last_good) is not None
+            remedy = "release it with --repair, or drop it" if mendable else "drop it"
             raise NoObservation(f"no bar can be like this ({prices.CODES[impossible]}); {remedy}")
         return _Plan(bar, changed, why)
 
     @staticmethod
     def _check(item: Filing | Vintage) -> None:
+        fault = schema.filing_fault(item) if isinstance(item, Filing) else schema.vintage_fault(item)
+        if fault is not None:
+            raise NoObservation(f"{fault.detail}; drop it")
         if isinstance(item, Filing):
             (fact,) = item.facts
             if not math.isfinite(fact.value):
