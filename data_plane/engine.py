@@ -122,6 +122,15 @@ class DataEngine:
             elif topic == DECISIONS:
                 self.releases.remember(record)
 
+    def take_up(self, outputs: Iterable[Output]) -> None:
+        """Take over what an earlier run could not put on its topics any more, in the order in which it left the engine, after `remember`.
+
+        It counts as received by this run, which sends it.
+        """
+        for output in outputs:
+            self.ledger.received[output.source] += output.units
+            self.remember(output.topic, [output.record])
+
     def compare_only(self, sources: Collection[str]) -> list[Output]:
         """Say whose clocks this run compares; what a run in another mode left closed of others is opened."""
         return self._frame.compare_only(sources)
