@@ -19,7 +19,6 @@ from triplane.domain.lots import PRICE_MAX, PRICE_MIN
 from triplane.domain.timestamps import DAY
 
 ADV_SESSIONS = 21
-LAST_TIME = 2**63 - 1
 SPLIT_MAX = 1e4
 """New units per old one, and the other way round: the largest on record are some thousands for one."""
 
@@ -66,7 +65,7 @@ class PricePanel:
     def offer(self, record: Mapping[str, Any]) -> list[tuple[str, int, float]]:
         """Take a daily BarSlice; returns the splits (symbol, time, ratio) that it settles.
 
-        The first value per session and name wins. A split waits for the name's next daily bar. When that bar was loaded as history,
+        The first value per session and name wins. A split waits for the name's first daily bar after it. When that bar was loaded as history,
         the provider adjusted the older ones as well; when it came live, the older ones are adjusted here. A live one that came by way of
         quarantine is history that nobody adjusted: it is here, for all splits after it. History of sessions that are closed waits for `fill`.
         """
@@ -102,16 +101,14 @@ class PricePanel:
         volumes[columns] = np.where(np.isfinite(volumes[columns]), volumes[columns], volume)
         if not self._splits:
             return []
-        if let_out:
-            return self._settle(symbols, False, int(record["event_time"]))
-        return self._settle(symbols, bool(record["history"]))
+        return self._settle(symbols, bool(record["history"]) and not let_out, int(record["event_time"]))
 
     def split(self, symbol: str, time: int, ratio: float) -> None:
-        """Note a split of `ratio` new units per old one; it is settled by the name's next daily bar. One that can be none is ignored."""
+        """Note a split of `ratio` new units per old one; it is settled by the name's first daily bar after it. One that can be none is ignored."""
         if symbol in self._column and 1.0 / SPLIT_MAX <= ratio <= SPLIT_MAX:
             self._splits.append((symbol, int(time), float(ratio)))
 
-    def _settle(self, symbols: Sequence[str], history: bool, until: int = LAST_TIME) -> list[tuple[str, int, float]]:
+    def _settle(self, symbols: Sequence[str], history: bool, until: int) -> list[tuple[str, int, float]]:
         """Splits of these names up to a time (ns UTC)."""
         settled = [entry for entry in self._splits if entry[0] in symbols and entry[1] <= until]
         self._splits = [entry for entry in self._splits if entry not in settled]

@@ -16,7 +16,7 @@ def slice_of(session, closes, *, volume=1000.0, history=True, symbols=SYMBOLS):
     present = [i for i, close in enumerate(closes) if not np.isnan(close)]
     return {
         "session": session, "symbols": [symbols[i] for i in present], "close": [float(closes[i]) for i in present],
-        "volume": [volume] * len(present), "history": history,
+        "volume": [volume] * len(present), "history": history, "event_time": session_midnight(session) + 21 * HOUR,
     }  # fmt: skip
 
 
@@ -169,9 +169,7 @@ def test_a_bar_out_of_quarantine_settles_a_split_that_it_comes_after_as_a_live_o
 
 def released(session, close):
     """One name's bar out of quarantine, of the close of its session."""
-    return slice_of(session, [np.nan, close, np.nan, np.nan], volume=500.0) | {
-        "released": ["x"], "event_time": session_midnight(session) + 21 * HOUR,
-    }  # fmt: skip
+    return slice_of(session, [np.nan, close, np.nan, np.nan], volume=500.0) | {"released": ["x"]}
 
 
 @pytest.mark.parametrize("when", ["before", "beside", "after", "after a restart", "as history"])
@@ -212,6 +210,17 @@ def test_a_bar_out_of_quarantine_is_in_units_of_now(when):
     panel.offer(released(day(3), 52.0))
     panel.fill()
     assert panel.close.all()[3, 1] == 52.0
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_split_that_is_known_before_it_comes_waits_for_its_day(history):
+    panel = PricePanel(SYMBOLS)
+    panel.split("B", session_midnight(day(2)), 2.0)
+    for t in (0, 1):
+        assert panel.offer(slice_of(day(t), [100.0] * 4, history=history)) == []
+        panel.advance(day(t))
+    assert panel.offer(slice_of(day(2), [100.0, 51.0, 100.0, 100.0], history=False))
+    assert panel.advance(day(2))[1] == pytest.approx(0.02)
 
 
 def test_a_split_adjusts_older_bars_that_wait_for_their_session_s_end():
