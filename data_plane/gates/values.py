@@ -154,6 +154,12 @@ class FactMemory:
             self.levels[(*key, quarters)] = _Level(fact.value, fact.end)
         return None
 
+    def forget(self, symbol: str, fact: Fact) -> None:
+        """A person has decided on a fact that was held: a later filing that repeats it does not confirm it."""
+        for level in self._compared(symbol, fact):
+            if level is not None and level.candidate == fact.value:
+                level.candidate, level.held = math.nan, 0
+
     def units_off(self, symbol: str, facts: Sequence[Fact]) -> dict[str, int]:
         """Units in which a filing as a whole is a scale off: more of its facts are than are not. With how many are."""
         off: Counter[str] = Counter()
@@ -250,6 +256,12 @@ class MacroMemory:
         if level is None or date >= level.end:
             self.levels[series] = _Level(value, date)
         return None
+
+    def forget(self, series: str, value: float) -> None:
+        """A person has decided on a value that was held: the next one that repeats it does not confirm it."""
+        level = self.levels.get(series)
+        if level is not None and level.candidate == value:
+            level.candidate = math.nan
 
     def hold(self, series: str, value: float) -> None:
         """Keep in mind a value that an earlier run refused as a jump, so that the next one may repeat it."""
