@@ -116,8 +116,19 @@ class DataEngine:
                 self._slices.actions.learn(record)
             elif topic in ("data.facts", "data.macro", QUARANTINE):
                 self._reference.remember(topic, record)
+                if topic == QUARANTINE:
+                    self.releases.taken_out(record)
             elif topic == DECISIONS:
                 self.releases.remember(record)
+
+    def take_up(self, outputs: Iterable[Output]) -> None:
+        """Take over what an earlier run could not put on its topics any more, in the order in which it left the engine, after `remember`.
+
+        It counts as received by this run, which sends it.
+        """
+        for output in outputs:
+            self.ledger.received[output.source] += output.units
+            self.remember(output.topic, [output.record])
 
     def compare_only(self, sources: Collection[str]) -> list[Output]:
         """Say whose clocks this run compares; what a run in another mode left closed of others is opened."""
@@ -160,6 +171,7 @@ class DataEngine:
                     self.ledger.deduplicated[output.source] += output.units
                     continue
                 self.ledger.quarantined[output.source] += output.units
+                self.releases.taken_out(output.record)
             else:
                 self.ledger.published[output.source] += output.units
             self.published.learn(output.topic, output.record)
@@ -184,6 +196,7 @@ class DataEngine:
             self.ledger.drop(bars.source, NOT_IN_UNIVERSE, len(bars.symbols) - len(known))
             symbols = tuple(bars.symbols[place] for place in known)
             bars = replace(bars, symbols=symbols, values=bars.values[known], trades=bars.trades[known])
+        bars = self.releases.undecided(bars)
         return self._slices.judge(bars) + self._frame.verdict(state.SCHEMA, bars.source, "", None, bars.available_time)
 
     def _bad_slice(self, bars: Bars, fault: Fault) -> list[Output]:
@@ -249,7 +262,8 @@ class DataEngine:
         self.ledger.released[source] += verdict.released
         bad = [output.record for output in verdict.outputs if output.topic == QUARANTINE]
         worst = Fault(bad[0]["code"], bad[0]["detail"]) if bad else None
-        outputs = verdict.outputs + self._frame.verdict(gate, source, scope, worst, time)
+        # Of what has been decided on already nothing is good or bad news.
+        outputs = verdict.outputs + (self._frame.verdict(gate, source, scope, worst, time) if verdict.outputs else [])
         return outputs + self._frame.verdict(state.SCHEMA, source, "", verdict.fault, time)
 
     # -- time ------------------------------------------------------------------------------------------------------------------

@@ -20,8 +20,11 @@ _Key = tuple[str, str]
 
 
 def _marks(rows: Iterable[Sequence[Any]]) -> Ints:
-    """A number a fact: the hash of its concept, unit, period and value. Of two in 2^64 that are not the same, one pair is alike."""
-    return np.fromiter((hash(tuple(row)) for row in rows), dtype=np.int64)
+    """A number a fact: the hash of its concept, unit, period and value, which is the same for two that differ once in 2^64.
+
+    The value as text: -1 and -2 have one hash as numbers.
+    """
+    return np.fromiter((hash((*row[:4], repr(row[4]))) for row in rows), dtype=np.int64)
 
 
 class PublishedFacts:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,44 +36,69 @@ def observation(record: Mapping[str, Any], frame: Frame, available_time: int = 0
     if topic in ("data.quotes", "data.trades"):
         raise NoObservation("a quote or a trade of the past is no price of now, and newer ones have come; drop it")
     unreadable = f"it could not be read as an observation ({record['code']}), so there is nothing to let out; drop it"
-    if topic not in ("data.bars", "data.facts", "data.macro"):
+    if topic not in _READERS:
         raise NoObservation(f"what was meant for {topic} cannot be let out; drop it")
     if record["code"].startswith("SCHEMA_"):
         raise NoObservation(unreadable)
-    try:
+    with contextlib.suppress(Exception):  # a provider may have sent anything, and a command is read again at each start
         fields = json.loads(record["raw"])
-        if topic == "data.facts":
-            return _filing(record, fields, available_time)
-        if topic == "data.macro":
-            return _vintage(record, fields, available_time)
-        end = int(fields["end"])
-        row = [float(fields[column]) for column in BAR_COLUMNS]
-        interval, trades = str(fields["interval"]), int(fields["trades"])
-        readable = interval in INTERVAL_NS and fields["symbol"] == record["symbol"]
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        raise NoObservation(unreadable) from None
+        if isinstance(fields, dict):
+            return _READERS[topic](record, fields, frame, available_time)
+    raise NoObservation(unreadable)
+
+
+def lacking(record: Mapping[str, Any]) -> list[str]:
+    """Fields of its filing or vintage that earlier releases did not keep in a record that `observation` reads."""
+    needed = {"data.facts": FILING_FIELDS, "data.macro": ("unit",)}.get(record["topic"], ())
+    fields = json.loads(record["raw"]) if needed else {}
+    return [name for name in needed if name not in fields]
+
+
+def _bar(record: Mapping[str, Any], fields: Mapping[str, Any], frame: Frame, available_time: int) -> Bars:
+    """One name's bar, in the session that holds its end."""
+    end = int(fields["end"])
+    row = [float(fields[column]) for column in BAR_COLUMNS]
+    interval, trades = _text(fields["interval"]), int(fields["trades"])
     session = frame.session_at(end - 1)[0] if schema.FIRST_TIME <= end <= schema.LAST_TIME else ""
-    if not readable or not session:
-        raise NoObservation(unreadable)
+    if interval not in INTERVAL_NS or fields["symbol"] != record["symbol"] or not session:
+        raise ValueError("it is no bar of that name in a session")
     values, counts = np.array([row]), np.array([trades], dtype=np.int64)
     return Bars(
         record["source"], interval, session, end, available_time, (record["symbol"],), values, counts, history=True
     )
 
 
-def _filing(record: Mapping[str, Any], fields: Mapping[str, Any], available_time: int) -> Filing:
-    """One fact of a filing. Records of releases that kept less of the filing have less."""
-    about = {name: fields.get(name, "") for name in FILING_FIELDS} | {"cik": int(fields.get("cik", 0))}
-    columns = {name: fields[name] for name in Fact._fields}
-    fact = Fact(**columns | {"start": int(columns["start"]), "end": int(columns["end"])})
-    fact = fact._replace(value=float(fact.value))
+def _filing(record: Mapping[str, Any], fields: Mapping[str, Any], frame: Frame, available_time: int) -> Filing:
+    """One fact of a filing; what `lacking` names is empty."""
+    about: dict[str, Any] = {name: _text(fields.get(name, "")) for name in FILING_FIELDS if name != "cik"}
+    columns: dict[str, Any] = {name: _text(fields[name]) for name in ("concept", "unit", "fiscal_period")}
+    columns |= {name: int(fields[name]) for name in ("start", "end", "fiscal_year")}
+    fact = Fact(**columns, value=float(fields["value"]))
     if schema.fact_fault(fact) is not None:
         raise ValueError("its period is none")
-    return Filing(record["source"], record["symbol"], **about, available_time=available_time, facts=(fact,))
+    cik = int(fields.get("cik", 0))
+    return Filing(record["source"], record["symbol"], cik, **about, available_time=available_time, facts=(fact,))
 
 
-def _vintage(record: Mapping[str, Any], fields: Mapping[str, Any], available_time: int) -> Vintage:
-    """One value of a vintage."""
-    value = (int(fields["date"]), float(fields["value"]))
-    series, unit, start = str(fields["series"]), str(fields.get("unit", "")), str(fields["realtime_start"])
-    return Vintage(record["source"], series, unit, start, available_time, False, (value,))
+def _vintage(record: Mapping[str, Any], fields: Mapping[str, Any], frame: Frame, available_time: int) -> Vintage:
+    """One value of a vintage; what `lacking` names is empty."""
+    date, value = int(fields["date"]), float(fields["value"])
+    series, unit, start = _text(fields["series"]), _text(fields.get("unit", "")), _text(fields["realtime_start"])
+    if schema.macro_date_fault(series, date) is not None:
+        raise ValueError("its date is none")
+    return Vintage(record["source"], series, unit, start, available_time, False, ((date, value),))
+
+
+def _text(value: Any) -> str:
+    """A text that can be written to a topic."""
+    if not isinstance(value, str):
+        raise TypeError("it is no text")
+    value.encode()
+    return value
+
+
+_READERS: Final[Mapping[str, Callable[..., Bars | Filing | Vintage]]] = {
+    "data.bars": _bar,
+    "data.facts": _filing,
+    "data.macro": _vintage,
+}

@@ -157,13 +157,16 @@ class ReferenceGates:
         self.revisions.accept(observation.series, observation.realtime_start, observation.values)
 
     def settle(self, observation: Filing | Vintage) -> None:
-        """A person has decided on it: it is not judged again, and no later vintage confirms it by silence."""
+        """A person has decided on it: it is not judged again, and neither its repetition nor a later vintage's silence confirms it."""
         if isinstance(observation, Filing):
-            self.settled |= {fact_place(fact_id(observation), fact) for fact in observation.facts}
+            for fact in observation.facts:
+                self.settled.add(fact_place(fact_id(observation), fact))
+                self.facts.forget(observation.symbol, fact)
             return
         for date, value in observation.values:
             self.settled.add(value_place(vintage_id(observation), date, value))
             self.revisions.forget(observation.series, observation.realtime_start, date)
+            self.macro.forget(observation.series, value)
 
     def remember(self, topic: str, record: Mapping[str, Any]) -> None:
         """Take over levels, and macro values that were held, from a record of an earlier run, in log order within a topic."""

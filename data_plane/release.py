@@ -5,9 +5,9 @@ on, as slices of names that joined later are. So no cut that was made changes (l
 L9): the sequencer takes no market time from it, the order plane leaves history out, and the strategy plane puts it where its session has
 no bar. Facts and macro values go out beside the filing or vintage that they came with, under an identity of their own.
 
-Each command has one QuarantineDecision, published with what it let out. A crash may leave either alone on the log. Both name the
-quarantined record, so at the next start, when the commands are read again, what is there is not published twice and what lacks follows,
-with the same identity.
+Each command has one QuarantineDecision, published with what it let out and with the gate that opens. A crash may leave any of them alone on
+the log. Slice, fact or value and decision name the quarantined record, so at the next start, when the commands are read again, what is there
+is not published twice and what lacks follows, with the same identity; a gate that is still closed for what was decided on opens then.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from data_plane.conservation import Ledger
-from data_plane.gates import prices, repairs, state
+from data_plane.gates import prices, repairs, schema, state
 from data_plane.observations import BAR_COLUMNS, CLOSE, Bars, Filing, Vintage
-from data_plane.outputs import DECISIONS, Output, bar_columns
+from data_plane.outputs import DECISIONS, QUARANTINE, Output, bar_columns
 from data_plane.published import PublishedIndex, released_id
-from data_plane.quarantined import NoObservation, observation
+from data_plane.quarantined import NoObservation, lacking, observation
 from data_plane.reference_data import ReferenceGates, fact_id, fact_set, macro_vintage, vintage_id
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
@@ -48,6 +48,19 @@ class _Decided(NamedTuple):
     available_time: int
 
 
+class _Standing(NamedTuple):
+    """A decision that is no refusal, and the gate that had closed for what it is about. `bar` is (interval, end in ns UTC) of one."""
+
+    action: str
+    actor: str
+    available_time: int
+    gate: str
+    source: str
+    symbol: str
+    code: str
+    bar: tuple[str, int] | None
+
+
 class _Plan(NamedTuple):
     """What a release would publish: the observation, what a repair changed, and the repair's reason."""
 
@@ -68,35 +81,64 @@ class Releases:
         self._published = published
         self._ledger = ledger
         self._decided: dict[str, _Decided] = {}
-        self._standing: dict[str, tuple[str, str]] = {}
-        """(action, actor) of what is let out or dropped, by quarantine id."""
+        self._standing: dict[str, _Standing] = {}
+        """Of what is let out or dropped, by quarantine id."""
+        self._taken_out: dict[tuple[str, str, str], dict[str, int]] = {}
+        """Availability (ns UTC) of quarantined facts and macro values by id, by source, name and code."""
+        self._bars: dict[tuple[str, str, int], set[tuple[str, ...]]] = {}
+        """Bars (`_bar_place`) that are let out or dropped, by source, interval and end."""
 
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take over a QuarantineDecision of an earlier run; what data.quarantine has must have been remembered before."""
         self._learn(record)
-        if record["action"] != REFUSED:
-            self._settle(record)
+
+    def taken_out(self, record: Mapping[str, Any]) -> None:
+        """Note a QuarantinedRecord that is, or is about to be, on data.quarantine."""
+        if record["topic"] in ("data.facts", "data.macro"):
+            place = (record["source"], record["symbol"], record["code"])
+            self._taken_out.setdefault(place, {})[record["quarantine_id"]] = record["available_time"]
+
+    def undecided(self, bars: Bars) -> Bars:
+        """Bars without those that a person has decided on, as they came; these are counted as repetitions."""
+        decided = self._bars.get((bars.source, bars.interval, bars.event_time))
+        if decided is None:
+            return bars
+        new = [place for place in range(len(bars.symbols)) if _bar_place(bars, place) not in decided]
+        self._ledger.deduplicated[bars.source] += len(bars.symbols) - len(new)
+        symbols = tuple(bars.symbols[place] for place in new)
+        return replace(bars, symbols=symbols, values=bars.values[new], trades=bars.trades[new])
 
     def _learn(self, record: Mapping[str, Any]) -> None:
         decided = _Decided(record["action"], record["identity"], record["available_time"])
         self._decided.setdefault(record["command_id"], decided)
         if decided.action != REFUSED:
-            self._standing.setdefault(record["quarantine_id"], (decided.action, record["actor"]))
+            item = self._settle(record)
+            bar = (item.interval, item.event_time) if isinstance(item, Bars) else None
+            place = (_gate(record), record["source"], record["symbol"], record["code"])
+            standing = _Standing(decided.action, record["actor"], decided.available_time, *place, bar)
+            self._standing.setdefault(record["quarantine_id"], standing)
 
-    def _settle(self, record: Mapping[str, Any]) -> None:
-        """What a person has decided on is not judged anew, and nothing confirms it any more."""
+    def _settle(self, record: Mapping[str, Any]) -> Bars | Filing | Vintage | None:
+        """What a person has decided on is not judged anew, and nothing confirms it any more. The observation, if it is one."""
         try:
             item = observation(record, self._frame)
         except NoObservation:
-            return
-        if not isinstance(item, Bars):
+            return None
+        if isinstance(item, Bars):
+            place = (item.source, item.interval, item.event_time)
+            self._bars.setdefault(place, set()).add(_bar_place(item, 0))
+            self._slices.forget(item.symbols[0], item.interval, float(item.values[0, CLOSE]))
+        else:
             self._reference.settle(item)
+        return item
 
     def owes(self, command: Mapping[str, Any]) -> bool:
-        """Whether something of a command has still to be done: there is no decision, or what it let out is not on its topic."""
+        """Whether something of a command has still to be done: there is no decision, or what it let out is not on its topic, or the gate is
+        closed for it."""
         decided = self._decided.get(command["command_id"])
-        if decided is None:
-            return True
+        return decided is None or self._lost(command, decided) or self._opens(command, again=True) is not None
+
+    def _lost(self, command: Mapping[str, Any], decided: _Decided) -> bool:
         return bool(decided.identity) and self._published.released(command["arguments"]["quarantine_id"]) is None
 
     def carry_out(
@@ -116,14 +158,18 @@ class Releases:
                 raise NoObservation(
                     f"nothing in quarantine has the id {quarantine_id!r}; `triplane quarantine list` has them"
                 )
-            if decided is not None:  # what it let out was lost in a crash between the two
-                return self._let_out(found, self._plan(command, found, decided.available_time, last_good))
+            if decided is not None:  # a crash lost what it let out, or the gate
+                lost = self._lost(command, decided)
+                plan = self._plan(command, found, decided.available_time, last_good) if lost else None
+                let_out = [self._let_out(found, plan)] if plan else []
+                return let_out + self._opening(command, again=True)
             if (before := self._standing.get(quarantine_id)) is not None:
-                raise NoObservation(f"{before[1]} has decided already: it is {before[0]}, and stays so")
+                raise NoObservation(f"{before.actor} has decided already: it is {before.action}, and stays so")
             if command["command"] == DROP:
-                self._settle(found)
-                return [self._decision(command, found, DROPPED, "nothing of it is published", now)]
-            return self._release(command, found, now, last_good)
+                dropped = self._decision(command, found, DROPPED, "nothing of it is published", now)
+                return [*self._opening(command), dropped]
+            # A source hands in a filing ahead of its availability: what is let out is not known before it either (law L3).
+            return self._release(command, found, max(now, found["available_time"]), last_good)
         except NoObservation as refused:
             return [] if decided is not None else [self._decision(command, found, REFUSED, str(refused), now)]
 
@@ -134,7 +180,7 @@ class Releases:
         there, outputs = self._published.released(found["quarantine_id"]), []
         if there is None:
             plan = self._new(self._plan(command, found, now, last_good))
-            outputs = self._let_out(found, plan)
+            outputs = [self._let_out(found, plan)]
             there = self._published.released(found["quarantine_id"])
             assert there is not None
         else:
@@ -143,7 +189,44 @@ class Releases:
         detail = f"{what}published on {there.topic} as {there.identity}"
         action = REPAIRED if plan.repaired else RELEASED
         more = {"identity": there.identity, "repaired": dict(plan.repaired)}
-        return [*outputs, self._decision(command, found, action, detail, there.available_time, **more)]
+        decision = self._decision(command, found, action, detail, there.available_time, **more)
+        return [*outputs, *self._opening(command), decision]
+
+    # -- gates -----------------------------------------------------------------------------------------------------------------
+    def _opening(self, command: Mapping[str, Any], again: bool = False) -> list[Output]:
+        """The record of the gate that opens with a decision."""
+        time = self._opens(command, again)
+        if time is None:
+            return []
+        standing = self._standing[command["arguments"]["quarantine_id"]]
+        return self._frame.vouched(standing.gate, standing.source, standing.symbol, time)
+
+    def _opens(self, command: Mapping[str, Any], again: bool = False) -> int | None:
+        """When (ns UTC) the gate that closed for what was decided on opens, None where it does not.
+
+        A bar opens it by being what the next one is compared with; facts and macro values once all that it closed for is decided on, and
+        something of it let out. `again`: as the commands of earlier runs are read, when it may have closed anew since.
+        """
+        quarantine_id = command["arguments"]["quarantine_id"]
+        one = self._standing.get(quarantine_id)
+        if one is None:
+            return None
+        code, since, told = self._frame.gates.closed_for(one.gate, one.source, one.symbol)
+        if code != one.code:
+            return None
+        if one.bar is not None:
+            stands = one.action != DROPPED and self._slices.is_reference(one.symbol, *one.bar)
+            decided = [one] if stands else []
+        else:
+            has = self._published.has_id
+            beside = self._taken_out.get((one.source, one.symbol, one.code), {})
+            closed = [each for each, time in beside.items() if time >= since and has(QUARANTINE, each)]
+            # None where it closed for what is older than what it had told before.
+            decided = [self._standing[each] for each in closed or [quarantine_id] if each in self._standing]
+            if len(decided) < len(closed) or all(each.action == DROPPED for each in decided):
+                return None
+        time = max((each.available_time for each in decided), default=None)
+        return None if time is None or (again and told > time) else time
 
     # -- what is let out -------------------------------------------------------------------------------------------------------
     def _plan(
@@ -154,6 +237,12 @@ class Releases:
             where = f"{found['topic']}, where the {found['source']} plane could not take it"
             raise NoObservation(f"it stands on {where}; only what the gates took out can be let out")
         item = observation(found, self._frame, available_time)
+        if not schema.FIRST_TIME <= available_time <= schema.LAST_TIME:
+            raise NoObservation(f"it would be known at {available_time} ns since 1970, which is no time; drop it")
+        if less := lacking(found):
+            raise NoObservation(
+                f"an earlier release kept it without {', '.join(less)}, which its record needs; drop it"
+            )
         repair = command["arguments"].get("repair") == "yes"
         if isinstance(item, Bars):
             return self._bar(item, found["code"], repair, last_good)
@@ -184,24 +273,26 @@ class Releases:
         """A person may vouch for what is unlikely, not for what contradicts itself."""
         changed: Mapping[str, float] = {}
         why = ""
+        columns: dict[str, float] = dict(zip(BAR_COLUMNS, bar.values[0].tolist(), strict=True))
         if repair:
-            columns: dict[str, float] = dict(zip(BAR_COLUMNS, bar.values[0].tolist(), strict=True))
             suggested = repairs.suggested(code, columns, last_good)
             if suggested is None:
                 raise NoObservation(NO_REPAIR)
             mended, why = columns | dict(suggested.values), suggested.reason
-            if not mended["low"] <= mended["wap"] <= mended["high"]:
-                mended["wap"] = math.nan  # of the prices that were wrong: not known
             changed = {name: value for name, value in mended.items() if repr(value) != repr(columns[name])}
             bar = replace(bar, values=np.array([list(mended.values())]))
         impossible = int(prices.judge_bars(bar.values, np.array([np.nan]), np.array([np.inf]))[0])
         if impossible not in (prices.PASS, prices.UNIT_100X):
-            remedy = "drop it" if repair else "release it with --repair, or drop it"
+            mendable = not repair and repairs.suggested(code, columns, last_good) is not None
+            remedy = "release it with --repair, or drop it" if mendable else "drop it"
             raise NoObservation(f"no bar can be like this ({prices.CODES[impossible]}); {remedy}")
         return _Plan(bar, changed, why)
 
     @staticmethod
     def _check(item: Filing | Vintage) -> None:
+        fault = schema.filing_fault(item) if isinstance(item, Filing) else schema.vintage_fault(item)
+        if fault is not None:
+            raise NoObservation(f"{fault.detail}; drop it")
         if isinstance(item, Filing):
             (fact,) = item.facts
             if not math.isfinite(fact.value):
@@ -211,11 +302,10 @@ class Releases:
         elif math.isinf(item.values[0][1]):
             raise NoObservation(f"{item.series} is {item.values[0][1]}, which is no value; drop it")
 
-    def _let_out(self, found: Mapping[str, Any], plan: _Plan) -> list[Output]:
-        """The record, and the gate that opens. Counted: it is received a second time, from quarantine."""
+    def _let_out(self, found: Mapping[str, Any], plan: _Plan) -> Output:
+        """The record. Counted: it is received a second time, from quarantine."""
         item, frame, identity = plan.observation, self._frame, found["quarantine_id"]
         source, code, now = found["source"], found["code"], item.available_time
-        gates: list[Output] = []
         if isinstance(item, Bars):
             topic = "data.bars"
             record = {
@@ -234,25 +324,22 @@ class Releases:
                 "config_hash": frame.config_hash,
             }
             (name,), close = item.symbols, float(item.values[0, CLOSE])
-            told = (name, item.interval, item.session, item.event_time, close)
-            if name in frame.row and self._slices.vouch(*told):
-                gates = frame.vouched(state.PRICE_SANITY, source, name, code, now)
+            if name in frame.row:
+                self._slices.vouch(name, item.interval, item.session, item.event_time, close)
         elif isinstance(item, Filing):
             topic = "data.facts"
             record = fact_set(item, item.facts, frame.config_hash)
             record["fact_id"] = released_id(fact_id(item), identity)
             self._reference.let_out(item)
-            gates = frame.vouched(state.FACT_SANITY, source, item.symbol, code, now)
         else:
             topic = "data.macro"
             record = macro_vintage(item, item.values, frame.config_hash)
             record["vintage_id"] = released_id(vintage_id(item), identity)
             self._reference.let_out(item)
-            gates = frame.vouched(state.MACRO_SANITY, source, item.series, code, now)
         self._ledger.released[source] += 1
         self._ledger.published[source] += 1
         self._published.learn(topic, record)
-        return [Output(topic, record, source, 1), *gates]
+        return Output(topic, record, source, 1)
 
     def _decision(
         self,
@@ -280,3 +367,17 @@ class Releases:
         }
         self._learn(record)
         return Output(DECISIONS, record, record["source"], 0)
+
+
+def _gate(record: Mapping[str, Any]) -> str:
+    """The gate that takes out what a record of data.quarantine or data.decisions is about."""
+    if record["topic"] == "data.facts":
+        return state.FACT_SANITY
+    if record["topic"] == "data.macro":
+        return state.MACRO_SANITY
+    return state.CROSS_SOURCE if record["code"] == prices.CODES[prices.DISAGREE] else state.PRICE_SANITY
+
+
+def _bar_place(bars: Bars, place: int) -> tuple[str, ...]:
+    """One name's bar with its values as text, so that NaN equals itself."""
+    return (bars.symbols[place], *map(repr, bars.values[place].tolist()))

@@ -101,7 +101,7 @@ class DecisionFollower:
             command=command["command"],
             quarantine_id=command["arguments"]["quarantine_id"],
             actor=command["actor"],
-            action=decision.get("action", "published again"),
+            action=decision.get("action", "finished"),
             detail=decision.get("detail", ""),
         )
 

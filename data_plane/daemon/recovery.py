@@ -47,6 +47,12 @@ def newest_decision(settings: Settings) -> int:
     return max((int(record.value["t"]) for record in records if record.value is not None), default=0)
 
 
+def _by_itself(record: LogRecord) -> bool:
+    """Whether nothing but its identity counts of it: a bar or quote in quarantine, of which there may be millions."""
+    value = record.value
+    return record.topic == QUARANTINE and (value is None or value["topic"] not in ("data.facts", "data.macro"))
+
+
 def read(settings: Settings) -> list[LogRecord]:
     """As `each`, all at once."""
     return list(each(settings))
@@ -59,7 +65,7 @@ def each(settings: Settings) -> Iterator[LogRecord]:
     """
     later: dict[str, list[LogRecord]] = {topic: [] for topic in _LATER}
     for record in scan(settings, _WHOLE):
-        if record.topic in later:
+        if record.topic in later and not _by_itself(record):
             later[record.topic].append(record)
         else:
             yield record

@@ -164,8 +164,6 @@ class DataService:
                     self.engine.remember(record.topic, [record.value])
 
         await asyncio.to_thread(take_up)
-        for key, _, _ in self.engine.gates.closed():
-            self._gauges.gate.labels(key.gate, key.source, key.scope or "all").set(0)
 
     def _open_outlet(self, path: Path, config: Config) -> Outlet:
         try:
@@ -178,10 +176,9 @@ class DataService:
             size, kept = spool.damage
             instead = f"{size} bytes are left out, {len(spool)} records taken up; as found it is kept as {kept.name}"
             self._daemon.log.error("damaged file", file=str(path), instead=instead)
-        for output in spool.contents():
-            # Left by the last run: it counts as received by this one, and must not be published a second time.
-            self.engine.ledger.received[output.source] += output.units
-            self.engine.published.learn(output.topic, output.record)
+        self.engine.take_up(spool.contents())
+        for key, _, _ in self.engine.gates.closed():
+            self._gauges.gate.labels(key.gate, key.source, key.scope or "all").set(0)
         self._spool = spool
         outlet = Outlet(
             TopicWriter(self._settings, PLANE, delivery_timeout_s=DELIVERY_TIMEOUT_S),

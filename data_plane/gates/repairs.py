@@ -23,11 +23,23 @@ class Repair:
 
 
 def suggested(code: str, values: Mapping[str, float], last_good: float = math.nan) -> Repair | None:
-    """A repair of a bar (its prices by name) under a code, or None where only a person can tell.
+    """A repair of a bar (its prices by name, `wap` where it is known) under a code, or None where only a person can tell.
 
     `last_good` is the name's last good close before it, NaN when there is none. A spike has no repair: either it was real, or the bar is
     gone.
     """
+    repair = _of_prices(code, values, last_good)
+    wap = values.get("wap", math.nan)
+    if repair is None or math.isnan(wap):
+        return repair
+    # It came in the unit of the prices, which may have been the wrong one; of prices that were wrong otherwise it is not known.
+    high, low = (repair.values.get(name, values[name]) for name in ("high", "low"))
+    factors = (1.0, 1.0 / UNIT, UNIT) if len(repair.values) == len(PRICES) else (1.0,)
+    mended = next((wap * factor for factor in factors if low <= wap * factor <= high), math.nan)
+    return repair if mended == wap else Repair({**repair.values, "wap": mended}, repair.reason)
+
+
+def _of_prices(code: str, values: Mapping[str, float], last_good: float) -> Repair | None:
     if code in (CODES[UNIT_100X], CODES[OUTSIDE_RANGE]) and (repair := _unit(values, last_good)):
         return repair
     if code == CODES[HIGH_BELOW_LOW] and values["high"] < values["low"]:

@@ -68,6 +68,12 @@ class GateBook:
         state = self._closed.get(GateKey(gate, source, scope))
         return "" if state is None else state.code
 
+    def closed_for(self, gate: str, source: str, scope: str) -> tuple[str, int, int]:
+        """(code, closed since, time of the newest record) of a gate, ns UTC; ("", 0, 0) when it is open."""
+        key = GateKey(gate, source, scope)
+        state = self._closed.get(key)
+        return ("", 0, 0) if state is None else (state.code, state.since, self._told.get(key, state.since))
+
     def closed(self) -> list[tuple[GateKey, str, int]]:
         """(key, code, closed since) of every closed gate, sorted by key."""
         return [(key, state.code, state.since) for key, state in sorted(self._closed.items())]

@@ -154,6 +154,12 @@ class FactMemory:
             self.levels[(*key, quarters)] = _Level(fact.value, fact.end, known=available_time)
         return None
 
+    def forget(self, symbol: str, fact: Fact) -> None:
+        """A person has decided on a fact that was held: a later filing that repeats it does not confirm it."""
+        for level in self._compared(symbol, fact):
+            if level is not None and level.candidate == fact.value:
+                level.candidate, level.held = math.nan, 0
+
     def hold(self, symbol: str, fact: Fact, code: str, available_time: int) -> None:
         """Keep in mind a fact that an earlier run refused, so that the next filing may repeat it; not where a value that came later
         has been accepted since."""
@@ -286,6 +292,12 @@ class MacroMemory:
         if level is None or date >= level.end:
             self.levels[series] = _Level(value, date)
         return None
+
+    def forget(self, series: str, value: float) -> None:
+        """A person has decided on a value that was held: the next one that repeats it does not confirm it."""
+        level = self.levels.get(series)
+        if level is not None and level.candidate == value:
+            level.candidate = math.nan
 
     def hold(self, series: str, date: int, value: float) -> None:
         """Keep in mind a value that an earlier run refused as a jump, so that the next one may repeat it; not where a later date has

@@ -124,15 +124,25 @@ class BarSlices:
             known = [volume[self._frame.names[row]] for row in rows]
             self._volumes.learn(np.array(rows, dtype=np.int64), np.array(known, dtype=np.float64), session)
 
-    def vouch(self, name: str, interval: str, session: str, event_time: int, close: float) -> bool:
-        """A person says that a bar is right: its close is the reference for what follows, unless a later bar has passed; whether it is."""
+    def vouch(self, name: str, interval: str, session: str, event_time: int, close: float) -> None:
+        """A person says that a bar is right: its close is the reference for what follows, unless a later bar has passed."""
         memory, row = self.memory(interval), self._frame.row[name]
         if event_time < memory.time[row]:
-            return False
+            return
         memory.close[row], memory.session[row] = close, date.fromisoformat(session).toordinal()
         memory.time[row] = event_time
         memory.candidate[row], memory.agreed[row] = np.nan, 0
-        return True
+
+    def is_reference(self, name: str, interval: str, event_time: int) -> bool:
+        """Whether the next bar of a name is compared with the one that ended at `event_time` (ns UTC)."""
+        row = self._frame.row.get(name)
+        return row is not None and int(self.memory(interval).time[row]) == event_time
+
+    def forget(self, name: str, interval: str, close: float) -> None:
+        """A person has decided on a bar that was taken out: the next one that agrees with it does not confirm it."""
+        memory, row = self.memory(interval), self._frame.row.get(name)
+        if row is not None and memory.candidate[row] == close:
+            memory.candidate[row], memory.agreed[row] = np.nan, 0
 
     def judge(self, bars: Bars) -> list[Output]:
         """Judge a slice whose schema is good and whose names are all known; one data.bars record comes last but for gates."""

@@ -212,7 +212,9 @@ class LiveData:
         if not session:
             return stream.micro.close(known)
         closes = self._slices.last_closes(session)
-        return stream.micro.slice(now, known, self._frame.hours_at(within), closes, due=due)
+        usual = self._slices.volume_by_now(session, now)
+        hours = self._frame.hours_at(within)
+        return stream.micro.slice(now, known, hours, closes, volume_by_now=usual, due=due)
 
     def _freshness(
         self, source: str, gate: str, heard: LastHeard, rows: Sequence[int], now: int, limits: Floats

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from data_plane.gates import prices
+from data_plane.gates.size_units import in_lots
 from data_plane.observations import LIVE, Floats, Ints, QuoteTick, TradeTick
 from data_plane.outputs import Output
 from data_plane.slices import order_flow
@@ -67,6 +68,7 @@ class MicroSlices:
         self._price = np.full(names, np.nan)
         self._direction = np.zeros(names)
         # Sums since the latest slice.
+        self._volume_by_now: Floats | None = None
         self._present = np.zeros(names, dtype=np.bool_)
         self._ofi, self._depth, self._signed = np.zeros(names), np.zeros(names), np.zeros(names)
         self._increments = np.zeros(names, dtype=np.int64)
@@ -90,17 +92,27 @@ class MicroSlices:
             self._breaks.append(place)
 
     # -- slices ----------------------------------------------------------------------------------------------------------------
-    def slice(self, now: int, known: int, hours: Hours, closes: Floats, *, due: bool = False) -> list[Output]:
+    def slice(
+        self,
+        now: int,
+        known: int,
+        hours: Hours,
+        closes: Floats,
+        *,
+        volume_by_now: Floats | None = None,
+        due: bool = False,
+    ) -> list[Output]:
         """The record of what came since the latest slice, if MICRO_SLICE_S market seconds have passed since (or with `due`).
 
-        `now` is the slice's time, `known` when it can be known; `hours` are the session's, `closes` (names,) last good closes.
+        `now` is the slice's time, `known` when it can be known; `hours` are the session's, `closes` (names,) last good closes,
+        `volume_by_now` (names,) the day's usual volume so far, NaN (or None for all) where unknown.
         """
         outputs: list[Output] = []
         if hours != self._hours:
             outputs = self._cut(min(now, self._hours[1]), known)
             self._forget_session()
             self._hours = hours
-        self._closes = closes
+        self._closes, self._volume_by_now = closes, volume_by_now
         self._fold()
         if due or now - self.last >= self._frame.targets.MICRO_SLICE_S * SECOND:
             outputs += self._cut(now, known)
@@ -176,7 +188,7 @@ class MicroSlices:
         new = np.array(tick_rows, dtype=np.int64)
         touched = self._distinct(new, trade_rows)
         standing = self._standing[touched]
-        values, good, live = self._judged(ticks)
+        values, good, live = self._judged(ticks, new)
         rows = np.concatenate([touched, new])
         order = np.argsort(rows, kind="stable")
         rows, quotes = rows[order], np.concatenate([standing, values])[order]
@@ -204,17 +216,19 @@ class MicroSlices:
             seen[part] = True
         return np.flatnonzero(seen)
 
-    def _judged(self, ticks: list[QuoteTick]) -> tuple[Floats, Flags, Flags]:
-        """Quotes (n, 4), which of them count, and which are live and of a name that trades."""
+    def _judged(self, ticks: list[QuoteTick], rows: Ints) -> tuple[Floats, Flags, Flags]:
+        """Quotes (n, 4), which of them count, and which are live, in the unit of the history, and of a name that trades."""
         if not ticks:
             return np.empty((0, 4)), np.empty(0, dtype=np.bool_), np.empty(0, dtype=np.bool_)
-        _, _, times, *values, _, _, status, halted = zip(*ticks, strict=True)
+        _, _, times, *values, _, volume, status, halted = zip(*ticks, strict=True)
         quotes = np.array(values).T
         bid, ask, bid_size, ask_size = quotes.T
         codes = prices.judge_quotes(bid, ask, bid_size, ask_size, self._frame.targets.SPREAD_MAX)
         # Comparing strings one by one costs more than all the rest, and they are nearly always alike.
         alike = status.count(LIVE) == len(status) and True not in halted
         live = np.ones(len(ticks), dtype=np.bool_) if alike else (np.array(status) == LIVE) & ~np.array(halted)
+        if self._volume_by_now is not None:
+            live &= ~in_lots(np.array(volume, dtype=np.float64), self._volume_by_now[rows])
         whole = np.isfinite(quotes).all(axis=1) & (quotes[:, BID_SIZE:] <= SIZE_MAX).all(axis=1)
         return quotes, whole & live & (codes == prices.PASS) & self._in_session(times), live
 

@@ -19,7 +19,6 @@ from triplane.domain.lots import PRICE_MAX, PRICE_MIN
 from triplane.domain.timestamps import DAY
 
 ADV_SESSIONS = 21
-LAST_TIME = 2**63 - 1
 SPLIT_MAX = 1e4
 """New units per old one, and the other way round: the largest on record are some thousands for one."""
 
@@ -59,14 +58,16 @@ class PricePanel:
         self.late = 0  # bars that came after their session was closed, and were not used
         self._pending: dict[str, tuple[Array, Array]] = {}
         self._backfill: dict[str, tuple[Array, Array]] = {}  # empty between steps
+        self._let_out: set[tuple[str, int]] = set()  # (session, column) of `_backfill` that came by way of quarantine
         self._splits: list[tuple[str, int, float]] = []
+        self._settled: list[tuple[str, int, float]] = []  # those that older rows were adjusted for
 
     def offer(self, record: Mapping[str, Any]) -> list[tuple[str, int, float]]:
         """Take a daily BarSlice; returns the splits (symbol, time, ratio) that it settles.
 
-        The first value per session and name wins. A split waits for the name's next daily bar. When that bar was loaded as history,
+        The first value per session and name wins. A split waits for the name's first daily bar after it. When that bar was loaded as history,
         the provider adjusted the older ones as well; when it came live, the older ones are adjusted here. A live one that came by way of
-        quarantine is history that nobody adjusted. History of sessions that are closed waits for `fill`.
+        quarantine is history that nobody adjusted: it is here, for all splits after it. History of sessions that are closed waits for `fill`.
         """
         session, symbols = record["session"], record["symbols"]
         if not symbols or not session:
@@ -90,30 +91,52 @@ class PricePanel:
         close = prices(np.asarray(record["close"], dtype=np.float64)[rows])
         volume = np.asarray(record["volume"], dtype=np.float64)[rows]
         volume = np.where(np.isfinite(volume) & (volume >= 0), volume, np.nan)
+        let_out = bool(record.get("released"))
+        if let_out:
+            ratio = self._since(symbols, int(record["event_time"]))
+            close, volume = close / ratio, volume * ratio
+            if closed:
+                self._let_out |= {(session, self._column[symbol]) for symbol in symbols if symbol in self._column}
         closes[columns] = np.where(np.isfinite(closes[columns]), closes[columns], close)
         volumes[columns] = np.where(np.isfinite(volumes[columns]), volumes[columns], volume)
         if not self._splits:
             return []
-        if record.get("released"):
-            return self._settle(symbols, False, int(record["event_time"]))
-        return self._settle(symbols, bool(record["history"]))
+        return self._settle(symbols, bool(record["history"]) and not let_out, int(record["event_time"]))
 
     def split(self, symbol: str, time: int, ratio: float) -> None:
-        """Note a split of `ratio` new units per old one; it is settled by the name's next daily bar. One that can be none is ignored."""
+        """Note a split of `ratio` new units per old one; it is settled by the name's first daily bar after it. One that can be none is ignored."""
         if symbol in self._column and 1.0 / SPLIT_MAX <= ratio <= SPLIT_MAX:
             self._splits.append((symbol, int(time), float(ratio)))
 
-    def _settle(self, symbols: Sequence[str], history: bool, until: int = LAST_TIME) -> list[tuple[str, int, float]]:
+    def _settle(self, symbols: Sequence[str], history: bool, until: int) -> list[tuple[str, int, float]]:
         """Splits of these names up to a time (ns UTC)."""
         settled = [entry for entry in self._splits if entry[0] in symbols and entry[1] <= until]
         self._splits = [entry for entry in self._splits if entry not in settled]
         if not history:
-            for symbol, _, ratio in settled:
+            for symbol, time, ratio in settled:
                 column = self._column[symbol]
                 self.close.all()[:, column] /= ratio
                 self.volume.all()[:, column] *= ratio
                 self.last_close[column] /= ratio
+                self._adjust_waiting(column, time, ratio)
+            self._settled += settled
         return settled
+
+    def _adjust_waiting(self, column: int, time: int, ratio: float) -> None:
+        """Older bars that wait for `advance`, and those out of quarantine that wait for `fill`."""
+        rows = [(session, bars) for session, bars in self._backfill.items() if (session, column) in self._let_out]
+        for session, (closes, volumes) in [*self._pending.items(), *rows]:
+            if session_midnight(session) < time:
+                closes[column] /= ratio
+                volumes[column] *= ratio
+
+    def _since(self, symbols: Sequence[str], time: int) -> Array:
+        """Units of now for one of `time` (ns UTC), of each of these names that the panel has."""
+        ratio = dict.fromkeys((symbol for symbol in symbols if symbol in self._column), 1.0)
+        for symbol, at, new in self._settled:
+            if symbol in ratio and at > time:
+                ratio[symbol] *= new
+        return np.array(list(ratio.values()))
 
     def fill(self) -> list[int]:
         """Put history that came for closed sessions where a name has no bar; returns the columns that changed, ascending.
@@ -135,7 +158,7 @@ class PricePanel:
             close[row] = np.where(new, closes, close[row])
             volume[row] = np.where(np.isfinite(volume[row]), volume[row], volumes)
             changed |= new
-        self._backfill = {}
+        self._backfill, self._let_out = {}, set()
         columns = np.flatnonzero(changed)
         count = len(close)
         for column in columns.tolist():
@@ -205,6 +228,7 @@ class PricePanel:
         self.symbols = list(symbols)
         self._column = column_index(symbols)
         self._splits = [entry for entry in self._splits if entry[0] in self._column]
+        self._settled = [entry for entry in self._settled if entry[0] in self._column]
         return source
 
     def state(self) -> dict[str, Any]:
@@ -222,6 +246,7 @@ class PricePanel:
             "late": self.late,
             "pending": [[s, c.copy(), v.copy()] for s, (c, v) in sorted(self._pending.items())],
             "splits": [list(entry) for entry in self._splits],
+            "settled": [list(entry) for entry in self._settled],
         }
 
     @classmethod
@@ -237,6 +262,7 @@ class PricePanel:
         panel.late = int(state["late"])
         panel._pending = {s: (np.array(c), np.array(v)) for s, c, v in state["pending"]}
         panel._splits = [(str(s), int(t), float(r)) for s, t, r in state["splits"]]
+        panel._settled = [(str(s), int(t), float(r)) for s, t, r in state["settled"]]
         return panel
 
 

@@ -2,7 +2,7 @@
 
 Both books hold what was folded so far and nothing else. Since a barrier folds only records with available_time < t, what they
 answer at a barrier is what the world could know at t (law L3): restated facts and revised vintages replace the older value only
-from their own available_time on.
+from their own available_time on. What comes late, out of quarantine, replaces nothing that was filed or released after it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategy_plane.inputs.window import Array
-from triplane.domain.timestamps import DAY
+from triplane.domain.timestamps import DAY, to_datetime
 
 # The cover page's count is as of a date close to the filing; the balance sheet's is as of the period's end.
 SHARES_CONCEPTS = ("dei:EntityCommonStockSharesOutstanding", "us-gaap:CommonStockSharesOutstanding")
@@ -25,16 +25,24 @@ DISCOUNT_DAYS = {"DTB4WK": 28, "DTB3": 91, "DTB6": 182, "DTB1YR": 364}
 SESSIONS_PER_YEAR = 252
 
 
+Filed = tuple[str, str]
+"""Filing date and acceptance of a filing, in whose order filings follow each other."""
+
+
 class FactBook:
     """Shares outstanding per name, as known."""
 
     def __init__(self) -> None:
-        # symbol -> concept rank -> (period end, shares); a later record of the same period replaces an earlier one
-        self._shares: dict[str, dict[int, tuple[int, float]]] = {}
+        # symbol -> concept rank -> (period end, filing date and acceptance, shares); a later filing of the same period replaces an earlier one
+        self._shares: dict[str, dict[int, tuple[int, Filed, float]]] = {}
+        self._splits: dict[str, list[tuple[int, float]]] = {}
+        """(time, ratio) of those that the counts then known were restated for."""
 
     def fold(self, record: Mapping[str, Any]) -> None:
         """Take a FactSet. Values that are not finite and positive, not in shares, or dated after they were known, are left out."""
-        best: dict[int, tuple[int, float]] = {}
+        best: dict[int, tuple[int, Filed, float]] = {}
+        day = record["filed"] or _date(record["available_time"])
+        filed = (day, record["acceptance"])
         for concept, unit, end, value in zip(
             record["concepts"], record["units"], record["period_end"], record["values"], strict=True
         ):
@@ -44,18 +52,24 @@ class FactBook:
                 continue
             rank = SHARES_CONCEPTS.index(concept)
             # a filing with several classes of shares repeats concept and date; its dimension is not on the record
-            best[rank] = max(best.get(rank, (0, 0.0)), (int(end), float(value)))
+            best[rank] = max(best.get(rank, (0, filed, 0.0)), (int(end), filed, float(value)))
         known = self._shares.setdefault(record["symbol"], {}) if best else {}
-        for rank, entry in best.items():
-            if rank not in known or entry[0] >= known[rank][0]:
-                known[rank] = entry
+        for rank, (end, _, value) in best.items():
+            if rank not in known or (end, filed) >= known[rank][:2]:
+                known[rank] = (end, filed, value * self._restated(record["symbol"], end, day))
+
+    def _restated(self, symbol: str, end: int, day: str) -> float:
+        """Units of now for one of a period's end, in a filing of `day` (YYYY-MM-DD) that comes after splits which it came before."""
+        later = (ratio for time, ratio in self._splits.get(symbol, ()) if end < time and day < _date(time))
+        return math.prod(later)
 
     def split(self, symbol: str, time: int, ratio: float) -> None:
         """Restate counts as of before a split in units after it."""
         known = self._shares.get(symbol, {})
-        for rank, (end, value) in known.items():
+        for rank, (end, filed, value) in known.items():
             if end < time:
-                known[rank] = (end, value * ratio)
+                known[rank] = (end, filed, value * ratio)
+        self._splits.setdefault(symbol, []).append((time, ratio))
 
     def shares(self, symbols: Sequence[str]) -> tuple[Array, NDArray[np.int64]]:
         """Newest shares outstanding and their date (ns UTC; 0 and NaN when none), each N."""
@@ -65,20 +79,26 @@ class FactBook:
             known = self._shares.get(symbol)
             if known:
                 rank = max(known, key=lambda r: (known[r][0], -r))
-                ends[column], values[column] = known[rank]
+                ends[column], _, values[column] = known[rank]
         return values, ends
 
     def state(self) -> dict[str, Any]:
         """For snapshots."""
         return {
-            s: [[rank, end, value] for rank, (end, value) in sorted(k.items())] for s, k in sorted(self._shares.items())
+            "shares": {
+                symbol: [[rank, end, *filed, value] for rank, (end, filed, value) in sorted(known.items())]
+                for symbol, known in sorted(self._shares.items())
+            },
+            "splits": {symbol: [list(each) for each in splits] for symbol, splits in sorted(self._splits.items())},
         }
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> FactBook:
         """A book that continues from `state()`."""
         book = cls()
-        book._shares = {s: {int(r): (int(e), float(v)) for r, e, v in rows} for s, rows in state.items()}
+        for symbol, rows in state["shares"].items():
+            book._shares[symbol] = {int(r): (int(end), (str(day), str(at)), float(v)) for r, end, day, at, v in rows}
+        book._splits = {s: [(int(time), float(ratio)) for time, ratio in rows] for s, rows in state["splits"].items()}
         return book
 
 
@@ -143,6 +163,10 @@ class MacroBook:
             rows = zip(known["time"].tolist(), known["vintage"], known["value"].tolist(), strict=True)
             book._series[name] = {time: (vintage, value) for time, vintage, value in rows}
         return book
+
+
+def _date(time: int) -> str:
+    return to_datetime(time).date().isoformat()
 
 
 def session_rate(series: str, percent: Array) -> Array:

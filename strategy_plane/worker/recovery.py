@@ -30,7 +30,7 @@ from triplane.runtime.snapshots import SnapshotError
 
 BARRIERS: Final = "strategy.barriers"
 BARRIER_PARTITION: Final = "strategy.barriers-0"
-FORMAT: Final = 1
+FORMAT: Final = 2
 SNAPSHOT_EVERY: Final = 64
 
 

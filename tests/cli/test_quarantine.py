@@ -12,7 +12,8 @@ from data_plane.observations import Malformed
 from tests.cli.command import Ran, triplane, variables_of
 from tests.data_plane.support import daily, engine
 from tests.recordings import Message, publish
-from triplane.cli import quarantine
+from triplane.cli import quarantine, quarantine_decisions
+from triplane.runtime import run_file
 from triplane.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -82,6 +83,17 @@ def test_what_was_taken_out_is_listed_and_shown(filled: Settings, tmp_path: Path
     several = _run(filled, tmp_path, "show", "ibkr/")
     assert several.code == 1
     assert "2 ids begin with 'ibkr/'" in several.err
+
+
+def test_of_a_plane_that_is_not_seen_nothing_more_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in a container of its own has no run file here, or one with a process id of its own namespace."""
+    monkeypatch.setenv("TRIPLANE_STATE_DIR", str(tmp_path))
+    unseen = quarantine_decisions._silence()
+    assert unseen.startswith(
+        "no answer has come within 5 s, and no data plane is seen to run here, as one in a container"
+    )
+    run_file.write(tmp_path, "data", "http://127.0.0.1:1")
+    assert quarantine_decisions._silence() == "the data plane has not answered within 60 s"
 
 
 def test_an_empty_quarantine_says_so(settings: Settings, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from data_plane.engine import DataEngine
 from data_plane.observations import Fact, Filing
 from data_plane.outputs import Output
+from data_plane.reference_data import ReferenceGates
 from data_plane.sources.companyfacts import concepts
 from tests.data_plane.fundamentals_support import FULL, KMB, LPA, acceptance, document, filing, filings_of
 from tests.data_plane.support import assert_conserved, assert_outputs_counted, engine, gate_changes, records
@@ -296,13 +297,13 @@ def real_filings(shared: Path, name: str, concepts: Iterable[str]) -> list[Filin
 
 
 def judged(filings: Iterable[Filing]) -> tuple[int, list[tuple[str, str, float, str]]]:
-    """(facts, (accession, concept, value, code) of those taken out)."""
-    machine = DataEngine("main", (), DataTargets(), "h")
+    """(facts, (accession, concept, value, code) of those taken out). The gates alone: what is made of the facts takes ten times as long."""
+    gates, targets = ReferenceGates(), DataTargets()
     total, found = 0, []
     for one in filings:
+        outputs = gates.filing(one, targets.FACT_JUMP_MAX, targets.BALANCE_MAX, "h").outputs
         total += len(one.facts)
-        found += [(one.accession, *bad) for bad in taken_out(machine.take(one))]
-    assert_conserved(machine)
+        found += [(one.accession, *bad) for bad in taken_out(outputs)]
     return total, found
 
 

@@ -310,7 +310,10 @@ def test_a_restart_remembers_what_is_held(last: float | None) -> None:
 def test_what_was_unreadable_is_not_taken_for_a_value() -> None:
     machine = engine()
     record = {
+        "source": "fred",
+        "symbol": "DTB3",
         "topic": "data.macro",
+        "available_time": 1,
         "raw": b"<html>",
         "quarantine_id": "fred/1",
         "code": "BODY_MALFORMED",

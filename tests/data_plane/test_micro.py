@@ -388,3 +388,16 @@ def test_ten_slices_add_up_to_one(stream: list[tuple[QuoteTick | TradeTick, int]
         weight = whole[name]["increments"]
         depth = sum(each["depth"] * each["increments"] for each in slices if each["increments"])
         assert not weight or depth / weight == pytest.approx(whole[name]["depth"], rel=1e-12)
+
+
+def test_sizes_in_lots_are_no_flow_as_they_are_no_quote() -> None:
+    """What the quote gate takes out as SIZE_IN_LOTS is not in the flow either, nor are the trades of such a name."""
+    flow = micro()
+    for name, volume in (("AAA", 1e6), ("BBB", 1e4)):
+        for second, size in ((1, 5.0), (2, 9.0)):
+            take(flow, best(second, sizes=(size, 7.0), name=name)._replace(volume=volume), deal(10.02, 3, second, name))
+    now = OPEN + 3 * SECOND
+    (output,) = flow.slice(now, now, HOURS, NO_CLOSES, volume_by_now=np.array([1e6, 1e6, NAN]), due=True)
+    assert output.record["symbols"] == ["AAA"]
+    assert output.record["ofi"] == [4.0]
+    assert output.record["signed_volume"] == [6.0]

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data_plane.daemon import recovery
 from data_plane.engine import DataEngine
-from data_plane.observations import Malformed, Observation, Vintage
-from data_plane.outputs import DECISIONS, QUARANTINE, Output
+from data_plane.observations import Malformed
+from data_plane.outputs import DECISIONS, Output
 from schemas import catalogue, codec
+from tests.data_plane.release_support import (
+    DAYS,
+    GOOD,
+    NOW,
+    a_bar,
+    a_fact,
+    a_macro_value,
+    body,
+    command,
+    decide,
+    quarantined,
+    restarted,
+    vintage,
+)
 from tests.data_plane.support import (
     assert_conserved,
     bar,
@@ -32,44 +45,6 @@ from tests.data_plane.support import (
 )
 from tests.data_plane.test_conservation import clean, observations
 from triplane.domain.timestamps import DAY, SECOND
-
-GOOD = {"AAA": 100.0, "BBB": 50.0, "CCC": 20.0}
-DAYS = ("2018-01-18", "2018-01-19", "2018-01-22", "2018-01-23", "2018-01-24")
-NOW = day_close(DAYS[-1]) + 3600 * SECOND
-numbers = itertools.count()
-
-
-def command(bad: dict[str, Any], drop: bool = False, repair: bool = False, actor: str = "ann") -> dict[str, Any]:
-    """A Command on a quarantined record."""
-    arguments = {"quarantine_id": bad["quarantine_id"]} | ({} if drop else {"repair": "yes" if repair else "no"})
-    return {
-        "event_time": 17,
-        "available_time": 0,
-        "command_id": f"c{next(numbers)}",
-        "command": "data.drop" if drop else "data.release",
-        "arguments": arguments,
-        "actor": actor,
-        "reason": "looked at it",
-    }
-
-
-def decide(
-    machine: DataEngine, bad: dict[str, Any], now: int = NOW, last_good: float = math.nan, **how: Any
-) -> tuple[dict[str, Any], list[Output]]:
-    """The decision on a command, and all records."""
-    outputs = machine.releases.carry_out(command(bad, **how), bad, now, last_good)
-    assert_conserved(machine)
-    (decision,) = records(outputs, DECISIONS)
-    return decision, outputs
-
-
-def body(output: Output) -> tuple[str, bytes]:
-    """Topic and bytes of a record."""
-    return output.topic, codec.encode_body(catalogue.load()[output.topic].record, output.record)
-
-
-def quarantined(outputs: Sequence[Output]) -> list[dict[str, Any]]:
-    return records(outputs, QUARANTINE)
 
 
 def with_cents(*days: str) -> tuple[DataEngine, list[Output]]:
@@ -148,8 +123,7 @@ def test_a_repair_publishes_its_values_and_keeps_what_came() -> None:
     assert "a hundred times off the last good close of 100" in decision["detail"]
     (slice_,) = records(outputs, "data.bars")
     assert slice_["close"] == [pytest.approx(101.0)]
-    assert math.isnan(slice_["wap"][0])  # it came in cents, and nobody knows it
-    assert math.isnan(decision["repaired"]["wap"])
+    assert slice_["wap"] == [decision["repaired"]["wap"]] == [pytest.approx(101.0)]  # it came in cents as well
     assert slice_["repaired"] == ["AAA:UNIT_100X"]
     assert gate_changes(outputs) == [("price_sanity", "AAA", True, "")]
 
@@ -180,7 +154,7 @@ def test_each_refusal_is_one_sentence() -> None:
     spike = bad["PRICE_SPIKE", "data.bars"]
     cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         (spike, {"repair": True}, "no repair suggests itself"),
-        (bad["PRICE_NOT_POSITIVE", "data.bars"], {}, "no bar can be like this (PRICE_NOT_POSITIVE)"),
+        (bad["PRICE_NOT_POSITIVE", "data.bars"], {}, "no bar can be like this (PRICE_NOT_POSITIVE); drop it"),
         (bad["BID_ABOVE_ASK", "data.quotes"], {}, "is no price of now"),
         (bad["FACT_NOT_A_NUMBER", "data.facts"], {}, "us-gaap:NetIncomeLoss is nan, which is no value"),
         (bad["FACT_NOT_A_NUMBER", "data.facts"], {"repair": True}, "no repair suggests itself"),
@@ -208,6 +182,81 @@ def test_each_refusal_is_one_sentence() -> None:
     assert "it is dropped, and stays so" in decide(machine, quoted)[0]["detail"]
 
 
+payloads = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.just("\ud800")),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=3), each, max_size=3),
+    max_leaves=6,
+)
+numbers_and_texts = st.one_of(payloads, st.integers(-10, 10**19), st.sampled_from([-1.0, 0.5, "1d", "AAA", "nan", "x"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([("data.facts", a_fact), ("data.macro", a_macro_value), ("data.bars", a_bar)]),
+    st.one_of(payloads, st.dictionaries(st.integers(0, 20), numbers_and_texts, max_size=3)),
+    st.sampled_from(["release", "repair", "drop"]),
+)
+@example(("data.facts", a_fact), [], "drop")
+@example(("data.facts", a_fact), None, "release")
+@example(("data.facts", a_fact), ["a"], "release")
+@example(("data.facts", a_fact), {6: {}}, "drop")
+@example(("data.facts", a_fact), {5: "\ud800"}, "release")
+def test_whatever_is_in_quarantine_a_command_on_it_gets_its_decision(kind: Any, payload: Any, how: str) -> None:
+    """Commands are read again at each start: one that ended the plane would end it for good."""
+    machine = engine()
+    topic, came = kind
+    (bad,) = quarantined(run(machine, came()))
+    raw = payload
+    if isinstance(payload, dict):  # a record like one of ours, of which some is wrong
+        fields = json.loads(bad["raw"])
+        names = sorted(fields)
+        raw = fields | {names[key % len(names)] if isinstance(key, int) else key: each for key, each in payload.items()}
+    outputs = run(
+        machine, [Malformed(bad["source"], topic, bad["symbol"], "ROW_MALFORMED", "", json.dumps(raw).encode(), NOW)]
+    )
+    for each in quarantined(outputs):
+        decision, others = decide(machine, each, repair=how == "repair", drop=how == "drop", last_good=100.0)
+        assert decision["action"] in (("dropped",) if how == "drop" else ("refused", "released", "repaired"))
+        for output in others:
+            codec.encode_body(catalogue.load()[output.topic].record, output.record)
+        assert restarted(outputs, others).releases.carry_out(command(each, drop=True), each, NOW)
+
+
+@pytest.mark.parametrize("kind", [a_fact, a_macro_value])
+def test_what_is_not_known_yet_is_not_known_earlier_by_a_release(kind: Any) -> None:
+    """EDGAR's filings and FRED's vintages are handed in ahead of the open from which they count."""
+    machine = engine()
+    (bad,) = quarantined(run(machine, kind()))
+    now = bad["available_time"] - 3600 * SECOND
+    decision, outputs = decide(machine, bad, now=now)
+    known = [output.record["available_time"] for output in outputs if output.topic != "data.gates"]
+    assert known == [bad["available_time"]] * 2
+    assert min(output.record["available_time"] for output in outputs) == bad["available_time"]
+    given_ = command(bad)
+    again = restarted(run(engine(), kind()))
+    again.remember(DECISIONS, [decision | {"command_id": given_["command_id"]}])  # what it let out was lost
+    assert again.releases.carry_out(given_, bad, now)[0].record["available_time"] == bad["available_time"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(a_fact, "cik"), (a_fact, "form"), (a_macro_value, "unit")])
+def test_what_an_earlier_release_kept_too_little_of_is_refused(kind: Any, name: str) -> None:
+    machine = engine()
+    (bad,) = quarantined(run(machine, kind()))
+    fields = json.loads(bad["raw"])
+    decision, _ = decide(
+        machine, bad | {"raw": json.dumps({key: fields[key] for key in fields if key != name}).encode()}
+    )
+    assert decision["action"] == "refused"
+    assert f"an earlier release kept it without {name}, which its record needs; drop it" in decision["detail"]
+
+
+def test_what_is_known_at_no_time_is_refused() -> None:
+    machine = engine()
+    (bad,) = quarantined(run(machine, a_fact()))
+    decision, _ = decide(machine, bad | {"available_time": 2**63 - 1})
+    assert "which is no time; drop it" in decision["detail"]
+
+
 def test_a_fact_goes_out_beside_its_filing_and_is_the_new_level() -> None:
     machine = engine()
     run(machine, [filing("1", 1e6, available=NOW - 9)])
@@ -223,10 +272,6 @@ def test_a_fact_goes_out_beside_its_filing_and_is_the_new_level() -> None:
     assert machine.take(late) == []
     assert_conserved(machine)
     assert not quarantined(machine.take(filing("3", 5.1e9, available=NOW - 7)))
-
-
-def vintage(start: str, *values: tuple[int, float], series: str = "DTB3") -> Vintage:
-    return Vintage("fred", series, "Percent", start, day_close(start), False, values)
 
 
 def test_a_macro_value_goes_out_and_no_later_vintage_confirms_it_again() -> None:
@@ -269,29 +314,6 @@ def test_a_macro_value_that_is_dropped_is_confirmed_by_nobodys_silence(before_re
 
 
 # -- crashes -------------------------------------------------------------------------------------------------------------------
-def restarted(*logs: Sequence[Output]) -> DataEngine:
-    """An engine that remembers what is on the topics, topic by topic as the daemon reads them."""
-    machine = engine()
-    for topic in recovery.TOPICS:
-        machine.remember(topic, [output.record for log in logs for output in log if output.topic == topic])
-    return machine
-
-
-def a_bar() -> list[Observation]:
-    return [daily(DAYS[0], GOOD), daily(DAYS[1], GOOD | {"AAA": 10_100.0})]
-
-
-def a_fact() -> list[Observation]:
-    return [filing("1", 1e6, available=NOW - 9), filing("2", 5e9, available=NOW - 8)]
-
-
-def a_macro_value() -> list[Observation]:
-    return [
-        vintage("2018-01-18", *((day * DAY, 1.0 + day / 100) for day in range(20))),
-        vintage("2018-01-19", (10 * DAY, 9.0)),
-    ]
-
-
 @pytest.mark.parametrize("repair", [False, True])
 @pytest.mark.parametrize("kind", [a_bar, a_fact, a_macro_value])
 def test_whatever_part_a_crash_leaves_on_the_log_the_rest_follows_and_nothing_twice(kind: Any, repair: bool) -> None:
@@ -303,9 +325,10 @@ def test_whatever_part_a_crash_leaves_on_the_log_the_rest_follows_and_nothing_tw
     assert not machine.releases.owes(given_)
     told = [output for output in whole if output.topic != "data.gates"]
     later = NOW + 99 * SECOND
+    assert len(whole) == len(told) + (not machine.gates.closed())
     for count in range(len(whole) + 1):
         for left in itertools.combinations(whole, count):
-            again = restarted(log, left)
+            again = restarted(log, left, reopen=9)  # so many that it does not open by itself
             # Its source looks again before the commands are read, and where there is something of it a vintage more.
             assert {output.topic for output in again.take(kind()[-1])} <= {"data.gates"}
             if any(output.record.get("action", "released") != "refused" for output in left if output in told):
@@ -318,9 +341,10 @@ def test_whatever_part_a_crash_leaves_on_the_log_the_rest_follows_and_nothing_tw
             assert_conserved(again)
             both = [output for output in [*left, *rest] if output.topic != "data.gates"]
             assert len(both) == len(told)
+            assert again.gates.closed() == machine.gates.closed()
             if any(output.topic in (DECISIONS, "data.bars", "data.facts", "data.macro") for output in left):
-                # Whichever is there has the time: the other one is the same as without the crash.
-                assert sorted(map(body, both)) == sorted(map(body, told))
+                # Whichever is there has the time: the other ones are the same as without the crash.
+                assert sorted(map(body, [*left, *rest])) == sorted(map(body, whole))
             assert not again.releases.owes(given_)
             assert again.releases.carry_out(given_, bad, later, 100.0) == []
             assert restarted(log, left, rest).releases.carry_out(given_, bad, later, 100.0) == []

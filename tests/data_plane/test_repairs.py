@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,23 @@ def test_a_range_is_not_widened_to_hold_a_price_in_another_unit() -> None:
     assert repair is not None
     assert dict(repair.values) == {"open": 10.0}
     assert suggested("OUTSIDE_RANGE", GOOD | {"close": 0.9}, 10.1) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "came", "last", "wap"),
+    [
+        ("UNIT_100X", times(100.0) | {"wap": 1010.0}, 10.1, pytest.approx(10.1)),
+        ("UNIT_100X", times(100.0) | {"wap": 10.1}, 10.1, None),  # in the right unit, as it came
+        ("UNIT_100X", times(100.0) | {"wap": 5.0}, 10.1, pytest.approx(math.nan, nan_ok=True)),
+        ("UNIT_100X", times(100.0, "high") | {"wap": 200.0}, 10.1, pytest.approx(math.nan, nan_ok=True)),
+        ("UNIT_100X", times(100.0) | {"wap": math.nan}, 10.1, None),
+        ("HIGH_BELOW_LOW", GOOD | {"high": 9.9, "low": 10.4, "wap": 11.0}, math.nan, pytest.approx(math.nan, nan_ok=True)),
+        ("HIGH_BELOW_LOW", GOOD | {"high": 9.9, "low": 10.4, "wap": 10.0}, math.nan, None),
+    ],
+)  # fmt: skip
+def test_the_average_price_is_repaired_with_the_prices_or_not_known(
+    code: str, came: dict[str, float], last: float, wap: Any
+) -> None:
+    repair = suggested(code, came, last)
+    assert repair is not None
+    assert repair.values.get("wap") == wap

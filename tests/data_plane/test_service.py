@@ -159,7 +159,7 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
         assert '"ibkr": 0' in errors
         ran = quarantine(control, "drop", dropped, *why)
         assert ran.code == 1
-        assert "the data plane does not run" in ran.sentence
+        assert "no data plane is seen to run here" in ran.sentence
         open_ones = quarantine(control, "list", "--json").json["records"]
         assert [each["quarantine_id"] for each in open_ones] == [dropped]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from strategy_plane.inputs.panel import PricePanel, move_square, session_midnight
 from tests.strategy_plane import naive
-from triplane.domain.timestamps import DAY
+from triplane.domain.timestamps import DAY, HOUR
 
 SYMBOLS = ["A", "B", "C", "D"]
 
@@ -16,7 +16,7 @@ def slice_of(session, closes, *, volume=1000.0, history=True, symbols=SYMBOLS):
     present = [i for i, close in enumerate(closes) if not np.isnan(close)]
     return {
         "session": session, "symbols": [symbols[i] for i in present], "close": [float(closes[i]) for i in present],
-        "volume": [volume] * len(present), "history": history,
+        "volume": [volume] * len(present), "history": history, "event_time": session_midnight(session) + 21 * HOUR,
     }  # fmt: skip
 
 
@@ -165,6 +165,85 @@ def test_a_bar_out_of_quarantine_settles_a_split_that_it_comes_after_as_a_live_o
     assert panel.advance(day(1))[1] == pytest.approx(0.02)
     panel.offer(slice_of(day(2), [100.0, 51.0, 100.0, 100.0], history=False))
     assert panel.advance(day(2))[1] == pytest.approx(0.0)
+
+
+def released(session, close):
+    """One name's bar out of quarantine, of the close of its session."""
+    return slice_of(session, [np.nan, close, np.nan, np.nan], volume=500.0) | {"released": ["x"]}
+
+
+@pytest.mark.parametrize("when", ["before", "beside", "after", "after a restart", "as history"])
+def test_a_bar_out_of_quarantine_is_in_units_of_now(when):
+    """Of the 100, 101 and, split 2:1, 51 of a name the second was quarantined; when it is let out changes nothing."""
+    panel = PricePanel(SYMBOLS)
+    full = [100.0] * 4
+    panel.offer(slice_of(day(0), full))
+    panel.advance(day(0))
+    panel.offer(slice_of(day(1), [100.0, np.nan, 100.0, 100.0]))
+    panel.advance(day(1))
+    bad = released(day(1), 101.0)
+    if when == "before":
+        panel.offer(bad)
+        panel.fill()
+    panel.split("B", session_midnight(day(2)), 2.0)
+    panel.split("C", session_midnight(day(2)), 7.0)
+    if when == "beside":
+        panel.offer(bad)
+    panel.offer(slice_of(day(2), [100.0, 51.0, np.nan, 100.0], history=when == "as history"))
+    panel.fill()
+    panel.advance(day(2))
+    if when == "after a restart":
+        panel = PricePanel.restored(panel.state())
+        panel.reindex(SYMBOLS)
+    if when.startswith(("after", "as")):
+        panel.offer(bad | {"symbols": ["Z", "B"], "close": [1.0, 101.0], "volume": [1.0, 500.0]})
+        panel.fill()
+    adjusted = (
+        1.0 if when == "as history" else 2.0
+    )  # a provider that adjusted the older ones had adjusted this one as well
+    assert panel.close.all()[:, 1] == pytest.approx([100.0 / adjusted, 101.0 / adjusted, 51.0])
+    assert panel.volume.all()[:, 1] == pytest.approx([1000.0 * adjusted, 500.0 * adjusted, 1000.0])
+    assert panel.returns.all()[1:, 1] == pytest.approx([0.01, 51.0 * adjusted / 101.0 - 1.0])
+    # A later one is in those units already.
+    panel.offer(slice_of(day(3), [100.0, np.nan, 100.0, 100.0], history=False))
+    panel.advance(day(3))
+    panel.offer(released(day(3), 52.0))
+    panel.fill()
+    assert panel.close.all()[3, 1] == 52.0
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_split_that_is_known_before_it_comes_waits_for_its_day(history):
+    panel = PricePanel(SYMBOLS)
+    panel.split("B", session_midnight(day(2)), 2.0)
+    for t in (0, 1):
+        assert panel.offer(slice_of(day(t), [100.0] * 4, history=history)) == []
+        panel.advance(day(t))
+    assert panel.offer(slice_of(day(2), [100.0, 51.0, 100.0, 100.0], history=False))
+    assert panel.advance(day(2))[1] == pytest.approx(0.02)
+
+
+def test_a_split_adjusts_older_bars_that_wait_for_their_session_s_end():
+    panel = PricePanel(SYMBOLS)
+    panel.offer(slice_of(day(0), [100.0] * 4))
+    panel.advance(day(0))
+    panel.offer(slice_of(day(1), [100.0] * 4, history=False))
+    panel.split("B", session_midnight(day(2)), 2.0)
+    panel.offer(slice_of(day(2), [100.0, 51.0, 100.0, 100.0], history=False))
+    assert panel.advance(day(1))[1] == pytest.approx(0.0)
+    assert panel.advance(day(2))[1] == pytest.approx(0.02)
+
+
+def test_a_split_leaves_history_of_a_name_that_joined_as_its_provider_adjusted_it():
+    panel = PricePanel(SYMBOLS)
+    for t in (0, 1):
+        panel.offer(slice_of(day(t), [100.0, np.nan, 100.0, 100.0]))
+        panel.advance(day(t))
+    panel.offer(slice_of(day(0), [np.nan, 50.0, np.nan, np.nan]))
+    panel.split("B", session_midnight(day(2)), 2.0)
+    panel.offer(slice_of(day(2), [100.0, 51.0, 100.0, 100.0], history=False))
+    panel.fill()
+    assert panel.close.all()[0, 1] == 50.0
 
 
 def test_a_split_waits_for_the_name_s_own_bar():

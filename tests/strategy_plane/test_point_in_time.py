@@ -59,7 +59,7 @@ def test_the_newest_date_wins_between_concepts_and_the_cover_page_on_a_tie():
 def test_values_that_are_no_shares_are_left_out(change):
     book = FactBook()
     book.fold(fact_record("A", 100.0, 10 * DAY, end=8 * DAY) | change)
-    assert book.state() == {}
+    assert np.isnan(book.shares(["A"])[0]).all()
 
 
 def test_several_classes_of_one_filing_count_with_the_largest():
@@ -79,6 +79,43 @@ def test_a_split_restates_older_counts():
     book.split("A", 8 * DAY, 7.0)
     book.split("B", 9 * DAY, 7.0)
     assert book.shares(["A"])[0] == [700.0]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_count_that_comes_out_of_quarantine_replaces_no_later_filing_s(restart):
+    """A 10-K's count was taken out, its 10-K/A's was not; then a person lets the first one out."""
+    original = fact_record("A", 5.0e9, 60 * DAY, end=8 * DAY) | {"filed": "1970-02-01", "fact_id": "A/1+x"}
+    amended = fact_record("A", 5.1e9, 50 * DAY, end=8 * DAY) | {
+        "filed": "1970-02-14",
+        "acceptance": "1970-02-14T16:01:00",
+    }
+    earlier = amended | {"acceptance": "1970-02-14T09:01:00", "values": [5.2e9], "fact_id": "A/0+x"}
+    book = FactBook()
+    book.fold(amended)
+    if restart:
+        book = FactBook.restored(book.state())
+    book.fold(original)
+    book.fold(earlier)
+    assert book.shares(["A"])[0] == [5.1e9]
+    book.fold(fact_record("A", 5.3e9, 70 * DAY, end=8 * DAY) | {"filed": ""})  # of a day that nobody told
+    assert book.shares(["A"])[0] == [5.3e9]
+    other = FactBook()  # where nothing else is known, it counts
+    other.fold(original)
+    assert other.shares(["A"])[0] == [5.0e9]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_count_that_comes_after_a_split_which_it_was_filed_before_is_restated(restart):
+    book = FactBook()
+    book.split("A", 40 * DAY, 2.0)
+    if restart:
+        book = FactBook.restored(book.state())
+    book.fold(fact_record("A", 100.0, 60 * DAY, end=38 * DAY) | {"filed": "1970-02-09"})
+    assert book.shares(["A"])[0] == [200.0]
+    book.fold(fact_record("A", 201.0, 61 * DAY, end=38 * DAY) | {"filed": "1970-02-10"})  # of the ex-date itself
+    assert book.shares(["A"])[0] == [201.0]
+    book.fold(fact_record("A", 202.0, 62 * DAY, end=40 * DAY) | {"filed": "1970-02-09"})
+    assert book.shares(["A"])[0] == [202.0]
 
 
 def vintages():

@@ -17,7 +17,7 @@ from strategy_plane.risk.regime import fit
 from triplane.domain import calendars
 from triplane.domain.assets import Asset, Universe
 from triplane.domain.targets import Targets
-from triplane.domain.timestamps import DAY, MINUTE, SECOND
+from triplane.domain.timestamps import DAY, MINUTE, SECOND, to_datetime
 
 ACCOUNT = "DU1234567"
 SECTORS = ("Energy", "Financials", "Health Care", "Information Technology", "Utilities")
@@ -239,7 +239,7 @@ def fact_record(
         "event_time": known, "available_time": known, "source": "edgar", "fact_id": f"{symbol}/{known}", "symbol": symbol,
         "concepts": [concept or "dei:EntityCommonStockSharesOutstanding"], "units": ["shares"], "period_start": [0],
         "period_end": [end if end is not None else known - DAY], "values": [shares], "fiscal_year": [0],
-        "fiscal_period": [""],
+        "fiscal_period": [""], "filed": to_datetime(known).date().isoformat(), "acceptance": "",
     }  # fmt: skip
 
 

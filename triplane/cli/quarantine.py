@@ -125,7 +125,7 @@ def decoded(raw: bytes) -> dict[str, Any]:
 def _bar(came: Mapping[str, Any]) -> dict[str, float]:
     """Prices of a bar by name; empty where it is none, or one of them no number."""
     try:
-        return {name: float(came[name]) for name in PRICES}
+        return {name: float(came[name]) for name in PRICES} | {"wap": float(came.get("wap", "nan"))}
     except (KeyError, TypeError, ValueError):
         return {}
 

@@ -64,8 +64,8 @@ def _decide(
         print(f"{each}: {found['action']}, {found['detail']}" if found else f"{each}: not decided yet")
     if len(decided) < len(given):
         raise context.CommandError(
-            f"the data plane {_silence()}: what is not decided yet is on the log, and carried out once that plane is ready; "
-            "`triplane quarantine show ID` tells it then"
+            f"{_silence()}; what is not decided yet is on the log, and carried out once the data plane is ready "
+            "(`triplane quarantine show ID` tells it then)"
         )
     if any(each["action"] == "refused" for each in decided.values()):
         raise typer.Exit(1)
@@ -79,18 +79,22 @@ def _awaited(reader: Any, commands: set[str]) -> dict[str, dict[str, Any]]:
         for record in reader.poll(0.2):
             if record.value is not None and record.value["command_id"] in commands:
                 decided.setdefault(record.value["command_id"], dict(record.value))
-        if time.monotonic() > began + BELIEVED_S and _ended():
+        if time.monotonic() > began + BELIEVED_S and _unseen():
             break
     return decided
 
 
-def _ended() -> bool:
+def _unseen() -> bool:
     found = run_file.read(context.settings().state_dir, "data")
     return found is None or not found.alive
 
 
 def _silence() -> str:
-    return "does not run (`triplane status` says why)" if _ended() else f"has not answered within {WAIT_S:g} s"
+    """What is known of a data plane that has told no decision."""
+    if not _unseen():
+        return f"the data plane has not answered within {WAIT_S:g} s"
+    where = "no data plane is seen to run here, as one in a container of its own never is (`triplane status` says more)"
+    return f"no answer has come within {BELIEVED_S:g} s, and {where}"
 
 
 def _told(decision: Mapping[str, Any] | None, command_id: str, quarantine_id: str) -> dict[str, Any]:
