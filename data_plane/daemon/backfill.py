@@ -4,6 +4,7 @@ Whoever runs it holds the lock of the Data Plane's state directory, so that no s
 
 1. The configuration in force, what the topics hold, the newest decision.
 2. The source hands in; the engine judges; what the topics lack goes to the outlet. Gates tell of the present: they are left as they are.
+   Fundamentals are made of whole filings, of which a span or a reading again has pieces: the daemon makes them at its next look.
 3. Everything is acknowledged. A run that is killed anywhere is gone on with by the next one: identities on the topics are not sent again,
    and what an observation lost to quarantine is on its topic before the rest of it is sent.
 """
@@ -21,7 +22,7 @@ from typing import Protocol
 from data_plane.daemon import recovery
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
-from data_plane.daemon.facts_on_log import FactsOnLog
+from data_plane.daemon.facts_on_log import FACTS, FactsOnLog
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.reporting import told_log
@@ -29,8 +30,9 @@ from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calen
 from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
+from data_plane.fundamentals.publication import TOPIC as FUNDAMENTALS
 from data_plane.observations import Filing, Malformed, Observation
-from data_plane.outputs import GATES, QUARANTINE, Output
+from data_plane.outputs import DECISIONS, GATES, QUARANTINE, Output
 from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.span import Span
 from triplane.domain import calendars
@@ -46,7 +48,9 @@ AWAY_S = 90.0
 """Wall seconds that a Kafka which takes nothing is waited for at the end; what waits is then on disk for the next run."""
 END_S = 5.0
 """Wall seconds in which what was handed in must be on the log once the run is told to end."""
-_REMEMBERED = ("data.bars", "data.facts", "data.macro", QUARANTINE)
+_REMEMBERED = ("data.actions", "data.bars", "data.facts", FUNDAMENTALS, "data.macro", QUARANTINE, DECISIONS)
+_LEFT_ALONE = (GATES, FUNDAMENTALS)
+"""Topics that only the daemon writes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class Result:
     problem: str = ""
     interrupted: bool = False
     differences: dict[str, int] = field(default_factory=dict)
+    fundamentals_owed: bool = False
+    """Facts were published, of which the daemon is to make fundamentals."""
 
     @property
     def new(self) -> int:
@@ -113,6 +119,7 @@ class Backfill:
         self._unread = 0
         """Payloads that the source could not read."""
         self._failures = 0
+        self._fundamentals_owed = False
         self._given_up = asyncio.Event()
         self._time_known = asyncio.Event()
         self._clock: Clock = WallClock()
@@ -144,20 +151,30 @@ class Backfill:
     async def _prepare(self) -> int:
         """Take the configuration and what the topics hold; the time of the newest decision, ns UTC."""
         self.config = config = await self._configured()
-        records = await asyncio.to_thread(recovery.read, self._settings)
         decided = await asyncio.to_thread(recovery.newest_decision, self._settings)
         assets = group_assets(config, self._settings.group)
         calendar = group_calendar(assets, self._settings.group)
         names = [asset.symbol for asset in assets]
         self.engine = DataEngine(self._settings.group, names, config.targets.data, config.hash, calendar)
         self.engine.published.keep_minutes()
-        kept = [(record.topic, record.value) for record in records if record.value is not None]
-        remembered = [each for each in kept if each[0] in _REMEMBERED]
-        self._past, self._facts = Past(self.engine, remembered), FactsOnLog(remembered)
+        self._past, self._facts = Past(self.engine), FactsOnLog()
+        newest = await asyncio.to_thread(self._remember)
         await asyncio.to_thread(calendars.table, calendar)
-        known = (value["available_time"] for topic, value in kept if topic != QUARANTINE)
-        self._set_clock(max(decided, *known, 0))
+        self._set_clock(max(decided, newest))
         return decided
+
+    def _remember(self) -> int:
+        """Take up the topics, record by record; the newest time at which something on them was available, ns UTC."""
+        newest = 0
+        for record in recovery.each(self._settings):
+            if record.value is None:
+                continue
+            if record.topic in _REMEMBERED:
+                self._past.add(record.topic, record.value)
+                self._facts.learn(record.topic, record.value)
+            if record.topic != QUARANTINE:
+                newest = max(newest, record.value["available_time"])
+        return newest
 
     async def _configured(self) -> Config:
         follower = ConfigFollower(self._settings, self._report.note, recovery.TOPICS)
@@ -283,6 +300,7 @@ class Backfill:
                 in_flight=flying.get(source, 0),
             )
         result.differences = conservation(ledger, self.engine, self.outlet)
+        result.fundamentals_owed = self._fundamentals_owed
 
     # -- what the source is given ----------------------------------------------------------------------------------------------
     def _context(self, decided: int) -> Context:
@@ -325,10 +343,15 @@ class Backfill:
         self._past.before(observation)
         if isinstance(observation, Filing):
             observation = self._lacking(observation)
-        outputs = [output for output in self.engine.take(observation) if output.topic != GATES]
+        outputs = []
+        for output in self.engine.take(observation):
+            if output.topic in _LEFT_ALONE:
+                self.engine.published.forget(output.topic, output.record)
+                continue
+            self._facts.learn(output.topic, output.record)
+            self._fundamentals_owed |= output.topic == FACTS
+            outputs.append(output)
         if outputs:
-            for output in outputs:
-                self._facts.learn(output.topic, output.record)
             self._deliveries.hand_in(outputs)
 
     def _lacking(self, filing: Filing) -> Filing:

@@ -20,7 +20,7 @@ from triplane.runtime.kafka_in import read_all
 from triplane.runtime.settings import Settings
 
 NAMES = ("AAPL", "AMD", "KO", "XOM")
-TOPICS = ("data.bars", "data.facts", "data.macro", "data.quarantine")
+TOPICS = ("data.bars", "data.facts", "data.fundamentals", "data.macro", "data.quarantine")
 
 
 class Installation:

@@ -50,6 +50,7 @@ async def test_filings_of_a_span_come_once(here: Installation) -> None:
     again = await here.backfill("edgar", "2016-02-05", "2017-02-03")
     assert again.code == 0, again
     assert "nothing new" in again.out
+    assert "fundamentals" not in again.out
     # A run that ended while Kafka stood still left two records on disk, of which the broker had taken one all the same.
     there = next(iter(facts))
     spool = Spool(here.settings.state_dir / "data-spool.bin", 1_000_000)

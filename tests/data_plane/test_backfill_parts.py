@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_plane.daemon.deliveries import Deliveries
+from data_plane.daemon.facts_on_log import FactsOnLog
 from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
-from data_plane.observations import Bars, Filing, Vintage
+from data_plane.observations import Bars, Fact, Filing, Vintage
 from data_plane.published import PublishedIndex
 from data_plane.sources import companyfacts
 from data_plane.sources.archive import ResponseArchive, request_key
@@ -49,7 +50,9 @@ def published(observations: list[Bars]) -> list[tuple[str, dict[str, Any]]]:
 
 def backfilled(past: list[tuple[str, dict[str, Any]]], observations: list[Any]) -> tuple[DataEngine, list[Any]]:
     machine = engine()
-    before, outputs = Past(machine, past), []
+    before, outputs = Past(machine), list[Any]()
+    for topic, record in past:
+        before.add(topic, record)
     for observation in observations:
         before.before(observation)
         outputs += machine.take(observation)
@@ -93,9 +96,57 @@ def test_an_older_vintage_is_no_jump_from_a_newer_one() -> None:
     assert machine.ledger.deduplicated["fred"] == 2
 
 
+def decision(found: dict[str, Any], action: str) -> dict[str, Any]:
+    about = {name: found[name] for name in ("quarantine_id", "source", "topic", "symbol", "code", "raw")}
+    return about | {"command_id": "c", "action": action, "identity": "", "available_time": 2 * 10**18, "actor": "tests"}
+
+
+def test_what_people_decided_counts_whatever_its_time() -> None:
+    """A value that was dropped is not judged anew, and confirms no later one as the first of a new level."""
+    first, second = vintage("2010-01-04", 1.0), vintage("2010-01-05", 90.0)
+    log = [each for each in run(engine(), [first, second]) if each.topic in ("data.macro", "data.quarantine")]
+    (bad,) = records(log, "data.quarantine")
+    past = [(each.topic, each.record) for each in log] + [("data.decisions", decision(bad, "dropped"))]
+    machine, outputs = backfilled(past, [first, second])
+    assert not records(outputs, "data.macro") + records(outputs, "data.quarantine")
+    assert machine.ledger.deduplicated["fred"] == 2
+    for known, good in ((past[:-1], [[91.0], [91.5]]), (past, [[91.5]])):
+        _, outputs = backfilled(known, [vintage("2010-01-06", 91.0), vintage("2010-01-07", 91.5)])
+        assert [record["values"] for record in records(outputs, "data.macro")] == good
+
+
+def fact_record(identity: str, *concepts: str) -> dict[str, Any]:
+    count = len(concepts)
+    columns = {"concepts": list(concepts), "units": ["USD"] * count}
+    times = {"period_start": [0] * count, "period_end": [1] * count}
+    return {"fact_id": identity, "symbol": "AMD", "accession": "0-1", **columns, **times}
+
+
+@pytest.mark.parametrize(
+    ("log", "part", "facts"),
+    [
+        ((), 0, "abc"),
+        ((("AMD/0-1", "a"),), 1, "bc"),
+        ((("AMD/0-1", "a"), ("AMD/0-1+77", "b")), 1, "c"),
+        ((("AMD/0-1+77", "b"),), 0, "ac"),
+        ((("AMD/0-1", "a"), ("AMD/0-1/1", "b"), ("AMD/0-1/1+77", "c")), 2, ""),
+        ((("AMD/0-1/1", "b"),), 0, "ac"),
+    ],
+    ids=("nothing", "original", "released beside it", "released alone", "parts", "original lost"),
+)
+def test_what_people_let_out_is_no_part_of_a_filing(log: tuple[tuple[str, str], ...], part: int, facts: str) -> None:
+    known = FactsOnLog()
+    for identity, concepts in log:
+        known.learn("data.facts", fact_record(identity, *concepts))
+    every = tuple(Fact(concept, "USD", 0, 1, 5.0, 2010, "FY") for concept in "abc")
+    rest = known.lacking(Filing("edgar", "AMD", 2488, "0-1", "10-K", "2010-02-01", "", 10**18, every))
+    assert "".join(fact.concept for fact in rest.facts) == facts
+    assert rest.part == part or not facts
+
+
 def test_minutes_that_are_kept_one_by_one_may_be_loaded_in_any_order() -> None:
     index = PublishedIndex()
-    record = {"source": "ibkr", "group": "main", "interval": "1m", "event_time": 600}
+    record = {"source": "ibkr", "group": "main", "interval": "1m", "event_time": 600, "available_time": 600}
     index.keep_minutes()
     index.learn("data.bars", record)
     assert index.has_bars("ibkr", "main", "1m", 600, 900)

@@ -261,6 +261,8 @@ def _lines(job: Job, result: Result) -> Iterator[str]:
             yield f"`triplane quarantine list --source {name}` says why"
     if not result.new and not result.problem and not result.interrupted:
         yield "nothing new"
+    if result.fundamentals_owed:
+        yield "the data plane makes the fundamentals of these filings at its next look at the source"
 
 
 def _as_json(job: Job, result: Result) -> dict[str, Any]:
