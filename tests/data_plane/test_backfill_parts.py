@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from data_plane.daemon.deliveries import Deliveries
 from data_plane.daemon.facts_on_log import FactsOnLog
@@ -25,12 +27,14 @@ from data_plane.published import PublishedIndex
 from data_plane.sources import companyfacts
 from data_plane.sources.archive import ResponseArchive, request_key
 from data_plane.sources.edgar import EdgarSource, Submissions
+from data_plane.sources.fred import FredSource
 from data_plane.sources.fred_answers import FIRST_REALTIME, LAST_REALTIME, clipped, windows
 from data_plane.sources.fred_kept import Period, kept_chains
 from data_plane.sources.http import SourceRefused
 from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, daily_chunks
 from data_plane.sources.kept import KeptResponses
 from data_plane.sources.span import Span
+from tests.data_plane.http_server import serving
 from tests.data_plane.outlets import Broker, output
 from tests.data_plane.support import Bench, config, daily, day_open, engine, records, run
 from tests.waiting import until
@@ -207,6 +211,7 @@ def asked(period: Period, series: str = "X", offset: int = 0) -> str:
         "realtime_end": period.end,
         "limit": str(period.limit),
         "offset": str(offset),
+        "file_type": "json",
         "api_key": "k",
     }
     return request_key("http://h/fred/series/observations", parameters)
@@ -245,7 +250,105 @@ async def test_the_newest_whole_body_answers_and_older_ones_can_be_asked_for(tmp
     # A body that the disk has damaged gives way to the one before it.
     newest = archive.kept(key)[1]
     (tmp_path / "edgar" / "bodies" / newest.sha256[:2] / f"{newest.sha256}.gz").write_bytes(b"rust")
-    assert await kept.get("http://h/a", {"x": "1"}) == {"n": 1}
+    assert await kept.get("http://127.0.0.1:1/a", {"x": "1"}) == {"n": 1}
+
+
+async def test_no_other_server_answers_for_the_one_that_is_asked(tmp_path: Path) -> None:
+    """Of the real one something was kept, so what lacks of it lacks; for one that is not known a single other stands in."""
+    archive = ResponseArchive(tmp_path, "fred")
+    for at, key in enumerate(
+        ("https://real/a", "http://sim:1/b", "http://sim:1/a", "http://sim:2/b", "http://sim:2/c")
+    ):
+        archive.store(key, at, json.dumps({"by": key}).encode())
+    kept = KeptResponses("fred", archive)
+    assert await kept.get("https://real/a") == {"by": "https://real/a"}
+    with pytest.raises(SourceRefused, match="no response to https://real/b is kept"):
+        await kept.get("https://real/b")
+    assert kept.requests("https://real") == ["https://real/a"]
+    assert await kept.get("http://moved/a") == {"by": "http://sim:1/a"}
+    assert await kept.get("http://moved/b") == {"by": "http://sim:1/b"}
+    with pytest.raises(SourceRefused):
+        await kept.get("http://moved/c")
+    assert kept.requests("http://moved") == ["http://sim:1/a", "http://sim:1/b"]
+
+
+def fred_row(day: str, start: str, value: str, end: str = LAST_REALTIME) -> dict[str, str]:
+    return {"date": day, "realtime_start": start, "realtime_end": end, "value": value}
+
+
+async def test_vintages_of_several_looks_come_in_the_order_of_their_release(tmp_path: Path) -> None:
+    """The newest look was at one year alone: what came before it is handed in before it, and what both have is the newer look's."""
+    archive = ResponseArchive(tmp_path, "fred")
+    described = {
+        "seriess": [
+            {"id": "X", "title": "X", "units": "Percent", "frequency": "Daily", "observation_end": "2018-01-05"}
+        ]
+    }
+    archive.store("https://fred/fred/series?file_type=json&series_id=X", 1, json.dumps(described).encode())
+    looks = [
+        (Period("2014-01-01", FIRST_REALTIME, LAST_REALTIME, 100), [("2015-01-05", "1"), ("2017-03-01", "2"), ("2018-01-05", "3")]),
+        (Period(FIRST_REALTIME, "2017-01-01", "2017-12-31", 100), [("2017-03-01", "9"), ("2017-06-01", "4")]),
+    ]  # fmt: skip
+    for at, (period, values) in enumerate(looks, 2):
+        rows = [fred_row(start, start, value) for start, value in values]
+        key = asked(period).replace("http://h/", "https://fred/")
+        archive.store(key, at, json.dumps({"count": len(rows), "observations": rows}).encode())
+    bench = Bench(Settings(fred_url="https://fred"), config(FRED_SERIES="X"), day_open())
+    bench.context.responses, bench.context.reread = tmp_path, True
+    bench.context.span = Span(date(1900, 1, 1), date(2199, 12, 31))
+    await FredSource(bench.context).backfill()
+    assert bench.states == [("fred", True, "")]
+    found = [(each.realtime_start, each.values[0][1]) for each in bench.taken if isinstance(each, Vintage)]
+    assert found == [("2015-01-05", 1.0), ("2017-03-01", 9.0), ("2017-06-01", 4.0), ("2018-01-05", 3.0)]
+
+
+async def test_what_a_release_of_a_span_revised_long_before_it_is_not_cut_off() -> None:
+    """A vintage is published once: without the revision of 1990 it would never have it."""
+
+    async def answer(request: web.Request) -> web.Response:
+        rows = [
+            fred_row("1990-01-01", "1990-02-01", "1.0", "2017-05-01"),
+            fred_row("1990-01-01", "2017-05-02", "1.5"),
+            fred_row("2017-04-01", "2017-05-02", "2.0"),
+        ]
+        query = request.query
+        if request.path.endswith("vintagedates"):
+            return web.json_response({"count": 2, "vintage_dates": ["1990-02-01", "2017-05-02"]})
+        if not request.path.endswith("observations"):
+            return web.json_response(
+                {
+                    "seriess": [
+                        {
+                            "id": "X",
+                            "title": "X",
+                            "units": "Percent",
+                            "frequency": "Monthly",
+                            "observation_end": "2018-01-05",
+                        }
+                    ]
+                }
+            )
+        first, last = query["realtime_start"], query["realtime_end"]
+        seen = [
+            row | {"realtime_start": max(row["realtime_start"], first), "realtime_end": min(row["realtime_end"], last)}
+            for row in rows
+            if row["date"] >= query["observation_start"]
+            and row["realtime_start"] <= last
+            and row["realtime_end"] >= first
+        ]
+        return web.json_response({"count": len(seen), "observations": seen})
+
+    async with serving(answer) as url:
+        targets = config(FRED_SERIES="X", FRED_REQUESTS_PER_MIN=120.0)
+        bench = Bench(Settings(fred_url=url, fred_api_key=SecretStr("k")), targets, day_open())
+        bench.context.span = Span(date(2017, 5, 2), date(2017, 5, 31))
+        source = FredSource(bench.context)
+        await source.backfill()
+        await source.close()
+    assert bench.states == [("fred", True, "")], bench.taken
+    (vintage_of_may,) = [each for each in bench.taken if isinstance(each, Vintage)]
+    assert vintage_of_may.realtime_start == "2017-05-02"
+    assert [value for _, value in vintage_of_may.values] == [1.5, 2.0]
 
 
 def test_days_of_a_span_are_both_included() -> None:
