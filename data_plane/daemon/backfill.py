@@ -14,12 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from data_plane.daemon import recovery
+from data_plane.daemon.backfill_job import Count, Job, Report, Result
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
 from data_plane.daemon.facts_on_log import FACTS, FactsOnLog
@@ -33,13 +31,13 @@ from data_plane.engine import DataEngine
 from data_plane.fundamentals.publication import TOPIC as FUNDAMENTALS
 from data_plane.observations import Filing, Malformed, Observation
 from data_plane.outputs import DECISIONS, GATES, QUARANTINE, Output
-from data_plane.sources.base import Context, SourceSpec, Stage
-from data_plane.sources.span import Span
+from data_plane.sources.base import Context, Stage
 from triplane.domain import calendars
 from triplane.domain.timestamps import from_datetime
 from triplane.runtime import configuration
 from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
+from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
@@ -51,57 +49,6 @@ END_S = 5.0
 _REMEMBERED = ("data.actions", "data.bars", "data.facts", FUNDAMENTALS, "data.macro", QUARANTINE, DECISIONS)
 _LEFT_ALONE = (GATES, FUNDAMENTALS)
 """Topics that only the daemon writes to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be loaded. `reread`: from the kept responses, without a request to anybody."""
-
-    source: SourceSpec
-    span: Span
-    interval: str = "1d"
-    reread: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Observations of one source, by where they went (law L10)."""
-
-    received: int
-    published: int
-    quarantined: int
-    deduplicated: int
-    dropped: Mapping[str, int]
-    in_flight: int
-
-
-@dataclass(slots=True)
-class Result:
-    """What a run did. `problem` is empty when it came to its end."""
-
-    sources: dict[str, Count] = field(default_factory=dict)
-    problem: str = ""
-    interrupted: bool = False
-    differences: dict[str, int] = field(default_factory=dict)
-    fundamentals_owed: bool = False
-    """Facts were published, of which the daemon is to make fundamentals."""
-
-    @property
-    def new(self) -> int:
-        """Observations that were put on the log."""
-        return sum(count.published + count.quarantined for count in self.sources.values())
-
-
-class Report(Protocol):
-    """Who is told of a run."""
-
-    def progress(self, done: int, of: int, what: str) -> None:
-        """So many of so many are loaded, and what was the last."""
-        ...
-
-    def note(self, line: str) -> None:
-        """A sentence for people."""
-        ...
 
 
 class Backfill:
@@ -119,6 +66,10 @@ class Backfill:
         self._unread = 0
         """Payloads that the source could not read."""
         self._failures = 0
+        self._connected = False
+        """The source has told its time since it said last that it waits for something."""
+        self._refusal = ""
+        """Why Kafka takes nothing."""
         self._fundamentals_owed = False
         self._given_up = asyncio.Event()
         self._time_known = asyncio.Event()
@@ -180,8 +131,11 @@ class Backfill:
         follower = ConfigFollower(self._settings, self._report.note, recovery.TOPICS)
         try:
             found = await follower.newest()
-        finally:
+        except Exception:
             follower.close()
+            raise
+        # Not where this is cancelled: a thread is reading still, and ends with the process.
+        follower.close()
         if found is None:
             self._report.note("no configuration is on control.config yet: the files' own is taken")
             found = configuration.load_files(self._settings.targets_path, self._settings.assets_path)
@@ -208,15 +162,30 @@ class Backfill:
 
         What that run had handed to a broker that stood still may have come to the log since: it is not sent again.
         """
-        spool = Spool(
-            self._settings.state_dir / "data-spool.bin", int(self.config.targets.data.SPOOL_MAX_MB * MEGABYTE)
-        )
-        left = list(iter(spool.pop, None))
-        published = self.engine.published
-        spool.prepend([item for item in left if not published.has(item.output.topic, item.output.record)])
+        path = self._settings.state_dir / "data-spool.bin"
+        try:
+            spool = Spool(path, int(self.config.targets.data.SPOOL_MAX_MB * MEGABYTE))
+            left = list(iter(spool.pop, None))
+            published = self.engine.published
+            refused = spool.prepend([item for item in left if not published.has(item.output.topic, item.output.record)])
+        except OSError as error:
+            raise DaemonExit(
+                f"the spool {path} cannot be taken up ({error.strerror}); make room on that disk, or make it a file that "
+                "this user may write"
+            ) from error
+        if spool.damage is not None:
+            size, kept = spool.damage
+            self._report.note(
+                f"{path} was damaged: {size} bytes are left out, {len(left)} records taken up; as found it is kept as {kept.name}"
+            )
+        ledger = self.engine.ledger
         for output in spool.contents():
-            self.engine.ledger.received[output.source] += output.units
-            published.learn(output.topic, output.record)
+            ledger.received[output.source] += output.units
+            self._past.add(output.topic, output.record)
+            self._facts.learn(output.topic, output.record)
+        for item in refused:
+            ledger.received[item.output.source] += item.output.units
+            ledger.dropped[item.output.source, SPOOL_FULL] += item.output.units
         writer = TopicWriter(self._settings, PLANE, delivery_timeout_s=DELIVERY_TIMEOUT_S)
         return Outlet(writer, spool, self._dropped, on_refusal=self._refused)
 
@@ -259,10 +228,15 @@ class Backfill:
             await end_tasks([ends])
 
     async def _emptied(self) -> None:
-        await self._deliveries.sent()
-        await self.outlet.drained()
         told, since, before = False, time.monotonic(), -1
-        while left := self.outlet.spooled + self.outlet.unacknowledged:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PUMP_S):
+                    await self._deliveries.sent()
+            await self.outlet.drained()
+            left = self._deliveries.waiting + self.outlet.spooled + self.outlet.unacknowledged
+            if not left:
+                return
             if self.outlet.away and not told:
                 told = True
                 self._report.note(f"Kafka does not answer; {left} records wait for it")
@@ -271,19 +245,19 @@ class Backfill:
             if self._given_up.is_set() or time.monotonic() - since > AWAY_S:
                 return
             await asyncio.sleep(PUMP_S)
-            await self.outlet.drained()
 
     def _problem(self) -> str:
         """Why the run did not come to its end, in a sentence; empty when it did."""
         name = self._job.source.name
         left = self.outlet.spooled + self.outlet.unacknowledged
         if left:
-            why = self._why or "it does not answer"
+            why = self._refusal or "it does not answer"
             return f"{left} records wait on disk for Kafka ({why}); the next run, or the data plane, sends them first"
         if self.engine.ledger.dropped[name, SPOOL_FULL]:
             return "records were dropped, for Kafka was away and the spool full; see that Kafka runs, then run it again"
         if self._given_up.is_set() or self._up is False:
-            return f"{name} could not be loaded: {self._why}"
+            loaded = self.outlet.acknowledged[name, False] + self.engine.ledger.deduplicated[name]
+            return f"{name} could not be loaded{' whole' if loaded else ''}: {self._why}"
         if self._up is None and self._unread:
             return f"what {name} sent could not be read; `triplane quarantine list --source {name}` has it"
         return ""
@@ -366,6 +340,7 @@ class Backfill:
         if isinstance(self._clock, StreamClock):
             self._clock.advance(now)
         self._time_known.set()
+        self._connected = True
 
     def _progress(self, done: int, of: int, what: str) -> None:
         self._failures = 0
@@ -375,10 +350,17 @@ class Backfill:
         self._up, self._why = up, "" if up else why
 
     def _blocked(self, _: str, why: str) -> None:
-        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing."""
-        self._failures += bool(why)
-        self._why = self._why or why
-        if self._failures > self.config.targets.data.SOURCE_RETRIES:
+        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing.
+
+        One that has just told its time is connected, and says that it has still to begin: this try counts only if it brings nothing.
+        """
+        connected, self._connected = self._connected, False
+        if not why:
+            return
+        self._failures += 1
+        if not connected:
+            self._why = why
+        if self._failures - connected > self.config.targets.data.SOURCE_RETRIES:
             self._given_up.set()
 
     def _told(self, line: str, reason: str) -> None:
@@ -388,7 +370,7 @@ class Backfill:
     # -- the log ---------------------------------------------------------------------------------------------------------------
     def _refused(self, why: str) -> None:
         if why:
-            self._why = f"Kafka refuses them: {why}"
+            self._refusal = f"it refuses them: {why}"
             self._given_up.set()
 
     def _dropped(self, output: Output) -> None:

@@ -41,7 +41,8 @@ class FactsOnLog:
             if RELEASED in identity:
                 self._released[filing] |= places
             else:
-                self._parts[filing].add(int(identity.removeprefix("/".join(filing))[1:] or 0))
+                number = identity.removeprefix(f"{'/'.join(filing)}/")
+                self._parts[filing].add(int(number) if number.isdecimal() else 0)
         elif topic == QUARANTINE and record["topic"] == FACTS:
             try:
                 fields = json.loads(record["raw"])

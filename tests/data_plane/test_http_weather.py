@@ -191,7 +191,7 @@ async def test_a_page_that_shows_the_key_of_its_request_is_not_kept(provider: Pr
     assert archive.requests() == []
     assert len(told) == len(pages)
     assert not any("0123" in line for line in told)
-    assert not [path for path in tmp_path.rglob("*.gz")]
+    assert not list(tmp_path.rglob("*.gz"))
     provider.answer = lambda _: web.Response(body=b'{"a": 1}')
     await http.get(provider.url, asked)
     await http.close()

@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from data_plane.daemon.backfill import Backfill, Job, Result
+from data_plane.daemon.backfill import Backfill
+from data_plane.daemon.backfill_job import Job, Result
 from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed
 from data_plane.sources import companyfacts, registered
