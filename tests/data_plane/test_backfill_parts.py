@@ -19,8 +19,9 @@ from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
-from data_plane.observations import Bars, Fact, Filing, Vintage
+from data_plane.observations import Bars, CorporateAction, Fact, Filing, Vintage
 from data_plane.published import PublishedIndex
+from data_plane.slices.actions import action_record
 from data_plane.sources import registered
 from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, daily_chunks
 from data_plane.sources.span import Span
@@ -62,6 +63,17 @@ def test_older_bars_are_judged_by_what_came_before_them() -> None:
     assert [record["symbols"] for record in records(outputs, "data.bars")] == [["AAA", "BBB", "CCC"], ["AAA", "CCC"]]
     assert [record["code"] for record in records(outputs, "data.quarantine")] == ["UNIT_100X"]
     assert machine.ledger.deduplicated["ibkr"] == 3
+
+
+def test_a_split_on_the_log_is_no_bar_in_a_wrong_unit() -> None:
+    """Whenever it was told, and though the bars before it are loaded only now."""
+    whole, parted = OLD | {"AAA": 1000.0}, OLD | {"AAA": 10.0}
+    split = CorporateAction("ibkr", "AAA", "split", "2015-01-22", day_open("2018-01-18"), ratio=100.0)
+    told = [("data.actions", action_record(split).record)]
+    bars = [daily("2015-01-20", whole), daily("2015-01-21", whole), daily("2015-01-22", parted)]
+    for past, codes in ((told, []), ([], ["UNIT_100X"])):
+        _, outputs = backfilled(past, bars)
+        assert [record["code"] for record in records(outputs, "data.quarantine")] == codes
 
 
 def test_history_that_was_loaded_late_is_not_the_last_close_of_the_next_start() -> None:
