@@ -4,6 +4,7 @@ Whoever runs it holds the lock of the Data Plane's state directory, so that no s
 
 1. The configuration in force, what the topics hold, the newest decision.
 2. The source hands in; the engine judges; what the topics lack goes to the outlet. Gates tell of the present: they are left as they are.
+   Fundamentals are made of whole filings, of which a span or a reading again has pieces: the daemon makes them at its next look.
 3. Everything is acknowledged. A run that is killed anywhere is gone on with by the next one: identities on the topics are not sent again,
    and what an observation lost to quarantine is on its topic before the rest of it is sent.
 """
@@ -13,15 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from data_plane.daemon import recovery
+from data_plane.daemon.backfill_job import Count, Job, Report, Result
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
-from data_plane.daemon.facts_on_log import FactsOnLog
+from data_plane.daemon.facts_on_log import FACTS, FactsOnLog
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.reporting import told_log
@@ -29,15 +28,16 @@ from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calen
 from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
+from data_plane.fundamentals.publication import TOPIC as FUNDAMENTALS
 from data_plane.observations import Filing, Malformed, Observation
-from data_plane.outputs import GATES, QUARANTINE, Output
-from data_plane.sources.base import Context, SourceSpec, Stage
-from data_plane.sources.span import Span
+from data_plane.outputs import DECISIONS, GATES, QUARANTINE, Output
+from data_plane.sources.base import Context, Stage
 from triplane.domain import calendars
 from triplane.domain.timestamps import from_datetime
 from triplane.runtime import configuration
 from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
+from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
@@ -46,56 +46,9 @@ AWAY_S = 90.0
 """Wall seconds that a Kafka which takes nothing is waited for at the end; what waits is then on disk for the next run."""
 END_S = 5.0
 """Wall seconds in which what was handed in must be on the log once the run is told to end."""
-_REMEMBERED = ("data.bars", "data.facts", "data.macro", QUARANTINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be loaded. `reread`: from the kept responses, without a request to anybody."""
-
-    source: SourceSpec
-    span: Span
-    interval: str = "1d"
-    reread: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Observations of one source, by where they went (law L10)."""
-
-    received: int
-    published: int
-    quarantined: int
-    deduplicated: int
-    dropped: Mapping[str, int]
-    in_flight: int
-
-
-@dataclass(slots=True)
-class Result:
-    """What a run did. `problem` is empty when it came to its end."""
-
-    sources: dict[str, Count] = field(default_factory=dict)
-    problem: str = ""
-    interrupted: bool = False
-    differences: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def new(self) -> int:
-        """Observations that were put on the log."""
-        return sum(count.published + count.quarantined for count in self.sources.values())
-
-
-class Report(Protocol):
-    """Who is told of a run."""
-
-    def progress(self, done: int, of: int, what: str) -> None:
-        """So many of so many are loaded, and what was the last."""
-        ...
-
-    def note(self, line: str) -> None:
-        """A sentence for people."""
-        ...
+_REMEMBERED = ("data.actions", "data.bars", "data.facts", FUNDAMENTALS, "data.macro", QUARANTINE, DECISIONS)
+_LEFT_ALONE = (GATES, FUNDAMENTALS)
+"""Topics that only the daemon writes to."""
 
 
 class Backfill:
@@ -113,6 +66,11 @@ class Backfill:
         self._unread = 0
         """Payloads that the source could not read."""
         self._failures = 0
+        self._connected = False
+        """The source has told its time since it said last that it waits for something."""
+        self._refusal = ""
+        """Why Kafka takes nothing."""
+        self._fundamentals_owed = False
         self._given_up = asyncio.Event()
         self._time_known = asyncio.Event()
         self._clock: Clock = WallClock()
@@ -144,27 +102,40 @@ class Backfill:
     async def _prepare(self) -> int:
         """Take the configuration and what the topics hold; the time of the newest decision, ns UTC."""
         self.config = config = await self._configured()
-        records = await asyncio.to_thread(recovery.read, self._settings)
         decided = await asyncio.to_thread(recovery.newest_decision, self._settings)
         assets = group_assets(config, self._settings.group)
         calendar = group_calendar(assets, self._settings.group)
         names = [asset.symbol for asset in assets]
         self.engine = DataEngine(self._settings.group, names, config.targets.data, config.hash, calendar)
         self.engine.published.keep_minutes()
-        kept = [(record.topic, record.value) for record in records if record.value is not None]
-        remembered = [each for each in kept if each[0] in _REMEMBERED]
-        self._past, self._facts = Past(self.engine, remembered), FactsOnLog(remembered)
+        self._past, self._facts = Past(self.engine), FactsOnLog()
+        newest = await asyncio.to_thread(self._remember)
         await asyncio.to_thread(calendars.table, calendar)
-        known = (value["available_time"] for topic, value in kept if topic != QUARANTINE)
-        self._set_clock(max(decided, *known, 0))
+        self._set_clock(max(decided, newest))
         return decided
+
+    def _remember(self) -> int:
+        """Take up the topics, record by record; the newest time at which something on them was available, ns UTC."""
+        newest = 0
+        for record in recovery.each(self._settings):
+            if record.value is None:
+                continue
+            if record.topic in _REMEMBERED:
+                self._past.add(record.topic, record.value)
+                self._facts.learn(record.topic, record.value)
+            if record.topic != QUARANTINE:
+                newest = max(newest, record.value["available_time"])
+        return newest
 
     async def _configured(self) -> Config:
         follower = ConfigFollower(self._settings, self._report.note, recovery.TOPICS)
         try:
             found = await follower.newest()
-        finally:
+        except Exception:
             follower.close()
+            raise
+        # Not where this is cancelled: a thread is reading still, and ends with the process.
+        follower.close()
         if found is None:
             self._report.note("no configuration is on control.config yet: the files' own is taken")
             found = configuration.load_files(self._settings.targets_path, self._settings.assets_path)
@@ -191,15 +162,30 @@ class Backfill:
 
         What that run had handed to a broker that stood still may have come to the log since: it is not sent again.
         """
-        spool = Spool(
-            self._settings.state_dir / "data-spool.bin", int(self.config.targets.data.SPOOL_MAX_MB * MEGABYTE)
-        )
-        left = list(iter(spool.pop, None))
-        published = self.engine.published
-        spool.prepend([item for item in left if not published.has(item.output.topic, item.output.record)])
+        path = self._settings.state_dir / "data-spool.bin"
+        try:
+            spool = Spool(path, int(self.config.targets.data.SPOOL_MAX_MB * MEGABYTE))
+            left = list(iter(spool.pop, None))
+            published = self.engine.published
+            refused = spool.prepend([item for item in left if not published.has(item.output.topic, item.output.record)])
+        except OSError as error:
+            raise DaemonExit(
+                f"the spool {path} cannot be taken up ({error.strerror}); make room on that disk, or make it a file that "
+                "this user may write"
+            ) from error
+        if spool.damage is not None:
+            size, kept = spool.damage
+            self._report.note(
+                f"{path} was damaged: {size} bytes are left out, {len(left)} records taken up; as found it is kept as {kept.name}"
+            )
+        ledger = self.engine.ledger
         for output in spool.contents():
-            self.engine.ledger.received[output.source] += output.units
-            published.learn(output.topic, output.record)
+            ledger.received[output.source] += output.units
+            self._past.add(output.topic, output.record)
+            self._facts.learn(output.topic, output.record)
+        for item in refused:
+            ledger.received[item.output.source] += item.output.units
+            ledger.dropped[item.output.source, SPOOL_FULL] += item.output.units
         writer = TopicWriter(self._settings, PLANE, delivery_timeout_s=DELIVERY_TIMEOUT_S)
         return Outlet(writer, spool, self._dropped, on_refusal=self._refused)
 
@@ -242,10 +228,15 @@ class Backfill:
             await end_tasks([ends])
 
     async def _emptied(self) -> None:
-        await self._deliveries.sent()
-        await self.outlet.drained()
         told, since, before = False, time.monotonic(), -1
-        while left := self.outlet.spooled + self.outlet.unacknowledged:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PUMP_S):
+                    await self._deliveries.sent()
+            await self.outlet.drained()
+            left = self._deliveries.waiting + self.outlet.spooled + self.outlet.unacknowledged
+            if not left:
+                return
             if self.outlet.away and not told:
                 told = True
                 self._report.note(f"Kafka does not answer; {left} records wait for it")
@@ -254,19 +245,19 @@ class Backfill:
             if self._given_up.is_set() or time.monotonic() - since > AWAY_S:
                 return
             await asyncio.sleep(PUMP_S)
-            await self.outlet.drained()
 
     def _problem(self) -> str:
         """Why the run did not come to its end, in a sentence; empty when it did."""
         name = self._job.source.name
         left = self.outlet.spooled + self.outlet.unacknowledged
         if left:
-            why = self._why or "it does not answer"
+            why = self._refusal or "it does not answer"
             return f"{left} records wait on disk for Kafka ({why}); the next run, or the data plane, sends them first"
         if self.engine.ledger.dropped[name, SPOOL_FULL]:
             return "records were dropped, for Kafka was away and the spool full; see that Kafka runs, then run it again"
         if self._given_up.is_set() or self._up is False:
-            return f"{name} could not be loaded: {self._why}"
+            loaded = self.outlet.acknowledged[name, False] + self.engine.ledger.deduplicated[name]
+            return f"{name} could not be loaded{' whole' if loaded else ''}: {self._why}"
         if self._up is None and self._unread:
             return f"what {name} sent could not be read; `triplane quarantine list --source {name}` has it"
         return ""
@@ -283,6 +274,7 @@ class Backfill:
                 in_flight=flying.get(source, 0),
             )
         result.differences = conservation(ledger, self.engine, self.outlet)
+        result.fundamentals_owed = self._fundamentals_owed
 
     # -- what the source is given ----------------------------------------------------------------------------------------------
     def _context(self, decided: int) -> Context:
@@ -325,10 +317,15 @@ class Backfill:
         self._past.before(observation)
         if isinstance(observation, Filing):
             observation = self._lacking(observation)
-        outputs = [output for output in self.engine.take(observation) if output.topic != GATES]
+        outputs = []
+        for output in self.engine.take(observation):
+            if output.topic in _LEFT_ALONE:
+                self.engine.published.forget(output.topic, output.record)
+                continue
+            self._facts.learn(output.topic, output.record)
+            self._fundamentals_owed |= output.topic == FACTS
+            outputs.append(output)
         if outputs:
-            for output in outputs:
-                self._facts.learn(output.topic, output.record)
             self._deliveries.hand_in(outputs)
 
     def _lacking(self, filing: Filing) -> Filing:
@@ -343,6 +340,7 @@ class Backfill:
         if isinstance(self._clock, StreamClock):
             self._clock.advance(now)
         self._time_known.set()
+        self._connected = True
 
     def _progress(self, done: int, of: int, what: str) -> None:
         self._failures = 0
@@ -352,10 +350,17 @@ class Backfill:
         self._up, self._why = up, "" if up else why
 
     def _blocked(self, _: str, why: str) -> None:
-        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing."""
-        self._failures += bool(why)
-        self._why = self._why or why
-        if self._failures > self.config.targets.data.SOURCE_RETRIES:
+        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing.
+
+        One that has just told its time is connected, and says that it has still to begin: this try counts only if it brings nothing.
+        """
+        connected, self._connected = self._connected, False
+        if not why:
+            return
+        self._failures += 1
+        if not connected:
+            self._why = why
+        if self._failures - connected > self.config.targets.data.SOURCE_RETRIES:
             self._given_up.set()
 
     def _told(self, line: str, reason: str) -> None:
@@ -365,7 +370,7 @@ class Backfill:
     # -- the log ---------------------------------------------------------------------------------------------------------------
     def _refused(self, why: str) -> None:
         if why:
-            self._why = f"Kafka refuses them: {why}"
+            self._refusal = f"it refuses them: {why}"
             self._given_up.set()
 
     def _dropped(self, output: Output) -> None:

@@ -1,7 +1,8 @@
 """What observations became, on its way to the outlet: a quarantined part is acknowledged before the rest of its observation is sent.
 
 What stands on a clean topic is never judged again. Were it there alone when a run is killed, what its observation lost to quarantine would
-be lost for good; the other way round, the next run judges the observation anew and finds the quarantined part there.
+be lost for good; the other way round, the next run judges the observation anew and finds the quarantined part there. While Kafka is away
+both go to disk, in that order. A part that was under way when Kafka went away is waited for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from data_plane.daemon.outlet import Outlet
+from data_plane.daemon.outlet import PUMP_S, Outlet
 from data_plane.outputs import QUARANTINE, Output
 
 AT_ONCE = 50
@@ -42,9 +43,11 @@ class Deliveries:
                 bad = [output for output in outputs if output.topic == QUARANTINE]
                 good = [output for output in outputs if output.topic != QUARANTINE]
                 if bad and good:
+                    before = self._outlet.spooled
                     self._outlet.put(*bad)
                     self._waiting[0] = good  # whoever ends this meanwhile finds each record once
-                    await self._outlet.drained()
+                    if self._outlet.spooled - before < len(bad):
+                        await self._acknowledged()
                 self._waiting.popleft()
                 self._outlet.put(*(good or bad))
                 if count % AT_ONCE == 0:
@@ -52,11 +55,23 @@ class Deliveries:
             if not self._waiting:
                 self._sent.set()
 
+    async def _acknowledged(self) -> None:
+        """Returns once nothing is under way: what is in the producer's memory alone ends with the process."""
+        await self._outlet.drained()
+        while self._outlet.unacknowledged:
+            await asyncio.sleep(PUMP_S)
+            await self._outlet.drained()
+
+    @property
+    def waiting(self) -> int:
+        """Observations that have not gone to the outlet whole."""
+        return len(self._waiting)
+
     async def sent(self) -> None:
         """Returns once everything that was handed in has been sent."""
         await self._sent.wait()
 
     def let_go(self) -> None:
-        """Send everything that is left, without waiting: the outlet keeps on disk what Kafka does not take."""
+        """Leave everything to the outlet's `close`, which puts it on disk behind what is not acknowledged by then."""
         while self._waiting:
-            self._outlet.put(*self._waiting.popleft())
+            self._outlet.leave(*self._waiting.popleft())

@@ -63,10 +63,7 @@ class _Trying(NamedTuple):
 
 
 class Outlet:
-    """Use from the event loop's thread; acknowledgements come in on the producer's own thread.
-
-    `may_wait` tells which records may wait for GATHER_S; they keep their place in the order.
-    """
+    """Use from the event loop's thread; acknowledgements come in on the producer's own thread."""
 
     def __init__(
         self,
@@ -76,7 +73,7 @@ class Outlet:
         may_wait: Callable[[Output], bool] = lambda _: False,
         on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`on_refusal` is told why Kafka refuses records, and an empty text once it takes them again."""
+        """`may_wait`: which may wait for GATHER_S, in their place; `on_refusal` is told why Kafka refuses, an empty text once it takes again."""
         self._writer = writer
         self._spool = spool
         self._on_dropped = on_dropped
@@ -136,10 +133,13 @@ class Outlet:
         waits = all(self._may_wait(output) for output in outputs)
         if waits and not self._gathered:
             self._loop.call_later(GATHER_S, self._let_go_later)
-        now = time.time_ns()
-        self._gathered.extend((output, now) for output in outputs)
+        self.leave(*outputs)
         if not waits:
             self.let_go()
+
+    def leave(self, *outputs: Output) -> None:
+        """Keep records for `close`, which puts them on disk behind all that is under way then; call nothing else in between."""
+        self._gathered.extend((output, time.time_ns()) for output in outputs)
 
     def let_go(self) -> None:
         """Send what was gathered, in its order. Raises what a record cannot be sent for."""

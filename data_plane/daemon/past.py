@@ -1,20 +1,22 @@
 """What the topics hold, taken up by an engine as its observations come to it in time.
 
 A daemon remembers everything before it judges what is new. Whoever loads a stretch of the past would then judge it by what came years
-later: a share's price by that after its split, a filing by a balance sheet that it preceded.
+later: a share's price by that after its split, a filing by a balance sheet that it preceded. What people decided on quarantined values, and
+corporate actions, count whenever they were told.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from data_plane.engine import DataEngine
 from data_plane.observations import Bars, Filing, Observation, Vintage
-from data_plane.outputs import QUARANTINE
+from data_plane.outputs import DECISIONS, QUARANTINE
 
+_WHENEVER = ("data.actions", DECISIONS)
 Stream = tuple[str, str]
 Time = tuple[int, str, int]
 """When a record counts in its stream: ns UTC or 0, a release date or nothing, and 1 for what was taken out of that moment, else 0."""
@@ -23,20 +25,29 @@ Time = tuple[int, str, int]
 class Past:
     """Records of earlier runs by stream: all bars, the filings of each name, the vintages of each series."""
 
-    def __init__(self, engine: DataEngine, records: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """`records`: (topic, record) in log order within a topic. Their identities are taken at once."""
+    def __init__(self, engine: DataEngine) -> None:
         self._engine = engine
-        found: dict[Stream, list[tuple[Time, str, Mapping[str, Any]]]] = defaultdict(list)
-        for topic, record in records:
-            engine.published.learn(topic, record)
-            placed = _place(topic, record)
-            if placed is not None:
-                found[placed[0]].append((placed[1], topic, record))
-        self._streams = {stream: deque(sorted(items, key=lambda item: item[0])) for stream, items in found.items()}
+        self._found: dict[Stream, list[tuple[Time, str, Mapping[str, Any]]]] = defaultdict(list)
+        self._streams: dict[Stream, deque[tuple[Time, str, Mapping[str, Any]]]] = {}
+
+    def add(self, topic: str, record: Mapping[str, Any]) -> None:
+        """A record of a topic, in log order within it, decisions after what is in quarantine; all before the first observation.
+
+        Its identity is taken at once.
+        """
+        if topic in _WHENEVER:
+            self._engine.remember(topic, [record])
+            return
+        self._engine.published.learn(topic, record)
+        placed = _place(topic, record)
+        if placed is not None:
+            self._found[placed[0]].append((placed[1], topic, record))
 
     def before(self, observation: Observation) -> None:
         """Let the engine remember what came before an observation that it is about to judge."""
         stream, until = _moment(observation)
+        if stream in self._found:
+            self._streams[stream] = deque(sorted(self._found.pop(stream), key=lambda item: item[0]))
         waiting = self._streams.get(stream)
         while waiting and waiting[0][0] < until:
             _, topic, record = waiting.popleft()

@@ -5,7 +5,7 @@
 
 A body is on disk before the line that names it. A line that a crash or a full disk cut short is passed over, and the next one begins on a
 line of its own, so what the index names can be read. One process writes (the Data Plane holds its state directory); any may read.
-Keys, and names and passwords in an address, are never written. The newest KEPT bodies of a request stay, older ones go.
+Keys, and names and passwords in an address, are never written; a body that repeats a key is not kept. The newest KEPT bodies of a request stay, older ones go.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
 
 from triplane.runtime import atomic_file
 
 INDEX = "index.jsonl"
 SECRET_WORDS = ("key", "token", "secret", "password")
+# Characters; a shorter value would be found in any text.
+SECRET_LENGTH = 8
 # Bodies of one request: enough to see what a correction changed, and bounded.
 KEPT = 8
 # Speed before size: JSON shrinks to a twelfth at the fastest level.
@@ -54,6 +56,14 @@ def request_key(url: str, parameters: Mapping[str, str] | None) -> str:
     kept = sorted((name, value) for name, value in pairs if not any(word in name.lower() for word in SECRET_WORDS))
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, urlencode(kept), ""))
+
+
+def secrets(url: str, parameters: Mapping[str, str] | None) -> list[bytes]:
+    """Values of a request that `request_key` leaves out, as they are and as they stand in an address, if they are long enough to be one."""
+    pairs = [*parse_qsl(urlsplit(url).query), *(parameters or {}).items()]
+    values = {value for name, value in pairs if any(word in name.lower() for word in SECRET_WORDS)}
+    values = {value for value in (*values, urlsplit(url).password or "") if len(value) >= SECRET_LENGTH}
+    return sorted({form.encode() for value in values for form in (value, quote(value, safe=""), quote_plus(value))})
 
 
 class ResponseArchive:

@@ -41,6 +41,10 @@ DATES_PAGE = 10_000
 VINTAGES = 1_900
 """Vintage dates a request; FRED refuses more than 2,000, and new ones may come between the requests."""
 MARGIN_DAYS = 400
+FIRST_OBSERVATION = FIRST_REALTIME
+"""Where FRED's observations begin, as its releases do."""
+_SHAPE = (IndexError, KeyError, TypeError, ValueError, OverflowError)
+"""What a body of another shape raises."""
 HIDDEN = "***"
 
 
@@ -109,7 +113,7 @@ class FredSource:
             except BodyMalformed as error:
                 raw = error.raw.replace(key.encode(), HIDDEN.encode())
                 context.malformed(NAME, TOPIC, series, "BODY_MALFORMED", _hidden(str(error), key), raw)
-            except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+            except _SHAPE as error:
                 detail = _hidden(f"{series}: {type(error).__name__} {error}", key)
                 context.malformed(NAME, TOPIC, series, "BODY_SHAPE", detail, b"")
         if refused:
@@ -122,17 +126,26 @@ class FredSource:
         context = self._context
         described = parse_description(await self._get("series", key, {"series_id": series}))
         self._look_for_the_end(series, described)
+        vintages: dict[str, Vintage] = {}
+        problem: Exception | None = None
         for found in await self._kept(series, key) if context.reread else [await self._rows(series, key)]:
-            for observation in parse_observations(series, found.rows, context.clock.now(), described.unit):
+            try:
+                parsed = parse_observations(series, found.rows, context.clock.now(), described.unit)
+            except _SHAPE as error:  # one look that cannot be read leaves the others alone
+                problem = problem or error
+                continue
+            for observation in parsed:
                 if isinstance(observation, Malformed):
-                    observation = replace(
-                        observation,
-                        detail=_hidden(observation.detail, key),
-                        raw=observation.raw.replace(key.encode(), HIDDEN.encode()),
-                    )
-                elif not (found.tells(observation) and self._in_span(observation)):
-                    continue
-                context.take(observation)
+                    detail, raw = _hidden(observation.detail, key), observation.raw
+                    raw = raw.replace(key.encode(), HIDDEN.encode())
+                    context.take(replace(observation, detail=detail, raw=raw))
+                elif found.tells(observation) and self._in_span(observation):
+                    vintages.setdefault(observation.realtime_start, observation)
+        # In the order of release, whichever look brought them: each is judged by those before it.
+        for _, vintage in sorted(vintages.items()):
+            context.take(vintage)
+        if problem is not None:
+            raise problem
 
     def _in_span(self, vintage: Vintage) -> bool:
         span = self._context.span
@@ -149,18 +162,12 @@ class FredSource:
             self._context.log.warning("series has ended", source=NAME, series=series, reason=why)
 
     async def _rows(self, series: str, key: str) -> _Rows:
-        """The rows of a series over all time, or over a span and the day before it, for observations of the history's span."""
+        """The rows of a series as known at all times, for observations of the history's span; or as known in a span and on the day before
+        it, for all observations: what a release revised, however long ago it was, is published with it or never."""
         span = self._context.span
-        first, days = to_datetime(self._context.clock.now()).date(), MARGIN_DAYS
-        if span is not None:
-            first = span.start
-        else:
-            days += round(365.25 * self._context.targets.BACKFILL_YEARS)
-        # From the beginning of a year: the same request on the next day, so that what has not changed is not sent again.
-        since = (first - timedelta(days=days)).replace(month=1, day=1)
         asked = {"series_id": series}
         dates = await self._pages("series/vintagedates", key, asked, "vintage_dates", DATES_PAGE)
-        asked["observation_start"] = since.isoformat()
+        asked["observation_start"] = FIRST_OBSERVATION if span is not None else self._first_observation()
         periods = windows([str(day) for day in dates], VINTAGES)
         if span is not None:
             # What begins on the day before the span was known before it.
@@ -171,11 +178,17 @@ class FredSource:
             parts.append((start, await self._pages("series/observations", key, period, "observations", PAGE)))
         return _Rows(periods[0][0] if periods else FIRST_REALTIME, joined(parts))
 
+    def _first_observation(self) -> str:
+        """From the beginning of a year: the same request on the next day, so that what has not changed is not sent again."""
+        days = MARGIN_DAYS + round(365.25 * self._context.targets.BACKFILL_YEARS)
+        today = to_datetime(self._context.clock.now()).date()
+        return (today - timedelta(days=days)).replace(month=1, day=1).isoformat()
+
     async def _kept(self, series: str, key: str) -> list[_Rows]:
         """The rows of a series in the kept responses: consecutive periods that were asked for alike, those that came last first."""
         assert isinstance(self._http, KeptResponses)
         found = []
-        for chain in kept_chains(self._http.requests(), series):
+        for chain in kept_chains(self._http.requests(self._base), series):
             parts = []
             for period in chain:
                 asked = {

@@ -24,7 +24,7 @@ from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from data_plane.sources.archive import DamagedArchiveError, ResponseArchive, Stored, request_key
+from data_plane.sources.archive import DamagedArchiveError, ResponseArchive, Stored, request_key, secrets
 from triplane.runtime import loopback
 
 # It tells the address of each request at INFO, and FRED's has the key in it.
@@ -164,7 +164,8 @@ class JsonClient:
             raise _Retry(f"HTTP {status}", after)
         if status != 200:
             raise SourceRefused(status, f"{self._name}: {url} answers HTTP {status}: {_reason(body)}")
-        await self._keep(key, body, response.headers)
+        if not await self._repeats_secret(key, url, params, response.headers, body):
+            await self._keep(key, body, response.headers)
         return body
 
     async def _answer(
@@ -203,6 +204,21 @@ class JsonClient:
         """The response that need not be sent again, if its body is there."""
         known = self._archive.latest(key) if self._archive is not None else None
         return known if known is not None and self._archive is not None and self._archive.has_body(known) else None
+
+    async def _repeats_secret(
+        self, key: str, url: str, params: Mapping[str, str] | None, headers: httpx.Headers, body: bytes
+    ) -> bool:
+        """Whether a response has a key of its request in it, as a page has that shows the address it was asked by; said."""
+        hidden = secrets(url, params) if self._archive is not None else []
+        told = b"\n".join(name + value for name, value in headers.raw)
+
+        def found() -> bool:
+            return any(secret in body or secret in told for secret in hidden)
+
+        if not hidden or not await asyncio.to_thread(found):
+            return False
+        self._archive_failed(f"the response to {key} repeats the key that it was asked with")
+        return True
 
     async def _keep(self, key: str, body: bytes, headers: httpx.Headers) -> None:
         if self._archive is None:

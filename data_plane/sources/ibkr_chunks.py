@@ -2,6 +2,7 @@
 
     plan("5 secs", start, end, "XNYS", have=[(0, latest)]) -> requests, oldest first, that cover exactly what is missing
 
+No source asks by it yet: what is loaded, daily and one-minute bars, is cut by ibkr_history.py and ibkr_span.py.
 Pure. A request's [start, end) is what its answer is wanted for; an answer that reaches further back is cut by who asked.
 Source of the limits: "Step sizes" on https://interactivebrokers.github.io/tws-api/historical_limitations.html
 """
@@ -93,7 +94,10 @@ def plan(bar_size: str, start: int, end: int, calendar: str, have: Iterable[Span
 
 
 def published_spans(published: PublishedIndex, source: str, group: str, interval: str, calendar: str) -> list[Span]:
-    """What the topic has of an interval, as `plan` takes it: sessions of daily bars, else everything up to the latest slice."""
+    """What the topic has of an interval, as `plan` takes it: sessions of daily bars, else everything up to the latest slice.
+
+    So the latter is right only of slices that came in the order of time, which one-minute bars of a span need not.
+    """
     if interval != "1d":
         latest = published.latest_bars(source, group, interval)
         return [(0, latest)] if latest else []

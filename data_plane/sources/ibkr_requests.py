@@ -50,6 +50,10 @@ class Requests:
         """What the row of each name said when its contract was asked for."""
         self._refused: dict[str, float] = {}
         """Names that the broker did not know, and when that was (seconds of the monotonic clock)."""
+        self.refusals: dict[str, str] = {}
+        """Why the newest request for bars of a name brought no answer; no data at all is one."""
+        self.left_out: dict[str, str] = {}
+        """The same of every request that was in vain twice: names that a span lacks."""
 
     async def resolve(self, session: BrokerSession, assets: Sequence[Asset]) -> None:
         """Contract ids of the assets that have none yet; a name that the broker does not know is left out and said."""
@@ -115,6 +119,7 @@ class Requests:
                 bars = await history(session, contract, bar_size=bar_size, duration=duration, end=end)
                 if wish.small:
                     self.pacing.answered()
+                self.refusals.pop(name, None)
                 return bars
             except (RequestFailed, BrokerUnavailable) as error:
                 if isinstance(error, BrokerUnavailable) and (bar_size == "1 day" or not session.is_connected):
@@ -124,6 +129,7 @@ class Requests:
                     wait = self.pacing.refused(time.monotonic())
                     self._context.log.warning("too fast for IB", source=self._source, symbol=name, wait_s=wait)
                     continue
+                self.refusals[name] = str(error)
                 self._context.log.warning("no bars", source=self._source, symbol=name, reason=str(error))
                 return None
             finally:

@@ -2,6 +2,8 @@
 
 Bars of a session that closed after the newest decision are stamped with their own time. What closed before it comes too late for that
 decision and is stamped with the market time at which it was asked for, like the history of a name that joined late.
+
+A session is asked for once it has no slice at all; what one lacks of a name is told in the end, and not loaded later.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from triplane.domain.timestamps import SECOND, to_datetime
 
 # Sessions of daily bars a request; IB takes a duration of up to 365 D. Each request that was answered is on the topic before the next.
 SESSIONS_AT_ONCE = 120
+# Names told of, of those that were not loaded.
+TOLD = 10
 CALENDAR = calendars.MARKET_CALENDAR
 
 
@@ -70,17 +74,19 @@ class SpanHistory:
         context, daily = self._context, self._context.interval == "1d"
         await context.turn(Stage.MARKET)
         wanted = self._lacking_days() if daily else self._lacking_minutes()
-        done = 0
+        done, empty = 0, list[date]()
         for chunk in daily_chunks(wanted) if daily else minute_chunks(wanted):
             # Only what lies ahead of market time is left open: IB takes no end in the future for granted.
             end = to_datetime(chunk.end).strftime("%Y%m%d-%H:%M:%S") if chunk.end <= context.clock.now() else ""
             starts, names, values, trades = pivot(await self._bars("1 day" if daily else "1 min", chunk.duration, end))
             days = {_midnight(day): day for day in chunk.sessions}
+            lacking = set(chunk.sessions)
             for place, start in enumerate(starts):
                 day = days.get(start) if daily else chunk.sessions[0]
                 end_of = self._close(day) if daily and day is not None else start + INTERVAL_NS["1m"]
                 if day is None or (not daily and not self._open(day) <= start < self._close(day)):
                     continue
+                lacking.discard(day)
                 present = trades[place] != ABSENT
                 symbols = tuple(name for name, there in zip(names, present, strict=True) if there)
                 bars = (symbols, values[place][present], trades[place][present])
@@ -90,13 +96,30 @@ class SpanHistory:
                 if daily:
                     await asyncio.sleep(0)
             done += len(chunk.sessions)
+            empty += sorted(lacking)
             context.progress(done, len(wanted), chunk.sessions[-1].isoformat())
+        if problem := self._problem(empty) if wanted else "":
+            context.source_state(self._source, False, problem)
+
+    def _problem(self, empty: Sequence[date]) -> str:
+        """What was not loaded, in a sentence; empty when all was."""
+        unknown = [each.symbol for each in self._context.assets() if each.symbol not in self._requests.contracts]
+        said = [f"no contract is known of {_some(unknown)}"] if unknown else []
+        if left_out := self._requests.left_out:
+            name, why = next(iter(left_out.items()))
+            said.append(f"requests for bars of {_some(list(left_out))} were not answered ({name}: {why})")
+        if empty:
+            reach = f"{empty[0]} to {empty[-1]}" if len(empty) > 1 else f"{empty[0]}"
+            said.append(f"no bars came of {len(empty)} session{'s' * (len(empty) > 1)} ({reach})")
+        return "; ".join(said)
 
     async def _bars(self, bar_size: str, duration: str, end: str) -> dict[str, HistoricalBars]:
         """Bars by name. A name without any is asked for once more: it may have been refused, and its slices are published once."""
         rows = await self._requests.bars(bar_size, duration, end=end)
         absent = [name for name in self._requests.names() if name not in rows]
-        return rows | (await self._requests.bars(bar_size, duration, absent, end) if absent else {})
+        rows |= await self._requests.bars(bar_size, duration, absent, end) if absent else {}
+        self._requests.left_out |= self._requests.refusals
+        return rows
 
     def _sessions(self) -> list[date]:
         """Sessions of the span that are over."""
@@ -134,6 +157,11 @@ class SpanHistory:
     @staticmethod
     def _close(day: date) -> int:
         return calendars.session_close(CALENDAR, day)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - TOLD
+    return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def _midnight(day: date) -> int:

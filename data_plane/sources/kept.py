@@ -6,7 +6,7 @@ The same parsers read them as read what comes over the network, so that what one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,16 +17,21 @@ NOT_KEPT = 404
 
 
 class KeptResponses:
-    """Stands in for a JsonClient. A document is asked for by path and parameters: where a provider is served may change.
+    """Stands in for a JsonClient. What is damaged on disk is passed over, and an older response taken instead.
 
-    What is damaged on disk is passed over, and an older response taken instead.
+    The answers of one server are never mixed with another's: a simulated provider must not answer for the real one. Where nothing was kept
+    of the server that is asked, one other stands in for it throughout, the one of the newest response to what is asked first.
     """
 
     def __init__(self, name: str, archive: ResponseArchive) -> None:
         self._name = name
         self._archive = archive
+        self._servers: dict[str, str] = {}
+        """Whose answers are read, by the server that is asked."""
+        keys = archive.requests()
+        self._there = {_server(key) for key in keys}
         self._keys: dict[str, list[str]] = defaultdict(list)
-        for key in archive.requests():
+        for key in keys:
             self._keys[_place(key)].append(key)
 
     async def close(self) -> None:
@@ -47,20 +52,20 @@ class KeptResponses:
         """JSON objects that were kept for a request before the one that `body` gives, newest first."""
         return [body for body in self._bodies(url, params) if is_object(body)][1:]
 
-    def requests(self) -> list[str]:
-        """What was asked, newest response first."""
-        return [stored.key for stored in sorted(self._newest(), key=lambda stored: stored.at, reverse=True)]
+    def requests(self, url: str) -> list[str]:
+        """What was asked of the server of `url`, newest response first."""
+        server = self._servers.get(_server(url), _server(url))
+        newest = sorted(self._newest(self._archive.requests()), key=lambda stored: stored.at, reverse=True)
+        return [stored.key for stored in newest if _server(stored.key) == server]
 
-    def _newest(self) -> list[Stored]:
-        return [stored for key in self._archive.requests() if (stored := self._archive.latest(key)) is not None]
+    def _newest(self, keys: Iterable[str]) -> list[Stored]:
+        return [stored for key in keys if (stored := self._archive.latest(key)) is not None]
 
     def _bodies(self, url: str, params: Mapping[str, str] | None) -> list[bytes]:
-        wanted = request_key(url, params)
-        keys = self._keys.get(_place(wanted), [])
-        # Of one address alone: a simulated provider must not answer for the real one.
-        if wanted not in keys:
-            found = [stored for stored in self._newest() if stored.key in keys]
-            wanted = max(found, key=lambda stored: stored.at).key if found else wanted
+        asked = request_key(url, params)
+        keys = self._keys.get(_place(asked), [])
+        server = self._answering(_server(asked), keys)
+        wanted = next((key for key in keys if _server(key) == server), "")
         bodies = []
         for stored in self._archive.kept(wanted):
             try:
@@ -68,6 +73,20 @@ class KeptResponses:
             except (OSError, DamagedArchiveError):
                 continue
         return bodies
+
+    def _answering(self, server: str, keys: Iterable[str]) -> str:
+        """Whose answers stand for those of a server; `keys` are the requests for the first document asked of it."""
+        if server not in self._servers:
+            found = [] if server in self._there else self._newest(keys)
+            if not found:
+                return server
+            self._servers[server] = _server(max(found, key=lambda stored: stored.at).key)
+        return self._servers[server]
+
+
+def _server(key: str) -> str:
+    parts = urlsplit(key)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _place(key: str) -> str:

@@ -20,7 +20,7 @@ from triplane.runtime.kafka_in import read_all
 from triplane.runtime.settings import Settings
 
 NAMES = ("AAPL", "AMD", "KO", "XOM")
-TOPICS = ("data.bars", "data.facts", "data.macro", "data.quarantine")
+TOPICS = ("data.bars", "data.facts", "data.fundamentals", "data.macro", "data.quarantine")
 
 
 class Installation:
@@ -37,10 +37,15 @@ class Installation:
             "TRIPLANE_FRED_API_KEY": "secret-key",
             "TRIPLANE_GATEWAY_PORT": str(gateway_port),
         }
+        self.configure()
+
+    def configure(self, *unknown: str) -> None:
+        """Publish a configuration of the few names, and of others that nobody knows."""
         rows = [row.model_dump(mode="json") for row in Universe.load(REPOSITORY / "assets.csv").tradable]
-        few = Universe.from_canonical([row for row in rows if row["symbol"] in NAMES])
+        few = [row for row in rows if row["symbol"] in NAMES]
+        universe = Universe.from_canonical([*few, *(few[0] | {"symbol": symbol} for symbol in unknown)])
         targets = Targets(data=DataTargets(SOURCE_RETRIES=1, SOURCE_BACKOFF_S=0.01))
-        publish_config(settings, configuration.make(targets, few))
+        publish_config(self.settings, configuration.make(targets, universe), seq=1 + bool(unknown))
 
     async def run(self, *line: str, **variables: str) -> Ran:
         """A verb of `triplane data` to its end."""

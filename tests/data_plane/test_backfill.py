@@ -18,7 +18,7 @@ from data_plane.outputs import Output
 from data_plane.sources.fred import FredSource
 from schemas import codec
 from tests.broker.gateways import GatewayProcess
-from tests.data_plane.backfills import NAMES, Installation
+from tests.data_plane.backfills import NAMES, Installation, counted
 from tests.data_plane.counted_providers import counted_providers
 from tests.data_plane.support import Bench, config, day_close, day_open
 from tests.waiting import until
@@ -50,14 +50,20 @@ async def test_filings_of_a_span_come_once(here: Installation) -> None:
     again = await here.backfill("edgar", "2016-02-05", "2017-02-03")
     assert again.code == 0, again
     assert "nothing new" in again.out
+    assert "fundamentals" not in again.out
     # A run that ended while Kafka stood still left two records on disk, of which the broker had taken one all the same.
     there = next(iter(facts))
     spool = Spool(here.settings.state_dir / "data-spool.bin", 1_000_000)
     for record in (there, there | {"fact_id": "KO/left", "accession": "left"}):
         assert spool.append(Output("data.facts", record, "edgar", 1), 1)
     spool.close()
+    with (here.settings.state_dir / "data-spool.bin").open("ab") as file:
+        file.write(b"rust")
     # A wider span adds what lies outside the first.
-    wider = await here.counts("edgar", "2015-06-01", "2018-12-31")
+    ran = await here.backfill("edgar", "2015-06-01", "2018-12-31", "--json")
+    assert ran.code == 0, ran
+    assert "was damaged: 4 bytes are left out, 2 records taken up" in ran.err
+    wider = counted(ran)
     assert wider["deduplicated"] == first["received"]
     found = {record["fact_id"] for record in here.log()["data.facts"].values()}
     assert found > {"KO/left", *(record["fact_id"] for record in facts)}
@@ -122,6 +128,23 @@ async def test_bars_of_a_span_and_what_comes_too_late_for_a_decision(settings: S
                 assert [r["event_time"] for r in found] == [day_open(day) + n * MINUTE for n in range(1, 391)]
                 assert all((r["available_time"] == r["event_time"]) is own and r["history"] for r in found)
             assert "nothing new" in (await here.backfill("ibkr", "2018-01-09", "2018-01-09", "--interval", "1m")).out
+            # What was not loaded is told, be it a name or a session.
+            here.configure("ZZZZ")
+            ran = await here.backfill("ibkr", "2017-12-27", "2017-12-28", "--json")
+            assert ran.code == 1, ran
+            assert counted(ran)["published"] == 2 * len(NAMES)
+            assert ran.json["complete"] is False
+            assert ran.json["problem"] == "ibkr could not be loaded whole: no contract is known of ZZZZ"
+            permission = "Historical Market Data Service error message:No market data permissions for NYSE STK"
+            gateway.fault("history_error", code=162, text=permission, count=2 * len(NAMES))
+            ran = await here.backfill("ibkr", "2017-12-20", "2017-12-20")
+            assert ran.code == 1, ran
+            assert (
+                f"ibkr could not be loaded: no contract is known of ZZZZ; requests for bars of {', '.join(NAMES)}"
+                in ran.err
+            )
+            assert permission in ran.err
+            assert ran.err.endswith("; no bars came of 1 session (2017-12-20)\n")
     finally:
         gateway.stop()
 

@@ -1,11 +1,8 @@
-"""The parts of a backfill without Kafka: the past in order of time, requests of a span, and which kept responses belong together."""
+"""The parts of a backfill without Kafka: the past in order of time, what goes first, and requests of a span."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-import json
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,24 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_plane.daemon.backfill import Backfill
+from data_plane.daemon.backfill_job import Job
 from data_plane.daemon.deliveries import Deliveries
+from data_plane.daemon.facts_on_log import FactsOnLog
 from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
-from data_plane.observations import Bars, Fact, Filing, Vintage
+from data_plane.observations import Bars, CorporateAction, Fact, Filing, Vintage
 from data_plane.published import PublishedIndex
-from data_plane.sources import companyfacts
-from data_plane.sources.archive import ResponseArchive, request_key
-from data_plane.sources.edgar import EdgarSource, Submissions
-from data_plane.sources.fred_answers import FIRST_REALTIME, LAST_REALTIME, clipped, windows
-from data_plane.sources.fred_kept import Period, kept_chains
-from data_plane.sources.http import SourceRefused
+from data_plane.slices.actions import action_record
+from data_plane.sources import registered
 from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, daily_chunks
-from data_plane.sources.kept import KeptResponses
 from data_plane.sources.span import Span
 from tests.data_plane.outlets import Broker, output
-from tests.data_plane.support import Bench, config, daily, day_open, engine, records, run
+from tests.data_plane.support import config, daily, day_open, engine, records, run
 from tests.waiting import until
 from triplane.domain import calendars
 from triplane.domain.calendars import MARKET_CALENDAR
@@ -49,7 +44,9 @@ def published(observations: list[Bars]) -> list[tuple[str, dict[str, Any]]]:
 
 def backfilled(past: list[tuple[str, dict[str, Any]]], observations: list[Any]) -> tuple[DataEngine, list[Any]]:
     machine = engine()
-    before, outputs = Past(machine, past), []
+    before, outputs = Past(machine), list[Any]()
+    for topic, record in past:
+        before.add(topic, record)
     for observation in observations:
         before.before(observation)
         outputs += machine.take(observation)
@@ -81,6 +78,17 @@ def test_a_fact_that_was_taken_out_confirms_a_later_filing_of_a_backfill() -> No
     assert [record["values"] for record in records(outputs, "data.facts")] == [[2.4e7]]
 
 
+def test_a_split_on_the_log_is_no_bar_in_a_wrong_unit() -> None:
+    """Whenever it was told, and though the bars before it are loaded only now."""
+    whole, parted = OLD | {"AAA": 1000.0}, OLD | {"AAA": 10.0}
+    split = CorporateAction("ibkr", "AAA", "split", "2015-01-22", day_open("2018-01-18"), ratio=100.0)
+    told = [("data.actions", action_record(split).record)]
+    bars = [daily("2015-01-20", whole), daily("2015-01-21", whole), daily("2015-01-22", parted)]
+    for past, codes in ((told, []), ([], ["UNIT_100X"])):
+        _, outputs = backfilled(past, bars)
+        assert [record["code"] for record in records(outputs, "data.quarantine")] == codes
+
+
 def test_history_that_was_loaded_late_is_not_the_last_close_of_the_next_start() -> None:
     """On the log it stands behind what is newer."""
     machine = engine()
@@ -106,9 +114,57 @@ def test_an_older_vintage_is_no_jump_from_a_newer_one() -> None:
     assert machine.ledger.deduplicated["fred"] == 2
 
 
+def decision(found: dict[str, Any], action: str) -> dict[str, Any]:
+    about = {name: found[name] for name in ("quarantine_id", "source", "topic", "symbol", "code", "raw")}
+    return about | {"command_id": "c", "action": action, "identity": "", "available_time": 2 * 10**18, "actor": "tests"}
+
+
+def test_what_people_decided_counts_whatever_its_time() -> None:
+    """A value that was dropped is not judged anew, and confirms no later one as the first of a new level."""
+    first, second = vintage("2010-01-04", 1.0), vintage("2010-01-05", 90.0)
+    log = [each for each in run(engine(), [first, second]) if each.topic in ("data.macro", "data.quarantine")]
+    (bad,) = records(log, "data.quarantine")
+    past = [(each.topic, each.record) for each in log] + [("data.decisions", decision(bad, "dropped"))]
+    machine, outputs = backfilled(past, [first, second])
+    assert not records(outputs, "data.macro") + records(outputs, "data.quarantine")
+    assert machine.ledger.deduplicated["fred"] == 2
+    for known, good in ((past[:-1], [[91.0], [91.5]]), (past, [[91.5]])):
+        _, outputs = backfilled(known, [vintage("2010-01-06", 91.0), vintage("2010-01-07", 91.5)])
+        assert [record["values"] for record in records(outputs, "data.macro")] == good
+
+
+def fact_record(identity: str, *concepts: str) -> dict[str, Any]:
+    count = len(concepts)
+    columns = {"concepts": list(concepts), "units": ["USD"] * count}
+    times = {"period_start": [0] * count, "period_end": [1] * count}
+    return {"fact_id": identity, "symbol": "AMD", "accession": "0-1", **columns, **times}
+
+
+@pytest.mark.parametrize(
+    ("log", "part", "facts"),
+    [
+        ((), 0, "abc"),
+        ((("AMD/0-1", "a"),), 1, "bc"),
+        ((("AMD/0-1", "a"), ("AMD/0-1+77", "b")), 1, "c"),
+        ((("AMD/0-1+77", "b"),), 0, "ac"),
+        ((("AMD/0-1", "a"), ("AMD/0-1/1", "b"), ("AMD/0-1/1+77", "c")), 2, ""),
+        ((("AMD/0-1/1", "b"),), 0, "ac"),
+    ],
+    ids=("nothing", "original", "released beside it", "released alone", "parts", "original lost"),
+)
+def test_what_people_let_out_is_no_part_of_a_filing(log: tuple[tuple[str, str], ...], part: int, facts: str) -> None:
+    known = FactsOnLog()
+    for identity, concepts in log:
+        known.learn("data.facts", fact_record(identity, *concepts))
+    every = tuple(Fact(concept, "USD", 0, 1, 5.0, 2010, "FY") for concept in "abc")
+    rest = known.lacking(Filing("edgar", "AMD", 2488, "0-1", "10-K", "2010-02-01", "", 10**18, every))
+    assert "".join(fact.concept for fact in rest.facts) == facts
+    assert rest.part == part or not facts
+
+
 def test_minutes_that_are_kept_one_by_one_may_be_loaded_in_any_order() -> None:
     index = PublishedIndex()
-    record = {"source": "ibkr", "group": "main", "interval": "1m", "event_time": 600}
+    record = {"source": "ibkr", "group": "main", "interval": "1m", "event_time": 600, "available_time": 600}
     index.keep_minutes()
     index.learn("data.bars", record)
     assert index.has_bars("ibkr", "main", "1m", 600, 900)
@@ -156,129 +212,78 @@ async def test_what_is_quarantined_is_on_its_topic_before_the_rest_of_its_observ
     await until(lambda: len(broker.sent) == 5)
     await end_tasks([sending])
     line.let_go()
-    assert [topic for topic, _, _ in broker.sent[4:]] == ["data.quarantine", "data.bars"]
+    way.close()
+    assert [topic for topic, _, _ in broker.sent[4:]] == ["data.quarantine"]
+    on_disk = [each.topic for each in Spool(tmp_path / "s", 10**6).contents()]
+    assert on_disk[-2:] == ["data.quarantine", "data.bars"]
+
+
+async def test_a_kafka_that_goes_away_leaves_no_observation_on_disk_without_its_quarantined_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that only the producer's memory has ends with a killed process."""
+    monkeypatch.setattr("data_plane.daemon.outlet.AWAY_S", 0.05)
+    monkeypatch.setattr("data_plane.daemon.deliveries.PUMP_S", 0.01)
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    line = Deliveries(way)
+    sending = asyncio.create_task(line.run())
+    line.hand_in([output(1, "data.quarantine"), output(2)])
+    await until(lambda: way.away)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(line.sent(), 0.2)
+    assert (way.spooled, line.waiting) == (0, 1)
+    broker.acknowledge()
+    await asyncio.wait_for(line.sent(), 10)
+    assert [topic for topic, _, _ in broker.sent] == ["data.quarantine", "data.bars"]
+    # What comes while it is away goes to disk at once, the quarantined part first.
+    await until(lambda: way.away)
+    line.hand_in([output(3, "data.quarantine"), output(4)])
+    await asyncio.wait_for(line.sent(), 10)
+    assert [each.topic for each in Spool(tmp_path / "s", 10**6).contents()] == ["data.quarantine", "data.bars"]
+    await end_tasks([sending])
     way.close()
 
 
-# -- kept responses ------------------------------------------------------------------------------------------------------------
-def asked(period: Period, series: str = "X", offset: int = 0) -> str:
-    parameters = {
-        "series_id": series,
-        "observation_start": period.observation_start,
-        "realtime_start": period.start,
-        "realtime_end": period.end,
-        "limit": str(period.limit),
-        "offset": str(offset),
-        "api_key": "k",
-    }
-    return request_key("http://h/fred/series/observations", parameters)
+class Told:
+    """Nobody watches."""
+
+    def progress(self, done: int, of: int, what: str) -> None:
+        pass
+
+    def note(self, line: str) -> None:
+        pass
 
 
-@given(st.sets(st.dates(date(2010, 1, 1), date(2018, 1, 1)), max_size=20), st.integers(1, 6), st.randoms())
-@settings(max_examples=60, deadline=None)
-def test_periods_of_one_look_are_found_again(dates: set[date], most: int, random: Any) -> None:
-    vintages = sorted(day.isoformat() for day in dates)
-    look = [Period("2014-01-01", start, end, 100) for start, end in windows(vintages, most)]
-    span = [Period("2014-01-01", s, e, 100) for s, e in clipped(windows(vintages, most), "2012-03-01", "2015-01-01")]
-    other = [replace(look[0], observation_start="2001-01-01", end=LAST_REALTIME)]
-    keys = [asked(each) for each in [*look, *other]] + [asked(look[0], "Y"), "http://h/fred/series?series_id=X"]
-    random.shuffle(keys)
-    assert sorted(kept_chains(keys, "X"), key=lambda chain: chain[0].observation_start) == [other, look]
-    assert look[0].start == FIRST_REALTIME
-    (chain,) = kept_chains([asked(each, offset=place) for each in span for place in (0, 100)], "X")
-    assert chain == span
-    assert (chain[0].start, chain[-1].end) == ("2012-03-01", "2015-01-01")
+def test_a_gateway_that_answers_at_last_is_not_given_up_and_one_that_goes_again_and_again_is() -> None:
+    (spec,) = (each for each in registered() if each.name == "ibkr")
 
+    def run_of() -> Backfill:
+        run = Backfill(Settings(), Job(spec, Span(date(2018, 1, 2), date(2018, 1, 3))), Told())
+        run.config = config(SOURCE_RETRIES=2)
+        return run
 
-async def test_the_newest_whole_body_answers_and_older_ones_can_be_asked_for(tmp_path: Path) -> None:
-    archive = ResponseArchive(tmp_path, "edgar")
-    key = "http://127.0.0.1:1/a?x=1"
-    for at, body in enumerate((b'{"n": 1}', b'{"n": 2}', b'{"n": ')):
-        archive.store(key, at, body)
-    archive.store("http://127.0.0.1:2/b", 9, b"<html>")
-    kept = KeptResponses("edgar", ResponseArchive(tmp_path, "edgar"))
-    for url in ("http://127.0.0.1:1/a", "https://elsewhere/a"):
-        assert await kept.get(url, {"x": "1", "api_key": "secret"}) == {"n": 2}
-        assert await kept.older(url, {"x": "1"}) == [b'{"n": 1}']
-    assert await kept.body("http://h/b") == b"<html>"
-    with pytest.raises(SourceRefused, match="no response to http://h/a is kept") as refused:
-        await kept.get("http://h/a")
-    assert refused.value.status == 404
-    # A body that the disk has damaged gives way to the one before it.
-    newest = archive.kept(key)[1]
-    (tmp_path / "edgar" / "bodies" / newest.sha256[:2] / f"{newest.sha256}.gz").write_bytes(b"rust")
-    assert await kept.get("http://h/a", {"x": "1"}) == {"n": 1}
+    def connects(run: Backfill) -> None:
+        run._tell_time(day_open())
+        run._blocked("ibkr", "not subscribed yet")
 
-
-def test_days_of_a_span_are_both_included() -> None:
-    periods = [("1776-07-04", "2012-01-31"), ("2012-02-01", "9999-12-31")]
-    assert clipped(periods, "2012-01-31", "2012-02-01") == [("2012-01-31", "2012-01-31"), ("2012-02-01", "2012-02-01")]
-    assert clipped(periods, "2013-01-01", "2013-02-01") == [("2013-01-01", "2013-02-01")]
-
-
-async def test_companies_are_read_again_as_far_as_their_acceptances_were_kept(tmp_path: Path) -> None:
-    """Two filings stand in the newest document, one in an older state of it alone; of the oldest page nothing was kept."""
-    archive = ResponseArchive(tmp_path, "edgar")
-    filed = {"a": "2009-05-01", "b": "2012-05-01", "c": "2016-05-02", "d": "2017-05-02"}
-
-    def columns(*names: str) -> dict[str, list[str]]:
-        return {"accessionNumber": list(names), "acceptanceDateTime": [f"{filed[n]}T16:30:00.000Z" for n in names]}
-
-    def facts(*names: str) -> dict[str, Any]:
-        rows = [{"end": "2008-12-31", "val": 1e6, "accn": n, "filed": filed[n], "form": "10-K"} for n in names]
-        concept = {"EntityCommonStockSharesOutstanding": {"units": {"shares": rows}}}
-        return {"cik": 7, "facts": {"dei": concept}}
-
-    pages = [{"name": "p1.json", "filingTo": "2013-01-01"}, {"name": "p2.json", "filingTo": "2010-01-01"}]
-    for at, (path, document) in enumerate(
-        {
-            "files/company_tickers.json": {"0": {"cik_str": 7, "ticker": "AAPL", "title": "A"}},
-            "submissions/CIK0000000007.json": {"filings": {"recent": columns("c", "d"), "files": pages}},
-            "submissions/p1.json": columns("b"),
-        }.items()
-    ):
-        archive.store(f"https://sec/{path}", at, json.dumps(document).encode())
-    for document in (facts("a", "b", "c"), facts("a", "b", "d")):
-        archive.store("https://sec/api/xbrl/companyfacts/CIK0000000007.json", 9, json.dumps(document).encode())
-    for first, wanted in (("1900-01-01", ["b", "c", "d"]), ("2016-05-02", ["c", "d"]), ("2016-05-03", ["d"])):
-        bench = Bench(Settings(edgar_url="https://sec", edgar_files_url="https://sec"), config(), day_open())
-        bench.context.assets = lambda bench=bench: [  # type: ignore[method-assign, misc]
-            asset for asset in bench.config.universe.tradable if asset.symbol == "AAPL"
-        ]
-        bench.context.responses, bench.context.reread = tmp_path, True
-        bench.context.span = Span(date.fromisoformat(first), date(2018, 1, 1))
-        await EdgarSource(bench.context).backfill()
-        assert [(item.accession, bool(item.acceptance)) for item in bench.taken if isinstance(item, Filing)] == [
-            (accession, True) for accession in wanted
-        ]
-        assert bench.states == [("edgar", True, "")]
-
-
-async def test_real_documents_are_read_again_whole_where_the_newest_response_was_cut_short(
-    shared_data: Path, tmp_path: Path
-) -> None:
-    """AMD's. The pages of its older submissions were not kept: its filings are read as far back as the newest document reaches."""
-
-    def real(name: str) -> bytes:
-        return gzip.decompress((shared_data / "sec" / f"{name}.json.gz").read_bytes())
-
-    archive = ResponseArchive(tmp_path, "edgar")
-    cik, whole = "CIK0000002488", real("companyfacts/CIK0000002488")
-    tickers = {"0": {"cik_str": 2488, "ticker": "AMD", "title": "AMD"}}
-    archive.store("https://sec/files/company_tickers.json", 1, json.dumps(tickers).encode())
-    archive.store(f"https://sec/submissions/{cik}.json", 2, real(f"submissions/{cik}"))
-    recent = Submissions.parse(json.loads(real(f"submissions/{cik}")))
-    for at, body in enumerate((whole, whole[: len(whole) // 2]), 4):
-        archive.store(f"https://sec/api/xbrl/companyfacts/{cik}.json", at, body)
-    bench = Bench(Settings(edgar_url="https://sec", edgar_files_url="https://sec"), config(), day_open())
-    bench.context.assets = lambda: [  # type: ignore[method-assign]
-        asset for asset in bench.config.universe.tradable if asset.symbol == "AMD"
-    ]
-    bench.context.responses, bench.context.reread = tmp_path, True
-    bench.context.span = Span(date(2015, 1, 1), date(2020, 12, 31))
-    await EdgarSource(bench.context).backfill()
-    direct = companyfacts.parse("AMD", "", whole, recent.acceptance, date(2014, 12, 1), 0)
-    wanted = [each for each in direct if isinstance(each, Filing) and recent.older[0][1] < each.filed <= "2020-12-31"]
-    assert bench.taken == wanted
-    assert len(wanted) > 10
-    assert all(each.acceptance for each in wanted)
+    run = run_of()
+    for _ in range(2):
+        run._blocked("ibkr", "nobody listens")
+    connects(run)
+    assert not run._given_up.is_set()
+    run._blocked("ibkr", "nobody listens")
+    assert run._given_up.is_set()
+    assert run._why == "nobody listens"
+    flapping = run_of()
+    for _ in range(3):
+        connects(flapping)
+    assert not flapping._given_up.is_set()
+    connects(flapping)
+    assert flapping._given_up.is_set()
+    # What is loaded in between counts for it.
+    patient = run_of()
+    for _ in range(9):
+        connects(patient)
+        patient._progress(1, 2, "")
+    assert not patient._given_up.is_set()

@@ -177,6 +177,27 @@ async def test_what_came_is_kept_as_it_came_and_without_the_key(provider: Provid
     assert again.latest(key) == stored
 
 
+async def test_a_page_that_shows_the_key_of_its_request_is_not_kept(provider: Provider, tmp_path: Path) -> None:
+    archive, told = ResponseArchive(tmp_path, "test"), list[str]()
+    http = client(archive, problems=told)
+    key = "0123+abcd efgh"
+    asked = {"series": "X", "api_key": key}
+    plain = '{"you asked for": "?api_key=%s"}'
+    pages = [web.Response(body=(plain % shown).encode()) for shown in (key, "0123%2Babcd%20efgh", "0123%2Babcd+efgh")]
+    pages.append(web.Response(body=b'{"a": 2}', headers={"ETag": f'"{key}"'}))
+    for page in pages:
+        provider.answer = lambda _, page=page: page  # type: ignore[misc]
+        assert await http.get(provider.url, asked)
+    assert archive.requests() == []
+    assert len(told) == len(pages)
+    assert not any("0123" in line for line in told)
+    assert not list(tmp_path.rglob("*.gz"))
+    provider.answer = lambda _: web.Response(body=b'{"a": 1}')
+    await http.get(provider.url, asked)
+    await http.close()
+    assert archive.requests() == [f"{provider.url}?series=X"]
+
+
 async def test_what_cannot_be_parsed_is_kept_too(provider: Provider, tmp_path: Path) -> None:
     """It is what a parser's bug is repaired with."""
     archive = ResponseArchive(tmp_path, "test")

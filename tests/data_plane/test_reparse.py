@@ -12,12 +12,16 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from data_plane.daemon.backfill import Backfill, Job, Result
+from data_plane.daemon.backfill import Backfill
+from data_plane.daemon.backfill_job import Job, Result
+from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed
 from data_plane.sources import companyfacts, registered
+from data_plane.sources.edgar import EdgarSource
 from data_plane.sources.span import Span
 from tests.data_plane.backfills import NAMES, Installation, counted
 from tests.data_plane.counted_providers import counted_providers
+from tests.data_plane.support import Bench, config, day_open, engine, records, run
 from triplane.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -94,7 +98,7 @@ async def test_filings_that_an_older_parser_could_not_read_are_repaired_without_
     here.providers.intervene = as_text
     with monkeypatch.context() as older:
         older.setattr(companyfacts, "parse", strict)
-        older.setattr(companyfacts, "CONCEPTS", ("dei:EntityCommonStockSharesOutstanding",))
+        older.setattr(companyfacts, "concepts", lambda: ("dei:EntityCommonStockSharesOutstanding",))
         result = await with_parsers_of_the_test(here, "edgar")
     assert result.sources["edgar"].quarantined == 1
     before = here.log()
@@ -124,8 +128,34 @@ async def test_filings_that_an_older_parser_could_not_read_are_repaired_without_
     # Without a span all that was kept counts.
     everything = await here.run("reparse", "--source", "edgar")
     assert everything.code == 0, everything
-    assert here.log()["data.facts"].keys() > found["data.facts"].keys()
+    log = here.log()
+    assert log["data.facts"].keys() > found["data.facts"].keys()
     assert len(here.providers.requests) == asked
+    # Fundamentals are left to the data plane, which makes them as if all had come to it whole.
+    assert not log["data.fundamentals"]
+    assert "next look" in everything.out
+    after, undisturbed = engine(NAMES), engine(NAMES)
+    for topic in ("data.facts", "data.quarantine"):
+        after.remember(topic, log[topic].values())
+    made, wanted_of = [await fundamentals(here, machine) for machine in (after, undisturbed)]
+    assert made == wanted_of
+    assert {record["fundamental_id"] for record in made} > {
+        f"AMD/{record['accession']}" for record in parts if record["accession"] in whole
+    }
+
+
+async def fundamentals(here: Installation, machine: DataEngine) -> list[dict[str, Any]]:
+    """What the data plane's look at EDGAR brings to data.fundamentals."""
+    url = here.providers.url
+    settings = Settings(edgar_url=url, edgar_files_url=url, user_agent="tests tests@example.com")
+    bench = Bench(settings, config(EDGAR_REQUESTS_PER_S=10.0), day_open())
+    bench.context.assets = lambda: [  # type: ignore[method-assign]
+        asset for asset in bench.config.universe.tradable if asset.symbol in NAMES
+    ]
+    source = EdgarSource(bench.context)
+    await source.backfill()
+    await source.close()
+    return records(run(machine, bench.taken), "data.fundamentals")
 
 
 async def test_vintages_are_read_from_the_newest_body_that_is_whole(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from rich.progress import Progress
 
-    from data_plane.daemon.backfill import Job, Result
+    from data_plane.daemon.backfill_job import Job, Result
     from data_plane.sources.base import SourceSpec
     from data_plane.sources.span import Span
     from triplane.runtime.settings import Settings
@@ -56,7 +56,7 @@ def backfill(
     publishes nothing.
     """
     spec = _source(source)
-    from data_plane.daemon.backfill import Job
+    from data_plane.daemon.backfill_job import Job
 
     if interval not in ("1d", "1m"):
         raise context.CommandError(f"--interval {interval} is neither 1d nor 1m", 2)
@@ -83,7 +83,7 @@ def reparse(
     What is on the log already stays as it is. The data plane must be stopped meanwhile.
     """
     spec = _source(source)
-    from data_plane.daemon.backfill import Job
+    from data_plane.daemon.backfill_job import Job
     from data_plane.sources.archive import INDEX
 
     span = _span(start.date() if start else FIRST_DAY, end.date() if end else LAST_DAY)
@@ -261,6 +261,8 @@ def _lines(job: Job, result: Result) -> Iterator[str]:
             yield f"`triplane quarantine list --source {name}` says why"
     if not result.new and not result.problem and not result.interrupted:
         yield "nothing new"
+    if result.fundamentals_owed:
+        yield "the data plane makes the fundamentals of these filings at its next look at the source"
 
 
 def _as_json(job: Job, result: Result) -> dict[str, Any]:
