@@ -82,7 +82,7 @@ def test_a_split_on_the_log_is_no_bar_in_a_wrong_unit() -> None:
     """Whenever it was told, and though the bars before it are loaded only now."""
     whole, parted = OLD | {"AAA": 1000.0}, OLD | {"AAA": 10.0}
     split = CorporateAction("ibkr", "AAA", "split", "2015-01-22", day_open("2018-01-18"), ratio=100.0)
-    told = [("data.actions", action_record(split).record)]
+    told = [("data.actions", action_record(split, "AAA/split/2015-01-22").record)]
     bars = [daily("2015-01-20", whole), daily("2015-01-21", whole), daily("2015-01-22", parted)]
     for past, codes in ((told, []), ([], ["UNIT_100X"])):
         _, outputs = backfilled(past, bars)
