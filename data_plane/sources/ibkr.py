@@ -180,14 +180,13 @@ class IbkrSource:
         session = self._live_session
         self._feed = MarketFeed(session, self._handler(), context.clock.now)
         context.resume(NAME, await self._time())
-        self._lines.connected()
+        self._lines.nothing_subscribed()
         self._was_cut_off = False
         self._minutes_due = "start"
         self._subscribed = False
         self._followed = set()
         resubscribed = time.monotonic()
         while not context.stop.is_set():
-            await self._follow_universe()
             newest = self._newest
             now = await self._time()
             leapt = self._speed.sample(time.monotonic(), now)
@@ -199,17 +198,23 @@ class IbkrSource:
                 # the question can be held against the answer: at 300x, a message in between is worth many market seconds.
                 context.compare_clock(NAME, ClockSample("gateway", now, max(0, newest - now - SECOND)))
             if self._cut_off(session):
-                # Its clock goes on, so that the gates close; requests and subscriptions would only fail.
+                # Its clock goes on, so that the gates close; requests and subscriptions would only fail. What IB kept comes again by
+                # itself once it is back, and is given time to.
+                resubscribed = time.monotonic()
                 if await context.pause(FAST_HEARTBEAT_S if context.settings.mode == "paper" else HEARTBEAT_S):
                     return
                 continue
             silent = context.source_age(NAME) > RESUBSCRIBE_AFTER * context.targets.BAR_FRESHNESS_S
-            if session.link.data_lost or (silent and time.monotonic() - resubscribed > RESUBSCRIBE_EVERY_S):
+            again = session.link.data_lost or (silent and time.monotonic() - resubscribed > RESUBSCRIBE_EVERY_S)
+            if again:
                 context.log.warning("subscribing again", source=NAME, data_lost=session.link.data_lost, silent=silent)
                 session.link.data_lost = False
                 context.blocked(NAME, "subscribing again")
+                context.gap(NAME)
                 self._feed.clear()
-                await self._follow_universe()
+                self._lines.nothing_subscribed()
+            await self._follow_universe()
+            if again:
                 await self._time()
                 context.blocked(NAME, "")
                 self._minutes_due = "resubscribed"
@@ -232,7 +237,10 @@ class IbkrSource:
         if cut_off != self._was_cut_off:
             self._was_cut_off = cut_off
             self._context.log.warning("link to IB's servers", source=NAME, up=not cut_off)
-            self._context.blocked(NAME, LINK_LOST if cut_off else "")
+            back = "" if self._subscribed else "not subscribed yet"
+            self._context.blocked(NAME, LINK_LOST if cut_off else back)
+            if not cut_off:
+                self._context.gap(NAME)
         return cut_off
 
     async def _follow_universe(self) -> None:
