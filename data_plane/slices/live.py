@@ -109,15 +109,15 @@ class LiveData:
         stream = self._stream(bar.source)
         allowed = self._frame.targets.CLOCK_BACKWARDS_MAX_S
         if not stream.ahead.is_ahead(bar.start, stream.time.newest, allowed):
-            return self._placed(stream, bar)
+            return self._placed(stream, row, bar)
         outputs: list[Output] = []
         for each in stream.ahead.admit(bar, allowed, int((~stream.rests).sum())):
-            outputs += self._placed(stream, each)
+            outputs += self._placed(stream, self._frame.row[each.symbol], each)
         return outputs
 
-    def _placed(self, stream: Stream, bar: RealtimeBar) -> list[Output]:
-        """A bar whose time is believed goes where it belongs. A name that has left meanwhile cannot be: `flush` comes before that."""
-        row, assembler = self._frame.row[bar.symbol], stream.bars
+    def _placed(self, stream: Stream, row: int, bar: RealtimeBar) -> list[Output]:
+        """A bar whose time is believed goes where it belongs. No name has left since it came: `flush` precedes that."""
+        assembler = stream.bars
         outputs = self._ran_back(stream, bar, bar.start)
         stream.time.reach(bar.start)
         if assembler.is_late(row, bar.start) or assembler.precedes(bar.start):
@@ -137,7 +137,7 @@ class LiveData:
         due, wrong = stream.ahead.decide(now, allowed)
         outputs: list[Output] = []
         for bar in due:
-            outputs += self._placed(stream, bar)
+            outputs += self._placed(stream, self._frame.row[bar.symbol], bar)
         for bar in wrong:
             ahead = (bar.start - stream.ahead.told) / SECOND
             detail = f"{bar.symbol}: a bar {ahead:.0f} s ahead of market time, allowed {allowed:g} s"
