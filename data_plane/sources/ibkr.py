@@ -180,7 +180,7 @@ class IbkrSource:
         session = self._live_session
         self._feed = MarketFeed(session, self._handler(), context.clock.now)
         context.resume(NAME, await self._time())
-        self._lines.connected()
+        self._lines.nothing_subscribed()
         self._was_cut_off = False
         self._minutes_due = "start"
         self._subscribed = False
@@ -209,6 +209,7 @@ class IbkrSource:
                 session.link.data_lost = False
                 context.blocked(NAME, "subscribing again")
                 self._feed.clear()
+                self._lines.nothing_subscribed()
                 await self._follow_universe()
                 await self._time()
                 context.blocked(NAME, "")

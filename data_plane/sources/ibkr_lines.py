@@ -1,6 +1,7 @@
 """The IBKR source's subscriptions, kept to what `lines.py` plans: within the budget, within IB's pacing rules, and said to the engine.
 
-A budget that is smaller at IB than MARKET_DATA_LINES says (other programs of the login use lines, too) is learned from error 101.
+A budget that is smaller at IB than MARKET_DATA_LINES says (other programs of the login use lines, too) is learned from error 101, and
+forgotten by and by (`lines.Budget`): they may let go of theirs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from data_plane.sources.base import Context
 from data_plane.sources.ibkr_requests import Requests
-from data_plane.sources.lines import LinePlan, LineScheduler
+from data_plane.sources.lines import LEAST_LINES, Budget, LinePlan, LineScheduler
 from triplane.broker.market_data import BARS, PACED, QUOTES, TOO_MANY_LINES, TRADES, MarketFeed
 from triplane.domain import calendars
 from triplane.domain.timestamps import SECOND
@@ -19,7 +20,6 @@ from triplane.domain.timestamps import SECOND
 BURST = 40
 # A slot that took longer, by the market's clock, did not measure how fast turns come: a night, or a leap.
 LONGEST_SLOTS = 20
-NO_LIMIT = 10**9
 
 
 class Lines:
@@ -33,15 +33,15 @@ class Lines:
         self._is_paced = is_paced
         self._refused_for_pace = False
         self._scheduler = LineScheduler()
-        self._granted = self._granted_trades = NO_LIMIT
-        """Lines that the gateway has given at most, since it last refused one."""
+        self._budget, self._trades_budget = Budget(LEAST_LINES), Budget(0)
         self._slot_began = 0
         self._slot_ns = 0
         self._told: tuple[frozenset[str] | None, float] | None = None
 
-    def connected(self) -> None:
-        """A connection begins: nothing is subscribed, and what the gateway grants is to be learned."""
-        self._granted = self._granted_trades = NO_LIMIT
+    def nothing_subscribed(self) -> None:
+        """A connection begins, or all subscriptions on it were ended: what the gateway grants is to be learned."""
+        self._budget.forget()
+        self._trades_budget.forget()
         self._told = None
 
     async def follow(self, feed: MarketFeed, names: list[str], flush: Callable[[], Awaitable[object]]) -> bool:
@@ -72,7 +72,7 @@ class Lines:
         return changed
 
     def _plan(self, names: list[str]) -> tuple[LinePlan, float]:
-        targets, now = self._context.targets, self._context.clock.now()
+        targets, now, wall = self._context.targets, self._context.clock.now(), time.monotonic()
         slot = int(targets.ROTATION_S * SECOND)
         due = now - self._slot_began >= slot and calendars.session_of(calendars.MARKET_CALENDAR, now) is not None
         if due:
@@ -81,8 +81,8 @@ class Lines:
             self._slot_began = now
         plan = self._scheduler.plan(
             names,
-            min(targets.MARKET_DATA_LINES, self._granted),
-            min(targets.TICK_BY_TICK_LINES, self._granted_trades),
+            self._budget.limit(targets.MARKET_DATA_LINES, wall),
+            self._trades_budget.limit(targets.TICK_BY_TICK_LINES, wall),
             max(int(targets.ROTATION_ROUND_S // targets.ROTATION_S), 1),
             [name for name in targets.STREAM_FIRST.split(",") if name],
             next_slot=due,
@@ -125,13 +125,17 @@ class Lines:
             wait = self._requests.pacing.refused(time.monotonic())
             log.warning("too fast for IB", source=source, symbol=symbol, wait_s=wait)
         elif code == TOO_MANY_LINES and kind in (BARS, QUOTES):
-            self._granted = min(self._granted, feed.lines)
-            log.warning(
-                "fewer market data lines than MARKET_DATA_LINES", source=source, lines=self._granted, reason=text
-            )
+            if self._budget.refused(feed.lines, time.monotonic()):
+                log.warning(
+                    "fewer market data lines than MARKET_DATA_LINES",
+                    source=source,
+                    lines=self._budget.granted,
+                    reason=text,
+                )
         elif kind == TRADES:
-            self._granted_trades = min(self._granted_trades, len(feed.having(TRADES)))
-            log.warning("fewer tick-by-tick lines than TICK_BY_TICK_LINES", source=source, lines=self._granted_trades)
+            self._trades_budget.refused(len(feed.having(TRADES)), time.monotonic())
+            lines = self._trades_budget.granted
+            log.warning("fewer tick-by-tick lines than TICK_BY_TICK_LINES", source=source, lines=lines)
 
     def _tell(self, names: list[str], streamed: Collection[str], round_s: float) -> None:
         told = (None if len(streamed) == len(names) else frozenset(streamed), round_s)

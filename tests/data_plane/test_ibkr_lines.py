@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from data_plane.observations import QuoteTick, TradeTick
+from data_plane.sources import lines
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.pacing import Pacing
 from tests.broker.gateways import GatewayProcess
-from tests.data_plane.ibkr_rig import Rig, following
+from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig
 from tests.waiting import until
-from triplane.broker.market_data import BARS, TRADES
+from triplane.broker.contracts import make_contract, resolve
+from triplane.broker.market_data import BARS, TRADES, BarHandler, MarketFeed
+from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import MINUTE
 
 FIRST = ("WMT", "XOM")
@@ -74,14 +77,14 @@ async def test_some_names_are_streamed_and_every_other_has_its_turn(gateway: Gat
         assert source._feed.having(TRADES) == [FIRST[0]]
         every = [i for i in bench.taken if isinstance(i, TradeTick) and i.symbol == FIRST[0] and i.time > began]
         assert len(every) >= 10
-        assert source._lines._granted > 16
+        assert source._lines._budget.granted > 16
 
 
 async def test_a_budget_that_is_smaller_than_it_says_is_learned(gateway: GatewayProcess) -> None:
     async with following(gateway, **TURNS) as (bench, source):
         assert source._feed is not None
         names = {asset.symbol for asset in bench.context.assets()}
-        assert (source._lines._granted, source._lines._granted_trades) == (16, 1)
+        assert (source._lines._budget.granted, source._lines._trades_budget.granted) == (16, 1)
         began = await pass_by(gateway, bench, source)
         streamed = set(source._feed.having(BARS))
         assert (len(streamed), source._feed.lines, source._feed.having(TRADES)) == (6, 16, [FIRST[0]])
@@ -92,8 +95,36 @@ async def test_a_budget_that_is_smaller_than_it_says_is_learned(gateway: Gateway
         await asyncio.to_thread(gateway.fault, "drop")
         await until(lambda: any("connection" in why for why in bench.blocked))
         await until(lambda: bench.blocked[-1] == "")
-        await until(lambda: source._lines._granted == 16)
+        await until(lambda: source._lines._budget.granted == 16)
         await until(lambda: source._feed is not None and source._feed.lines == 16)
+
+
+@pytest.mark.parametrize("found_by", ["time", "1101"])
+async def test_lines_that_another_program_lets_go_are_found(
+    gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch, found_by: str
+) -> None:
+    """It held nearly all when the source subscribed: too few for a single name, which says nothing of a minute later."""
+    monkeypatch.setattr(lines, "TRY_AGAIN_S", 0.2 if found_by == "time" else 600.0)
+    bench = rig(gateway, **TURNS)
+    names = [asset.symbol for asset in bench.context.assets()]
+    other, handler = BrokerSession(), BarHandler(*[lambda *_: None] * 4)
+    await other.connect("127.0.0.1", gateway.port, 31, ACCOUNT)
+    theirs = MarketFeed(other, handler, bench.clock.now)
+    for name in names[:15]:
+        theirs.subscribe(name, make_contract(name, con_id=(await resolve(other, make_contract(name))).con_id))
+    await other.server_time()
+    source = IbkrSource(bench.context)
+    await source.backfill()
+    task = asyncio.create_task(source.follow())
+    await until(lambda: source._lines._budget.granted == 2)
+    theirs.close()
+    await other.close()
+    if found_by == "1101":
+        await asyncio.to_thread(gateway.fault, "notice", code=1101)
+    await until(lambda: source._feed is not None and source._feed.lines == 16 and len(source._feed.having(BARS)) == 6)
+    bench.context.stop.set()
+    await asyncio.wait_for(task, 10)
+    await source.close()
 
 
 async def test_bars_that_ib_refuses_for_the_pace_of_subscriptions_come_back(tmp_path: Path) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_plane.sources.lines import LineScheduler, streamed_count
+from data_plane.sources.lines import (
+    LEAST_LINES,
+    NO_LIMIT,
+    TRY_AGAIN_MOST_S,
+    TRY_AGAIN_S,
+    Budget,
+    LineScheduler,
+    streamed_count,
+)
 
 slots = st.tuples(
     st.sets(st.integers(0, 30), min_size=1).map(lambda numbers: tuple(f"N{number}" for number in sorted(numbers))),
@@ -61,3 +69,42 @@ def test_a_hundred_lines_among_two_hundred_and_among_three_thousand_names() -> N
     for count, expected in ((50, (50, 0, 0)), (200, (36, 28, 6)), (3000, (6, 88, 35))):
         plan = LineScheduler().plan([f"N{number}" for number in range(count)], 100, 5, 6)
         assert (len(plan.streamed), len(plan.quoted), plan.round_slots) == expected
+
+
+def test_two_lines_stream_one_name_and_nobody_has_a_turn() -> None:
+    plan = LineScheduler().plan(["AAA", "BBB", "CCC"], LEAST_LINES, 2, 6)
+    assert (plan.streamed, plan.quoted, plan.round_slots) == (("AAA",), (), 0)
+    assert streamed_count(3, 1, 6) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 120), st.floats(0.1, 4000.0)), max_size=60))
+def test_a_budget_is_never_less_than_a_name_needs_and_comes_back(free: list[tuple[int, float]]) -> None:
+    """`free`: lines that others leave, for how long; whoever asks for more than these is refused all that is beyond."""
+    budget, now = Budget(LEAST_LINES), 0.0
+    for left, span in free:
+        tries = 0
+        until = now + span
+        while now < until:
+            asked, before = budget.limit(100, now), budget.granted
+            assert LEAST_LINES <= asked <= 100
+            if asked > left:
+                tries += before > max(left, LEAST_LINES)
+                for _ in range(asked - left):
+                    budget.refused(left, now)
+                assert budget.granted == max(left, LEAST_LINES)
+            now += 5.0
+        assert tries <= 1 + span / TRY_AGAIN_S
+    for _ in range(int((TRY_AGAIN_MOST_S + 7 * TRY_AGAIN_S) / 5.0) + 8):
+        budget.limit(100, now)
+        now += 5.0
+    assert budget.granted == NO_LIMIT
+
+
+def test_what_stays_refused_is_tried_for_ever_more_rarely() -> None:
+    budget, tried = Budget(LEAST_LINES), list[int]()
+    budget.refused(16, 0.0)
+    for second in range(4000):
+        if budget.limit(100, float(second)) > 16:
+            tried.append(second)
+            budget.refused(16, float(second))
+    assert tried == [60, 180, 420, 900, 1860, 2820, 3780]

@@ -61,7 +61,7 @@ class Link:
     """False between 1100 or 2110 and 1101 or 1102."""
     farms_broken: bool = False
     data_lost: bool = False
-    """True after 1101: subscriptions are gone and have to be made again."""
+    """True after 1101: subscriptions are gone and have to be made again. Who has made them sets it to False."""
 
     @property
     def up(self) -> bool:
@@ -304,7 +304,8 @@ class BrokerSession:
             self.link.servers = False
         elif code in LINK_RESTORED:
             self.link.servers = True
-            self.link.data_lost = code == 1101
+            # 1102 after 1101 tells of another gap that cost nothing; only who subscribes again takes the first one back.
+            self.link.data_lost |= code == 1101
         elif code in FARM_BROKEN:
             self.link.farms_broken = True
         elif code in FARM_OK:
