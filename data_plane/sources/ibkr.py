@@ -187,7 +187,6 @@ class IbkrSource:
         self._followed = set()
         resubscribed = time.monotonic()
         while not context.stop.is_set():
-            await self._follow_universe()
             newest = self._newest
             now = await self._time()
             leapt = self._speed.sample(time.monotonic(), now)
@@ -199,18 +198,22 @@ class IbkrSource:
                 # the question can be held against the answer: at 300x, a message in between is worth many market seconds.
                 context.compare_clock(NAME, ClockSample("gateway", now, max(0, newest - now - SECOND)))
             if self._cut_off(session):
-                # Its clock goes on, so that the gates close; requests and subscriptions would only fail.
+                # Its clock goes on, so that the gates close; requests and subscriptions would only fail. What IB kept comes again by
+                # itself once it is back, and is given time to.
+                resubscribed = time.monotonic()
                 if await context.pause(FAST_HEARTBEAT_S if context.settings.mode == "paper" else HEARTBEAT_S):
                     return
                 continue
             silent = context.source_age(NAME) > RESUBSCRIBE_AFTER * context.targets.BAR_FRESHNESS_S
-            if session.link.data_lost or (silent and time.monotonic() - resubscribed > RESUBSCRIBE_EVERY_S):
+            again = session.link.data_lost or (silent and time.monotonic() - resubscribed > RESUBSCRIBE_EVERY_S)
+            if again:
                 context.log.warning("subscribing again", source=NAME, data_lost=session.link.data_lost, silent=silent)
                 session.link.data_lost = False
                 context.blocked(NAME, "subscribing again")
                 self._feed.clear()
                 self._lines.nothing_subscribed()
-                await self._follow_universe()
+            await self._follow_universe()
+            if again:
                 await self._time()
                 context.blocked(NAME, "")
                 self._minutes_due = "resubscribed"
@@ -233,7 +236,8 @@ class IbkrSource:
         if cut_off != self._was_cut_off:
             self._was_cut_off = cut_off
             self._context.log.warning("link to IB's servers", source=NAME, up=not cut_off)
-            self._context.blocked(NAME, LINK_LOST if cut_off else "")
+            back = "" if self._subscribed else "not subscribed yet"
+            self._context.blocked(NAME, LINK_LOST if cut_off else back)
         return cut_off
 
     async def _follow_universe(self) -> None:

@@ -12,7 +12,16 @@ from collections.abc import Awaitable, Callable, Collection
 from data_plane.sources.base import Context
 from data_plane.sources.ibkr_requests import Requests
 from data_plane.sources.lines import LEAST_LINES, Budget, LinePlan, LineScheduler
-from triplane.broker.market_data import BARS, PACED, QUOTES, TOO_MANY_LINES, TRADES, MarketFeed
+from triplane.broker.market_data import (
+    BARS,
+    BUST,
+    PACED,
+    QUOTES,
+    TOO_MANY_LINES,
+    TOO_MANY_TICK_LINES,
+    TRADES,
+    MarketFeed,
+)
 from triplane.domain import calendars
 from triplane.domain.timestamps import SECOND
 
@@ -20,6 +29,8 @@ from triplane.domain.timestamps import SECOND
 BURST = 40
 # A slot that took longer, by the market's clock, did not measure how fast turns come: a night, or a leap.
 LONGEST_SLOTS = 20
+# Wall seconds between two tick-by-tick requests of one name (TWS API, "Tick-by-Tick Data": no more than one in 15 seconds).
+TRADES_AGAIN_S = 15.0
 
 
 class Lines:
@@ -34,6 +45,10 @@ class Lines:
         self._refused_for_pace = False
         self._scheduler = LineScheduler()
         self._budget, self._trades_budget = Budget(LEAST_LINES), Budget(0)
+        self._trades_asked: dict[str, float] = {}
+        """When each name's tick-by-tick trades were asked for, wall seconds of the monotonic clock."""
+        self._no_trades: set[str] = set()
+        """Names whose tick-by-tick trades were refused for another reason than how many or how fast."""
         self._slot_began = 0
         self._slot_ns = 0
         self._told: tuple[frozenset[str] | None, float] | None = None
@@ -42,6 +57,7 @@ class Lines:
         """A connection begins, or all subscriptions on it were ended: what the gateway grants is to be learned."""
         self._budget.forget()
         self._trades_budget.forget()
+        self._no_trades.clear()
         self._told = None
 
     async def follow(self, feed: MarketFeed, names: list[str], flush: Callable[[], Awaitable[object]]) -> bool:
@@ -59,9 +75,7 @@ class Lines:
             feed.subscribe(symbol, self._requests.contracts[symbol], sampled=symbol in sampled)
             sent += symbol not in have
             sent += symbol not in sampled and symbol not in bars and self._subscribe_bars(feed, symbol)
-            if symbol in plan.every_trade and symbol not in trades:
-                feed.subscribe_trades(symbol)
-                sent += 1
+            sent += symbol in plan.every_trade and symbol not in trades and self._subscribe_trades(feed, symbol)
             if sent >= BURST:
                 changed, sent = True, 0
                 await flush()
@@ -117,25 +131,39 @@ class Lines:
         feed.subscribe_bars(symbol)
         return True
 
+    def _subscribe_trades(self, feed: MarketFeed, symbol: str) -> bool:
+        """Subscribe a name's tick-by-tick trades, if they may be had now; else its trades are those of the quotes."""
+        now = time.monotonic()
+        asked_at = self._trades_asked.get(symbol, -TRADES_AGAIN_S)
+        if symbol in self._no_trades or (self._is_paced() and now < asked_at + TRADES_AGAIN_S):
+            return False
+        self._trades_asked[symbol] = now
+        feed.subscribe_trades(symbol)
+        return True
+
     def refused(self, feed: MarketFeed, symbol: str, kind: str, code: int, text: str) -> None:
         """The gateway has not made a subscription, and the feed has let it go."""
         log, source = self._context.log, self._source
-        if code == PACED:
+        if kind == TRADES:
+            self._trades_refused(feed, symbol, code, text)
+        elif code == PACED:
             self._refused_for_pace = True
             wait = self._requests.pacing.refused(time.monotonic())
             log.warning("too fast for IB", source=source, symbol=symbol, wait_s=wait)
-        elif code == TOO_MANY_LINES and kind in (BARS, QUOTES):
-            if self._budget.refused(feed.lines, time.monotonic()):
-                log.warning(
-                    "fewer market data lines than MARKET_DATA_LINES",
-                    source=source,
-                    lines=self._budget.granted,
-                    reason=text,
-                )
-        elif kind == TRADES:
+        elif code == TOO_MANY_LINES and self._budget.refused(feed.lines, time.monotonic()):
+            lines = self._budget.granted
+            log.warning("fewer market data lines than MARKET_DATA_LINES", source=source, lines=lines, reason=text)
+
+    def _trades_refused(self, feed: MarketFeed, symbol: str, code: int, text: str) -> None:
+        log, source = self._context.log, self._source
+        if code == TOO_MANY_TICK_LINES:
             self._trades_budget.refused(len(feed.having(TRADES)), time.monotonic())
             lines = self._trades_budget.granted
             log.warning("fewer tick-by-tick lines than TICK_BY_TICK_LINES", source=source, lines=lines)
+            return
+        if code != BUST and "pacing" not in text.lower():  # those are asked for again
+            self._no_trades.add(symbol)
+        log.warning("trades are those of the quotes", source=source, symbol=symbol, code=code, reason=text)
 
     def _tell(self, names: list[str], streamed: Collection[str], round_s: float) -> None:
         told = (None if len(streamed) == len(names) else frozenset(streamed), round_s)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from data_plane.gates.clock import ClockSample
 from data_plane.sources import ibkr
 from data_plane.sources.ibkr import IbkrSource
 from tests.broker.gateways import GatewayProcess
@@ -150,6 +151,34 @@ async def test_a_lost_link_is_said_and_what_the_broker_kept_is_not_asked_for_aga
     assert set(source._feed._by_request) == first
     assert "subscribing again" not in bench.blocked
     assert bench.slices("5s")[-1]["missing"] == []
+
+
+async def test_nothing_is_asked_for_while_the_link_is_lost(
+    running: tuple[Rig, IbkrSource], gateway: GatewayProcess
+) -> None:
+    """No server answers then, and a question that is not answered would end the stream, which IB may have kept."""
+    bench, source = running
+    feed, assets, compare = source._feed, bench.context.assets, bench.context.compare_clock
+    assert feed is not None
+    looks: list[str] = []
+
+    def looked(name: str, sample: ClockSample | str) -> None:
+        looks.append(name)
+        compare(name, sample)
+
+    bench.context.compare_clock = looked
+    names = feed.symbols
+    await asyncio.to_thread(gateway.fault, "notice", code=1100)
+    await until(lambda: bench.blocked[-1] == ibkr.LINK_LOST)
+    del source._requests.contracts[names[0]]
+    bench.context.assets = lambda: assets()[:5]  # type: ignore[method-assign]
+    passed = len(looks)
+    await until(lambda: len(looks) >= passed + 3)
+    assert (feed.symbols, names[0] in source._requests.contracts) == (names, False)
+    await asyncio.to_thread(gateway.fault, "notice", code=1102)
+    await until(lambda: len(feed.symbols) == 5 and names[0] in source._requests.contracts)
+    assert source._feed is feed
+    assert "subscribing again" not in bench.blocked
 
 
 async def test_what_is_silent_is_noticed_and_subscribed_again(

@@ -17,7 +17,7 @@ from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig
 from tests.waiting import until
 from triplane.broker.contracts import make_contract, resolve
-from triplane.broker.market_data import BARS, TRADES, BarHandler, MarketFeed
+from triplane.broker.market_data import BARS, BUST, TRADES, BarHandler, MarketFeed
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import MINUTE
 
@@ -97,6 +97,30 @@ async def test_a_budget_that_is_smaller_than_it_says_is_learned(gateway: Gateway
         await until(lambda: bench.blocked[-1] == "")
         await until(lambda: source._lines._budget.granted == 16)
         await until(lambda: source._feed is not None and source._feed.lines == 16)
+
+
+async def test_a_name_whose_tick_by_tick_trades_are_refused_has_those_of_its_quotes(gateway: GatewayProcess) -> None:
+    await asyncio.to_thread(gateway.fault, "tick_error")
+    async with following(gateway, **TURNS) as (bench, source):
+        assert source._feed is not None
+        assert (source._feed.having(TRADES), source._lines._no_trades) == ([FIRST[1]], {FIRST[0]})
+        traded = Counter(item.symbol for item in bench.taken if isinstance(item, TradeTick))
+        assert traded[FIRST[0]] >= 10
+        assert traded[FIRST[1]] >= 10
+        # Asked for again with all else. A line that ends later, with a trade that is taken back, is made anew, and so are bars.
+        await asyncio.to_thread(gateway.fault, "notice", code=1101)
+        await until(lambda: source._feed is not None and source._feed.having(TRADES) == [FIRST[0]])
+        assert source._session is not None
+        line = source._feed._lines[FIRST[0]]
+        trades = line.trades_id
+        for request in (trades, int(line.bars.reqId)):
+            source._session.ib.wrapper.error(request, BUST, "Bust event occurred, current subscription is deactivated.")
+        assert source._feed.having(TRADES) == []
+        await until(lambda: line.trades_id not in (trades, -1))
+        before = len(bench.slices("5s"))
+        await asyncio.to_thread(gateway.advance, minutes=1)
+        await until(lambda: len(bench.slices("5s")) >= before + 12)
+        assert FIRST[0] in bench.slices("5s")[-1]["symbols"]
 
 
 @pytest.mark.parametrize("found_by", ["time", "1101"])

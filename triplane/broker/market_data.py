@@ -41,6 +41,8 @@ _UNTIL_TICKS: Final = frozenset({10197})
 TOO_MANY_LINES: Final = 101
 PACED: Final = 420
 TOO_MANY_TICK_LINES: Final = 10190
+BUST: Final = 10225
+"""A trade was taken back, and the subscription ended with it. The client library makes five-second bars anew by itself, nothing else."""
 # A subscription that IB did not make: of a pacing violation the text tells, else 420 means that there is no permission.
 _NOT_MADE: Final = frozenset({TOO_MANY_LINES, TOO_MANY_TICK_LINES})
 BARS, QUOTES, TRADES = "bars", "quotes", "trades"
@@ -319,11 +321,12 @@ class MarketFeed:
 
     def _on_error(self, request_id: int, code: int, text: str) -> None:
         line, kind = self._by_request.get(request_id, (None, ""))
-        if line is None or code not in (*_LINE_ERRORS, *_NOT_MADE):
+        if line is None or not (kind == TRADES or code in _LINE_ERRORS or code in _NOT_MADE):
             return
         _log.warning("%s: market data error %s: %s", line.symbol, code, text)
         paced = code == PACED and "pacing" in text.lower()
-        if not (paced or code in _NOT_MADE):
+        # Whatever is wrong with a line of trades, nothing comes of it, and the quotes tell trades as long as there is none.
+        if not (paced or kind == TRADES or code in _NOT_MADE):
             line.status, line.away = _LINE_ERRORS[code], code in _UNTIL_TICKS
             self._tell(line)
             return

@@ -217,6 +217,10 @@ class Answers:
                 if kind not in ("Last", "AllLast", "BidAsk", "MidPoint"):
                     client.send(m.error(req_id, 321, f"Error validating request: tick type {kind} is unknown"))
                     return
+                injected = core.faults.next_error("tick_error")
+                if injected is not None:
+                    client.send(m.error(req_id, injected.code, injected.text))
+                    return
                 if tick_lines_in_use(core.clients.values()) >= core.options.tick_by_tick_lines:
                     client.send(m.error(req_id, *TOO_MANY_TICKS))
                     return

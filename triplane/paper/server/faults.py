@@ -14,6 +14,7 @@
 | modify_error | code, text, count (1) | the next modify is refused, the old revision stays live |
 | cancel_error | code, text, count (1) | the next cancel is refused (161) |
 | history_error | code (162), text, count (1) | the next historical request fails |
+| tick_error | code (10189), text, count (1) | the next tick-by-tick request fails |
 | notice | code, text | an error that belongs to no request, to every client (1100, 1101, 1102, 2110) |
 | next_valid_id | value or back (10) | the next order id that clients are told is rolled back |
 | market_data | symbol, mode (delayed), code | live, delayed (ticks 66-76, error 10167), frozen (type 2, the quote of the moment), lots (sizes in hundreds), none (`code` (354), then nothing) or silent |
@@ -41,7 +42,8 @@ MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 COUNTED: Final = (
     "suppress_executions", "duplicate_executions", "correct_executions", "disconnect_mid_fill", "repeat_bars", "reorder_bars",
 )  # fmt: skip
-ERRORS: Final = ("order_error", "modify_error", "cancel_error", "history_error")
+ERRORS: Final = ("order_error", "modify_error", "cancel_error", "history_error", "tick_error")
+_DEFAULT_CODES: Final[Mapping[str, int]] = {"history_error": 162, "tick_error": 10189}
 AT: Final = "at"
 CLEAR: Final = "clear"
 # Done at once by the gateway; nothing of them stays here.
@@ -64,6 +66,7 @@ _TEXTS: Final[Mapping[int, str]] = {
     10089: "Requested market data requires additional subscription for API.",
     10090: "Part of requested market data is not subscribed. Subscription-independent ticks are still active.",
     10168: "Requested market data is not subscribed. Delayed market data is not enabled.",
+    10189: "Failed to request tick-by-tick data: No market data permissions",
     10197: "No market data during competing live session",
     10349: "Order TIF was set to DAY based on order preset.",
 }
@@ -115,7 +118,7 @@ class Faults:
         if kind in COUNTED:
             self.counts[kind] = self.counts.get(kind, 0) + int(count)
         elif kind in ERRORS:
-            error = injected(body, 162 if kind == "history_error" else None)
+            error = injected(body, _DEFAULT_CODES.get(kind))
             self.errors.setdefault(kind, deque()).extend([error] * int(count))
         elif kind == "delay_acks":
             self.ack_delays.extend([number(body, "seconds", 1.0, 0.0, 600.0)] * int(count))
