@@ -256,6 +256,10 @@ class DataEngine:
         """Listening (re)starts at `now`: after a connect, a resubscription or a leap of the paper gateway's clock."""
         self._live.resume(source, now)
 
+    def gap(self, source: str) -> None:
+        """Something that the source sent may be missing before what comes next, as after a resubscription; see `LiveData.gap`."""
+        self._live.gap(source)
+
     def cover(self, source: str, streamed: Collection[str] | None, round_s: float, now: int) -> list[Output]:
         """What a source streams from `now` on (None: all names), where it cannot stream all; see `LiveData.cover`."""
         return self._live.cover(source, streamed, round_s, now)

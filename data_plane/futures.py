@@ -1,20 +1,20 @@
 """Futures: when a chain rolls from one contract to the next, and the continuous series that comes of it.
 
-A position is held in the nearest contract until N sessions before the earlier of its last trade and its first notice, and from the next
+A position is held in the nearest contract until N business days before the earlier of its last trade and its first notice, and from the next
 session on in the following one. The *raw* series is the held contract's prices, with a step at each roll that nobody earned. Adjusted
 backwards the newest contract is as it trades and what came before is shifted, by the sum of the steps (difference: changes in points are
 a position's) or scaled, by the product of the ratios (ratio: returns are). Both leave the past open to each new roll, so they are for
 signals; orders and marks take raw prices.
 
-Pure. Source of notice days: CME Group rulebook, chapters of the products (metals, Treasuries and grains: first notice on the last
-business day of the month before the delivery month; equity indices settle in cash and have none).
+Pure. Sources of notice days: CME Group rulebook, chapters of the products; tables of brokers (https://www.discounttrading.com/first-notice-dates.html
+for 2026). A session of the exchange on a US holiday, such as Globex's on Memorial Day, is no business day there, hence no day of notice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Final
 
@@ -23,13 +23,17 @@ import numpy as np
 from data_plane.observations import Floats, Ints
 from triplane.domain import calendars
 
-DELIVERED: Final = frozenset(
+FRIDAY: Final = 4
+BEFORE_THE_MONTH: Final = frozenset(
     [
         "GC",
         "MGC",
         "SI",
         "SIL",
         "HG",
+        "PL",
+        "PA",
+        "Z3N",
         "ZT",
         "ZF",
         "ZN",
@@ -41,9 +45,88 @@ DELIVERED: Final = frozenset(
         "ZW",
         "ZM",
         "ZL",
-    ]  # trading classes
+        "KE",
+        "ZO",
+        "ZR",
+        "XC",
+        "XK",
+        "XW",
+        "YC",
+        "YK",
+        "YW",
+    ]
 )
-"""Those whose first notice is the last session of the month before the delivery month."""
+"""Trading classes whose first notice is the last business day of the month before the delivery month: metals, Treasuries, grains."""
+AFTER_THE_FIRST_FRIDAY: Final = frozenset(["LE"])
+"""Live cattle: the first notice is on the Monday after the first Friday of the delivery month."""
+AFTER_THE_LAST_TRADE: Final = frozenset(
+    [
+        "CL",
+        "NG",
+        "HO",
+        "RB",
+        "6A",
+        "6B",
+        "6C",
+        "6E",
+        "6J",
+        "6M",
+        "6N",
+        "6S",
+        "E7",
+        "J7",
+        "M6A",
+        "M6B",
+        "M6E",
+        "MCD",
+        "MIR",
+        "MJY",
+        "MSF",
+    ]
+)
+"""Delivered, with notices once trading has ended: energies and currencies."""
+CASH: Final = frozenset(
+    [
+        "ES",
+        "MES",
+        "NQ",
+        "MNQ",
+        "YM",
+        "MYM",
+        "RTY",
+        "M2K",
+        "EMD",
+        "NKD",
+        "NIY",
+        "VX",
+        "VXM",
+        "BTC",
+        "MBT",
+        "ETH",
+        "MET",
+        "BFF",
+        "BZ",
+        "MCL",
+        "QM",
+        "QG",
+        "MNG",
+        "MHG",
+        "QO",
+        "QI",
+        "QC",
+        "HE",
+        "GF",
+        "SR1",
+        "SR3",
+        "ZQ",
+        "GE",
+        "2YY",
+        "5YY",
+        "10Y",
+        "30Y",
+    ]
+)
+"""Settled in cash: nothing is delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +150,48 @@ class Held:
 
 
 def first_notice(contract: FutureContract, calendar: str) -> date | None:
-    """The first notice day of a delivered contract; None where nothing is delivered before the last trade."""
-    if contract.trading_class not in DELIVERED:
-        return None
-    return calendars.previous_session(calendar, date(int(contract.month[:4]), int(contract.month[4:6]), 1))
+    """The first notice day of a delivered contract; None where nothing is delivered before the last trade.
+
+    Raises ValueError for a trading class of which that is not known: to take it for settled in cash could end in a delivery.
+    """
+    first = date(int(contract.month[:4]), int(contract.month[4:6]), 1)
+    match contract.trading_class:
+        case known if known in CASH or known in AFTER_THE_LAST_TRADE:
+            return None
+        case known if known in BEFORE_THE_MONTH:
+            return business_day_before(first, calendar)
+        case known if known in AFTER_THE_FIRST_FRIDAY:
+            day = first + timedelta((FRIDAY - first.weekday()) % 7 + 3)
+            return day if _is_business_day(day, calendar) else business_day_before(day, calendar)
+    raise ValueError(
+        f"{contract.local_symbol}: when notices of trading class {contract.trading_class} begin is not known; "
+        "add the class to one of the lists in data_plane/futures.py, as its exchange's rulebook has it"
+    )
+
+
+def business_day_before(day: date, calendar: str) -> date:
+    """The latest session of `calendar` before `day` that is no holiday of the US market."""
+    day = calendars.previous_session(calendar, day)
+    while not calendars.is_session(calendars.MARKET_CALENDAR, day):
+        day = calendars.previous_session(calendar, day)
+    return day
+
+
+def _is_business_day(day: date, calendar: str) -> bool:
+    return calendars.is_session(calendar, day) and calendars.is_session(calendars.MARKET_CALENDAR, day)
 
 
 def last_held(contract: FutureContract, days: int, calendar: str) -> date:
-    """The last session in which a contract is held: `days` sessions before the earlier of last trade and first notice."""
+    """The last session in which a contract is held: `days` business days before the earlier of last trade and first notice.
+
+    Raises ValueError as `first_notice`.
+    """
     notice = first_notice(contract, calendar)
     day = contract.last_trade if notice is None else min(contract.last_trade, notice)
-    if not calendars.is_session(calendar, day):
-        day = calendars.previous_session(calendar, day)
+    if not _is_business_day(day, calendar):
+        day = business_day_before(day, calendar)
     for _ in range(days):
-        day = calendars.previous_session(calendar, day)
+        day = business_day_before(day, calendar)
     return day
 
 
@@ -88,6 +199,7 @@ def schedule(chain: Sequence[FutureContract], days: int, calendar: str, start: d
     """Who is held when, from `start` on without a gap; the last contract until it would be left.
 
     `chain`: at least one contract a month, in any order. Contracts that would be left before `start` do not appear.
+    Raises ValueError as `first_notice`.
     """
     held: list[Held] = []
     first = start if calendars.is_session(calendar, start) else calendars.next_session(calendar, start)

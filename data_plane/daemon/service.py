@@ -226,6 +226,7 @@ class DataService:
             tell_time=self._tell_time,
             time_known=self._time_known,
             resume=self.engine.resume,
+            gap=self.engine.gap,
             advance=lambda source, now: self._emit(self.engine.advance(source, now)),
             source_age=lambda source: self.engine.source_age(source, self.clock.now()),
             compare_clock=self._compare_clock,

@@ -76,6 +76,11 @@ class LiveData:
         stream.resume(now)
         stream.micro.resume()
 
+    def gap(self, source: str) -> None:
+        """What the source sends next does not follow on what it sent before, though it was listened to all the while: order flow is not
+        reckoned across. Ages go on."""
+        self._stream(source).micro.resume()
+
     def cover(self, source: str, streamed: Collection[str] | None, round_s: float, now: int) -> list[Output]:
         """What a source streams from `now` on; None: all. A name that is not streamed is neither waited for nor stale for want of bars,
         and its quotes are stale when they are older than the limit and the round of `round_s` market seconds together."""

@@ -75,6 +75,8 @@ class Context:
     blocked: Callable[[str, str], None]
     """(source, why it is not ready; empty when it is): shown on /readyz."""
     log: structlog.stdlib.BoundLogger
+    gap: Callable[[str], None] = lambda source: None
+    """What a source sends next does not follow on what it sent before: it subscribed again, or was cut off."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     more_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the service when a version of the configuration brings names or series; cleared by the source that sees to them."""

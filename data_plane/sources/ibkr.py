@@ -210,6 +210,7 @@ class IbkrSource:
                 context.log.warning("subscribing again", source=NAME, data_lost=session.link.data_lost, silent=silent)
                 session.link.data_lost = False
                 context.blocked(NAME, "subscribing again")
+                context.gap(NAME)
                 self._feed.clear()
                 self._lines.nothing_subscribed()
             await self._follow_universe()
@@ -238,6 +239,8 @@ class IbkrSource:
             self._context.log.warning("link to IB's servers", source=NAME, up=not cut_off)
             back = "" if self._subscribed else "not subscribed yet"
             self._context.blocked(NAME, LINK_LOST if cut_off else back)
+            if not cut_off:
+                self._context.gap(NAME)
         return cut_off
 
     async def _follow_universe(self) -> None:

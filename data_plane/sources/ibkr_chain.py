@@ -20,9 +20,10 @@ def future_contract(info: ContractInfo) -> FutureContract:
 
 
 async def rolls(session: BrokerSession, asset: Asset, days: int, start: int) -> list[Held]:
-    """Which contract of the asset's chain is held when, from `start` (ns UTC) on, each left `days` sessions before it has to be.
+    """Which contract of the asset's chain is held when, from `start` (ns UTC) on, each left `days` business days before it has to
+    be.
 
-    Raises ContractUnknown, BrokerUnavailable and RequestFailed.
+    Raises ContractUnknown, BrokerUnavailable and RequestFailed, and ValueError for a trading class whose notices are not known.
     """
     chain = [future_contract(info) for info in await contracts.chain(session, asset)]
     return schedule(chain, days, asset.calendar, to_datetime(start).date())

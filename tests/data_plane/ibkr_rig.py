@@ -27,11 +27,13 @@ class Rig(Bench):
         self.engine = DataEngine("main", names, self.config.targets.data, "h")
         self.outputs: list[Output] = []
         self.blocked: list[str] = []
+        self.gaps = 0
         context = self.context
         context.published = self.engine.published
         context.take = self.take
         context.tell_time = self.tell_time
         context.resume = self.engine.resume
+        context.gap = self.gap
         context.advance = lambda source, now: self.outputs.extend(self.engine.advance(source, now))
         context.source_age = lambda source: self.engine.source_age(source, self.clock.now())
         context.compare_clock = lambda source, sample: self.outputs.extend(
@@ -44,6 +46,10 @@ class Rig(Bench):
             self.engine.cover(source, streamed, round_s, self.clock.now())
         )
         context.blocked = lambda source, why: self.blocked.append(why)
+
+    def gap(self, source: str) -> None:
+        self.gaps += 1
+        self.engine.gap(source)
 
     def tell_time(self, now: int) -> None:
         self.clock.advance(now)

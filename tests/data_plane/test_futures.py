@@ -41,6 +41,44 @@ def test_a_contract_is_left_days_before_its_last_trade_or_its_notice() -> None:
     assert last_held(new_year, 0, "CMES") == date(2013, 12, 31)
 
 
+@pytest.mark.parametrize(
+    ("trading_class", "month", "notice"),
+    [
+        # Globex has a session on Memorial Day, the exchange's offices have none.
+        ("GC", "202106", date(2021, 5, 28)),
+        ("GC", "201006", date(2010, 5, 28)),
+        # As a broker lists them for 2026.
+        ("GC", "202606", date(2026, 5, 29)),
+        ("SI", "202605", date(2026, 4, 30)),
+        ("PL", "202601", date(2025, 12, 31)),
+        ("PL", "202604", date(2026, 3, 31)),
+        ("PA", "202603", date(2026, 2, 27)),
+        ("ZO", "202603", date(2026, 2, 27)),
+        ("KE", "202609", date(2026, 8, 31)),
+        ("LE", "201304", date(2013, 4, 8)),
+        ("LE", "202602", date(2026, 2, 9)),
+        ("CL", "202602", None),
+        ("6E", "202603", None),
+        ("MES", "202603", None),
+    ],
+)
+def test_notices_begin_when_the_exchange_says(trading_class: str, month: str, notice: date | None) -> None:
+    last_trade = date(int(month[:4]), int(month[4:]), 28)
+    assert first_notice(contract(month, last_trade, trading_class), "CMES") == notice
+
+
+def test_a_holiday_on_which_globex_trades_is_no_day_to_get_out_on() -> None:
+    # Friday the 28th is the day of notice, Thursday and Wednesday come before it; and of an index that ends after the holiday as well.
+    assert last_held(contract("202106", date(2021, 6, 28), "GC"), 2, "CMES") == date(2021, 5, 26)
+    assert last_held(contract("202106", date(2021, 6, 1)), 1, "CMES") == date(2021, 5, 28)
+    assert calendars.is_session("CMES", date(2021, 5, 31))
+
+
+def test_a_class_of_which_nothing_is_known_is_refused() -> None:
+    with pytest.raises(ValueError, match="trading class KC begin is not known"):
+        schedule([contract("202603", date(2026, 3, 19), "KC")], 2, "CMES", date(2026, 1, 5))
+
+
 def test_a_schedule_has_no_gap_and_begins_with_the_first_contract_that_is_still_held() -> None:
     held = schedule(tuple(reversed(CHAIN)), 3, "CMES", date(2013, 12, 18))
     assert [(each.contract.month, each.first, each.last) for each in held] == [

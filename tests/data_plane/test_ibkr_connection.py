@@ -49,6 +49,7 @@ async def test_subscriptions_are_made_again_after_1101(
     first = set(source._feed._by_request)
     await asyncio.to_thread(gateway.fault, "notice", code=1101)
     await until(lambda: bench.blocked[-2:] == ["subscribing again", ""])
+    assert bench.gaps == 1
     assert source._feed is not None
     assert set(source._feed._by_request).isdisjoint(first)
     before = len(bench.slices("5s"))
@@ -149,6 +150,7 @@ async def test_a_lost_link_is_said_and_what_the_broker_kept_is_not_asked_for_aga
     await asyncio.to_thread(gateway.advance, minutes=1)
     await until(lambda: len(bench.slices("5s")) >= before + 12)
     assert set(source._feed._by_request) == first
+    assert bench.gaps == 2
     assert "subscribing again" not in bench.blocked
     assert bench.slices("5s")[-1]["missing"] == []
 

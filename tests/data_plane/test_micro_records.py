@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from data_plane.observations import QuoteTick, TradeTick
 from schemas.codec import encode_body
 from tests.data_plane.support import STEP, assert_conserved, bar, day_close, day_open, engine, quote, records, run
@@ -73,13 +75,19 @@ def test_flow_that_waited_for_overdue_bars_is_known_when_they_are_given_up() -> 
     assert (record["event_time"], record["available_time"], record["ofi"]) == (OPEN + STEP, OPEN + 2 * STEP, [10.0])
 
 
-def test_a_reconnect_breaks_the_chain_and_the_first_look_does_not() -> None:
+@pytest.mark.parametrize("how", ["resume", "gap"])
+def test_a_reconnect_and_a_resubscription_break_the_chain_and_the_first_look_does_not(how: str) -> None:
     machine = engine()
     run(machine, [second("AAA", 1, 200.0)])
     outputs = run(machine, [bar(name, 0) for name in NAMES]) + run(machine, [second("AAA", 6, 260.0)])
     outputs += run(machine, [bar(name, 1) for name in NAMES])
     assert [record["ofi"] for record in records(outputs, "data.micro")] == [[0.0], [60.0]]
-    machine.resume("ibkr", OPEN + 11 * SECOND)
+    if how == "gap":
+        age = machine.source_age("ibkr", OPEN + 60 * SECOND)
+        machine.gap("ibkr")
+        assert machine.source_age("ibkr", OPEN + 60 * SECOND) == age == 50  # who was silent still is
+    else:
+        machine.resume("ibkr", OPEN + 11 * SECOND)
     outputs = run(machine, [second("AAA", 12, 900.0), *(bar(name, 2) for name in NAMES)])
     assert [record["increments"] for record in records(outputs, "data.micro")] == [[0]]
 
