@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_plane.daemon import outlet as outlet_module
+from data_plane.sources import speed
 from data_plane.sources.ibkr import IbkrSource
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import Rig, following
@@ -45,3 +46,10 @@ async def running(gateway: GatewayProcess) -> AsyncIterator[tuple[Rig, IbkrSourc
     """A source that has loaded its history and follows; the market stands at 15:25 of the first session."""
     async with following(gateway) as pair:
         yield pair
+
+
+@pytest.fixture
+def leaps_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a minute between two looks at the gateway's clock is a leap, however long the looks lie apart: where a test expects that nobody
+    is called stale, a busy machine that comes to look late would else take the hand that moves the market for a fast stream."""
+    monkeypatch.setattr(speed, "LEAP_SPEED", 0.0)

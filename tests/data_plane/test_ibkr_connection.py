@@ -225,6 +225,7 @@ async def test_a_gateway_that_hangs_is_left_and_come_back_to(
     assert len(ends) == len(set(ends))
 
 
+@pytest.mark.usefixtures("leaps_are_known")
 async def test_a_half_day_ends_at_its_early_close(tmp_path: Path) -> None:
     """The day after Thanksgiving 2017: no session on Thursday, and on Friday the exchange closes at 13:00."""
     gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--start", "2017-11-22", "--sessions", "3")
