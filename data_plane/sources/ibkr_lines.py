@@ -31,6 +31,8 @@ BURST = 40
 LONGEST_SLOTS = 20
 # Wall seconds between two tick-by-tick requests of one name (TWS API, "Tick-by-Tick Data": no more than one in 15 seconds).
 TRADES_AGAIN_S = 15.0
+# Wall seconds without a request after error 101 when hardly a line is left: one is asked for all the same, not at every look.
+NO_LINES_S = 5.0
 
 
 class Lines:
@@ -45,6 +47,8 @@ class Lines:
         self._refused_for_pace = False
         self._scheduler = LineScheduler()
         self._budget, self._trades_budget = Budget(LEAST_LINES), Budget(0)
+        self._held_until = 0.0
+        """Before this nothing is subscribed, wall seconds of the monotonic clock."""
         self._trades_asked: dict[str, float] = {}
         """When each name's tick-by-tick trades were asked for, wall seconds of the monotonic clock."""
         self._no_trades: set[str] = set()
@@ -57,6 +61,7 @@ class Lines:
         """A connection begins, or all subscriptions on it were ended: what the gateway grants is to be learned."""
         self._budget.forget()
         self._trades_budget.forget()
+        self._held_until = 0.0
         self._no_trades.clear()
         self._told = None
 
@@ -71,7 +76,7 @@ class Lines:
         sampled = frozenset(plan.quoted)
         have, bars, trades = (frozenset(feed.having(kind)) for kind in (QUOTES, BARS, TRADES))
         sent = 0
-        for symbol in quoted:
+        for symbol in () if time.monotonic() < self._held_until else quoted:
             feed.subscribe(symbol, self._requests.contracts[symbol], sampled=symbol in sampled)
             sent += symbol not in have
             sent += symbol not in sampled and symbol not in bars and self._subscribe_bars(feed, symbol)
@@ -150,9 +155,13 @@ class Lines:
             self._refused_for_pace = True
             wait = self._requests.pacing.refused(time.monotonic())
             log.warning("too fast for IB", source=source, symbol=symbol, wait_s=wait)
-        elif code == TOO_MANY_LINES and self._budget.refused(feed.lines, time.monotonic()):
-            lines = self._budget.granted
-            log.warning("fewer market data lines than MARKET_DATA_LINES", source=source, lines=lines, reason=text)
+        elif code == TOO_MANY_LINES:
+            now = time.monotonic()
+            if self._budget.refused(feed.lines, now):
+                lines = self._budget.granted
+                log.warning("fewer market data lines than MARKET_DATA_LINES", source=source, lines=lines, reason=text)
+            if feed.lines < LEAST_LINES:
+                self._held_until = now + NO_LINES_S
 
     def _trades_refused(self, feed: MarketFeed, symbol: str, code: int, text: str) -> None:
         log, source = self._context.log, self._source

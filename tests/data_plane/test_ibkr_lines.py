@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_plane.observations import QuoteTick, TradeTick
-from data_plane.sources import lines
+from data_plane.sources import ibkr_lines, lines
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.pacing import Pacing
 from tests.broker.gateways import GatewayProcess
@@ -100,7 +100,9 @@ async def test_a_budget_that_is_smaller_than_it_says_is_learned(gateway: Gateway
         await until(lambda: source._feed is not None and source._feed.lines == 16)
 
 
-async def test_a_name_whose_tick_by_tick_trades_are_refused_has_those_of_its_quotes(gateway: GatewayProcess) -> None:
+async def test_a_name_whose_tick_by_tick_trades_are_refused_has_those_of_its_quotes(
+    gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await asyncio.to_thread(gateway.fault, "tick_error")
     async with following(gateway, **TURNS) as (bench, source):
         assert source._feed is not None
@@ -113,10 +115,20 @@ async def test_a_name_whose_tick_by_tick_trades_are_refused_has_those_of_its_quo
         await until(lambda: source._feed is not None and source._feed.having(TRADES) == [FIRST[0]])
         assert source._session is not None
         line = source._feed._lines[FIRST[0]]
-        trades = line.trades_id
+        trades, looks, plan = line.trades_id, list[int](), source._lines._plan
+
+        def looked(names: list[str]) -> tuple[lines.LinePlan, float]:
+            looks.append(len(names))
+            return plan(names)
+
+        monkeypatch.setattr(source._lines, "_plan", looked)
+        monkeypatch.setattr(source._lines, "_is_paced", lambda: True)
+        monkeypatch.setattr(ibkr_lines, "TRADES_AGAIN_S", 600.0)
         for request in (trades, int(line.bars.reqId)):
             source._session.ib.wrapper.error(request, BUST, "Bust event occurred, current subscription is deactivated.")
-        assert source._feed.having(TRADES) == []
+        await until(lambda: len(looks) >= 3)
+        assert FIRST[0] not in source._feed.having(TRADES)  # IB takes one such request of a name in a while
+        monkeypatch.setattr(ibkr_lines, "TRADES_AGAIN_S", 0.0)
         await until(lambda: line.trades_id not in (trades, -1))
         before = len(bench.slices("5s"))
         await asyncio.to_thread(gateway.advance, minutes=1)
@@ -130,6 +142,7 @@ async def test_lines_that_another_program_lets_go_are_found(
 ) -> None:
     """It held nearly all when the source subscribed: too few for a single name, which says nothing of a minute later."""
     monkeypatch.setattr(lines, "TRY_AGAIN_S", 0.2 if found_by == "time" else 600.0)
+    monkeypatch.setattr(ibkr_lines, "NO_LINES_S", 0.1 if found_by == "time" else 600.0)
     bench = rig(gateway, **TURNS)
     names = [asset.symbol for asset in bench.context.assets()]
     other, handler = BrokerSession(), BarHandler(*[lambda *_: None] * 4)
@@ -141,7 +154,7 @@ async def test_lines_that_another_program_lets_go_are_found(
     source = IbkrSource(bench.context)
     await source.backfill()
     task = asyncio.create_task(source.follow())
-    await until(lambda: source._lines._budget.granted == 2)
+    await until(lambda: source._lines._budget.granted == 2 and source._lines._held_until > 0.0)
     theirs.close()
     await other.close()
     if found_by == "1101":
