@@ -41,8 +41,7 @@ _UNTIL_TICKS: Final = frozenset({10197})
 TOO_MANY_LINES: Final = 101
 PACED: Final = 420
 TOO_MANY_TICK_LINES: Final = 10190
-BUST: Final = 10225
-"""A trade was taken back, and the subscription ended with it. The client library makes five-second bars anew by itself, nothing else."""
+BUST: Final = 10225  # ended by a trade that was taken back; the client library makes bars anew by itself, nothing else
 # A subscription that IB did not make: of a pacing violation the text tells, else 420 means that there is no permission.
 _NOT_MADE: Final = frozenset({TOO_MANY_LINES, TOO_MANY_TICK_LINES})
 BARS, QUOTES, TRADES = "bars", "quotes", "trades"
@@ -51,7 +50,6 @@ _EVERY_TRADE: Final = "Last"
 """IB's type of tick-by-tick data: trades that make the last price."""
 _RETIRED_IDS: Final = 1000
 """Request ids that the library still knows after their end, for ticks that are on the way; it would never forget them."""
-DATA_RESTORED_LOST: Final = 1101
 NO_DATA_RETURNED: Final = 162
 
 _log = logging.getLogger("triplane.market_data")
