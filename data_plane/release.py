@@ -180,6 +180,8 @@ class Releases:
         there, outputs = self._published.released(found["quarantine_id"]), []
         if there is None:
             plan = self._new(self._plan(command, found, now, last_good))
+            if isinstance(plan.observation, Bars) and plan.observation.event_time > now:
+                raise NoObservation("its interval has not ended: its time is wrong; drop it")
             outputs = [self._let_out(found, plan)]
             there = self._published.released(found["quarantine_id"])
             assert there is not None

@@ -31,7 +31,7 @@ from data_plane.engine import DataEngine
 from data_plane.fundamentals.publication import TOPIC as FUNDAMENTALS
 from data_plane.observations import Filing, Malformed, Observation
 from data_plane.outputs import DECISIONS, GATES, QUARANTINE, Output
-from data_plane.sources.base import Context, Stage
+from data_plane.sources.base import NOT_SUBSCRIBED, Context, Stage
 from triplane.domain import calendars
 from triplane.domain.timestamps import from_datetime
 from triplane.runtime import configuration
@@ -257,7 +257,7 @@ class Backfill:
             return "records were dropped, for Kafka was away and the spool full; see that Kafka runs, then run it again"
         if self._given_up.is_set() or self._up is False:
             loaded = self.outlet.acknowledged[name, False] + self.engine.ledger.deduplicated[name]
-            return f"{name} could not be loaded{' whole' if loaded else ''}: {self._why}"
+            return f"{name} could not be loaded{' whole' if loaded else ''}: {self._why or self._refusal}"
         if self._up is None and self._unread:
             return f"what {name} sent could not be read; `triplane quarantine list --source {name}` has it"
         return ""
@@ -358,7 +358,7 @@ class Backfill:
         if not why:
             return
         self._failures += 1
-        if not connected:
+        if not connected or why != NOT_SUBSCRIBED:
             self._why = why
         if self._failures - connected > self.config.targets.data.SOURCE_RETRIES:
             self._given_up.set()

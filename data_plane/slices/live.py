@@ -49,7 +49,7 @@ class LiveData:
 
     def remember(self, topic: str, record: Mapping[str, Any]) -> None:
         """Take over how far an earlier run came, from one of its records."""
-        if topic == "data.bars" and record["interval"] == "5s":
+        if topic == "data.bars" and record["interval"] == "5s" and not record.get("released"):
             stream = self._stream(record["source"])
             stream.bars.done = max(stream.bars.done, record["event_time"] - STEP)
             stream.last_bars = max(stream.last_bars, record["event_time"])

@@ -29,6 +29,8 @@ from triplane.runtime.clock import Clock
 from triplane.runtime.configuration import Config
 from triplane.runtime.settings import Settings
 
+NOT_SUBSCRIBED = "not subscribed yet"
+"""Why a source that has just connected is not ready."""
 LOOK_S = 1.0
 """Wall seconds within which an edited interval is noticed."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import QuoteTick, RealtimeBar, TradeTick
 from data_plane.slices.assembly import STEP
-from data_plane.sources.base import Context, SourceSpec, Stage
+from data_plane.sources.base import NOT_SUBSCRIBED, Context, SourceSpec, Stage
 from data_plane.sources.ibkr_history import IbkrHistory
 from data_plane.sources.ibkr_lines import Lines
 from data_plane.sources.ibkr_requests import Requests
@@ -126,7 +126,7 @@ class IbkrSource:
                 wait = min(2 * wait, RECONNECT_MAX_S)
                 continue
             self._was_connected = True
-            context.blocked(NAME, "not subscribed yet")
+            context.blocked(NAME, NOT_SUBSCRIBED)
             context.log.info("connected", source=NAME, names=len(self._requests.contracts))
             return True
         return False

@@ -179,10 +179,14 @@ async def test_bars_that_ib_refuses_for_the_pace_of_subscriptions_come_back(tmp_
             await until(
                 lambda: source._lines._refused_for_pace
             )  # those names have no bars, until they are asked for again
-            await until(lambda: source._feed is not None and len(source._feed.having(BARS)) == 20)
-            began = bench.slices("5s")[-1]["event_time"]
-            await asyncio.to_thread(gateway.advance, minutes=1)
-            await until(lambda: bench.slices("5s")[-1]["event_time"] >= began + MINUTE)
+            # The gateway may refuse one more that the source had just asked for again: it comes back as the others did.
+            for _ in range(5):
+                await until(lambda: source._feed is not None and len(source._feed.having(BARS)) == 20)
+                began = bench.slices("5s")[-1]["event_time"]
+                await asyncio.to_thread(gateway.advance, minutes=1)
+                await until(lambda began=began: bench.slices("5s")[-1]["event_time"] >= began + MINUTE)
+                if not bench.slices("5s")[-1]["missing"]:
+                    break
             assert bench.slices("5s")[-1]["missing"] == []
     finally:
         gateway.stop()

@@ -182,6 +182,32 @@ def test_each_refusal_is_one_sentence() -> None:
     assert "it is dropped, and stays so" in decide(machine, quoted)[0]["detail"]
 
 
+def test_a_bar_whose_time_has_not_come_is_not_let_out() -> None:
+    machine = engine()
+    names = tuple(GOOD)
+    log = run(machine, [bar(name, step) for step in (1, 2) for name in names])
+    log += run(machine, [bar("AAA", 800)]) + machine.advance("ibkr", day_open() + 20 * SECOND)
+    (ahead,) = quarantined(log)
+    assert ahead["code"] == "TIME_AHEAD"
+    decision, outputs = decide(machine, ahead, now=day_open() + 25 * SECOND)
+    assert (decision["action"], decision["detail"]) == (
+        "refused",
+        "its interval has not ended: its time is wrong; drop it",
+    )
+    assert len(outputs) == 1
+
+
+def test_what_was_let_out_tells_no_time_of_the_stream_at_a_restart() -> None:
+    machine = engine()
+    log = run(machine, [bar(name, step) for step in (1, 2) for name in GOOD])
+    log += run(machine, [bar("AAA", 3)._replace(high=99.9, low=100.1), bar("BBB", 3), bar("CCC", 3)])
+    decision, outputs = decide(machine, quarantined(log)[0], repair=True)
+    assert decision["action"] == "repaired"
+    again = engine()
+    again.remember("data.bars", records(log, "data.bars")[:1] + records(outputs, "data.bars"))
+    assert len(records(run(again, [bar(name, 2) for name in GOOD]), "data.bars")) == 1
+
+
 payloads = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.just("\ud800")),
     lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=3), each, max_size=3),
