@@ -49,12 +49,19 @@ CONTRACT_UNKNOWN = "CONTRACT_UNKNOWN"
 class DataEngine:
     """State machine of the Data Plane for one symbol group.
 
-    `names` are the expected symbols in order, `calendar` the exchange calendar they share. Call `configure` for a new version of
-    the configuration; it takes effect at the next slice.
+    `names` are the expected symbols in order, `calendar` the exchange calendar they share. Without `fundamentals` none are made, for who
+    hands in filings in pieces. Call `configure` for a new version of the configuration; it takes effect at the next slice.
     """
 
     def __init__(
-        self, group: str, names: Sequence[str], targets: DataTargets, config_hash: str, calendar: str = MARKET_CALENDAR
+        self,
+        group: str,
+        names: Sequence[str],
+        targets: DataTargets,
+        config_hash: str,
+        calendar: str = MARKET_CALENDAR,
+        *,
+        fundamentals: bool = True,
     ) -> None:
         self.ledger = Ledger()
         self.published = PublishedIndex()
@@ -62,7 +69,7 @@ class DataEngine:
         self._slices = BarSlices(self._frame)
         self._live = LiveData(self._frame, self._slices, self.ledger)
         self._reference = ReferenceGates()
-        self._fundamentals = FundamentalsAfterFilings(self.published.facts)
+        self._fundamentals = FundamentalsAfterFilings(self.published.facts) if fundamentals else None
         self.releases = Releases(self._frame, self._slices, self._reference, self.published, self.ledger)
         """Decisions of people on what is in quarantine."""
         self._clock = ClockGate({})
@@ -129,6 +136,13 @@ class DataEngine:
         for output in outputs:
             self.ledger.received[output.source] += output.units
             self.remember(output.topic, [output.record])
+
+    def lost(self, output: Output, code: str) -> None:
+        """What had left the engine has been dropped on its way, for the reason `code`: it may be loaded again."""
+        counted = self.ledger.quarantined if output.topic == QUARANTINE else self.ledger.published
+        counted[output.source] -= output.units
+        self.ledger.drop(output.source, code, output.units)
+        self.published.forget(output.topic, output.record)
 
     def compare_only(self, sources: Collection[str]) -> list[Output]:
         """Say whose clocks this run compares; what a run in another mode left closed of others is opened."""
@@ -241,6 +255,8 @@ class DataEngine:
             for output in outputs:
                 if output.topic == "data.facts":  # what is known after the filing rests on what of it goes out
                     self.published.facts.learn(output.record)
+        if self._fundamentals is None:
+            return outputs
         self._fundamentals.hand_in(filing)
         if not self.published.has_id(publication.TOPIC, publication.fundamental_id(filing)):
             outputs += self._fundamentals.after(filing, frame.config_hash)

@@ -28,7 +28,6 @@ from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calen
 from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
-from data_plane.fundamentals.publication import TOPIC as FUNDAMENTALS
 from data_plane.observations import Filing, Malformed, Observation
 from data_plane.outputs import DECISIONS, GATES, QUARANTINE, Output
 from data_plane.sources.base import NOT_SUBSCRIBED, Context, Stage
@@ -46,9 +45,8 @@ AWAY_S = 90.0
 """Wall seconds that a Kafka which takes nothing is waited for at the end; what waits is then on disk for the next run."""
 END_S = 5.0
 """Wall seconds in which what was handed in must be on the log once the run is told to end."""
-_REMEMBERED = ("data.actions", "data.bars", "data.facts", FUNDAMENTALS, "data.macro", QUARANTINE, DECISIONS)
-_LEFT_ALONE = (GATES, FUNDAMENTALS)
-"""Topics that only the daemon writes to."""
+_REMEMBERED = ("data.actions", "data.bars", "data.facts", "data.macro", QUARANTINE, DECISIONS)
+"""Topics whose records say what is there already, and what the next observation is judged by."""
 
 
 class Backfill:
@@ -106,7 +104,9 @@ class Backfill:
         assets = group_assets(config, self._settings.group)
         calendar = group_calendar(assets, self._settings.group)
         names = [asset.symbol for asset in assets]
-        self.engine = DataEngine(self._settings.group, names, config.targets.data, config.hash, calendar)
+        self.engine = DataEngine(
+            self._settings.group, names, config.targets.data, config.hash, calendar, fundamentals=False
+        )
         self.engine.published.keep_minutes()
         self._past, self._facts = Past(self.engine), FactsOnLog()
         newest = await asyncio.to_thread(self._remember)
@@ -319,8 +319,7 @@ class Backfill:
             observation = self._lacking(observation)
         outputs = []
         for output in self.engine.take(observation):
-            if output.topic in _LEFT_ALONE:
-                self.engine.published.forget(output.topic, output.record)
+            if output.topic == GATES:
                 continue
             self._facts.learn(output.topic, output.record)
             self._fundamentals_owed |= output.topic == FACTS
@@ -374,8 +373,4 @@ class Backfill:
             self._given_up.set()
 
     def _dropped(self, output: Output) -> None:
-        ledger = self.engine.ledger
-        counted = ledger.quarantined if output.topic == QUARANTINE else ledger.published
-        counted[output.source] -= output.units
-        ledger.dropped[output.source, SPOOL_FULL] += output.units
-        self.engine.published.forget(output.topic, output.record)
+        self.engine.lost(output, SPOOL_FULL)

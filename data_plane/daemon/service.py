@@ -355,11 +355,7 @@ class DataService:
         )
 
     def _dropped(self, output: Output) -> None:
-        ledger = self.engine.ledger
-        counted = ledger.quarantined if output.topic == QUARANTINE else ledger.published
-        counted[output.source] -= output.units
-        ledger.dropped[output.source, SPOOL_FULL] += output.units
-        self.engine.published.forget(output.topic, output.record)
+        self.engine.lost(output, SPOOL_FULL)
         self._daemon.log.error(
             "spool full, record dropped", topic=output.topic, source=output.source, units=output.units
         )

@@ -262,7 +262,7 @@ def _lines(job: Job, result: Result) -> Iterator[str]:
     if not result.new and not result.problem and not result.interrupted:
         yield "nothing new"
     if result.fundamentals_owed:
-        yield "the data plane makes the fundamentals of these filings at its next look at the source"
+        yield "the data plane makes the fundamentals of these filings at its next look at the source, as far back as BACKFILL_YEARS reaches"
 
 
 def _as_json(job: Job, result: Result) -> dict[str, Any]:
