@@ -6,6 +6,7 @@ import gzip
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -43,17 +44,20 @@ def test_documents_are_decoded_faster_than_by_the_standard_library(documents: di
     if sys.gettrace() is not None:
         pytest.skip("a tracer counts each line of ours, and none of the standard library's C")
 
-    def seconds(read: object) -> float:
-        best = float("inf")
-        for _ in range(3):
-            began = time.process_time()
-            for body in sorted(documents.values(), key=len)[-3:]:
-                read(body)  # type: ignore[operator]
-            best = min(best, time.process_time() - began)
-        return best
+    largest = sorted(documents.values(), key=len)[-3:]
 
-    standard = seconds(json.loads)
-    assert seconds(lambda body: companyfacts._typed("X", body, {}, LONG_AGO)) < standard / 1.2
+    def seconds(read: Callable[[bytes], object]) -> float:
+        began = time.process_time()
+        for body in largest:
+            read(body)
+        return time.process_time() - began
+
+    # By turns, so that what else the machine does weighs on both.
+    pairs = [
+        (seconds(json.loads), seconds(lambda body: companyfacts._typed("X", body, {}, LONG_AGO))) for _ in range(5)
+    ]
+    standard, ours = (min(column) for column in zip(*pairs, strict=True))
+    assert ours < standard / 1.2
 
 
 DOCUMENT = {

@@ -161,6 +161,8 @@ def test_up_says_what_still_warms_up_and_down_ends_all_of_it(tmp_path: Path) -> 
             targets.write_text(targets.read_text().replace(f'REBALANCE: "{before}"', f'REBALANCE: "{after}"'))
             eventually(partial(is_told, f"REBALANCE: {before} -> {after}"), 20, f"{after} is in force")
             status = decided()
+            if "HOLD_DATA_MISSING" in status:  # the machine was late by a barrier's whole deadline
+                status = decided()
             assert "everything held: HOLD_WARMING" in status, status
         intents.close()
         market("start")
