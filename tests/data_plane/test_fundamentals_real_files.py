@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ def company(filings: Iterable[Filing], splits: Sequence[Split] | None = None) ->
     return fundamentals
 
 
+@cache
+def whole(shared: Path, name: str) -> Fundamentals:
+    """A company that has taken its full file; nobody gives it more."""
+    return company(real(shared, name))
+
+
 def available(filings: Iterable[Filing], accession: str) -> int:
     """When a filing could be known."""
     return next(filing.available_time for filing in filings if filing.accession == accession)
@@ -77,7 +84,7 @@ def test_an_amended_annual_report_counts_from_its_own_acceptance(shared_data: Pa
 def test_an_amended_quarterly_report_mends_a_scale(shared_data: Path) -> None:
     """KMB's 10-Q 0000055785-10-000019 gives assets of 18,997 (millions); its 10-Q/A 0000055785-10-000026 of 18,997,000,000."""
     filings = real(shared_data, KMB)
-    kmb = company(filings)
+    kmb = whole(shared_data, KMB)
     amended = available(filings, "0000055785-10-000026")
     assert value(kmb, amended - 1, "total_assets", Basis.INSTANT).value == 18_997
     assert value(kmb, amended, "total_assets", Basis.INSTANT).value == 18_997_000_000
@@ -87,7 +94,7 @@ def test_a_restated_nine_months_is_not_taken_from_a_year_as_first_reported(share
     """KMB operating income of 2024: year 3,210 (10-K 0000055785-25-000013), nine months 2,662. The 10-Q 0001628280-25-047387 recasts
     the nine months to 2,280 for a business sold, the 8-K 0001628280-25-055209 later the year to 2,700."""
     filings = real(shared_data, KMB)
-    kmb = company(filings)
+    kmb = whole(shared_data, KMB)
     nine_months, year = (
         available(filings, accession) for accession in ("0001628280-25-047387", "0001628280-25-055209")
     )
@@ -99,7 +106,7 @@ def test_a_restated_nine_months_is_not_taken_from_a_year_as_first_reported(share
 
 def test_year_to_date_cash_flow_becomes_quarters_and_twelve_months(shared_data: Path) -> None:
     """AAPL reports cash flow cumulatively: FY2023 34,005, 62,565 (0000320193-23-000064), 88,945, 110,543 million."""
-    apple = company(real(shared_data, AAPL))
+    apple = whole(shared_data, AAPL)
     time = day("2023-11-10")
     quarters = [item.value for item in apple.at(time).series("operating_cash_flow", Basis.QUARTER, 4) if item]
     assert quarters == [34_005e6, 28_560e6, 26_380e6, 21_598e6]
@@ -112,7 +119,7 @@ def test_year_to_date_cash_flow_becomes_quarters_and_twelve_months(shared_data: 
 
 def test_years_of_53_weeks(shared_data: Path) -> None:
     """AAPL's FY2023 began with a quarter of 14 weeks; AMD's FY2022 ended with one."""
-    apple = company(real(shared_data, AAPL)).at(day("2023-11-10"))
+    apple = whole(shared_data, AAPL).at(day("2023-11-10"))
     calendar = apple.reported.calendar
     year = calendar.years[-1]
     assert year == Period(day("2022-09-25"), day("2023-09-30"))
@@ -120,7 +127,7 @@ def test_years_of_53_weeks(shared_data: Path) -> None:
     assert not calendar.is_long(calendar.years[-2])
     assert calendar.slots[-4].period == Period(day("2022-09-25"), day("2022-12-31"))
     assert calendar.slots[-4].period.days == 98
-    amd = company(real(shared_data, AMD))
+    amd = whole(shared_data, AMD)
     # 10-K 0000002488-23-000047: revenue 23,601, net income 1,320; 10-Q 0000002488-22-000170: 18,002 and 1,299 in nine months.
     assert value(amd, day("2023-03-01"), "revenue", Basis.QUARTER).value == 5_599e6
     income = value(amd, day("2023-03-01"), "net_income", Basis.QUARTER)
@@ -138,7 +145,7 @@ def test_quarters_of_12_and_16_weeks(shared_data: Path) -> None:
 
 def test_a_calendar_year_is_no_year_of_53_weeks(shared_data: Path) -> None:
     """KMB reports calendar quarters."""
-    calendar = company(real(shared_data, KMB)).at(day("2026-03-01")).reported.calendar
+    calendar = whole(shared_data, KMB).at(day("2026-03-01")).reported.calendar
     assert {year.days for year in calendar.years} == {365, 366}
     assert not any(calendar.is_long(year) for year in calendar.years)
     assert not calendar.transitions
@@ -238,7 +245,7 @@ def test_tesla_splits(shared_data: Path) -> None:
 def test_splits_show_in_restatements(shared_data: Path, name: str, expected: list[tuple[str, float]]) -> None:
     """Without a list, a split counts from the first filing that restates; AMD, KMB, PG and SNOW had none."""
     filings = real(shared_data, name)
-    basis = company(filings).at(filings[-1].available_time).reported.share_basis
+    basis = whole(shared_data, name).at(filings[-1].available_time).reported.share_basis
     found = [(split.time // DAY_NS * DAY_NS, split.ratio) for split in basis.splits]
     assert found == [(day(date), ratio) for date, ratio in expected]
     assert len(basis.notes) == len(expected)
@@ -256,16 +263,16 @@ def test_a_missing_split_is_noted(shared_data: Path) -> None:
 def test_a_recapitalisation_has_the_ratio_of_its_counts(shared_data: Path) -> None:
     """LPA restates 168,142,740 shares of 2023 to 28,600,000 and 0.019 a share to 0.11 (20-F 0001997711-25-000030)."""
     filings = real(shared_data, LPA)
-    basis = company(filings).at(filings[-1].available_time).reported.share_basis
+    basis = whole(shared_data, LPA).at(filings[-1].available_time).reported.share_basis
     assert [split.ratio for split in basis.splits] == [pytest.approx(28_600_000 / 168_142_740)]
-    oldest = company(filings).at(filings[-1].available_time).series("eps_basic", Basis.YEAR, 4)[0]
+    oldest = whole(shared_data, LPA).at(filings[-1].available_time).series("eps_basic", Basis.YEAR, 4)[0]
     assert oldest is not None
     assert oldest.value == pytest.approx(0.025 * 168_142_740 / 28_600_000)
 
 
 def test_tag_changes_leave_no_gap(shared_data: Path) -> None:
     """AAPL: SalesRevenueNet to 2018-06, Revenues in the 10-K for 2018, RevenueFromContractWithCustomer... from 2019 on."""
-    apple = company(real(shared_data, AAPL))
+    apple = whole(shared_data, AAPL)
     expected = {"2018-06-30": 53_265e6, "2018-09-29": 62_900e6, "2018-12-29": 84_310e6}
     tags = set()
     for end, revenue in expected.items():
@@ -295,16 +302,16 @@ def test_a_zero_under_a_better_tag_is_no_value(shared_data: Path) -> None:
 
 def test_a_stray_tag_does_not_beat_an_established_one(shared_data: Path) -> None:
     """PG's 10-K 0000080424-14-000057 gives its revenue in the United States as Revenues, 29,400; SalesRevenueNet is 83,062 million."""
-    found = value(company(real(shared_data, PG)), day("2014-08-20"), "revenue", Basis.YEAR)
+    found = value(whole(shared_data, PG), day("2014-08-20"), "revenue", Basis.YEAR)
     assert (found.value, found.source) == (83_062e6, "us-gaap:SalesRevenueNet")
 
 
 def test_the_cover_page_counts_shares_after_the_balance_sheet(shared_data: Path) -> None:
     """AAPL's 10-Q 0000320193-24-000006: 15,441,881,000 shares on 2024-01-19 (dei), 15,460,223,000 on 2023-12-30 (us-gaap)."""
-    found = value(company(real(shared_data, AAPL)), day("2024-02-10"), "shares_outstanding", Basis.INSTANT)
+    found = value(whole(shared_data, AAPL), day("2024-02-10"), "shares_outstanding", Basis.INSTANT)
     assert (found.value, found.source) == (15_441_881_000, "dei:EntityCommonStockSharesOutstanding")
     # GOOGL counts each class on its cover and has no total there: 13,078 million on 2022-06-30 (0001652044-22-000071).
-    found = value(company(real(shared_data, GOOGL)), day("2022-08-10"), "shares_outstanding", Basis.INSTANT)
+    found = value(whole(shared_data, GOOGL), day("2022-08-10"), "shares_outstanding", Basis.INSTANT)
     assert (found.value, found.source) == (13_078e6, "us-gaap:CommonStockSharesOutstanding")
 
 
@@ -359,13 +366,13 @@ def test_repeated_rows_add_nothing(shared_data: Path) -> None:
 def test_nothing_is_known_before_its_filing(shared_data: Path, name: str, counts: Callable[[int, int], int]) -> None:
     """Just before and at a filing's time, the answers are those of a history that ends there, taken in the opposite order."""
     filings = real(shared_data, name)
-    whole = company(filings)
+    everything = whole(shared_data, name)
     every = max(1, len(filings) // counts(2, 40))
     for last in range(1, len(filings) + 1, every):
         time = filings[last - 1].available_time
         for moment in (time - 1, time):
             known = [filing for filing in filings if filing.available_time <= moment]
-            snapshot = whole.as_of(moment)
+            snapshot = everything.as_of(moment)
             assert snapshot == company(reversed(known)).as_of(moment)
             assert all(item.available <= moment for basis in Basis for item in snapshot.values[basis].values())
 
@@ -374,7 +381,7 @@ def test_nothing_is_known_before_its_filing(shared_data: Path, name: str, counts
 def test_quarters_add_up_to_years(shared_data: Path, name: str) -> None:
     """At each annual report: four quarters make the year within a thousandth, but for quarters restated within the year."""
     filings = real(shared_data, name)
-    fundamentals = company(filings)
+    fundamentals = whole(shared_data, name)
     checked = wrong = 0
     for filing in filings:
         if not filing.form.startswith("10-K"):
@@ -423,7 +430,7 @@ def test_quarters_add_up_to_years_in_many_companies(shared_data: Path) -> None:
 def test_assets_are_liabilities_and_equity(shared_data: Path, name: str) -> None:
     """At each filing; TSLA's convertible notes in mezzanine equity have no tag in 2013-2015, some 1 to 4 % of its assets."""
     filings = real(shared_data, name)
-    fundamentals = company(filings)
+    fundamentals = whole(shared_data, name)
     checked = wrong = 0
     for filing in filings:
         values = fundamentals.at(filing.available_time)
@@ -452,7 +459,7 @@ def share(snapshot: Snapshot, names: Iterable[str], bases: Iterable[Basis]) -> f
 def test_most_definitions_have_a_value(shared_data: Path, name: str) -> None:
     """Of those whose tags the company ever used, or that are formulas alone: 78 % in the newest report, 86 % with the last year's."""
     filings = real(shared_data, name)
-    fundamentals = company(filings)
+    fundamentals = whole(shared_data, name)
     snapshot = fundamentals.as_of(filings[-1].available_time)
     used = [
         definition.name
@@ -472,16 +479,16 @@ def test_filings_of_the_edgar_source_give_what_its_concepts_hold(shared_data: Pa
     content = document(shared_data / "sec" / "companyfacts" / f"{AAPL}.json.gz")
     accepted = acceptance(shared_data / "sec" / "submissions", 320193)
     parsed = [item for item in parse_facts("AAPL", content, accepted, date(2009, 1, 1), 0) if isinstance(item, Filing)]
-    apple, whole = company(parsed), company(real(shared_data, AAPL))
+    apple, careful = company(parsed), whole(shared_data, AAPL)
     time = parsed[-1].available_time
     for name, basis in (("revenue", Basis.TTM), ("eps_diluted", Basis.TTM), ("total_assets", Basis.INSTANT)):
-        assert value(apple, time, name, basis) == value(whole, time, name, basis)
+        assert value(apple, time, name, basis) == value(careful, time, name, basis)
 
 
 def test_silence_makes_everything_stale(shared_data: Path) -> None:
     """TSLA's file ends on 2022-10-24: all is there 400 days later, nothing the day after."""
     filings = real(shared_data, TSLA)
-    tesla, last = company(filings), filings[-1].available_time
+    tesla, last = whole(shared_data, TSLA), filings[-1].available_time
     assert tesla.as_of(last + 400 * DAY_NS).values[Basis.QUARTER]
     silent = tesla.as_of(last + 401 * DAY_NS)
     assert not any(silent.values.values())

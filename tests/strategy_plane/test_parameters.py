@@ -4,6 +4,7 @@ A field without a scenario fails. Parameters of the sequencer never reach the en
 exactly SEQUENCER_PARAMETERS.
 """
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.strategy_plane.world import World, random_closes, universe_of, xnys
 from triplane.domain.targets import StrategyTargets
+from triplane.runtime import snapshots
 
 SEQUENCER_PARAMETERS = ("REBALANCE", "BARRIER_WAIT_S", "BARRIER_LATE_S")
 
@@ -75,6 +77,10 @@ SCENARIOS: dict[str, tuple[Any, str, str]] = {
 MARKETS = {"EIGEN_FLOOR": "twins", "HMM_HYSTERESIS": "restless"}
 
 
+# What shows only where it was so from the start.
+FROM_THE_START = {"HMM_HYSTERESIS"}
+
+
 @cache
 def closes(market: str) -> np.ndarray:
     """Calm closes with two wild stretches. `twins`: half the names move as one; `restless`: in between is neither calm nor wild."""
@@ -90,12 +96,48 @@ def closes(market: str) -> np.ndarray:
     return prices
 
 
+WARM = 110
+"""Sessions before the first decision."""
+
+
+class Warm:
+    """A world after its warm-up, again and again: what the engine restores and what the world counts."""
+
+    def __init__(self, market: str, targets: dict[str, Any]) -> None:
+        self._world = World(closes(market), xnys("2016-01-04", 130), universe_of(13), targets={"strategy": targets})
+        self.outputs = [self._world.warmup([row]) for row in range(WARM)]
+        self._state = snapshots.dumps({}, self._world.engine.state())
+        kept = ("position", "seq", "offsets", "config_offset", "models", "published")
+        self._counts = deepcopy({name: getattr(self._world, name) for name in kept})
+
+    def world(self, targets: dict[str, Any] | None = None) -> World:
+        """The world as it was then, with an edit of its configuration."""
+        self._world.engine.restore(snapshots.loads(self._state)[1])
+        for name, value in deepcopy(self._counts).items():
+            setattr(self._world, name, value)
+        if targets is not None:
+            self._world.configure({"strategy": targets})
+        return self._world
+
+
+@cache
+def warm(market: str) -> Warm:
+    return Warm(market, BASE)
+
+
 def run(market: str, name: str = "", value: Any = None) -> list[dict[str, dict[str, Any]]]:
-    """Outputs of warmup and 14 decisions: a drawdown that passes, a session with two stale quotes, and a storm at the end."""
-    targets = BASE if not name else {**BASE, name: value}
-    world = World(closes(market), xnys("2016-01-04", 130), universe_of(13), targets={"strategy": targets})
-    outputs = [world.warmup([row]) for row in range(110)]
-    for row in range(110, 126):
+    """Outputs of warmup and 16 decisions: a drawdown that passes, a session with two stale quotes, and a storm at the end.
+
+    The parameter is edited before the first decision, as a user does who edits a running system, or is another from the start on.
+    """
+    targets = {**BASE, name: value} if name else None
+    if name in FROM_THE_START:
+        assert targets is not None
+        begun = Warm(market, targets)
+        world, outputs = begun.world(), list(begun.outputs)
+    else:
+        world, outputs = warm(market).world(targets), list(warm(market).outputs)
+    for row in range(WARM, WARM + 16):
         drawdown = 0.08 if row in (112, 113) else 0.0
         age = [100.0 if row == 118 and i < 2 else 1.0 for i in range(13)]
         t = world.close_time(row) - 1800 * 10**9
