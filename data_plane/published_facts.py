@@ -59,6 +59,11 @@ class PublishedFacts:
             return filing
         return replace(filing, facts=tuple(fact for fact, known in zip(filing.facts, there, strict=True) if known))
 
+    def has(self, symbol: str, accession: str, fact: Fact) -> bool:
+        """Whether a fact of a filing is on the topic with this value; what a person let out counts as taken out of it."""
+        marks = self._marks.get((symbol, accession))
+        return marks is not None and bool(np.isin(_marks([fact[:5]]), marks)[0])
+
     def released(self, symbol: str) -> list[Filing]:
         """What people let out of quarantine of a name, each as a filing that is available from then on, in the order of identities."""
         return [filing for _, filing in sorted(self._released.get(symbol, {}).items())]

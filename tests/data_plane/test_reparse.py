@@ -33,7 +33,7 @@ LINE = ("--from", SPAN.start.isoformat(), "--to", SPAN.end.isoformat())
 @pytest.fixture
 async def here(settings: Settings, tmp_path: Path) -> AsyncIterator[Installation]:
     async with counted_providers() as providers:
-        yield Installation(settings, providers, tmp_path)
+        yield Installation(settings, providers, tmp_path, frames="dei/EntityCommonStockSharesOutstanding/shares")
 
 
 class Told:
