@@ -23,12 +23,13 @@ from data_plane.daemon import sntp
 from data_plane.engine import DataEngine
 from data_plane.fundamentals import publication
 from data_plane.observations import Filing, Frames, Malformed, Vintage
-from data_plane.sources import companyfacts, edgar_frames
+from data_plane.sources import companyfacts, edgar_frames, ibkr_kept
 from data_plane.sources.edgar import Submissions, ticker_map
 from data_plane.sources.fred_answers import parse_observations
 from data_plane.sources.http import BodyMalformed, json_object
 from schemas.codec import encode_body
 from tests.data_plane.support import assert_conserved, engine
+from triplane.broker.historical_bars import DeliveredBar, columns
 from triplane.cli import price_files
 
 SHAPE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -276,6 +277,28 @@ def test_frames(counts: Callable[[int, int], int], generator: random.Random) -> 
                 told += output.topic == "data.quarantine"
     assert looked > counts(1_000, 100_000) / 4
     assert told > looked / 20
+
+
+def test_kept_answers_of_ibkr(counts: Callable[[int, int], int], generator: random.Random) -> None:
+    """A body on a disk may be anything, and so may each bar in it."""
+    batch = ibkr_kept.Batch(ibkr_kept.Asked("1 day", "2 D", ""), NOW)
+    rows = [
+        DeliveredBar(day, 10.0, 11.0, 9.0, 10.5, 1e6, 10.4, 99) for day in ("2018-01-18", "2018-01-19T14:30:00+00:00")
+    ]
+    for name in ("KO", "PEP"):
+        batch.add(name, {"symbol": name, "sec_type": "STK", "con_id": 0}, 7, rows)
+    ((request, body),) = batch.responses()
+    document = json.loads(body)
+    found = 0
+    for _ in range(counts(1_000, 100_000)):
+        try:
+            answers = ibkr_kept.read(request, bodies(document, generator)).answers
+            bars = [columns(answer.bars) for answer in answers.values()]
+        except SHAPE:
+            continue
+        found += 1
+        assert all(each.starts.shape == each.trades.shape == each.values.shape[:1] for each in bars)
+    assert found > counts(1_000, 100_000) / 10
 
 
 def test_macro_observations(counts: Callable[[int, int], int], generator: random.Random) -> None:
