@@ -282,6 +282,8 @@ class DataEngine:
         outputs = [contradiction(frames, row, fault) for row, fault in found]
         standing = [output for output in outputs if not self.releases.has_decided(output.record["quarantine_id"])]
         worst = Fault(standing[0].record["code"], standing[0].record["detail"]) if standing else None
+        if worst is None and not frames.whole:
+            return outputs
         return outputs + self._answered(state.FACT_COMPLETENESS, frames.source, frames.symbol, worst, frames.time)
 
     def _vintage(self, vintage: Vintage) -> list[Output]:

@@ -154,6 +154,8 @@ class Frames:
     cik: int
     time: int
     rows: tuple[FramedFact, ...]
+    whole: bool = True
+    """Whether all that came could be read; else nothing says that a finding is over."""
 
 
 @dataclass(frozen=True, slots=True)

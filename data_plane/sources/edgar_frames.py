@@ -144,21 +144,23 @@ class FrameCheck:
         """
         context, numbers = self._context, {ciks[symbol] for symbol in listed}
         found: dict[int, list[FramedFact]] = defaultdict(list)
-        answered = False
+        answered, whole = False, True
         for concept in self._known(wanted(context.targets.EDGAR_FRAMES)):
             for period in periods(is_instant(concept.name), since + timedelta(days=AROUND_DAYS), until):
                 if context.stop.is_set() or context.more_wanted.is_set():
                     return
-                rows = await self._frame(concept, period, numbers)
-                answered |= rows is not None
-                for cik, more in (rows or {}).items():
+                looked = await self._frame(concept, period, numbers)
+                if looked is None:
+                    continue
+                answered, whole = True, whole and not looked.unreadable
+                for cik, more in looked.rows.items():
                     found[cik] += more
         if not answered:
             return
         for symbol, filings in listed.items():
             cik = ciks[symbol]
             rows_of = tuple(row for row in found.get(cik, ()) if row.accession in filings)
-            context.take(Frames(SOURCE_NAME, symbol, cik, context.clock.now(), rows_of))
+            context.take(Frames(SOURCE_NAME, symbol, cik, context.clock.now(), rows_of, whole))
             await asyncio.sleep(0)
 
     def _known(self, wishes: Iterable[Concept]) -> list[Concept]:
@@ -175,11 +177,10 @@ class FrameCheck:
                 self._context.log.warning("frames are not asked for", source=SOURCE_NAME, reason=reason)
         return known
 
-    async def _frame(
-        self, concept: Concept, period: str, ciks: Collection[int]
-    ) -> Mapping[int, list[FramedFact]] | None:
-        """Rows by CIK; None where there is no such frame (nobody reported it yet), or none that could be read."""
-        url = f"{self._base}/api/xbrl/frames/{concept.frame(period)}.json"
+    async def _frame(self, concept: Concept, period: str, ciks: Collection[int]) -> Looked | None:
+        """What a frame has; None where there is no such frame (nobody reported it yet). What cannot be read is told."""
+        name = concept.frame(period)
+        url = f"{self._base}/api/xbrl/frames/{name}.json"
         try:
             looked = parse(concept, period, url, await self._http.body(url), ciks)
         except SourceRefused as error:
@@ -188,14 +189,14 @@ class FrameCheck:
             return None
         except BodyMalformed as error:
             self._malformed("BODY_MALFORMED", str(error), error.raw)
-            return None
+            return Looked({}, 1, error.raw)
         except (ValueError, RecursionError) as error:
-            self._malformed("BODY_SHAPE", f"{concept.frame(period)}: {type(error).__name__} {error}", b"")
-            return None
+            self._malformed("BODY_SHAPE", f"{name}: {type(error).__name__} {error}", b"")
+            return Looked({}, 1, b"")
         if looked.unreadable:
-            detail = f"{concept.frame(period)}: {looked.unreadable} rows cannot be read; the first is kept"
+            detail = f"{name}: {looked.unreadable} rows cannot be read; the first is kept"
             self._malformed("FRAME_UNREADABLE", detail, looked.first)
-        return looked.rows
+        return looked
 
     def _malformed(self, code: str, detail: str, raw: bytes) -> None:
         self._context.malformed(SOURCE_NAME, TOPIC, "", code, detail, raw)

@@ -285,7 +285,11 @@ async def test_a_frame_that_cannot_be_read_is_told(here: CountedProviders, answe
     await edgars._frames.look({"AAPL": 320193}, {"AAPL": set()}, date(2018, 1, 1), date(2018, 5, 1))
     await edgars.close()
     codes = {"html": "BODY_MALFORMED", "row": "FRAME_UNREADABLE"}
-    assert [each.code for each in bench.taken if isinstance(each, Malformed)] == [codes.get(answer, "BODY_SHAPE")]
+    *malformed, frames = bench.taken
+    assert [each.code for each in malformed if isinstance(each, Malformed)] == [codes.get(answer, "BODY_SHAPE")]
+    # What could not be read may have had the row that closed a gate.
+    assert isinstance(frames, Frames)
+    assert (frames.rows, frames.whole) == ((), False)
 
 
 async def test_kept_frames_are_held_against_filings_that_are_read_again(here: CountedProviders, tmp_path: Path) -> None:
@@ -316,6 +320,7 @@ def test_what_a_person_dropped_is_told_no_more() -> None:
     ]
     one, both = (Frames("edgar", "AAA", 7, NOW, tuple(rows[:count])) for count in (1, 2))
     (record,) = records(run(plane, [one]), "data.quarantine")
+    assert not run(plane, [replace(one, rows=(), whole=False)])
     assert decide(plane, record, drop=True)[0]["action"] == "dropped"
     assert gate_changes(run(plane, [one])) == [("fact_completeness", "AAA", True, "")]
     assert bad(run(plane, [both])) == [("AAA", "FACT_LACKING")]
