@@ -15,7 +15,7 @@ from typing import Any
 from data_plane.conservation import NOT_IN_UNIVERSE, Ledger
 from data_plane.fundamentals import publication
 from data_plane.fundamentals.publication import FundamentalsAfterFilings
-from data_plane.gates import clock, schema, state
+from data_plane.gates import clock, fact_completeness, schema, state
 from data_plane.gates.clock import ClockGate, ClockSample
 from data_plane.gates.schema import Fault
 from data_plane.gates.state import GateBook
@@ -23,6 +23,7 @@ from data_plane.observations import (
     Bars,
     CorporateAction,
     Filing,
+    Frames,
     Malformed,
     Observation,
     QuoteTick,
@@ -33,7 +34,7 @@ from data_plane.observations import (
 )
 from data_plane.outputs import DECISIONS, QUARANTINE, Output, bad_slice, quarantined
 from data_plane.published import PublishedIndex
-from data_plane.reference_data import ReferenceGates, Verdict, fact_id, vintage_id
+from data_plane.reference_data import ReferenceGates, Verdict, contradiction, fact_id, fact_mark, vintage_id
 from data_plane.release import Releases
 from data_plane.slices.actions import action_record, bad_action
 from data_plane.slices.bars import BarSlices
@@ -172,6 +173,8 @@ class DataEngine:
             return self._counted(self._filing(observation))
         if isinstance(observation, Vintage):
             return self._counted(self._vintage(observation))
+        if isinstance(observation, Frames):
+            return self._counted(self._frames(observation))
         return self._counted(self._malformed(observation))
 
     def _counted(self, outputs: list[Output]) -> list[Output]:
@@ -261,6 +264,27 @@ class DataEngine:
         if not self.published.has_id(publication.TOPIC, publication.fundamental_id(filing)):
             outputs += self._fundamentals.after(filing, frame.config_hash)
         return outputs
+
+    def _frames(self, frames: Frames) -> list[Output]:
+        """Of a name's rows what contradicts the record, each an observation received; what a person decided on stands no more."""
+        if frames.symbol not in self._frame.row:
+            return []
+        facts = self._reference.facts
+        found = fact_completeness.faults(
+            frames.rows,
+            lambda accession, fact: (
+                self.published.facts.has(frames.symbol, accession, fact)
+                or fact_mark(frames.symbol, accession, fact) in self._reference.taken_out
+            ),
+            lambda fact: facts.on_record(frames.symbol, fact),
+        )
+        self.ledger.received[frames.source] += len(found)
+        outputs = [contradiction(frames, row, fault) for row, fault in found]
+        standing = [output for output in outputs if not self.releases.has_decided(output.record["quarantine_id"])]
+        worst = Fault(standing[0].record["code"], standing[0].record["detail"]) if standing else None
+        if worst is None and not frames.whole:
+            return outputs
+        return outputs + self._answered(state.FACT_COMPLETENESS, frames.source, frames.symbol, worst, frames.time)
 
     def _vintage(self, vintage: Vintage) -> list[Output]:
         if self.published.has_id("data.macro", vintage_id(vintage)):

@@ -136,6 +136,28 @@ class Filing:
     part: int = 0
 
 
+class FramedFact(NamedTuple):
+    """One filer's row of a frame (SEC's name of it: taxonomy/tag/unit/period): the value that was filed last for a period, and in which filing."""
+
+    frame: str
+    accession: str
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What the frames that were looked at have of one name, at market time `time` (ns UTC). Never published: a frame does not tell since when
+    its values are known."""
+
+    source: str
+    symbol: str
+    cik: int
+    time: int
+    rows: tuple[FramedFact, ...]
+    whole: bool = True
+    """Whether all that came could be read; else nothing says that a finding is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Vintage:
     """The values of one series that became known on `realtime_start`: (observation date as ns UTC, value or NaN)."""
@@ -162,15 +184,20 @@ class Malformed:
     time: int
 
 
-Observation = RealtimeBar | QuoteTick | TradeTick | Bars | CorporateAction | Filing | Vintage | Malformed
+Observation = RealtimeBar | QuoteTick | TradeTick | Bars | CorporateAction | Filing | Frames | Vintage | Malformed
 
 
 def units(observation: Observation) -> int:
-    """How many observations it holds; a filing or a vintage without values counts as none."""
+    """How many observations it holds; a filing or a vintage without values counts as none.
+
+    So do frames: their rows tell of facts that were received with their filings. One that contradicts what is on record counts then.
+    """
     if isinstance(observation, Bars):
         return len(observation.symbols)
     if isinstance(observation, Filing):
         return len(observation.facts)
     if isinstance(observation, Vintage):
         return len(observation.values)
+    if isinstance(observation, Frames):
+        return 0
     return 1

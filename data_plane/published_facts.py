@@ -24,7 +24,11 @@ def _marks(rows: Iterable[Sequence[Any]]) -> Ints:
 
     The value as text: -1 and -2 have one hash as numbers.
     """
-    return np.fromiter((hash((*row[:4], repr(row[4]))) for row in rows), dtype=np.int64)
+    return np.fromiter((_mark(row) for row in rows), dtype=np.int64)
+
+
+def _mark(row: Sequence[Any]) -> int:
+    return hash((*row[:4], repr(row[4])))
 
 
 class PublishedFacts:
@@ -58,6 +62,11 @@ class PublishedFacts:
         if there.all():
             return filing
         return replace(filing, facts=tuple(fact for fact, known in zip(filing.facts, there, strict=True) if known))
+
+    def has(self, symbol: str, accession: str, fact: Fact) -> bool:
+        """Whether a fact of a filing is on the topic with this value; what a person let out counts as taken out of it."""
+        marks = self._marks.get((symbol, accession))
+        return marks is not None and bool((marks == _mark(fact)).any())
 
     def released(self, symbol: str) -> list[Filing]:
         """What people let out of quarantine of a name, each as a filing that is available from then on, in the order of identities."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_plane.gates import schema
+from data_plane.gates import fact_completeness, schema
 from data_plane.observations import BAR_COLUMNS, INTERVAL_NS, Bars, Fact, Filing, Vintage
 from data_plane.reference_data import FILING_FIELDS
 from data_plane.slices.frame import Frame
@@ -38,6 +38,11 @@ def observation(record: Mapping[str, Any], frame: Frame, available_time: int = 0
     unreadable = f"it could not be read as an observation ({record['code']}), so there is nothing to let out; drop it"
     if topic not in _READERS:
         raise NoObservation(f"what was meant for {topic} cannot be let out; drop it")
+    if record["code"] in fact_completeness.CODES:
+        raise NoObservation(
+            "a frame does not tell since when its value is known; `triplane data reparse --source edgar` brings the filing's own "
+            "where a parser missed it, else drop it"
+        )
     if record["code"].startswith("SCHEMA_"):
         raise NoObservation(unreadable)
     with contextlib.suppress(Exception):  # a provider may have sent anything, and a command is read again at each start

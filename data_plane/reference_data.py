@@ -21,7 +21,7 @@ from data_plane.gates.values import (
     MacroMemory,
     impossible,
 )
-from data_plane.observations import Fact, Filing, Vintage
+from data_plane.observations import Fact, Filing, FramedFact, Frames, Vintage
 from data_plane.outputs import Output, quarantined, raw_json
 from data_plane.published import unreleased_id
 
@@ -50,6 +50,8 @@ class ReferenceGates:
     barred: dict[tuple[str, str, int], tuple[str, Fault]] = field(default_factory=dict)
     """Quarantined macro values (as text, so that NaN equals itself) by series, release date and observation. A source hands a vintage
     in again at each look until something of it is on the topic: without this, its own repetition would confirm it."""
+    taken_out: set[int] = field(default_factory=set)
+    """Hashes of the facts (`fact_mark`) that are in quarantine: they were received, and are not lacking."""
     settled: set[tuple[Any, ...]] = field(default_factory=set)
     """Places (`fact_place`, `value_place`) of quarantined values that a person let out or dropped: they are not judged anew."""
 
@@ -60,6 +62,11 @@ class ReferenceGates:
         sound: list[Fact] = []
         repeated = 0
         seen: dict[tuple[str, str, int, int], float] = {}
+
+        def take_out(fact: Fact, why: Fault) -> None:
+            outputs.append(_bad_fact(filing, fact, why))
+            self.taken_out.add(fact_mark(filing.symbol, filing.accession, fact))
+
         for fact in filing.facts:
             if self.settled and fact_place(fact_id(filing), fact) in self.settled:
                 repeated += 1
@@ -76,7 +83,7 @@ class ReferenceGates:
             if verdict is None:
                 verdict = impossible(fact, filing.available_time)
             if verdict is not None:
-                outputs.append(_bad_fact(filing, fact, verdict))
+                take_out(fact, verdict)
                 continue
             seen[place] = fact.value
             sound.append(fact)
@@ -94,7 +101,7 @@ class ReferenceGates:
             if verdict is None:
                 verdict = self.facts.fault(filing.symbol, fact, filing.available_time, jump_max, counts)
             if verdict is not None:
-                outputs.append(_bad_fact(filing, fact, verdict))
+                take_out(fact, verdict)
             else:
                 good.append(fact)
         if good:
@@ -187,18 +194,20 @@ class ReferenceGates:
                 self.settled |= {value_place(vintage, date, value) for date, value in rows}
         elif record["topic"] == "data.macro":
             self._remember_barred(record)
-        elif record["topic"] == "data.facts" and record["code"] in (FACT_JUMP, FACT_SCALE):
-            self._remember_held(record)
+        elif record["topic"] == "data.facts":
+            self._remember_taken_out(record)
 
-    def _remember_held(self, record: Mapping[str, Any]) -> None:
+    def _remember_taken_out(self, record: Mapping[str, Any]) -> None:
         try:
             fields = json.loads(record["raw"])
             fact = Fact(*(fields[column] for column in Fact._fields))
             fact = fact._replace(start=int(fact.start), end=int(fact.end), value=float(fact.value))
-            identity = f"{record['symbol']}/{fields['accession']}"
-        except (ValueError, KeyError, TypeError):
-            return  # of another version
-        if fact_place(identity, fact) not in self.settled:
+            accession = str(fields["accession"])
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return  # of another version, or no fact of a filing
+        self.taken_out.add(fact_mark(record["symbol"], accession, fact))
+        held = record["code"] in (FACT_JUMP, FACT_SCALE)
+        if held and fact_place(f"{record['symbol']}/{accession}", fact) not in self.settled:
             self.facts.hold(record["symbol"], fact, record["code"], record["available_time"])
 
     def _remember_barred(self, record: Mapping[str, Any]) -> None:
@@ -230,6 +239,11 @@ def fact_place(filing: str, fact: Fact) -> tuple[Any, ...]:
     return (filing, *fact[:4], repr(fact.value))
 
 
+def fact_mark(symbol: str, accession: str, fact: Fact) -> int:
+    """A number for a filing's fact with its value; two that differ have the same once in 2^64."""
+    return hash((symbol, accession, *fact[:4], repr(fact.value)))
+
+
 def value_place(vintage: str, date: int, value: float) -> tuple[Any, ...]:
     """Which value of a vintage (by `vintage_id`) it is, as `fact_place`."""
     return vintage, date, repr(value)
@@ -241,6 +255,22 @@ def _bad_fact(filing: Filing, fact: Fact, fault: Fault) -> Output:
     return quarantined(
         filing.source, "data.facts", filing.symbol, fault.code, fault.detail, raw, fact.end, filing.available_time
     )
+
+
+def contradiction(frames: Frames, row: FramedFact, fault: Fault) -> Output:
+    """A row of a frame that differs from what is on record, for quarantine. Nothing in it can be let out: it has no time of acceptance."""
+    fact = row.fact
+    raw = raw_json(
+        {
+            "frame": row.frame,
+            "cik": frames.cik,
+            "accn": row.accession,
+            "start": fact.start,
+            "end": fact.end,
+            "val": fact.value,
+        }
+    )
+    return quarantined(frames.source, "data.facts", frames.symbol, fault.code, fault.detail, raw, fact.end, frames.time)
 
 
 def _bad_value(vintage: Vintage, date: int, value: float, fault: Fault) -> Output:

@@ -98,6 +98,10 @@ class Releases:
             place = (record["source"], record["symbol"], record["code"])
             self._taken_out.setdefault(place, {})[record["quarantine_id"]] = record["available_time"]
 
+    def has_decided(self, quarantine_id: str) -> bool:
+        """Whether a person has let out or dropped it."""
+        return quarantine_id in self._standing
+
     def undecided(self, bars: Bars) -> Bars:
         """Bars without those that a person has decided on, as they came; these are counted as repetitions."""
         decided = self._bars.get((bars.source, bars.interval, bars.event_time))

@@ -147,7 +147,7 @@ class Backfill:
             self._time_known.set()
             return
         wall = WallClock().now()
-        if self._job.source.stage is Stage.MARKET:
+        if self._job.source.stage is Stage.MARKET and not self._job.reread:
             self._clock = StreamClock()
             return
         span = self._job.span

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_plane.engine import DataEngine
-from data_plane.observations import Bars, Filing, Observation, Vintage
-from data_plane.outputs import DECISIONS, QUARANTINE
+from data_plane.observations import Bars, Filing, Frames, Observation, Vintage
+from data_plane.outputs import DECISIONS, LAST_TIME, QUARANTINE
 
 _WHENEVER = ("data.actions", DECISIONS)
 Stream = tuple[str, str]
@@ -81,6 +81,8 @@ def _moment(observation: Observation) -> tuple[Stream, Time]:
         return ("data.bars", ""), (observation.event_time, "", 0)
     if isinstance(observation, Filing):
         return ("data.facts", observation.symbol), (observation.available_time, "", 1)
+    if isinstance(observation, Frames):  # they tell of all filings
+        return ("data.facts", observation.symbol), (LAST_TIME + 1, "", 0)
     if isinstance(observation, Vintage):
         # What was taken out of this very vintage counts: its own repetition must not confirm it.
         return ("data.macro", observation.series), (0, observation.realtime_start, 2)

@@ -21,6 +21,7 @@ PRICE_SANITY = "price_sanity"
 CROSS_SOURCE = "cross_source"
 ACTION_SANITY = "action_sanity"
 FACT_SANITY = "fact_sanity"
+FACT_COMPLETENESS = "fact_completeness"
 MACRO_SANITY = "macro_sanity"
 
 

@@ -194,6 +194,11 @@ class FactMemory:
             (fine if good else off)[fact.unit] += before is not None or level is not None
         return {unit: count for unit, count in sorted(off.items()) if count >= UNIT_LEAST and count > fine[unit]}
 
+    def on_record(self, symbol: str, fact: Fact) -> float | None:
+        """What the newest filing says of the fact's period, of COMPARED and the newest periods; None where that is not remembered."""
+        reported = self.periods.get((symbol, fact.concept, fact.unit), {}).get((fact.start, fact.end))
+        return None if reported is None else reported.value
+
     def is_new(self, symbol: str, fact: Fact) -> bool:
         """Whether there is nothing to compare a fact with."""
         return self._compared(symbol, fact) == (None, None)

@@ -110,17 +110,26 @@ class Context:
         if self.reread:
             assert self.responses is not None
             return KeptResponses(source, ResponseArchive(self.responses, source))
-        archive = None
-        if self.responses is not None:
-            try:
-                archive = ResponseArchive(self.responses, source)
-            except (OSError, DamagedArchiveError) as error:
-                self.log.warning("responses are not kept", source=source, reason=str(error))
 
         def failed(reason: str) -> None:
             self.log.warning("a response is not kept", source=source, reason=reason)
 
-        return JsonClient(source, policy, headers, archive=archive, archive_failed=failed)
+        return JsonClient(source, policy, headers, archive=self.archive(source), archive_failed=failed)
+
+    def archive(self, source: str) -> ResponseArchive | None:
+        """Where a source's responses are kept; None for nowhere. One that cannot be used is told and done without.
+
+        Where responses are only read again it raises DamagedArchiveError and OSError then.
+        """
+        if self.responses is None:
+            return None
+        try:
+            return ResponseArchive(self.responses, source)
+        except (OSError, DamagedArchiveError) as error:
+            if self.reread:
+                raise
+            self.log.warning("responses are not kept", source=source, reason=str(error))
+            return None
 
     def assets(self) -> list[Asset]:
         """Tradable assets of this worker's symbol group, in file order."""

@@ -127,7 +127,7 @@ class _Days(dict[str, int]):
     """Days as ns UTC; the same come again and again. Raises ValueError for what is none."""
 
     def __missing__(self, text: str) -> int:
-        day = self[text] = _midnight(text)
+        day = self[text] = midnight(text)
         return day
 
 
@@ -137,7 +137,7 @@ def _order(filing: Filing | Malformed) -> tuple[int, str]:
 
 
 @lru_cache(maxsize=16_384)
-def _midnight(text: str) -> int:
+def midnight(text: str) -> int:
     """A day as ns UTC; the same days come again and again."""
     day = date.fromisoformat(text)
     return from_datetime(datetime(day.year, day.month, day.day, tzinfo=UTC))
@@ -148,8 +148,8 @@ def _fact(concept: str, unit: str, row: Mapping[str, Any]) -> Fact:
     return Fact(
         concept,
         unit,
-        _midnight(start) if start else 0,
-        _midnight(row["end"]),
+        midnight(start) if start else 0,
+        midnight(row["end"]),
         float(row["val"]),
         int(row.get("fy") or 0),
         str(row.get("fp") or ""),

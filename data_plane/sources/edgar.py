@@ -1,13 +1,15 @@
 """SEC EDGAR: reported facts, point in time by acceptance of the filing that carries them.
 
 Three documents: the ticker map, each company's submissions (acceptance times, paged into older files) and its companyfacts (values
-by concept and filing). SEC asks for a User-Agent with a name and an address and at most ten requests a second.
+by concept and filing). What was read from them is held against SEC's frames (`edgar_frames.py`). SEC asks for a User-Agent with a name and
+an address and at most ten requests a second.
 Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
@@ -16,8 +18,10 @@ from data_plane.observations import Filing, Malformed
 from data_plane.point_in_time import EDGAR_BEGAN, read_acceptance
 from data_plane.sources import companyfacts
 from data_plane.sources.base import Context, SourceSpec, Stage
+from data_plane.sources.edgar_frames import FrameCheck
 from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
 from data_plane.sources.kept import NOT_KEPT
+from data_plane.sources.span import Span
 from triplane.domain.timestamps import NEW_YORK, to_datetime
 from triplane.runtime.settings import Settings
 
@@ -29,6 +33,7 @@ TOPIC = "data.facts"
 MARGIN_DAYS = 800
 # A filing carries the date of its acceptance or that of a business day after it; some were accepted days after their date.
 FILED_AROUND_DAYS = 14
+LAST_DAY = date.max - timedelta(days=1)
 
 
 class Submissions:
@@ -62,9 +67,23 @@ def ticker_map(document: Mapping[str, Any]) -> dict[str, int]:
 
 def accepted_on(filing: Filing) -> date:
     """The day of acceptance in New York; of a filing without an acceptance time its own date."""
-    if not filing.acceptance:
-        return date.fromisoformat(filing.filed)
-    return to_datetime(read_acceptance(filing.acceptance).time, NEW_YORK).date()
+    return _day(filing.acceptance) if filing.acceptance else date.fromisoformat(filing.filed)
+
+
+def _day(acceptance: str) -> date:
+    return to_datetime(read_acceptance(acceptance).time, NEW_YORK).date()
+
+
+def accepted_within(span: Span, acceptance: Mapping[str, str]) -> set[str]:
+    """Accession numbers of the filings that were accepted on a day of the span; not of those whose time cannot be read."""
+    found = set()
+    first, after = span.start.isoformat(), (min(span.end, LAST_DAY) + timedelta(days=1)).isoformat()
+    for accession, text in acceptance.items():
+        if first <= text[:10] <= after:  # as printed it is the day in New York, or the one after it
+            with contextlib.suppress(ValueError):
+                if span.holds(_day(text)):
+                    found.add(accession)
+    return found
 
 
 class EdgarSource:
@@ -80,6 +99,9 @@ class EdgarSource:
         )
         self._ciks: dict[str, int] = {}
         self._known: dict[str, set[str]] = {}
+        self._listed: dict[str, set[str]] = {}
+        """Filings of the names whose documents could be read, which are then in question where a frame says something else of one."""
+        self._frames = FrameCheck(context, self._http, self._base)
 
     def _policy(self) -> Policy:
         targets = self._context.targets
@@ -92,15 +114,39 @@ class EdgarSource:
     async def backfill(self) -> None:
         """Hand in every filing of the history's span that the topic lacks."""
         await self._context.time_known.wait()
-        await self._round()
+        loaded = await self._round()
+        if loaded and self._context.span is not None:
+            await self._check()
 
     async def follow(self) -> None:
-        """Look for new filings every EDGAR_POLL_S wall seconds, and at once when names join."""
-        while not await self._context.until_due(lambda targets: targets.EDGAR_POLL_S):
-            self._context.more_wanted.clear()
-            await self._round()
+        """Look for new filings every EDGAR_POLL_S wall seconds, and at once when names join; after each look at the frames.
 
-    async def _round(self) -> None:
+        At the start they are asked for here: nothing waits for them.
+        """
+        loaded = bool(self._listed)
+        while True:
+            if loaded:
+                await self._check()
+            if await self._context.until_due(lambda targets: targets.EDGAR_POLL_S):
+                return
+            self._context.more_wanted.clear()
+            loaded = await self._round()
+
+    async def _check(self) -> None:
+        """Hold what was handed in against the frames."""
+        context = self._context
+        names = {asset.symbol for asset in context.assets()}
+        listed = {symbol: filings for symbol, filings in self._listed.items() if symbol in names}
+        today = to_datetime(context.clock.now()).date()
+        until = min(today, context.span.end) if context.span is not None else today
+        ciks = {symbol: self._ciks[symbol.replace(".", "-")] for symbol in listed}
+        try:
+            await self._frames.look(ciks, listed, self._since(), until)
+        except (SourceUnavailable, SourceRefused) as error:
+            context.source_state(NAME, False, str(error))
+
+    async def _round(self) -> bool:
+        """Look at all names; whether the provider answered."""
         context = self._context
         try:
             if not self._ciks:
@@ -111,16 +157,17 @@ class EdgarSource:
                 context.progress(count, len(symbols), symbol)
         except (SourceUnavailable, SourceRefused) as error:
             context.source_state(NAME, False, str(error))
-            return
+            return False
         except BodyMalformed as error:
             context.malformed(NAME, TOPIC, "", "BODY_MALFORMED", str(error), error.raw)
-            return
+            return False
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             context.malformed(
                 NAME, TOPIC, "", "BODY_SHAPE", f"company_tickers.json: {type(error).__name__} {error}", b""
             )
-            return
+            return False
         context.source_state(NAME, True, "")
+        return True
 
     async def _company(self, symbol: str) -> None:
         """One name; what is wrong with its documents is quarantined, and only a provider that is down ends the round."""
@@ -129,6 +176,7 @@ class EdgarSource:
         if cik is None:
             context.log.warning("no CIK", source=NAME, symbol=symbol)
             return
+        listed: set[str] | None = None
         try:
             submissions = Submissions.parse(await self._http.get(f"{self._base}/submissions/CIK{cik:010d}.json"))
             if self._known.get(symbol) == submissions.acceptance.keys():
@@ -138,11 +186,16 @@ class EdgarSource:
             for name, last in submissions.older:
                 if last >= since.isoformat():
                     since = await self._page(submissions, name, last, since)
+            span = self._context.span
+            accepted = submissions.acceptance
+            listed = set(accepted) if span is None else accepted_within(span, accepted)
             await self._hand_in(await self._filings(symbol, cik, submissions.acceptance, since))
-            self._known[symbol] = recent
+            self._known[symbol], self._listed[symbol] = recent, listed
         except SourceRefused as error:
             if error.status != 404:  # a name without XBRL has no such document, which is no fault of the provider
                 raise
+            if listed is not None:
+                self._listed[symbol] = listed
             context.log.warning("no document", source=NAME, symbol=symbol, reason=str(error))
         except BodyMalformed as error:
             context.malformed(NAME, TOPIC, symbol, "BODY_MALFORMED", str(error), error.raw)

@@ -17,6 +17,7 @@ from data_plane.sources.base import NOT_SUBSCRIBED, Context, SourceSpec, Stage
 from data_plane.sources.ibkr_history import IbkrHistory
 from data_plane.sources.ibkr_lines import Lines
 from data_plane.sources.ibkr_requests import Requests
+from data_plane.sources.ibkr_reread import KeptHistory
 from data_plane.sources.ibkr_span import SpanHistory
 from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
@@ -82,6 +83,7 @@ class IbkrSource:
         """Leave the gateway."""
         await end_tasks(list(self._tasks))
         await self._leave()
+        await self._requests.kept.close()
 
     async def _leave(self) -> None:
         if self._feed is not None:
@@ -145,6 +147,9 @@ class IbkrSource:
     # -- history ---------------------------------------------------------------------------------------------------------------
     async def backfill(self) -> None:
         """Daily bars of BACKFILL_YEARS that the topic lacks, or bars of the span that is wanted, oldest session first, as history."""
+        if self._context.reread:
+            await KeptHistory(self._context, NAME, self._requests).load()
+            return
         while await self._connect():
             try:
                 if self._context.span is None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ import numpy as np
 from data_plane.observations import BAR_COLUMNS
 from data_plane.sources.base import Context
 from data_plane.sources.ibkr_chunks import STEPS, Request
+from data_plane.sources.ibkr_kept import Asked, Batch, KeptBars
 from data_plane.sources.pacing import Pacing, Wish, is_refusal
 from triplane.broker import contracts
 from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
-from triplane.broker.market_data import HistoricalBars, history
+from triplane.broker.historical_bars import HistoricalBars
+from triplane.broker.market_data import history
 from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
 from triplane.broker.what_to_show import shown
 from triplane.domain.assets import Asset
@@ -54,6 +57,7 @@ class Requests:
         """Why the newest request for bars of a name brought no answer; no data at all is one."""
         self.left_out: dict[str, str] = {}
         """The same of every request that was in vain twice: names that a span lacks."""
+        self.kept = KeptBars(context, source)
 
     async def resolve(self, session: BrokerSession, assets: Sequence[Asset]) -> None:
         """Contract ids of the assets that have none yet; a name that the broker does not know is left out and said."""
@@ -103,11 +107,13 @@ class Requests:
         """
         session = self._live()
         names = [name for name in self.names() if only is None or name in only]
-        found = await asyncio.gather(*(self._bars(session, name, bar_size, duration, end) for name in names))
+        with self.kept.batch(Asked(bar_size, duration, end)) as batch:
+            asking = (self._bars(session, name, bar_size, duration, end, batch) for name in names)
+            found = await asyncio.gather(*asking)
         return {name: bars for name, bars in zip(names, found, strict=True) if bars is not None and len(bars.starts)}
 
     async def _bars(
-        self, session: BrokerSession, name: str, bar_size: str, duration: str, end: str
+        self, session: BrokerSession, name: str, bar_size: str, duration: str, end: str, batch: Batch
     ) -> HistoricalBars | None:
         contract = self.contracts[name]
         what = shown(contract.secType)
@@ -116,7 +122,14 @@ class Requests:
         for tries_left in reversed(range(PACING_TRIES)):
             await self._turn(wish)
             try:
-                bars = await history(session, contract, bar_size=bar_size, duration=duration, end=end)
+                bars = await history(
+                    session,
+                    contract,
+                    bar_size=bar_size,
+                    duration=duration,
+                    end=end,
+                    keep=partial(batch.add, name, self._asked[name], contract.conId),
+                )
                 if wish.small:
                     self.pacing.answered()
                 self.refusals.pop(name, None)

@@ -17,8 +17,8 @@ import numpy as np
 
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
-from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
-from triplane.broker.market_data import HistoricalBars
+from data_plane.sources.ibkr_requests import ABSENT, Pivoted, Requests, pivot
+from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars
 from triplane.domain.timestamps import SECOND, to_datetime
 
@@ -46,7 +46,7 @@ def daily_chunks(wanted: Sequence[date]) -> list[Chunk]:
         reach = calendars.sessions(CALENDAR, wanted[begin], wanted[-1])[:SESSIONS_AT_ONCE]
         sessions = tuple(day for day in wanted[begin:] if day <= reach[-1])
         span = len(calendars.sessions(CALENDAR, sessions[0], sessions[-1]))
-        chunks.append(Chunk(f"{span} D", _midnight(sessions[-1] + timedelta(days=1)), sessions))
+        chunks.append(Chunk(f"{span} D", midnight(sessions[-1] + timedelta(days=1)), sessions))
         begin += len(sessions)
     return chunks
 
@@ -73,33 +73,36 @@ class SpanHistory:
         """Hand in what the topic lacks. Raises BrokerUnavailable."""
         context, daily = self._context, self._context.interval == "1d"
         await context.turn(Stage.MARKET)
-        wanted = self._lacking_days() if daily else self._lacking_minutes()
+        wanted = self.lacking_days() if daily else self.lacking_minutes()
         done, empty = 0, list[date]()
         for chunk in daily_chunks(wanted) if daily else minute_chunks(wanted):
             # Only what lies ahead of market time is left open: IB takes no end in the future for granted.
             end = to_datetime(chunk.end).strftime("%Y%m%d-%H:%M:%S") if chunk.end <= context.clock.now() else ""
-            starts, names, values, trades = pivot(await self._bars("1 day" if daily else "1 min", chunk.duration, end))
-            days = {_midnight(day): day for day in chunk.sessions}
-            lacking = set(chunk.sessions)
-            for place, start in enumerate(starts):
-                day = days.get(start) if daily else chunk.sessions[0]
-                end_of = self._close(day) if daily and day is not None else start + INTERVAL_NS["1m"]
-                if day is None or (not daily and not self._open(day) <= start < self._close(day)):
-                    continue
-                lacking.discard(day)
-                present = trades[place] != ABSENT
-                symbols = tuple(name for name, there in zip(names, present, strict=True) if there)
-                bars = (symbols, values[place][present], trades[place][present])
-                context.take(
-                    Bars(self._source, context.interval, day.isoformat(), end_of, self._available(end_of), *bars, True)
-                )
-                if daily:
-                    await asyncio.sleep(0)
+            found = pivot(await self._bars("1 day" if daily else "1 min", chunk.duration, end))
+            empty += sorted(set(chunk.sessions) - await self.hand_in(context.interval, chunk.sessions, found))
             done += len(chunk.sessions)
-            empty += sorted(lacking)
             context.progress(done, len(wanted), chunk.sessions[-1].isoformat())
         if problem := self._problem(empty) if wanted else "":
             context.source_state(self._source, False, problem)
+
+    async def hand_in(self, interval: str, sessions: Sequence[date], found: Pivoted) -> set[date]:
+        """What was found of some sessions, as slices (one session of `1m`); returns those of which there was something."""
+        daily, brought = interval == "1d", set[date]()
+        days = {midnight(day): day for day in sessions}
+        starts, names, values, trades = found
+        for place, start in enumerate(starts):
+            day = days.get(start) if daily else sessions[0]
+            end = self._close(day) if daily and day is not None else start + INTERVAL_NS["1m"]
+            if day is None or (not daily and not self._open(day) <= start < self._close(day)):
+                continue
+            brought.add(day)
+            present = trades[place] != ABSENT
+            symbols = tuple(name for name, there in zip(names, present, strict=True) if there)
+            bars = (symbols, values[place][present], trades[place][present])
+            self._context.take(Bars(self._source, interval, day.isoformat(), end, self._available(end), *bars, True))
+            if daily:
+                await asyncio.sleep(0)
+        return brought
 
     def _problem(self, empty: Sequence[date]) -> str:
         """What was not loaded, in a sentence; empty when all was."""
@@ -130,11 +133,13 @@ class SpanHistory:
             return []
         return [day for day in calendars.sessions(CALENDAR, first, last) if self._close(day) <= now]
 
-    def _lacking_days(self) -> list[date]:
+    def lacking_days(self) -> list[date]:
+        """Sessions of the span that are over and have no daily slice."""
         have = self._context.published.daily_sessions(self._source, self._context.settings.group)
         return [day for day in self._sessions() if day.isoformat() not in have]
 
-    def _lacking_minutes(self) -> list[date]:
+    def lacking_minutes(self) -> list[date]:
+        """Sessions of the span that are over and lack a one-minute slice."""
         published, group, step = self._context.published, self._context.settings.group, INTERVAL_NS["1m"]
         return [
             day
@@ -164,6 +169,6 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
-def _midnight(day: date) -> int:
+def midnight(day: date) -> int:
     """Start of a daily bar as the broker stamps it, ns UTC."""
     return int(np.datetime64(day, "ns").astype(np.int64))

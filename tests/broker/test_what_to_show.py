@@ -14,7 +14,8 @@ from tests.broker.gateways import REPOSITORY, GatewayProcess
 from tests.broker.sessions import connected
 from triplane.broker import contracts
 from triplane.broker.client_library import Contract
-from triplane.broker.market_data import BarHandler, MarketFeed, _columns
+from triplane.broker.historical_bars import columns, delivered
+from triplane.broker.market_data import BarHandler, MarketFeed
 from triplane.broker.what_to_show import SHOWN, shown
 from triplane.domain.assets import SEC_TYPES, Universe
 from triplane.domain.calendars import CALENDARS
@@ -42,7 +43,7 @@ def test_a_midpoint_bar_says_that_volume_and_trades_are_unknown() -> None:
     bar = SimpleNamespace(
         date=date(2018, 1, 19), open=1.1, high=1.2, low=1.0, close=1.15, volume=-1.0, average=-1.0, barCount=-1
     )
-    without, with_volume = _columns([bar], False), _columns([bar], True)
+    without, with_volume = columns(delivered([bar]), False), columns(delivered([bar]), True)
     assert without.values[0, :4].tolist() == [1.1, 1.2, 1.0, 1.15]
     assert math.isnan(without.values[0, 4])
     assert math.isnan(without.values[0, 5])

@@ -24,9 +24,12 @@ TOPICS = ("data.bars", "data.facts", "data.fundamentals", "data.macro", "data.qu
 
 
 class Installation:
-    """A few names, and providers that are the test's own."""
+    """A few names, and providers that are the test's own; `frames` as EDGAR_FRAMES."""
 
-    def __init__(self, settings: Settings, providers: CountedProviders, cwd: Path, gateway_port: int = 0) -> None:
+    def __init__(
+        self, settings: Settings, providers: CountedProviders, cwd: Path, gateway_port: int = 0, frames: str = ""
+    ) -> None:
+        self.frames = frames
         self.settings, self.providers, self.cwd = settings, providers, cwd
         cwd.mkdir(exist_ok=True)
         self.variables = variables_of(settings) | {
@@ -44,7 +47,7 @@ class Installation:
         rows = [row.model_dump(mode="json") for row in Universe.load(REPOSITORY / "assets.csv").tradable]
         few = [row for row in rows if row["symbol"] in NAMES]
         universe = Universe.from_canonical([*few, *(few[0] | {"symbol": symbol} for symbol in unknown)])
-        targets = Targets(data=DataTargets(SOURCE_RETRIES=1, SOURCE_BACKOFF_S=0.01))
+        targets = Targets(data=DataTargets(SOURCE_RETRIES=1, SOURCE_BACKOFF_S=0.01, EDGAR_FRAMES=self.frames))
         publish_config(self.settings, configuration.make(targets, universe), seq=1 + bool(unknown))
 
     async def run(self, *line: str, **variables: str) -> Ran:

@@ -35,6 +35,9 @@ class CountedProviders:
                 document = self.content.tickers()
             case ["submissions", _]:
                 document = self.content.submissions(cik)
+            case ["api", "xbrl", "frames", taxonomy, tag, unit, period]:
+                document = self.content.frame(taxonomy, tag, unit, period.removesuffix(".json"))
+                status = 200 if document is not None else 404
             case ["api", *_]:
                 document = self.content.company_facts(cik)
             case ["fred", "series"]:

@@ -22,13 +22,14 @@ from data_plane.audit.detector import audit
 from data_plane.daemon import sntp
 from data_plane.engine import DataEngine
 from data_plane.fundamentals import publication
-from data_plane.observations import Filing, Malformed, Vintage
-from data_plane.sources import companyfacts
+from data_plane.observations import Filing, Frames, Malformed, Vintage
+from data_plane.sources import companyfacts, edgar_frames, ibkr_kept
 from data_plane.sources.edgar import Submissions, ticker_map
 from data_plane.sources.fred_answers import parse_observations
 from data_plane.sources.http import BodyMalformed, json_object
 from schemas.codec import encode_body
 from tests.data_plane.support import assert_conserved, engine
+from triplane.broker.historical_bars import DeliveredBar, columns
 from triplane.cli import price_files
 
 SHAPE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -73,6 +74,13 @@ SUBMISSIONS: dict[str, Any] = {
         "files": [{"name": "CIK0000320193-submissions-001.json", "filingTo": "2015-01-01"}],
     },
 }
+FRAME: dict[str, Any] = {
+    "taxonomy": "us-gaap", "tag": "Assets", "ccp": "CY2017Q4I", "uom": "USD", "label": "Assets", "description": "", "pts": 2,
+    "data": [
+        {"accn": "0000320193-18-000007", "cik": 320193, "entityName": "A", "loc": "US-CA", "end": "2017-12-30", "val": 5.1e9},
+        {"accn": "0000002488-18-000042", "cik": 2488, "entityName": "B", "loc": "US-CA", "start": "2017-10-01", "end": "2017-12-30", "val": -3},
+    ],
+}  # fmt: skip
 TICKERS: dict[str, Any] = {
     "0": {"cik_str": 320193, "ticker": "AAPL", "title": "A"},
     "1": {"cik_str": 2488, "ticker": "AMD"},
@@ -246,6 +254,51 @@ def publish_with(acceptance: dict[str, str]) -> None:
     for observation in companyfacts.parse_facts("AAPL", FACTS, acceptance, date(2010, 1, 1), NOW):
         publish(machine, observation)
     assert_conserved(machine)
+
+
+def test_frames(counts: Callable[[int, int], int], generator: random.Random) -> None:
+    """Whatever a frame says, nothing of it is published."""
+    looked = told = 0
+    concept = edgar_frames.Concept("us-gaap", "Assets", "USD")
+    machine = engine(["S"])
+    for number in range(counts(1_000, 100_000)):
+        if number % 200 == 0:
+            assert_conserved(machine)
+            machine = engine(["S"])
+        try:
+            found = edgar_frames.parse(concept, "CY2017Q4I", "url", bodies(FRAME, generator), {320193, 2488})
+        except (BodyMalformed, *SHAPE, RecursionError):
+            continue
+        looked += 1
+        for cik, rows in found.rows.items():
+            for output in machine.take(Frames("edgar", "S", cik, NOW, tuple(rows))):
+                encode_body(RECORDS[output.topic], output.record)
+                assert output.topic in ("data.quarantine", "data.gates")
+                told += output.topic == "data.quarantine"
+    assert looked > counts(1_000, 100_000) / 4
+    assert told > looked / 20
+
+
+def test_kept_answers_of_ibkr(counts: Callable[[int, int], int], generator: random.Random) -> None:
+    """A body on a disk may be anything, and so may each bar in it."""
+    batch = ibkr_kept.Batch(ibkr_kept.Asked("1 day", "2 D", ""), NOW)
+    rows = [
+        DeliveredBar(day, 10.0, 11.0, 9.0, 10.5, 1e6, 10.4, 99) for day in ("2018-01-18", "2018-01-19T14:30:00+00:00")
+    ]
+    for name in ("KO", "PEP"):
+        batch.add(name, {"symbol": name, "sec_type": "STK", "con_id": 0}, 7, rows)
+    ((request, body),) = batch.responses()
+    document = json.loads(body)
+    found = 0
+    for _ in range(counts(1_000, 100_000)):
+        try:
+            answers = ibkr_kept.read(request, bodies(document, generator)).answers
+            bars = [columns(answer.bars) for answer in answers.values()]
+        except SHAPE:
+            continue
+        found += 1
+        assert all(each.starts.shape == each.trades.shape == each.values.shape[:1] for each in bars)
+    assert found > counts(1_000, 100_000) / 10
 
 
 def test_macro_observations(counts: Callable[[int, int], int], generator: random.Random) -> None:

@@ -23,7 +23,8 @@ from tests.data_plane.support import assert_conserved, day_close, day_open
 from tests.waiting import until
 from triplane.broker import market_data
 from triplane.broker.contracts import make_contract, resolve
-from triplane.broker.market_data import BarHandler, HistoricalBars, MarketFeed, _side
+from triplane.broker.historical_bars import HistoricalBars
+from triplane.broker.market_data import BarHandler, MarketFeed, _side
 from triplane.broker.session import BrokerSession, BrokerUnavailable
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND
 from triplane.runtime.settings import Settings

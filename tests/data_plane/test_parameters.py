@@ -17,6 +17,7 @@ from data_plane.observations import CorporateAction, Fact, Filing, Vintage
 from data_plane.outputs import Output
 from data_plane.sources import edgar, fred, ibkr
 from data_plane.sources.pacing import Pacing, Wish
+from tests.data_plane.counted_providers import counted_providers
 from tests.data_plane.support import (
     STEP,
     Bench,
@@ -265,6 +266,17 @@ async def spool_max(targets: DataTargets, tmp_path: Path) -> object:
     return len(dropped)
 
 
+async def frames(targets: DataTargets) -> object:
+    """Of which concepts frames are asked for."""
+    async with counted_providers() as providers:
+        settings = Settings(edgar_url=providers.url, user_agent="t")
+        bench = Bench(settings, config(**targets.model_dump()), day_open("2018-01-02"))
+        source = edgar.EdgarSource(bench.context)
+        await source._frames.look({}, {}, date(2017, 7, 1), date(2017, 12, 31))
+        await source.close()
+        return providers.requests
+
+
 SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "BACKFILL_YEARS": (backfill_years, 1.0),
     "BAR_FRESHNESS_S": (bar_freshness, 300.0),
@@ -296,6 +308,7 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "SOURCE_RETRIES": (tries, 2),
     "SOURCE_BACKOFF_S": (backoff, 3.0),
     "EDGAR_POLL_S": (edgar_poll, 60.0),
+    "EDGAR_FRAMES": (frames, "us-gaap/Assets/USD"),
     "FRED_POLL_S": (fred_poll, 60.0),
     "FRED_SERIES": (fred_series, "DTB3,DGS10"),
     "SPOOL_MAX_MB": (spool_max, 1.0),

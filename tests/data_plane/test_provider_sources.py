@@ -330,13 +330,15 @@ async def test_a_name_that_joins_gets_its_filings_at_once(providers: ProvidersPr
 async def test_an_interval_that_is_edited_while_it_is_waited_for_counts_at_once(
     providers: ProvidersProcess, source_class: type[EdgarSource] | type[FredSource]
 ) -> None:
-    bench = Bench(settings(providers.url), config(EDGAR_POLL_S=86_400.0, FRED_POLL_S=86_400.0), day_open())
+    bench = Bench(
+        settings(providers.url), config(EDGAR_POLL_S=86_400.0, FRED_POLL_S=86_400.0, EDGAR_FRAMES=""), day_open()
+    )
     source = source_class(bench.context)
     await source.backfill()
     rounds = len(bench.states)
     following = asyncio.create_task(source.follow())
     await asyncio.sleep(0)  # it waits for the old interval now
-    bench.config = config(EDGAR_POLL_S=1.0, FRED_POLL_S=1.0)
+    bench.config = config(EDGAR_POLL_S=1.0, FRED_POLL_S=1.0, EDGAR_FRAMES="")
     async with asyncio.timeout(20.0):
         while len(bench.states) == rounds:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -19,9 +19,12 @@ from data_plane.observations import Filing, Malformed
 from data_plane.sources import companyfacts, registered
 from data_plane.sources.edgar import EdgarSource
 from data_plane.sources.span import Span
+from tests.broker.gateways import GatewayProcess
 from tests.data_plane.backfills import NAMES, Installation, counted
 from tests.data_plane.counted_providers import counted_providers
 from tests.data_plane.support import Bench, config, day_open, engine, records, run
+from triplane.broker import market_data
+from triplane.broker.historical_bars import columns
 from triplane.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -33,7 +36,7 @@ LINE = ("--from", SPAN.start.isoformat(), "--to", SPAN.end.isoformat())
 @pytest.fixture
 async def here(settings: Settings, tmp_path: Path) -> AsyncIterator[Installation]:
     async with counted_providers() as providers:
-        yield Installation(settings, providers, tmp_path)
+        yield Installation(settings, providers, tmp_path, frames="dei/EntityCommonStockSharesOutstanding/shares")
 
 
 class Told:
@@ -46,7 +49,7 @@ class Told:
         pass
 
 
-async def with_parsers_of_the_test(here: Installation, source: str) -> Result:
+async def with_parsers_of_the_test(here: Installation, source: str, span: Span = SPAN, gateway_port: int = 0) -> Result:
     """A backfill in this process, with whatever the test made of the parsers."""
     url = here.providers.url
     settings = here.settings.model_copy(
@@ -56,10 +59,11 @@ async def with_parsers_of_the_test(here: Installation, source: str) -> Result:
             "fred_url": url,
             "user_agent": "tests tests@example.com",
             "fred_api_key": SecretStr("secret-key"),
+            "gateway_port": gateway_port,
         }
     )
     (spec,) = (each for each in registered() if each.name == source)
-    return await Backfill(settings, Job(spec, SPAN), Told()).run(asyncio.Event())
+    return await Backfill(settings, Job(spec, span), Told()).run(asyncio.Event())
 
 
 def values_as_text(document: Any) -> Any:
@@ -189,3 +193,26 @@ async def test_vintages_are_read_from_the_newest_body_that_is_whole(
     here.providers.intervene = None
     assert (await here.counts("fred", LINE[1], LINE[3]))["published"] == 0
     assert len(here.log()["data.macro"]) == len(published)
+
+
+async def test_bars_that_an_older_parser_lost_are_repaired_without_a_gateway(
+    here: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It read none of them: the run told so, and kept what had come."""
+    span = Span(date(2018, 1, 8), date(2018, 1, 12))
+    gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", "3")
+    try:
+        with monkeypatch.context() as older:
+            older.setattr(market_data, "columns", lambda bars, has_volume=True: columns([], has_volume))
+            result = await with_parsers_of_the_test(here, "ibkr", span, gateway.port)
+        assert result.problem.endswith("no bars came of 5 sessions (2018-01-08 to 2018-01-12)")
+        assert not here.log()["data.bars"]
+    finally:
+        gateway.stop()
+    repaired = await here.run("reparse", "--source", "ibkr", "--from", "2018-01-08", "--json")
+    assert repaired.code == 0, repaired
+    assert counted(repaired)["published"] == 5 * len(NAMES)
+    bars = here.log()["data.bars"].values()
+    assert [record["session"] for record in bars] == [f"2018-01-{day:02}" for day in (8, 9, 10, 11, 12)]
+    assert all(record["available_time"] == record["event_time"] and record["history"] for record in bars)
+    assert "nothing new" in (await here.run("reparse", "--source", "ibkr", "--from", "2018-01-08")).out

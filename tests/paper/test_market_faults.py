@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.paper.harness import connected, eventually, fault, http, running, stock, to
-from triplane.paper.providers import Providers, amended, load_reports
+from triplane.paper.filings import amended, load_reports
+from triplane.paper.providers import Providers
 from triplane.paper.server.faults import FaultError, Faults
 
 SYMBOLS = ("AAPL", "KO")

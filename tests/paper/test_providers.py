@@ -18,7 +18,8 @@ import pytest
 
 from tests.data_plane.support import REPOSITORY, ProvidersProcess
 from triplane.domain.assets import Universe
-from triplane.paper.providers import Providers, load_rates, load_reports
+from triplane.paper.filings import load_reports
+from triplane.paper.providers import Providers, load_rates
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,10 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from triplane.broker.client_library import RequestError
+from triplane.broker.historical_bars import DeliveredBar, HistoricalBars, columns, delivered
 from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
 from triplane.broker.what_to_show import shown
 from triplane.domain.timestamps import from_datetime
@@ -53,21 +50,6 @@ _RETIRED_IDS: Final = 1000
 NO_DATA_RETURNED: Final = 162
 
 _log = logging.getLogger("triplane.market_data")
-
-
-class HistoricalBars(NamedTuple):
-    """Bars of one name, oldest first: `starts` (n,) ns UTC (midnight UTC of the date for daily bars), `values` (n, 6) open, high,
-    low, close, volume (NaN where the type has none), volume-weighted price (NaN when IB sends a placeholder), `trades` (n,) counts, -1
-    when unknown."""
-
-    starts: NDArray[np.int64]
-    values: NDArray[np.float64]
-    trades: NDArray[np.int64]
-
-    def between(self, low: int, high: int) -> HistoricalBars:
-        """Those that start in [low, high), ns UTC."""
-        first, last = np.searchsorted(self.starts, (low, high))
-        return HistoricalBars(self.starts[first:last], self.values[first:last], self.trades[first:last])
 
 
 class BarHandler(NamedTuple):
@@ -336,12 +318,19 @@ class MarketFeed:
 
 
 async def history(
-    session: BrokerSession, contract: Any, *, bar_size: str, duration: str, end: str = "", timeout: float = 60.0
+    session: BrokerSession,
+    contract: Any,
+    *,
+    bar_size: str,
+    duration: str,
+    end: str = "",
+    timeout: float = 60.0,
+    keep: Callable[[list[DeliveredBar]], None] = lambda _: None,
 ) -> HistoricalBars:
     """Bars as `what_to_show.py` has them for the contract's type: IB's bar size ("1 day", "1 min"), duration ("3 Y", "2 D") and end
     ("" = now).
 
-    The running day's bar is among daily ones. No data at all (error 162 says so) gives none. Raises RequestFailed for other errors
+    `keep` is given what was delivered before it is read. The running day's bar is among daily ones. No data at all (error 162 says so) gives none. Raises RequestFailed for other errors
     and BrokerUnavailable for silence of `timeout` wall seconds or a lost connection.
     """
     if not session.is_connected:
@@ -360,32 +349,13 @@ async def history(
         ) from None
     except RequestError as error:
         if error.code == NO_DATA_RETURNED and "no data" in str(error.message):
-            return _columns([])
+            return columns([])
         raise RequestFailed(error.code, error.message) from None
     except ConnectionError as error:
         raise BrokerUnavailable(f"the broker connection is down: {error}") from None
-    return _columns(bars, what.volume)
-
-
-def _columns(bars: Any, has_volume: bool = True) -> HistoricalBars:
-    starts = np.array([_start(bar.date) for bar in bars], dtype=np.int64)
-    values = np.array(
-        [(bar.open, bar.high, bar.low, bar.close, bar.volume, bar.average) for bar in bars], dtype=np.float64
-    ).reshape(len(bars), 6)
-    wap = values[:, 5]
-    wap[~(wap > 0)] = np.nan
-    if not has_volume:
-        values[:, 4:] = np.nan
-    trades = np.array([int(bar.barCount) if has_volume else -1 for bar in bars], dtype=np.int64)
-    return HistoricalBars(starts, values, trades)
-
-
-def _start(moment: Any) -> int:
-    if isinstance(moment, datetime):
-        return from_datetime(moment)
-    if isinstance(moment, date):
-        return from_datetime(datetime(moment.year, moment.month, moment.day, tzinfo=UTC))
-    raise ValueError(f"a bar is dated {moment!r}")
+    answer = delivered(bars)
+    keep(answer)
+    return columns(answer, what.volume)
 
 
 def _price(value: float) -> float:

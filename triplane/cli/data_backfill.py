@@ -58,10 +58,7 @@ def backfill(
     spec = _source(source)
     from data_plane.daemon.backfill_job import Job
 
-    if interval not in ("1d", "1m"):
-        raise context.CommandError(f"--interval {interval} is neither 1d nor 1m", 2)
-    if interval == "1m" and spec.name != "ibkr":
-        raise context.CommandError(f"--interval is for bars; {spec.name} has none", 2)
+    _check_interval(spec, interval)
     span = _span(start.date(), end.date())
     found = context.connected_settings()
     missing = spec.missing(found)
@@ -76,6 +73,7 @@ def reparse(
         None, "--from", formats=DAY, help="First day; without it the first that was kept."
     ),
     end: datetime | None = typer.Option(None, "--to", formats=DAY, help="Last day, included; without it the last."),
+    interval: str = INTERVAL,
     json_: bool = context.JSON,
 ) -> None:
     """Read a provider's kept responses again and publish what the log lacks: after a parser was put right, without asking anybody.
@@ -86,12 +84,13 @@ def reparse(
     from data_plane.daemon.backfill_job import Job
     from data_plane.sources.archive import INDEX
 
+    _check_interval(spec, interval)
     span = _span(start.date() if start else FIRST_DAY, end.date() if end else LAST_DAY)
     found = context.connected_settings()
     index = found.state_dir / "responses" / spec.name / INDEX
     if not index.is_file():
         raise context.CommandError(f"no response of {spec.name} is kept here: {index} does not exist")
-    _run(found, Job(spec, span, reread=True), json_)
+    _run(found, Job(spec, span, interval, reread=True), json_)
 
 
 def _source(name: str) -> SourceSpec:
@@ -106,6 +105,13 @@ def _source(name: str) -> SourceSpec:
     near = difflib.get_close_matches(name.lower(), known, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
     raise context.CommandError(f"there is no source {name!r}; {meant}known are {', '.join(sorted(known))}", 2)
+
+
+def _check_interval(spec: SourceSpec, interval: str) -> None:
+    if interval not in ("1d", "1m"):
+        raise context.CommandError(f"--interval {interval} is neither 1d nor 1m", 2)
+    if interval == "1m" and spec.name != "ibkr":
+        raise context.CommandError(f"--interval is for bars; {spec.name} has none", 2)
 
 
 def _span(start: date, end: date) -> Span:

@@ -3,6 +3,7 @@
 `python -m triplane.paper.providers --port P [--as-of YYYY-MM-DD] [--restated SYMBOL]` serves, on loopback,
 
     /files/company_tickers.json  /submissions/CIK##########.json  /api/xbrl/companyfacts/CIK##########.json
+    /api/xbrl/frames/TAXONOMY/TAG/UNIT/PERIOD.json
     /fred/series  /fred/series/vintagedates  /fred/series/observations
 
 from the committed tables in providers_data/ (their headers say where the figures are from and how far they are rounded). As the real
@@ -15,16 +16,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import csv
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
-from importlib import resources
 from typing import Any, Final
 
 from aiohttp import web
+
+from triplane.paper.filings import CompanyFilings, amended, load_reports, table_rows
 
 UNAVAILABLE: Final = 69
 SERIES: Final = "DTB3"
@@ -42,21 +43,6 @@ _NO_KEY: Final = "Bad Request.  Variable api_key is not set.  Read https://fred.
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """One filing of one company: `accepted` as EDGAR prints it, `shares` on its cover page."""
-
-    symbol: str
-    cik: int
-    name: str
-    form: str
-    period_end: str
-    filed: str
-    accepted: str
-    shares: int
-    accession: str
-
-
-@dataclass(frozen=True, slots=True)
 class Rate:
     """One observation: value as FRED prints it, known from `released`."""
 
@@ -65,32 +51,9 @@ class Rate:
     released: str
 
 
-def _rows(name: str) -> list[dict[str, str]]:
-    """Rows of a table; lines that begin with # are its header for people."""
-    text = (resources.files("triplane.paper") / "providers_data" / name).read_text(encoding="utf-8")
-    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
-
-
-def load_reports() -> list[Report]:
-    """Filings of the committed table, oldest first."""
-    reports: list[Report] = []
-    numbers: dict[tuple[str, str], int] = {}
-    for row in sorted(_rows("shares_outstanding.csv"), key=lambda row: (row["filed"], row["symbol"])):
-        year = row["filed"][2:4]
-        number = numbers[row["cik"], year] = numbers.get((row["cik"], year), 0) + 1
-        accession = f"{int(row['cik']):010d}-{year}-{number:06d}"
-        shares = round(float(row["millions"]) * 1_000_000)
-        reports.append(
-            Report(
-                row["symbol"], int(row["cik"]), row["name"], row["form"], row["period_end"], row["filed"], row["accepted"], shares, accession,
-            )
-        )  # fmt: skip
-    return reports
-
-
 def load_rates() -> list[Rate]:
     """Observations of the committed table. Each was released with the next one that has a value: the next business day."""
-    rows = _rows("treasury_bill_3m.csv")
+    rows = table_rows("treasury_bill_3m.csv")
     rates: list[Rate] = []
     following = (date.fromisoformat(rows[-1]["date"]) + timedelta(days=1)).isoformat()
     for row in reversed(rows):
@@ -100,101 +63,15 @@ def load_rates() -> list[Rate]:
     return rates[::-1]
 
 
-def amended(reports: Sequence[Report], symbol: str) -> list[Report]:
-    """The reports with an amendment of the second annual report of `symbol` two weeks later, shares in thousands.
-
-    Raises ValueError for a symbol with fewer than two.
-    """
-    annual = [report for report in reports if report.symbol == symbol and report.form == "10-K"]
-    if len(annual) < 2:
-        raise ValueError(f"{symbol} has no second annual report here to amend")
-    right = annual[1]
-    filed = (date.fromisoformat(right.filed) + timedelta(days=14)).isoformat()
-    wrong = replace(
-        right,
-        form="10-K/A",
-        filed=filed,
-        accepted=f"{filed}{right.accepted[10:]}",
-        shares=right.shares // 1000,
-        accession=f"{right.accession[:-6]}900000",
-    )
-    return sorted([*reports, wrong], key=lambda report: (report.filed, report.symbol))
-
-
-class Providers:
+class Providers(CompanyFilings):
     """The server's content as of a day (ISO; END_OF_TIME shows everything); `restated` as in `amended`, empty for none."""
 
     def __init__(self, as_of: str = END_OF_TIME, restated: str = "") -> None:
         self._as_of = as_of
         reports = amended(load_reports(), restated) if restated else load_reports()
-        self._reports = [report for report in reports if report.filed <= as_of]
+        super().__init__([report for report in reports if report.filed <= as_of])
         self._rates = [rate for rate in load_rates() if rate.released <= as_of]
 
-    # -- EDGAR -----------------------------------------------------------------------------------------------------------------
-    def tickers(self) -> dict[str, Any]:
-        """company_tickers.json."""
-        companies = sorted({(report.symbol, report.cik, report.name) for report in self._reports})
-        return {
-            str(number): {"cik_str": cik, "ticker": symbol, "title": name}
-            for number, (symbol, cik, name) in enumerate(companies)
-        }
-
-    def _of(self, cik: int) -> list[Report]:
-        return [report for report in self._reports if report.cik == cik]
-
-    def submissions(self, cik: int) -> dict[str, Any] | None:
-        """CIK##########.json, newest filing first; None for an unknown company."""
-        reports = self._of(cik)[::-1]
-        if not reports:
-            return None
-        recent = {
-            "accessionNumber": [report.accession for report in reports],
-            "filingDate": [report.filed for report in reports],
-            "reportDate": [report.period_end for report in reports],
-            "acceptanceDateTime": [report.accepted for report in reports],
-            "act": ["34" for _ in reports],
-            "form": [report.form for report in reports],
-            "items": ["" for _ in reports],
-            "isXBRL": [1 for _ in reports],
-            "isInlineXBRL": [0 for _ in reports],
-        }
-        first = reports[0]
-        return {
-            "cik": f"{cik:010d}",
-            "entityType": "operating",
-            "name": first.name,
-            "tickers": [first.symbol],
-            "exchanges": ["NYSE"],
-            "filings": {"recent": recent, "files": []},
-        }
-
-    def company_facts(self, cik: int) -> dict[str, Any] | None:
-        """companyfacts of one company; None for an unknown one."""
-        reports = self._of(cik)
-        if not reports:
-            return None
-        rows = [
-            {
-                "end": report.period_end,
-                "val": report.shares,
-                "accn": report.accession,
-                "fy": int(report.period_end[:4]),
-                "fp": "FY" if report.form == "10-K" else "Q",
-                "form": report.form,
-                "filed": report.filed,
-            }
-            for report in reports
-        ]
-        concept = {
-            "label": "Entity Common Stock, Shares Outstanding",
-            "description": "Indicate number of shares or other units outstanding of each of registrant's classes of common stock.",
-            "units": {"shares": rows},
-        }
-        return {
-            "cik": cik, "entityName": reports[0].name, "facts": {"dei": {"EntityCommonStockSharesOutstanding": concept}}
-        }  # fmt: skip
-
-    # -- FRED ------------------------------------------------------------------------------------------------------------------
     def _refusal(self, query: dict[str, str]) -> tuple[int, dict[str, Any]] | None:
         if not query.get("api_key"):
             return 400, {"error_code": 400, "error_message": _NO_KEY}
@@ -317,6 +194,9 @@ def application(providers: Providers) -> web.Application:
     async def facts(request: web.Request) -> web.Response:
         return edgar(request, providers.company_facts(int(request.match_info["cik"])))
 
+    async def frame(request: web.Request) -> web.Response:
+        return edgar(request, providers.frame(**request.match_info))
+
     async def observations(request: web.Request) -> web.Response:
         status, body = providers.observations(dict(request.query))
         return web.json_response(body, status=status)
@@ -335,6 +215,7 @@ def application(providers: Providers) -> web.Application:
     app.router.add_get("/files/company_tickers.json", tickers)
     app.router.add_get(r"/submissions/CIK{cik:\d{10}}.json", submissions)
     app.router.add_get(r"/api/xbrl/companyfacts/CIK{cik:\d{10}}.json", facts)
+    app.router.add_get("/api/xbrl/frames/{taxonomy}/{tag}/{unit}/{period}.json", frame)
     app.router.add_get("/fred/series", series)
     app.router.add_get("/fred/series/vintagedates", vintage_dates)
     app.router.add_get("/fred/series/observations", observations)

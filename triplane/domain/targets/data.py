@@ -127,6 +127,12 @@ class DataTargets(Section):
         0.5, "First wait between tries; doubles each time.", "s", gt=0, le=60, time="wall"
     )
     EDGAR_POLL_S: float = parameter(3600.0, "Interval between looks for new filings.", "s", ge=1, le=86400, time="wall")
+    EDGAR_FRAMES: str = parameter(
+        "dei/EntityCommonStockSharesOutstanding/shares,us-gaap/Assets/USD",
+        "Concepts whose values are held against SEC's frames at each look, as taxonomy/tag/unit, separated by commas; empty: none.",
+        "concepts",
+        pattern=r"^$|^(us-gaap|ifrs-full|dei)/[A-Za-z0-9]+/[A-Za-z0-9-]+(,(us-gaap|ifrs-full|dei)/[A-Za-z0-9]+/[A-Za-z0-9-]+)*$",
+    )
     FRED_POLL_S: float = parameter(
         3600.0, "Interval between looks for new observations.", "s", ge=1, le=86400, time="wall"
     )
