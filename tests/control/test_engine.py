@@ -261,7 +261,7 @@ def test_half_a_targets_file_is_never_accepted(length: int):
     assert isinstance(engine.judge(contents(TARGETS[:length]), actor="ana", event_time=2), Rejected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(ASSETS) - 1))
 def test_half_an_assets_file_is_accepted_at_most_at_the_end_of_a_row(length: int):
     # Whole rows cannot be told from a shorter file by content; the watcher waits until nobody has the file open for writing.

@@ -1,6 +1,10 @@
 """A small universe with short windows: warmed up in a second, for tests that look at single decisions."""
 
+from copy import deepcopy
+from typing import Any
+
 from tests.strategy_plane.world import World, random_closes, universe_of, xnys
+from triplane.runtime import snapshots
 
 SHORT = {
     "strategy": {
@@ -18,10 +22,24 @@ def world_of(seed=1, *, targets=SHORT, assets=None, **options):
     return World(random_closes(ROWS, len(assets), seed), xnys("2016-01-04", ROWS), assets, targets=targets, **options)
 
 
+_WARMED: dict[str, tuple[bytes, dict[str, Any]]] = {}
+"""By what a world was made of: its engine's state after the warm-up, and what it counts itself."""
+
+
 def ready(**options):
     """Warmed up, without regime models, so that a random storm does not brake what a test looks at."""
-    world = world_of(**{"fits": False, **options})
-    world.warmup(range(HOLDS_AT))
+    options = {"fits": False, **options}
+    made_of = repr(sorted(options.items()))
+    world = world_of(**options)
+    if made_of not in _WARMED:
+        world.warmup(range(HOLDS_AT))
+        counts = {name: value for name, value in vars(world).items() if name not in ("engine", "closes", "assets")}
+        _WARMED[made_of] = snapshots.dumps({}, world.engine.state()), deepcopy(counts)
+        return world
+    state, counts = _WARMED[made_of]
+    world.engine.restore(snapshots.loads(state)[1])
+    for name, value in deepcopy(counts).items():
+        setattr(world, name, value)
     return world
 
 
