@@ -38,6 +38,8 @@ SAME_DAYS: Final = 3
 """Two actions of one kind within so many calendar days are one: nobody pays as often, and two tellers may differ by a day."""
 OPENS_OFF: Final = 0.2
 """How far (in logs) a name opens off its last close that is looked at first: a split of 5 for 4 or more."""
+RUSHED_LOOKS: Final = 20
+"""Looks a session that do not wait: on a day on which half the market opens far off, the pace is kept."""
 LOOK_AGAIN_S: Final = 300.0
 """Wall seconds after which such a name is looked at again: IB adjusts its history some time on the ex-date."""
 CALENDAR: Final = calendars.MARKET_CALENDAR
@@ -56,19 +58,16 @@ def parse_dividends(text: str) -> Announced | None:
     The date is the ex-date (2013-02-19 was Microsoft's, which paid on 2013-03-14). None where none is announced. Raises ValueError.
     """
     fields = [each.strip() for each in text.split(",")]
-    if len(fields) != 4:
-        raise ValueError(f"{len(fields)} fields where there are 4")
-    numbers = [float(each) if each else math.nan for each in (fields[0], fields[1], fields[3])]
-    if any(
-        each and not math.isfinite(number)
-        for each, number in zip((fields[0], fields[1], fields[3]), numbers, strict=True)
-    ):
-        raise ValueError("a sum or amount is no number")
-    day = fields[2]
+    if len(fields) != 4 or "_" in text:  # Python reads 1_0 as ten
+        raise ValueError(f"{text[:60]!r} is not four fields")
+    *sums, day, next_amount = fields
+    *_, amount = (float(each or 0.0) for each in (*sums, next_amount))
+    if not math.isfinite(amount):
+        raise ValueError(f"{next_amount[:20]!r} is no amount")
     if day and not (len(day) == 8 and day.isascii() and day.isdigit()):
         raise ValueError(f"{day[:20]!r} is no date YYYYMMDD")
     ex_date = date(int(day[:4]), int(day[4:6]), int(day[6:])) if day else None
-    return Announced(ex_date, numbers[2]) if ex_date is not None and numbers[2] > 0.0 else None
+    return Announced(ex_date, amount) if ex_date is not None and amount > 0.0 else None
 
 
 class IbkrActions:
@@ -91,6 +90,8 @@ class IbkrActions:
         """The session of which each name's first bar was seen."""
         self._suspects: dict[str, float] = {}
         """Names that opened far off, and from when on each is looked at (wall seconds of the monotonic clock)."""
+        self._rushed = 0
+        """Looks of the session that did not wait for their turn."""
         self._warned: set[tuple[str, date]] = set()
         """Splits that nobody told of in time."""
         self._unsure: dict[str, int] = {}
@@ -145,6 +146,7 @@ class IbkrActions:
             before = [closes for session, closes in recent.items() if session < day.isoformat()]
             self._closes = (day, before[-1] if before else {})
             self._suspects.clear()
+            self._rushed = 0
         close = self._closes[1].get(symbol)
         if close is not None and price > 0.0 and abs(math.log(price / close)) > OPENS_OFF:
             self._suspects[symbol] = 0.0
@@ -162,7 +164,8 @@ class IbkrActions:
     def _next(self) -> tuple[str, date] | None:
         """The name whose turn it is, and the running session."""
         wall = time.monotonic()
-        if not self._context.targets.ACTION_REQUESTS or (wall < self._next_look and not self._suspects):
+        rush = bool(self._suspects) and self._rushed < RUSHED_LOOKS
+        if not self._context.targets.ACTION_REQUESTS or (wall < self._next_look and not rush):
             return None
         day = calendars.session_of(CALENDAR, self._context.clock.now())
         if day is None:
@@ -184,11 +187,12 @@ class IbkrActions:
         if turn is None:
             return
         symbol, day = turn
-        self._next_look = time.monotonic() + self.pause
+        wall = time.monotonic()
+        self._rushed += wall < self._next_look
+        self._next_look = max(self._next_look, wall) + self.pause
         self._looked[symbol] = day
         if symbol in self._suspects:
-            self._suspects[symbol] = time.monotonic() + LOOK_AGAIN_S
-        now = self._context.clock.now()
+            self._suspects[symbol] = wall + LOOK_AGAIN_S
         years = self._context.targets.BACKFILL_YEARS
         duration = f"{round(years)} Y" if years >= 1.0 else f"{max(int(252 * years), LEAST_SESSIONS)} D"
         try:
@@ -205,11 +209,9 @@ class IbkrActions:
         if symbol in trades:
             self._find_split(symbol, day, trades[symbol])
             if symbol in adjusted:
-                self._find_dividends(symbol, day, now, trades[symbol], adjusted[symbol])
+                self._find_dividends(symbol, day, trades[symbol], adjusted[symbol])
 
-    def _find_dividends(
-        self, symbol: str, day: date, now: int, trades: HistoricalBars, adjusted: HistoricalBars
-    ) -> None:
+    def _find_dividends(self, symbol: str, day: date, trades: HistoricalBars, adjusted: HistoricalBars) -> None:
         starts, ours, theirs = np.intersect1d(trades.starts, adjusted.starts, return_indices=True)
         days = [to_datetime(start).date() for start in starts.tolist()]
         closes, adjusted_closes = trades.values[ours, CLOSE], adjusted.values[theirs, CLOSE]

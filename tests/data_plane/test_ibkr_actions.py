@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from data_plane.observations import CorporateAction
 from data_plane.sources import ibkr_actions
@@ -23,6 +22,7 @@ from tests.waiting import until
 from triplane.broker.contracts import make_contract
 from triplane.broker.market_data import HistoricalBars
 from triplane.broker.session import BrokerUnavailable
+from triplane.broker.what_to_show import ADJUSTED
 from triplane.domain.timestamps import DAY, MINUTE
 from triplane.runtime.settings import Settings
 
@@ -81,8 +81,8 @@ async def test_announced_and_derived_actions_are_published_once_and_never_before
         assert len(actions(bench)) == 4
         # IB gives adjusted history up to now alone.
         end = "20180118-21:00:00"
-        assert await source._requests.bars("1 day", "5 D", ["KO"], end, show=ibkr_actions.ADJUSTED) == {}
-        assert ibkr_actions.ADJUSTED in source._requests.refusals["KO"]
+        assert await source._requests.bars("1 day", "5 D", ["KO"], end, show=ADJUSTED) == {}
+        assert ADJUSTED in source._requests.refusals["KO"]
     bad = [output.record for output in bench.outputs if output.topic == "data.quarantine"]
     assert not [record for record in bad if record["topic"] == "data.actions"]
 
@@ -130,7 +130,7 @@ def closes_of(sessions: list[str], factor: float = 1.0) -> dict[str, float]:
 
 async def test_a_name_that_opens_far_off_is_looked_at_before_all_others_and_again_until_it_is_explained() -> None:
     bench, source, asked = bench_of(SESSIONS)
-    asked.answers = {"": bars(closes_of(SESSIONS)), ibkr_actions.ADJUSTED: bars(closes_of(SESSIONS))}
+    asked.answers = {"": bars(closes_of(SESSIONS)), ADJUSTED: bars(closes_of(SESSIONS))}
     day = date(2018, 1, 19)
     source._next_look = float("inf")  # whoever else is to be looked at has to wait
     source.opened("KO", day, 46.6)
@@ -146,6 +146,20 @@ async def test_a_name_that_opens_far_off_is_looked_at_before_all_others_and_agai
     await source.look()
     assert actions(bench)["KO/split/2018-01-19"]["ratio"] == 2.0
     assert not source._suspects
+
+
+async def test_the_pace_is_kept_on_a_day_on_which_everybody_opens_far_off() -> None:
+    _, source, asked = bench_of(SESSIONS)
+    await source.look()
+    assert not source.due()
+    for _ in range(ibkr_actions.RUSHED_LOOKS + 5):
+        source.opened("KO", date(2018, 1, 19), 23.3)
+        source._suspects["KO"] = 0.0  # as if each were another name
+        if source.due():
+            await source.look()
+    assert len(asked.asked) == 1 + ibkr_actions.RUSHED_LOOKS
+    # Those that rushed have used the turns of those who waited.
+    assert source._next_look - time.monotonic() > ibkr_actions.RUSHED_LOOKS * source.pause
 
 
 @pytest.mark.parametrize("published", [SESSIONS[:-1], [*SESSIONS[:-1], "loaded"]])
@@ -164,7 +178,7 @@ async def test_a_split_whose_day_is_not_certain_is_left_to_a_person(published: l
                 {"interval": "1d", "source": "ibkr", "group": "main", "event_time": day_close(SESSIONS[-1]), "available_time": number,
                  "session": SESSIONS[-1], "symbols": ["KO"], "close": [23.25]},
             )  # fmt: skip
-    asked.answers = {"": bars(closes_of(SESSIONS, 0.5)), ibkr_actions.ADJUSTED: bars(closes_of(SESSIONS, 0.5))}
+    asked.answers = {"": bars(closes_of(SESSIONS, 0.5)), ADJUSTED: bars(closes_of(SESSIONS, 0.5))}
     await source.look()
     assert actions(bench) == {}
     assert len(source._warned) == 1
@@ -221,18 +235,9 @@ def test_the_dividend_tick(text: str, expected: Announced | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0.83,0.92,20130219", "a,b,c,d", "1,1,20131319,1", "1,1,20130219,inf", "1,1,²0130219,1"]
+    "text",
+    ["", "0.83,0.92,20130219", "a,b,c,d", "1,1,20131319,1", "1,1,20130219,inf", "1,1,²0130219,1", "1,1,20130219,1_0"],
 )
 def test_what_is_no_dividend_tick(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         parse_dividends(text)
-
-
-@settings(deadline=None)
-@given(st.one_of(st.text(max_size=40), st.lists(st.one_of(st.floats().map(str), st.dates().map(lambda d: f"{d:%Y%m%d}"), st.just("")), max_size=5).map(",".join)))  # fmt: skip
-def test_any_text_is_a_dividend_none_or_refused(text: str) -> None:
-    try:
-        found = parse_dividends(text)
-    except ValueError:
-        return
-    assert found is None or found.amount > 0.0
