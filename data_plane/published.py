@@ -58,6 +58,8 @@ class PublishedIndex:
         self._minutes: dict[Identity, set[int]] | None = None
         """Ends of one-minute slices, where they are kept one by one."""
         self.facts = PublishedFacts()
+        self._splits: dict[str, int] = {}
+        """Ex-date (ns UTC) of each name's latest split."""
         self._ids: dict[str, set[str]] = {topic: set() for topic in _ID_FIELDS}
         self._late: set[tuple[str, str, str, int, int]] = set()
         """Intraday slices that were known only after their end: what a person let out, one by one."""
@@ -93,6 +95,8 @@ class PublishedIndex:
             self._ids[topic].add(record[_ID_FIELDS[topic]])
             if topic == FACTS:
                 self.facts.learn(record)
+            elif topic == "data.actions" and record["kind"] == "split":
+                self._splits[record["symbol"]] = max(self._splits.get(record["symbol"], 0), record["event_time"])
 
     def forget(self, topic: str, record: Mapping[str, Any]) -> None:
         """A record did not reach its topic after all: what is kept one by one may then be loaded again."""
@@ -152,6 +156,10 @@ class PublishedIndex:
     def has_id(self, topic: str, identity: str) -> bool:
         """Whether a record with this identity is on the topic."""
         return identity in self._ids[topic]
+
+    def last_split(self, symbol: str) -> int:
+        """Ex-date of a name's latest split on record, as its midnight in ns UTC; 0 without one."""
+        return self._splits.get(symbol, 0)
 
     def latest_bars(self, source: str, group: str, interval: str) -> int:
         """End of the latest intraday slice, ns UTC; 0 when there is none."""

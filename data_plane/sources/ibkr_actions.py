@@ -51,6 +51,10 @@ class Announced(NamedTuple):
     ex_date: date
     amount: float
 
+    def revises(self, before: Announced) -> bool:
+        """Whether it is another word on the same dividend, and not on the one after it."""
+        return self != before and self.ex_date <= before.ex_date + timedelta(days=SAME_DAYS)
+
 
 def parse_dividends(text: str) -> Announced | None:
     """The next dividend in a string of tick type 59, as `0.83,0.92,20130219,0.23`; fields that are not known are empty.
@@ -107,7 +111,7 @@ class IbkrActions:
         if symbol is None or self._told.get(symbol) == text:
             return
         self._told[symbol] = text
-        self._announced.pop(symbol, None)
+        before = self._announced.pop(symbol, None)
         try:
             announced = parse_dividends(text)
         except ValueError as error:
@@ -115,9 +119,18 @@ class IbkrActions:
             code = "MESSAGE_UNREADABLE"
             self._context.malformed(self._source, "data.actions", symbol, code, detail, text.encode())
             return
-        if announced is not None:
-            self._announced[symbol] = announced
-            self._hand_in_announced(symbol, self._today())
+        if announced is None:
+            return
+        if before is not None and announced.revises(before) and self._on_record(symbol, DIVIDEND, before.ex_date):
+            self._context.log.warning(
+                "a dividend on record is announced anew: see to it by hand",
+                source=self._source,
+                symbol=symbol,
+                on_record=f"{before.amount:g} on {before.ex_date}",
+                announced=f"{announced.amount:g} on {announced.ex_date}",
+            )
+        self._announced[symbol] = announced
+        self._hand_in_announced(symbol, self._today())
 
     def follow(self) -> None:
         """A look at the calendar: what was announced earlier is due now."""
@@ -221,8 +234,12 @@ class IbkrActions:
             return
         days = [each for each, is_good in zip(days, good.tolist(), strict=True) if is_good]
         found = adjustments.dividends(closes[good], adjusted_closes[good], now_is_unadjusted=True)
+        # What was paid before a split is on record since then, or not in the shares of the bars that were published.
+        since = to_datetime(self._context.published.last_split(symbol)).date()
         for place, amount, *_ in found.certain:
-            self._hand_in(symbol, DIVIDEND, days[place] if place < len(days) else day, amount=amount)
+            ex_date = days[place] if place < len(days) else day
+            if ex_date >= since:
+                self._hand_in(symbol, DIVIDEND, ex_date, amount=amount)
         if found.unsure and self._unsure.get(symbol) != len(found.unsure):
             self._unsure[symbol] = len(found.unsure)
             self._context.log.info(

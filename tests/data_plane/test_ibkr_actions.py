@@ -148,6 +148,28 @@ async def test_a_name_that_opens_far_off_is_looked_at_before_all_others_and_agai
     assert not source._suspects
 
 
+async def test_what_was_paid_before_a_split_is_not_told_in_the_shares_after_it() -> None:
+    """First looked at on the day of its split: the published closes before it are in old shares, the amounts in new ones."""
+    days = [f"2017-11-{day:02d}" for day in range(1, 31) if date(2017, 11, day).weekday() < 5] + SESSIONS
+    closes = {day: 20.0 + number / 100 for number, day in enumerate(days)}
+    paid = {day: round(close * (0.99 if day < "2017-11-20" else 1.0), 4) for day, close in closes.items()}
+    for published, expected in ((SESSIONS, {"KO/split/2018-01-19"}), ([], {"KO/dividend/2017-11-20"})):
+        bench, source, asked = bench_of(published)
+        asked.answers = {"": bars(closes | closes_of(published, 0.5)), ADJUSTED: bars(paid | closes_of(published, 0.5))}
+        await source.look()
+        assert actions(bench).keys() == expected
+
+
+def test_a_dividend_that_is_announced_anew_is_left_to_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    bench, source, asked = bench_of(SESSIONS)
+    for amount in ("0.375", "0.38"):
+        source.told(asked.contracts["KO"], f"1.48,1.50,20180122,{amount}")
+    assert [record["amount"] for record in actions(bench).values()] == [0.375]
+    assert "announced anew" in capsys.readouterr().out
+    source.told(asked.contracts["KO"], "1.48,1.50,20180420,0.39")  # the one after it is none of its business
+    assert "announced anew" not in capsys.readouterr().out
+
+
 async def test_the_pace_is_kept_on_a_day_on_which_everybody_opens_far_off() -> None:
     _, source, asked = bench_of(SESSIONS)
     await source.look()
