@@ -7,7 +7,7 @@ trades, whose latest time each stream of the engine keeps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from data_plane.published_facts import RELEASED, PublishedFacts
@@ -22,6 +22,10 @@ _ID_FIELDS = {
     "data.macro": "vintage_id",
     "data.quarantine": "quarantine_id",
 }
+
+
+RECENT_SESSIONS: Final = 10
+"""Sessions whose daily closes are kept."""
 
 
 class Released(NamedTuple):
@@ -48,10 +52,14 @@ class PublishedIndex:
     def __init__(self) -> None:
         self._daily: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
         self._daily_names: dict[tuple[str, str], dict[str, int]] = {}
+        self._recent: dict[tuple[str, str], dict[str, list[tuple[Sequence[str], Sequence[float]]]]] = {}
+        """Names and closes of each daily slice of the newest sessions."""
         self._latest: dict[Identity, int] = {}
         self._minutes: dict[Identity, set[int]] | None = None
         """Ends of one-minute slices, where they are kept one by one."""
         self.facts = PublishedFacts()
+        self._splits: dict[str, int] = {}
+        """Ex-date (ns UTC) of each name's latest split."""
         self._ids: dict[str, set[str]] = {topic: set() for topic in _ID_FIELDS}
         self._late: set[tuple[str, str, str, int, int]] = set()
         """Intraday slices that were known only after their end: what a person let out, one by one."""
@@ -69,6 +77,11 @@ class PublishedIndex:
             if record["interval"] == "1d":
                 key, end = (record["source"], record["group"]), record["event_time"]
                 self._daily.setdefault(key, {})[end, record["available_time"]] = record["session"]
+                if record["symbols"] and not record.get("released"):
+                    recent = self._recent.setdefault(key, {})
+                    recent.setdefault(record["session"], []).append((record["symbols"], record["close"]))
+                    if len(recent) > RECENT_SESSIONS:
+                        del recent[min(recent)]
                 newest = self._daily_names.setdefault(key, {})
                 newest.update((name, end) for name in record["symbols"] if newest.get(name, 0) < end)
             else:
@@ -82,6 +95,8 @@ class PublishedIndex:
             self._ids[topic].add(record[_ID_FIELDS[topic]])
             if topic == FACTS:
                 self.facts.learn(record)
+            elif topic == "data.actions" and record["kind"] == "split":
+                self._splits[record["symbol"]] = max(self._splits.get(record["symbol"], 0), record["event_time"])
 
     def forget(self, topic: str, record: Mapping[str, Any]) -> None:
         """A record did not reach its topic after all: what is kept one by one may then be loaded again."""
@@ -142,6 +157,10 @@ class PublishedIndex:
         """Whether a record with this identity is on the topic."""
         return identity in self._ids[topic]
 
+    def last_split(self, symbol: str) -> int:
+        """Ex-date of a name's latest split on record, as its midnight in ns UTC; 0 without one."""
+        return self._splits.get(symbol, 0)
+
     def latest_bars(self, source: str, group: str, interval: str) -> int:
         """End of the latest intraday slice, ns UTC; 0 when there is none."""
         return self._latest.get(("data.bars", source, group, interval), 0)
@@ -149,6 +168,18 @@ class PublishedIndex:
     def daily_sessions(self, source: str, group: str) -> set[str]:
         """Sessions (YYYY-MM-DD) whose daily slice is there."""
         return set(self._daily.get((source, group), {}).values())
+
+    def recent_closes(self, source: str, group: str) -> dict[str, dict[str, float]]:
+        """Closes by name as they were published, of each of the newest sessions (YYYY-MM-DD, in order); what a person let out is left out."""
+        return {
+            session: {
+                name: float(close)
+                for symbols, closes in slices
+                for name, close in zip(symbols, closes, strict=True)
+                if close > 0.0
+            }
+            for session, slices in sorted(self._recent.get((source, group), {}).items())
+        }
 
     def newest_availability(self, source: str, group: str) -> int:
         """Latest availability of a daily slice, ns UTC; 0 when there is none."""

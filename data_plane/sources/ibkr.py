@@ -14,6 +14,7 @@ from data_plane.gates.clock import ClockSample
 from data_plane.observations import QuoteTick, RealtimeBar, TradeTick
 from data_plane.slices.assembly import STEP
 from data_plane.sources.base import NOT_SUBSCRIBED, Context, SourceSpec, Stage
+from data_plane.sources.ibkr_actions import IbkrActions
 from data_plane.sources.ibkr_history import IbkrHistory
 from data_plane.sources.ibkr_lines import Lines
 from data_plane.sources.ibkr_requests import Requests
@@ -56,6 +57,7 @@ class IbkrSource:
         self._feed: MarketFeed | None = None
         self._requests = Requests(context, NAME, lambda: self._live_session)
         self._history = IbkrHistory(context, NAME, self._requests)
+        self._actions = IbkrActions(context, NAME, self._requests)
         self._speed = Speed()
         # A simulated market that runs fast has no ten minutes to wait; one that keeps the rules all the same says so by a refusal.
         self._lines = Lines(
@@ -184,6 +186,7 @@ class IbkrSource:
         context = self._context
         session = self._live_session
         self._feed = MarketFeed(session, self._handler(), context.clock.now)
+        session.dividends.append(self._actions.told)
         context.resume(NAME, await self._time())
         self._lines.nothing_subscribed()
         self._was_cut_off = False
@@ -230,6 +233,9 @@ class IbkrSource:
             quiet = time.monotonic() - self._heard_at > (QUIET_S if fast else REAL_QUIET_S)
             if quiet and self._history.rests_due(context.clock.now()):
                 self._start("minutes", self._history.load_rests())
+            self._actions.follow()
+            if not self._tasks and self._actions.due():  # whatever else is to be asked comes first
+                self._start("actions", self._actions.look())
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
@@ -326,6 +332,7 @@ class IbkrSource:
                 and self._start("minutes", self._history.load_minutes(self._day, start))
             ):
                 self._minutes_due = ""
+        self._actions.opened(symbol, self._day, open_)
         self._context.take(RealtimeBar(NAME, symbol, start, open_, high, low, close, volume, wap, trades))
 
     def _on_quote(

@@ -29,11 +29,12 @@ CLOSE_S: Final = 3.0
 
 
 class Asked(NamedTuple):
-    """What was asked of each name, as IB spells it; `end` is empty for now."""
+    """What was asked of each name, as IB spells it; `end` is empty for now, `show` for what its type is loaded as (`what_to_show.py`)."""
 
     bar_size: str
     duration: str
     end: str
+    show: str = ""
 
 
 class Answer(NamedTuple):
@@ -68,20 +69,21 @@ class Batch:
         for first in range(0, len(names), NAMES):
             some = names[first : first + NAMES]
             request = {**self.asked._asdict(), "day": self.day, "from": some[0]}
-            document = {"at": self.at, "answers": {name: _document(self.answers[name]) for name in some}}
+            answers = {name: _document(self.answers[name], self.asked.show) for name in some}
+            document = {"at": self.at, "answers": answers}
             yield json.dumps(request, sort_keys=True), json.dumps(document, separators=(",", ":")).encode()
 
 
-def _document(answer: Answer) -> dict[str, Any]:
+def _document(answer: Answer, show: str) -> dict[str, Any]:
     what = shown(answer.terms.get("sec_type", ""))
-    about = {"contract": dict(answer.terms), "con_id": answer.con_id, "what_to_show": what.bars}
+    about = {"contract": dict(answer.terms), "con_id": answer.con_id, "what_to_show": show or what.bars}
     return {**about, "regular_hours": what.regular_hours, "bars": answer.bars}
 
 
 def read(request: str, body: bytes) -> Batch:
     """A response as the batch that it is of. Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
     asked, document = json.loads(request), json.loads(body)
-    batch = Batch(Asked(asked["bar_size"], asked["duration"], asked["end"]), int(document["at"]))
+    batch = Batch(Asked(asked["bar_size"], asked["duration"], asked["end"], asked["show"]), int(document["at"]))
     for name, each in document["answers"].items():
         bars = [DeliveredBar(*row) for row in each["bars"]]
         batch.add(name, dict(each["contract"]), int(each["con_id"]), bars)
@@ -127,12 +129,15 @@ class KeptBars:
             await asyncio.wait(self._tasks, timeout=CLOSE_S)
 
     def looks(self, bar_size: str) -> list[tuple[str, list[Stored]]]:
-        """Kept responses to requests for a bar size, newest first, by the day of their request; days ascending."""
+        """Kept responses to requests for bars as they are loaded, of a size, newest first, by the day of their request; days ascending.
+
+        Those asked for another `show` are not: adjusted closes are no prices.
+        """
         found: dict[str, list[Stored]] = {}
         for key in self._archive.requests() if self._archive is not None else ():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # another's request
                 request = json.loads(key)
-                if request["bar_size"] == bar_size and self._archive is not None:
+                if request["bar_size"] == bar_size and not request["show"] and self._archive is not None:
                     found.setdefault(str(request["day"]), []).extend(self._archive.kept(key))
         return [(day, sorted(kept, key=lambda each: each.at, reverse=True)) for day, kept in sorted(found.items())]
 

@@ -98,27 +98,26 @@ class Requests:
         return [asset.symbol for asset in self._context.assets() if asset.symbol in self.contracts]
 
     async def bars(
-        self, bar_size: str, duration: str, only: Collection[str] | None = None, end: str = ""
+        self, bar_size: str, duration: str, only: Collection[str] | None = None, end: str = "", show: str = ""
     ) -> dict[str, HistoricalBars]:
-        """Bars of each name up to `end` (as IB spells it, empty: now); a name whose request the broker refuses is left out and said.
+        """Bars of each name up to `end` (as IB spells it, empty: now), of its type's whatToShow or of another (`show`); a name whose request
+        the broker refuses is left out and said.
 
         A request for anything but daily bars that is not answered leaves its name out, too: no decision waits for it, and the stream
         that it would end is what all decisions need. Raises BrokerUnavailable.
         """
         session = self._live()
         names = [name for name in self.names() if only is None or name in only]
-        with self.kept.batch(Asked(bar_size, duration, end)) as batch:
-            asking = (self._bars(session, name, bar_size, duration, end, batch) for name in names)
+        with self.kept.batch(Asked(bar_size, duration, end, show)) as batch:
+            asking = (self._bars(session, name, batch) for name in names)
             found = await asyncio.gather(*asking)
         return {name: bars for name, bars in zip(names, found, strict=True) if bars is not None and len(bars.starts)}
 
-    async def _bars(
-        self, session: BrokerSession, name: str, bar_size: str, duration: str, end: str, batch: Batch
-    ) -> HistoricalBars | None:
-        contract = self.contracts[name]
+    async def _bars(self, session: BrokerSession, name: str, batch: Batch) -> HistoricalBars | None:
+        contract, (bar_size, duration, end, show) = self.contracts[name], batch.asked
         what = shown(contract.secType)
         terms = (bar_size, duration, end, what.regular_hours)
-        wish = Wish(contract.conId, contract.exchange, what.bars, terms, float(STEPS[bar_size].bar_s))
+        wish = Wish(contract.conId, contract.exchange, show or what.bars, terms, float(STEPS[bar_size].bar_s))
         for tries_left in reversed(range(PACING_TRIES)):
             await self._turn(wish)
             try:
@@ -128,6 +127,7 @@ class Requests:
                     bar_size=bar_size,
                     duration=duration,
                     end=end,
+                    show=show,
                     keep=partial(batch.add, name, self._asked[name], contract.conId),
                 )
                 if wish.small:

@@ -16,6 +16,7 @@ from triplane.broker import contracts
 from triplane.broker.client_library import Contract
 from triplane.broker.historical_bars import columns, delivered
 from triplane.broker.market_data import BarHandler, MarketFeed
+from triplane.broker.session import BrokerSession
 from triplane.broker.what_to_show import SHOWN, shown
 from triplane.domain.assets import SEC_TYPES, Universe
 from triplane.domain.calendars import CALENDARS
@@ -81,3 +82,14 @@ async def test_five_second_bars_of_a_currency_are_of_the_midpoint_and_their_volu
     assert math.isnan(wap)
     feed.close()
     await session.close()
+
+
+def test_what_ib_says_of_dividends_is_passed_on_as_it_came() -> None:
+    """The client library only logs what it cannot read, and then the text is lost."""
+    session, heard = BrokerSession(), list[tuple[Any, str]]()
+    session.dividends.append(lambda contract, text: heard.append((contract.symbol, text)))
+    session.ib.wrapper.reqId2Ticker[7] = SimpleNamespace(contract=Contract(symbol="KO"))
+    for request, kind, text in ((7, 59, "1.48,1.56,20180614,0.39"), (7, 59, "1.48"), (8, 59, "none's"), (7, 999, "")):
+        session.ib.client.decoder.interpret(["46", "6", str(request), str(kind), text])
+    assert heard == [("KO", "1.48,1.56,20180614,0.39"), ("KO", "1.48")]
+    assert [kind for kind, what in SHOWN.items() if what.generic_ticks == "456"] == ["STK"]

@@ -27,6 +27,7 @@ from data_plane.sources import companyfacts, edgar_frames, ibkr_kept
 from data_plane.sources.edgar import Submissions, ticker_map
 from data_plane.sources.fred_answers import parse_observations
 from data_plane.sources.http import BodyMalformed, json_object
+from data_plane.sources.ibkr_actions import parse_dividends
 from schemas.codec import encode_body
 from tests.data_plane.support import assert_conserved, engine
 from triplane.broker.historical_bars import DeliveredBar, columns
@@ -340,6 +341,19 @@ def test_answers_of_a_time_server(counts: Callable[[int, int], int], generator: 
         judged += 1
         assert isinstance(found, int)
     assert judged
+
+
+def test_messages_on_dividends(counts: Callable[[int, int], int], generator: random.Random) -> None:
+    read = 0
+    for _ in range(counts(5_000, 100_000)):
+        text = spoiled(b"0.83,0.92,20130219,0.23", generator).decode("latin-1")
+        try:
+            found = parse_dividends(text)
+        except ValueError:
+            continue
+        read += 1
+        assert found is None or (0.0 < found.amount < math.inf and isinstance(found.ex_date, date))
+    assert read
 
 
 def test_price_files(counts: Callable[[int, int], int], generator: random.Random, tmp_path: Path) -> None:

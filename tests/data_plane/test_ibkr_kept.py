@@ -23,6 +23,7 @@ from tests.data_plane.ibkr_rig import Rig, rig
 from tests.data_plane.support import assert_conserved, day_close, day_open
 from triplane.broker.contracts import terms_of
 from triplane.broker.historical_bars import DeliveredBar, columns
+from triplane.broker.what_to_show import ADJUSTED
 from triplane.domain.timestamps import MINUTE
 from triplane.runtime.settings import Settings
 
@@ -64,10 +65,12 @@ def flat(day: str, price: float) -> DeliveredBar:
     return DeliveredBar(day, price, price, price, price, 100.0 + price, price, 3)
 
 
-def kept(bench: Rig, archive: ResponseArchive, at: int, closes: Mapping[str, float], **change: Any) -> None:
+def kept(
+    bench: Rig, archive: ResponseArchive, at: int, closes: Mapping[str, float], show: str = "", **change: Any
+) -> None:
     """Store an answer of KO's daily closes, as of a market time."""
     asset = next(asset for asset in bench.context.assets() if asset.symbol == "KO")
-    batch = Batch(Asked("1 day", f"{len(closes)} D", ""), at)
+    batch = Batch(Asked("1 day", f"{len(closes)} D", "", show), at)
     rows = [flat(day, price) for day, price in closes.items()]
     batch.add("KO", terms_of(asset) | change, 7, rows)
     for request, body in batch.responses():
@@ -97,6 +100,8 @@ async def test_whole_bars_of_the_newest_answer_count(tmp_path: Path) -> None:
     kept(bench, archive, day_close("2018-01-17") + 1, {"2018-01-16": 47.0, "2018-01-17": 48.0})
     kept(bench, archive, day_close("2018-01-18") - 1, {"2018-01-17": 48.5, "2018-01-18": 1.0})
     kept(bench, archive, day_close("2018-01-19"), {"2018-01-19": 2.0}, exchange="LSE")
+    # Adjusted closes are no prices.
+    kept(bench, archive, day_close("2018-01-19"), {"2018-01-17": 4.0, "2018-01-19": 4.0}, show=ADJUSTED)
     # An answer that rust has eaten is passed over.
     kept(bench, archive, day_close("2018-01-18"), {"2018-01-17": 3.0, "2018-01-18": 3.0, "2018-01-19": 3.0})
     (damaged,) = archive.kept(max(archive.requests(), key=lambda key: "3 D" in key))

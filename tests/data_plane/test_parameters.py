@@ -185,6 +185,12 @@ def historical_requests(targets: DataTargets) -> object:
     return pacing.delay(40.0, Wish("other", "SMART", "TRADES", "5 secs", 5.0), targets.HISTORICAL_REQUESTS)
 
 
+def action_requests(targets: DataTargets) -> object:
+    """Wall seconds from one look for corporate actions to the next."""
+    bench = Bench(Settings(), config(**targets.model_dump()), day_open())
+    return ibkr.IbkrSource(bench.context)._actions.pause
+
+
 def line_plan(targets: DataTargets) -> object:
     """Whom twenty lines (unless said otherwise) carry at the first look, and in how long everybody has had a turn."""
     lines = {"MARKET_DATA_LINES": 20, "STREAM_FIRST": "XOM,KO"} | targets.model_dump(exclude_unset=True)
@@ -298,6 +304,7 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "MACRO_REVISION_MAX": (macro_revision, 10.0),
     "GATE_REOPEN_SLICES": (gate_reopen, 3),
     "HISTORICAL_REQUESTS": (historical_requests, 20),
+    "ACTION_REQUESTS": (action_requests, 60),
     "MARKET_DATA_LINES": (line_plan, 30),
     "TICK_BY_TICK_LINES": (line_plan, 1),
     "STREAM_FIRST": (line_plan, "WMT"),

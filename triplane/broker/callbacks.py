@@ -17,6 +17,8 @@ from triplane.broker.reports import Report
 # "Farm connection is OK" notices: the broker repeats them all day and they say nothing about an order.
 FARM_OK = frozenset({2104, 2106, 2107, 2108, 2119, 2158})
 
+DIVIDENDS_TICK = 59
+
 
 class Listener(Protocol):
     """Who hears the raw callbacks. Called on the event loop, in the order in which messages arrived; must not block or raise."""
@@ -32,6 +34,9 @@ class Listener(Protocol):
 
     def on_end(self, key: object) -> None:
         """The end marker of the request `key`."""
+
+    def on_dividends(self, contract: Any, text: str) -> None:
+        """IB's string of a subscribed contract's past and coming dividends."""
 
     def on_data(self) -> None:
         """Bytes arrived on the socket."""
@@ -132,6 +137,14 @@ class RawWrapper(Wrapper):  # type: ignore[misc]
     def accountUpdateMultiEnd(self, reqId: int) -> None:  # noqa: N802
         self.listener.on_end(reqId)
         super().accountUpdateMultiEnd(reqId)
+
+    # -- dividends -------------------------------------------------------------------------------------------------------------
+    def tickString(self, reqId: int, tickType: int, value: str) -> None:  # noqa: N802
+        if tickType != DIVIDENDS_TICK:
+            super().tickString(reqId, tickType, value)
+        elif (ticker := self.reqId2Ticker.get(reqId)) is not None:
+            # The client only logs what it cannot read, and forgets the text.
+            self.listener.on_dividends(ticker.contract, value)
 
     # -- connection ------------------------------------------------------------------------------------------------------------
     def nextValidId(self, reqId: int) -> None:  # noqa: N802

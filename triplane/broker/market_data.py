@@ -136,7 +136,7 @@ class MarketFeed:
             return
         ib = self._session.ib
         line = _Line(symbol, contract, sampled=sampled)
-        line.ticker = ib.reqMktData(contract, "", False, False)
+        line.ticker = ib.reqMktData(contract, shown(contract.secType).generic_ticks, False, False)
         # The library keeps a contract's ticker: what it says is of the subscription before.
         line.ticker.bid = line.ticker.ask = line.ticker.bidSize = line.ticker.askSize = line.ticker.last = math.nan
         line.ticker_id = int(ib.wrapper.ticker2ReqId["mktData"][line.ticker])
@@ -286,18 +286,8 @@ class MarketFeed:
         ask, ask_size = _side(ticker.ask, ticker.askSize)
         halted = not math.isnan(ticker.halted) and ticker.halted > 0
         time = line.quote_time or self._now()
-        self._handler.quote(
-            line.symbol,
-            time,
-            bid,
-            ask,
-            bid_size,
-            ask_size,
-            _price(ticker.last),
-            float(ticker.volume),
-            line.status,
-            halted,
-        )
+        last, volume = _price(ticker.last), float(ticker.volume)
+        self._handler.quote(line.symbol, time, bid, ask, bid_size, ask_size, last, volume, line.status, halted)
 
     def _on_error(self, request_id: int, code: int, text: str) -> None:
         line, kind = self._by_request.get(request_id, (None, ""))
@@ -324,21 +314,22 @@ async def history(
     bar_size: str,
     duration: str,
     end: str = "",
+    show: str = "",
     timeout: float = 60.0,
     keep: Callable[[list[DeliveredBar]], None] = lambda _: None,
 ) -> HistoricalBars:
-    """Bars as `what_to_show.py` has them for the contract's type: IB's bar size ("1 day", "1 min"), duration ("3 Y", "2 D") and end
-    ("" = now).
+    """Bars as `what_to_show.py` has them for the contract's type, or of another whatToShow (`show`): IB's bar size ("1 day", "1 min"),
+    duration ("3 Y", "2 D") and end ("" = now).
 
-    `keep` is given what was delivered before it is read. The running day's bar is among daily ones. No data at all (error 162 says so) gives none. Raises RequestFailed for other errors
-    and BrokerUnavailable for silence of `timeout` wall seconds or a lost connection.
+    `keep` is given what was delivered before it is read. The running day's bar is among daily ones. No data at all (error 162 says so)
+    gives none. Raises RequestFailed for other errors and BrokerUnavailable for silence of `timeout` wall seconds or a lost connection.
     """
     if not session.is_connected:
         raise BrokerUnavailable("the broker connection is down")
     session.ib.RaiseRequestErrors = True
     what = shown(contract.secType)
     request = session.ib.reqHistoricalDataAsync(
-        contract, end, duration, bar_size, what.bars, what.regular_hours, 2, False, [], 0
+        contract, end, duration, bar_size, show or what.bars, what.regular_hours, 2, False, [], 0
     )
     try:
         async with asyncio.timeout(timeout):

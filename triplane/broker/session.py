@@ -94,6 +94,8 @@ class BrokerSession:
         self.ib: Any = RawIB(self)
         self.errors: list[Callable[[int, int, str], None]] = []
         """Called as (request id or order id or -1, code, text) for every error message."""
+        self.dividends: list[Callable[[Any, str], None]] = []
+        """Called as (contract, IB's string) for every message on a subscribed contract's dividends."""
         self.disconnected = asyncio.Event()
         self.link = Link()
         self.account = ""
@@ -293,6 +295,11 @@ class BrokerSession:
     def on_next_order_id(self, order_id: int) -> None:
         """The broker's nextValidId; it can roll back, so the largest is kept within one connection."""
         self.next_order_id = max(self.next_order_id, order_id)
+
+    def on_dividends(self, contract: Any, text: str) -> None:
+        """What a message on dividends says."""
+        for hear in self.dividends:
+            hear(contract, text)
 
     def on_data(self) -> None:
         """Bytes arrived."""

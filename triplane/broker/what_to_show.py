@@ -12,6 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+IB_DIVIDENDS: Final = "456"
+"""Generic tick: past and coming dividends, as tick type 59 (https://interactivebrokers.github.io/tws-api/tick_types.html)."""
+ADJUSTED: Final = "ADJUSTED_LAST"
+"""whatToShow of a stock's trades adjusted for dividends as well as for splits; asked for without an end."""
+
 
 class Shown(NamedTuple):
     """`bars` is whatToShow of historical and five-second bars alike, which have to agree for minutes to continue the stream."""
@@ -21,10 +26,12 @@ class Shown(NamedTuple):
     """useRTH."""
     volume: bool
     """Whether bars carry volume and number of trades; where not, the record says NaN and -1: unknown, not none."""
+    generic_ticks: str = ""
+    """What is asked for with a subscription of quotes, which takes no line of its own."""
 
 
 SHOWN: Final[Mapping[str, Shown]] = {
-    "STK": Shown("TRADES", True, True),
+    "STK": Shown("TRADES", True, True, IB_DIVIDENDS),
     "FUT": Shown("TRADES", False, True),
     "CASH": Shown("MIDPOINT", False, False),
     "CRYPTO": Shown("AGGTRADES", False, True),

@@ -82,6 +82,15 @@ class DataTargets(Section):
         le=60,
         time="wall",
     )
+    ACTION_REQUESTS: int = parameter(
+        30,
+        "Requests for daily bars in ten minutes by which each stock's dividends and splits are looked for once a session, two a name; 0: none. "
+        "IB does not count daily bars among its 60, and half of these would be left if it did.",
+        "requests / 10 min",
+        ge=0,
+        le=600,
+        time="wall",
+    )
     MARKET_DATA_LINES: int = parameter(
         100,
         "Market data lines that IB grants the data plane; a name that is streamed takes two, of bars and of quotes.",

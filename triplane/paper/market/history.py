@@ -145,6 +145,10 @@ class History:
             return aggregate(session.minutes, whole, 0, whole)
         return aggregate(self.steps(day).bars, done, 0, done)
 
+    def close_before(self, symbol: str, day: date) -> float:
+        """Close of a quoted name in the session before `day`."""
+        return float(self.closes.values[self.closes.row(day) - 1, self.closes.symbols.index(symbol)])
+
     def earliest(self) -> int:
         """Start of the first session with data, ns UTC."""
         return calendars.session_open(calendars.MARKET_CALENDAR, self.closes.day(1))

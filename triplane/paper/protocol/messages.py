@@ -13,6 +13,7 @@ from triplane.paper.protocol.order_fields import C11
 from triplane.paper.protocol.wire import SERVER_VERSION, UNSET_DOUBLE, Field, frame
 
 BID, ASK, LAST, HIGH, LOW, VOLUME, CLOSE, OPEN, LAST_TIME, HALTED = 1, 2, 4, 6, 7, 8, 9, 14, 45, 49
+DIVIDENDS: Final = 59
 BID_SIZE, ASK_SIZE, LAST_SIZE, SHORTABLE, SHORTABLE_SHARES = 0, 3, 5, 46, 89
 # Delayed ticks are their own types, in this order of the live ones.
 DELAYED: Final = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 from triplane.paper.desk.account import CURRENCY
@@ -20,7 +21,10 @@ NO_CONTRACT = (200, "No security definition has been found for the request")
 NO_DATA = (354, "Requested market data is not subscribed. The simulation has no market for this contract.")
 # IB has no trades of crypto, only aggregated ones.
 WRONG_SHOW = (10299, "Expected what to show is AGGTRADES, please use that instead of TRADES.")
-_TRADES = frozenset({"TRADES", "ADJUSTED_LAST"})
+ADJUSTED_LAST = "ADJUSTED_LAST"
+_TRADES = frozenset({"TRADES", ADJUSTED_LAST})
+IB_DIVIDENDS = "456"
+"""The generic tick that adds what is known of dividends to a subscription of quotes."""
 
 
 class Answers:
@@ -195,7 +199,10 @@ class Answers:
             return
         match request:
             case r.MarketData(_, _, generic_ticks, snapshot):
-                line = client.quote_line(req_id, contract.symbol, "236" in generic_ticks.split(","))
+                generic = generic_ticks.split(",")
+                line = client.quote_line(req_id, contract.symbol, "236" in generic)
+                if IB_DIVIDENDS in generic and core.actions.concern(contract.symbol):
+                    line.dividends = ""
                 ticks = core.feed.quote(line)
                 if snapshot:
                     del client.subscriptions.quotes[req_id]
@@ -246,7 +253,14 @@ class Answers:
         try:
             if (contract.priced and request.what not in _TRADES) or request.keep_up_to_date:
                 raise RequestError(321, "Error validating request: only complete bars of TRADES are simulated")
-            rows = core.history.bars(contract.symbol, request.bar_size, request.duration, request.end, core.now)
+            if request.what == ADJUSTED_LAST and request.end:  # it is adjusted back from now
+                raise RequestError(321, "Error validating request: End Date/Time: ADJUSTED_LAST takes none")
+            symbol = contract.symbol
+            rows = core.history.bars(symbol, request.bar_size, request.duration, request.end, core.now)
+            if core.actions.concern(symbol):
+                adjusted = request.what == ADJUSTED_LAST
+                close_before = partial(core.history.close_before, symbol)
+                rows = core.actions.rows(symbol, rows, core.now, close_before, adjusted=adjusted)
         except RequestError as error:
             client.send(m.error(req_id, error.code, str(error)))
             return

@@ -14,6 +14,7 @@ from triplane.paper.desk.account import CURRENCY, Account
 from triplane.paper.desk.journal import JOURNAL_NAME, Journal, JournalError
 from triplane.paper.desk.order_checks import Terms
 from triplane.paper.desk.orders import Desk
+from triplane.paper.market.actions import SimulatedActions
 from triplane.paper.market.clock import MarketClock, Pace
 from triplane.paper.market.history import History
 from triplane.paper.market.liquidity import TrueCost, true_cost
@@ -53,12 +54,13 @@ class Core:
         self.contracts = Contracts(self.universe.assets, closes.symbols)
         self.costs = {c.symbol: _cost(c.symbol, options.impact_y) for c in self.contracts.priced}
         self.history = History(closes, options.seed)
+        self.actions = SimulatedActions(options.dividends, options.splits)
         self.engine = MatchingEngine()
         self.market = Market(self.history, self.engine, self.costs)
         self.account = Account(options.account, options.cash)
         self.desk = Desk(self.account, self.contracts, self.engine, self.market)
         self.faults = Faults()
-        self.feed = Feed(self.market, self.faults)
+        self.feed = Feed(self.market, self.faults, self.actions)
         self.journal = Journal(options.state_dir / JOURNAL_NAME if options.state_dir else None)
         self.clients: dict[int, Client] = {}
         self.reports = Reports(self.desk, self.journal, self.faults, self.clients.values, options.master_client_id)
@@ -83,6 +85,10 @@ class Core:
                     f"--position {symbol}: the simulation has no market for it; use one of {', '.join(self.costs)}"
                 )
             self.account.open_position(symbol, units, self.market.mark(symbol))
+        if unknown := {action.symbol for action in (*options.dividends, *options.splits)} - self.costs.keys():
+            raise OptionsError(
+                f"--dividend or --split: no market for {min(unknown)}; use one of {', '.join(self.costs)}"
+            )
         self.equity_at_close = self.values()["NetLiquidation"]
 
     def _traders_away(self) -> bool:

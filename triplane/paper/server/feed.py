@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from triplane.domain.timestamps import SECOND
+from triplane.paper.market.actions import SimulatedActions
 from triplane.paper.market.moment import DELAY_STEPS, Look, Market
 from triplane.paper.protocol import messages as m
 from triplane.paper.server.faults import Faults, Mode
@@ -28,6 +29,8 @@ class QuoteLine:
     shortable: bool = False
     mode: Mode | None = None
     seen: Look | None = None
+    dividends: str | None = None
+    """What was last told of its dividends; None: it is not asked for, or there are none to tell of."""
 
 
 @dataclass(slots=True)
@@ -49,9 +52,10 @@ class Subscriptions:
 class Feed:
     """Turns the market's current step into frames."""
 
-    def __init__(self, market: Market, faults: Faults) -> None:
+    def __init__(self, market: Market, faults: Faults, actions: SimulatedActions) -> None:
         self.market = market
         self.faults = faults
+        self.actions = actions
         self.sent = 0
 
     def step(self, subscriptions: Subscriptions) -> bytes:
@@ -89,6 +93,9 @@ class Feed:
             line.mode, error = mode, self.faults.no_data[line.symbol]
             return [m.error(line.req_id, error.code, error.text)]
         out: list[bytes] = []
+        if line.dividends is not None and line.dividends != (told := self.actions.told(line.symbol, self.market.now)):
+            out.append(m.tick_string(line.req_id, m.DIVIDENDS, told))
+            line.dividends = told
         delayed = mode == "delayed"
         if line.mode != mode:
             if delayed:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from triplane.domain import calendars
+from triplane.paper.market.actions import Action
 from triplane.paper.market.liquidity import IMPACT_Y
 
 DESCRIPTION: Final = """\
@@ -61,6 +62,8 @@ class Options:
     """Wall seconds that IB's ten minutes of its pacing rules last; 0: no rules."""
     start_id: str = ""
     """Which start of an installation this market belongs to: let go under one, it goes on by itself under that one only."""
+    dividends: tuple[Action, ...] = ()
+    splits: tuple[Action, ...] = ()
 
     def days(self) -> list[date]:
         """The sessions to simulate, in order."""
@@ -171,11 +174,28 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         default=d.start_id,
         help="with --hold: a market that was let go and died goes on by itself only if this is what it was then",
     )
+    add(
+        "--dividend",
+        action="append",
+        type=_action,
+        default=[],
+        metavar="SYMBOL=DATE:AMOUNT",
+        help="a dividend of AMOUNT a share with the ex-date DATE, of which adjusted history and the dividend tick tell; the price path and the account do not know of it; repeatable",
+    )
+    add(
+        "--split",
+        action="append",
+        type=_action,
+        default=[],
+        metavar="SYMBOL=DATE:RATIO",
+        help="a split of RATIO new shares for an old one, by which history is divided from the open of DATE on; the stream and the account stay in old shares; repeatable",
+    )
     a = parser.parse_args(argv)
     options = Options(
         a.host, a.port, a.http_port, a.state_dir, a.assets, a.targets, a.start, a.sessions, a.seed, a.account, a.cash, tuple(a.position), a.hold,
         a.rebalance, a.speed, min(a.approach_speed, max(a.idle_speed, a.speed)), a.idle_speed, a.session_pause, a.impact_y,
         a.master_client_id, a.awaited_client_id, a.lines, a.tick_by_tick_lines, a.pacing, a.start_id,
+        tuple(a.dividend), tuple(a.split),
     )  # fmt: skip
     try:
         validate(options)
@@ -223,6 +243,20 @@ def _not_negative(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
+
+
+def _action(text: str) -> Action:
+    symbol, _, rest = text.partition("=")
+    day, _, value = rest.partition(":")
+    try:
+        found = Action(symbol, date.fromisoformat(day), float(value))
+    except ValueError:
+        found = Action("", date.min, 0.0)
+    if not (symbol and 0 < found.value < float("inf") and calendars.is_session(calendars.MARKET_CALENDAR, found.day)):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not SYMBOL=DATE:NUMBER with a session as DATE, as KO=2018-01-22:0.37"
+        )
+    return found
 
 
 def _position(text: str) -> tuple[str, float]:
