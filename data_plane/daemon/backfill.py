@@ -263,7 +263,7 @@ class Backfill:
         return ""
 
     def _count(self, result: Result) -> None:
-        ledger, flying = self.engine.ledger, self.outlet.in_flight()
+        ledger, flying, held = self.engine.ledger, self.outlet.in_flight(), self._deliveries.in_flight()
         for source in sorted({*ledger.sources(), self._job.source.name}):
             result.sources[source] = Count(
                 received=ledger.received[source] + ledger.released[source],
@@ -271,9 +271,9 @@ class Backfill:
                 quarantined=self.outlet.acknowledged[source, True],
                 deduplicated=ledger.deduplicated[source],
                 dropped={code: count for (name, code), count in sorted(ledger.dropped.items()) if name == source},
-                in_flight=flying.get(source, 0),
+                in_flight=flying.get(source, 0) + held.get(source, 0),
             )
-        result.differences = conservation(ledger, self.engine, self.outlet)
+        result.differences = conservation(ledger, self.engine, self.outlet, held)
         result.fundamentals_owed = self._fundamentals_owed
 
     # -- what the source is given ----------------------------------------------------------------------------------------------
@@ -309,6 +309,7 @@ class Backfill:
             decided=decided,
             reread=self._job.reread,
             progress=self._progress,
+            room=self._room,
         )
 
     def take(self, observation: Observation) -> None:
@@ -340,6 +341,12 @@ class Backfill:
             self._clock.advance(now)
         self._time_known.set()
         self._connected = True
+
+    async def _room(self) -> None:
+        """What waits for Kafka in memory is bounded; one that takes nothing for long ends the run, and what waits goes to disk."""
+        if not await self._deliveries.room(AWAY_S):
+            self._given_up.set()
+            await self._stop.wait()
 
     def _progress(self, done: int, of: int, what: str) -> None:
         self._failures = 0

@@ -76,6 +76,7 @@ class SpanHistory:
         wanted = self._lacking_days() if daily else self._lacking_minutes()
         done, empty = 0, list[date]()
         for chunk in daily_chunks(wanted) if daily else minute_chunks(wanted):
+            await context.room()
             # Only what lies ahead of market time is left open: IB takes no end in the future for granted.
             end = to_datetime(chunk.end).strftime("%Y%m%d-%H:%M:%S") if chunk.end <= context.clock.now() else ""
             starts, names, values, trades = pivot(await self._bars("1 day" if daily else "1 min", chunk.duration, end))
