@@ -121,7 +121,7 @@ class DataService:
         self.outlet = self._open_outlet(self._settings.state_dir / "data-spool.bin", config)
         running = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._follower.follow(self._taken))]
         paper = self._settings.mode == "paper"
-        self._emit(self.engine.compare_only(self._market if paper else [machine_clock.MACHINE]))
+        self._emit(self.engine.compare_only(self._market + ([] if paper else [machine_clock.MACHINE])))
         if not paper:
             judge = functools.partial(self._compare_clock, machine_clock.MACHINE)
             watch = machine_clock.watch(self._settings.ntp_server, judge, self._pause, daemon.log)
@@ -150,7 +150,8 @@ class DataService:
                 await source.close()
             self._daemon.log.debug("closed", source=name)
         try:
-            self._emit(self.engine.flush())
+            # On paper market time is what the gateway told last, which may have leapt since.
+            self._emit(self.engine.flush(0 if self._settings.mode == "paper" else self.clock.now()))
             self.outlet.let_go()
         finally:
             await asyncio.to_thread(self.outlet.close, 3.0)
