@@ -266,6 +266,7 @@ class IbkrSource:
             self._context.blocked(NAME, LINK_LOST if cut_off else back)
             if not cut_off:
                 self._context.gap(NAME)
+                self._lines.link_back()
         return cut_off
 
     async def _follow_universe(self) -> None:
