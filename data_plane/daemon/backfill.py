@@ -21,11 +21,11 @@ from data_plane.daemon.backfill_job import Count, Job, Report, Result
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
 from data_plane.daemon.facts_on_log import FACTS, FactsOnLog
+from data_plane.daemon.left_over import LeftOver
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.reporting import told_log
 from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calendar
-from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed, Observation
@@ -36,7 +36,6 @@ from triplane.domain.timestamps import from_datetime
 from triplane.runtime import configuration
 from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
-from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
@@ -109,6 +108,12 @@ class Backfill:
         )
         self.engine.published.keep_minutes()
         self._past, self._facts = Past(self.engine), FactsOnLog()
+        path = self._settings.state_dir / "data-spool.bin"
+        self._left = LeftOver(
+            path,
+            int(config.targets.data.SPOOL_MAX_MB * MEGABYTE),
+            lambda instead: self._report.note(f"{path} was damaged: {instead}"),
+        )
         newest = await asyncio.to_thread(self._remember)
         await asyncio.to_thread(calendars.table, calendar)
         self._set_clock(max(decided, newest))
@@ -120,6 +125,7 @@ class Backfill:
         for record in recovery.each(self._settings):
             if record.value is None:
                 continue
+            self._left.learn(record.topic, record.value)
             if record.topic in _REMEMBERED:
                 self._past.add(record.topic, record.value)
                 self._facts.learn(record.topic, record.value)
@@ -162,22 +168,7 @@ class Backfill:
 
         What that run had handed to a broker that stood still may have come to the log since: it is not sent again.
         """
-        path = self._settings.state_dir / "data-spool.bin"
-        try:
-            spool = Spool(path, int(self.config.targets.data.SPOOL_MAX_MB * MEGABYTE))
-            left = list(iter(spool.pop, None))
-            published = self.engine.published
-            refused = spool.prepend([item for item in left if not published.has(item.output.topic, item.output.record)])
-        except OSError as error:
-            raise DaemonExit(
-                f"the spool {path} cannot be taken up ({error.strerror}); make room on that disk, or make it a file that "
-                "this user may write"
-            ) from error
-        if spool.damage is not None:
-            size, kept = spool.damage
-            self._report.note(
-                f"{path} was damaged: {size} bytes are left out, {len(left)} records taken up; as found it is kept as {kept.name}"
-            )
+        refused, spool = self._left.settle(), self._left.spool
         ledger = self.engine.ledger
         for output in spool.contents():
             ledger.received[output.source] += output.units
