@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -91,9 +92,10 @@ class SpanHistory:
                 present = trades[place] != ABSENT
                 symbols = tuple(name for name, there in zip(names, present, strict=True) if there)
                 bars = (symbols, values[place][present], trades[place][present])
-                context.take(
-                    Bars(self._source, context.interval, day.isoformat(), end_of, self._available(end_of), *bars, True)
+                loaded = Bars(
+                    self._source, context.interval, day.isoformat(), end_of, self._available(end_of), *bars, True
                 )
+                context.take(replace(loaded, asked=context.clock.now()))
                 if daily:
                     await asyncio.sleep(0)
             done += len(chunk.sessions)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_plane.observations import TradeTick
+from data_plane.observations import Bars, TradeTick
 from data_plane.sources import ibkr_requests
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.ibkr_requests import pivot
@@ -36,6 +36,7 @@ async def test_history_then_minutes_then_live(running: tuple[Rig, IbkrSource], g
     assert [record["session"] for record in history] == sorted(record["session"] for record in history)
     assert history[-1]["session"] == "2018-01-18"  # the running session's unfinished bar is not history
     assert all(record["history"] and record["available_time"] == day_close(record["session"]) for record in history)
+    assert all(item.asked >= item.available_time > 0 for item in bench.taken if isinstance(item, Bars))
     live = bench.slices("5s")
     assert all(len(record["symbols"]) == 20 and record["event_time"] == record["available_time"] for record in live)
     await until(lambda: len(bench.slices("1m")) >= 350)
