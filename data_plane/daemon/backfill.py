@@ -17,6 +17,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from data_plane.daemon import recovery
+from data_plane.daemon.absent_names import AbsentNames
 from data_plane.daemon.backfill_job import Count, Job, Report, Result
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
@@ -108,6 +109,7 @@ class Backfill:
         )
         self.engine.published.keep_minutes()
         self._past, self._facts = Past(self.engine), FactsOnLog()
+        self._absent = AbsentNames(self._job.source.name, self._settings.group, names, self._job.span)
         path = self._settings.state_dir / "data-spool.bin"
         self._left = LeftOver(
             path,
@@ -126,6 +128,7 @@ class Backfill:
             if record.value is None:
                 continue
             self._left.learn(record.topic, record.value)
+            self._absent.learn(record.topic, record.value)
             if record.topic in _REMEMBERED:
                 self._past.add(record.topic, record.value)
                 self._facts.learn(record.topic, record.value)
@@ -174,6 +177,7 @@ class Backfill:
             ledger.received[output.source] += output.units
             self._past.add(output.topic, output.record)
             self._facts.learn(output.topic, output.record)
+            self._absent.learn(output.topic, output.record)
         for item in refused:
             ledger.received[item.output.source] += item.output.units
             ledger.dropped[item.output.source, SPOOL_FULL] += item.output.units
@@ -266,6 +270,7 @@ class Backfill:
             )
         result.differences = conservation(ledger, self.engine, self.outlet, held)
         result.fundamentals_owed = self._fundamentals_owed
+        result.absent = self._absent.found() if self._job.interval == "1d" else []
 
     # -- what the source is given ----------------------------------------------------------------------------------------------
     def _context(self, decided: int) -> Context:
@@ -314,6 +319,7 @@ class Backfill:
             if output.topic == GATES:
                 continue
             self._facts.learn(output.topic, output.record)
+            self._absent.learn(output.topic, output.record)
             self._fundamentals_owed |= output.topic == FACTS
             outputs.append(output)
         if outputs:

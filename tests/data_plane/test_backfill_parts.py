@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_plane.daemon.absent_names import AbsentNames
 from data_plane.daemon.backfill import Backfill
 from data_plane.daemon.backfill_job import Job
 from data_plane.daemon.deliveries import Deliveries
@@ -27,8 +28,10 @@ from data_plane.sources import registered
 from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, SpanHistory, daily_chunks
 from data_plane.sources.span import Span
 from tests.data_plane.outlets import Broker, output
-from tests.data_plane.support import Bench, config, daily, day_open, engine, records, run, sessions
+from tests.data_plane.release_support import decide
+from tests.data_plane.support import Bench, bar, config, daily, day_open, engine, records, run, sessions
 from tests.waiting import until
+from triplane.cli import data_backfill
 from triplane.domain import calendars
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.runtime.settings import Settings
@@ -332,6 +335,35 @@ async def test_every_source_asks_for_room_before_it_asks_its_provider(name: str)
     with pytest.raises(EnoughError):
         await loading
     assert asked == 1
+
+
+def test_what_sessions_of_a_span_lack_is_told_with_what_can_be_done() -> None:
+    """A slice is published once: AAA's bars of two sessions are in quarantine, BBB's of one never came, and CCC is listed late."""
+    machine = engine()
+    days = sessions("2018-01-02", 8)
+    two = {"AAA": 1000.0, "BBB": 50.0}
+    log = run(machine, [daily(days[0], two), daily(days[1], two | {"AAA": 4000.0}), daily(days[2], NEW)])
+    log += run(machine, [daily(days[3], {"AAA": 1000.0, "CCC": 20.0}), daily(days[4], NEW | {"AAA": 5000.0})])
+    log += run(machine, [daily(days[5], NEW), daily(days[6], NEW | {"AAA": 6000.0}), bar("AAA", 0, 1.0)])
+    span = Span(date.fromisoformat(days[0]), date.fromisoformat(days[5]))
+    lacking = AbsentNames("ibkr", "main", list(NEW), span)
+    for each in log:
+        lacking.learn(each.topic, each.record)
+    ids = [record["quarantine_id"] for record in records(log, "data.quarantine")]
+    assert lacking.found() == [(days[1], "AAA", ids[0]), (days[3], "BBB", ""), (days[4], "AAA", ids[1])]
+    lines = list(data_backfill._absent(lacking.found()))
+    assert lines == [
+        f"2 sessions of the span lack a name (AAA {days[1]}, AAA {days[4]}) whose bar is in quarantine: "
+        "`triplane quarantine release` adds one, `drop` says that it is not missed",
+        f"1 session of the span lacks a name (BBB {days[3]}) whose bar never came: a slice is published once, and another run does not ask for these",
+    ]
+    # One is let out, the other dropped.
+    bad = records(log, "data.quarantine")
+    for found, drop in ((bad[0], False), (bad[1], True)):
+        for each in decide(machine, found, drop=drop)[1]:
+            lacking.learn(each.topic, each.record)
+    assert lacking.found() == [(days[3], "BBB", "")]
+    assert list(data_backfill._absent([])) == []
 
 
 class Told:
