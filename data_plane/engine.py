@@ -97,7 +97,7 @@ class DataEngine:
         """Take a new version. When names change, what was begun under the old ones is published first."""
         outputs: list[Output] = []
         if tuple(names) != self._frame.names:
-            outputs = self.flush() + self._frame.leave(set(self._frame.names) - set(names))
+            outputs = self._counted(self._live.flush()) + self._frame.leave(set(self._frame.names) - set(names))
             self._renumber(tuple(names))
         self._frame.configure(targets, config_hash)
         return outputs
@@ -327,9 +327,9 @@ class DataEngine:
         """
         return self._counted(self._live.advance(source, now))
 
-    def flush(self) -> list[Output]:
-        """Everything that is held back goes out, complete or not: at the end of a run and when names change."""
-        return self._counted(self._live.flush())
+    def flush(self, now: int = 0) -> list[Output]:
+        """Everything that is held back goes out, complete or not: at the end of a run, at market time `now` where that is known."""
+        return self._counted(self._live.end(now) + self._live.flush())
 
     # -- what sources say of themselves ----------------------------------------------------------------------------------------
     def compare_clock(self, source: str, sample: ClockSample | str, now: int) -> list[Output]:
@@ -338,6 +338,7 @@ class DataEngine:
             fault: Fault | None = Fault(clock.UNKNOWN, sample)
         else:
             fault = self._clock.fault(sample, self._frame.targets.CLOCK_SKEW_MAX_S)
+        self._live.clock_off(source, 0 if isinstance(sample, str) else sample.offset)
         return self._frame.verdict(state.CLOCK, source, "", fault, now)
 
     def source_state(self, source: str, up: bool, detail: str, now: int) -> list[Output]:

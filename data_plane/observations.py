@@ -72,7 +72,8 @@ class TradeTick(NamedTuple):
 class Bars:
     """Bars of one interval across names: `values` (n, 6) holds BAR_COLUMNS, `trades` (n,) counts, -1 when unknown.
 
-    `event_time` is the interval's end and `available_time` when the bar could first be known, ns UTC.
+    `event_time` is the interval's end and `available_time` when the bar could first be known, ns UTC. `asked` is the market time at which the
+    provider was asked for it, which had adjusted it for the splits until then; 0 where nobody asked.
     """
 
     source: str
@@ -84,6 +85,7 @@ class Bars:
     values: Floats
     trades: Ints
     history: bool = False
+    asked: int = 0
 
     @property
     def of_joined(self) -> bool:

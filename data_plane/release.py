@@ -327,6 +327,7 @@ class Releases:
                 "missing": [],
                 "repaired": [f"{item.symbols[0]}:{code}"] if plan.repaired else [],
                 "released": [identity],
+                "adjusted_until": found.get("adjusted_until", 0),
                 "config_hash": frame.config_hash,
             }
             (name,), close = item.symbols, float(item.values[0, CLOSE])

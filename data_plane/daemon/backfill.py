@@ -17,15 +17,16 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from data_plane.daemon import recovery
+from data_plane.daemon.absent_names import AbsentNames
 from data_plane.daemon.backfill_job import Count, Job, Report, Result
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
 from data_plane.daemon.facts_on_log import FACTS, FactsOnLog
+from data_plane.daemon.left_over import LeftOver
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.reporting import told_log
 from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calendar
-from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed, Observation
@@ -36,7 +37,6 @@ from triplane.domain.timestamps import from_datetime
 from triplane.runtime import configuration
 from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
-from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
 from triplane.runtime.tasks import end_tasks
@@ -109,6 +109,13 @@ class Backfill:
         )
         self.engine.published.keep_minutes()
         self._past, self._facts = Past(self.engine), FactsOnLog()
+        self._absent = AbsentNames(self._job.source.name, self._settings.group, names, self._job.span)
+        path = self._settings.state_dir / "data-spool.bin"
+        self._left = LeftOver(
+            path,
+            int(config.targets.data.SPOOL_MAX_MB * MEGABYTE),
+            lambda instead: self._report.note(f"{path} was damaged: {instead}"),
+        )
         newest = await asyncio.to_thread(self._remember)
         await asyncio.to_thread(calendars.table, calendar)
         self._set_clock(max(decided, newest))
@@ -120,6 +127,8 @@ class Backfill:
         for record in recovery.each(self._settings):
             if record.value is None:
                 continue
+            self._left.learn(record.topic, record.value)
+            self._absent.learn(record.topic, record.value)
             if record.topic in _REMEMBERED:
                 self._past.add(record.topic, record.value)
                 self._facts.learn(record.topic, record.value)
@@ -162,27 +171,13 @@ class Backfill:
 
         What that run had handed to a broker that stood still may have come to the log since: it is not sent again.
         """
-        path = self._settings.state_dir / "data-spool.bin"
-        try:
-            spool = Spool(path, int(self.config.targets.data.SPOOL_MAX_MB * MEGABYTE))
-            left = list(iter(spool.pop, None))
-            published = self.engine.published
-            refused = spool.prepend([item for item in left if not published.has(item.output.topic, item.output.record)])
-        except OSError as error:
-            raise DaemonExit(
-                f"the spool {path} cannot be taken up ({error.strerror}); make room on that disk, or make it a file that "
-                "this user may write"
-            ) from error
-        if spool.damage is not None:
-            size, kept = spool.damage
-            self._report.note(
-                f"{path} was damaged: {size} bytes are left out, {len(left)} records taken up; as found it is kept as {kept.name}"
-            )
+        refused, spool = self._left.settle(), self._left.spool
         ledger = self.engine.ledger
         for output in spool.contents():
             ledger.received[output.source] += output.units
             self._past.add(output.topic, output.record)
             self._facts.learn(output.topic, output.record)
+            self._absent.learn(output.topic, output.record)
         for item in refused:
             ledger.received[item.output.source] += item.output.units
             ledger.dropped[item.output.source, SPOOL_FULL] += item.output.units
@@ -263,7 +258,7 @@ class Backfill:
         return ""
 
     def _count(self, result: Result) -> None:
-        ledger, flying = self.engine.ledger, self.outlet.in_flight()
+        ledger, flying, held = self.engine.ledger, self.outlet.in_flight(), self._deliveries.in_flight()
         for source in sorted({*ledger.sources(), self._job.source.name}):
             result.sources[source] = Count(
                 received=ledger.received[source] + ledger.released[source],
@@ -271,10 +266,11 @@ class Backfill:
                 quarantined=self.outlet.acknowledged[source, True],
                 deduplicated=ledger.deduplicated[source],
                 dropped={code: count for (name, code), count in sorted(ledger.dropped.items()) if name == source},
-                in_flight=flying.get(source, 0),
+                in_flight=flying.get(source, 0) + held.get(source, 0),
             )
-        result.differences = conservation(ledger, self.engine, self.outlet)
+        result.differences = conservation(ledger, self.engine, self.outlet, held)
         result.fundamentals_owed = self._fundamentals_owed
+        result.absent = self._absent.found() if self._job.interval == "1d" else []
 
     # -- what the source is given ----------------------------------------------------------------------------------------------
     def _context(self, decided: int) -> Context:
@@ -309,6 +305,7 @@ class Backfill:
             decided=decided,
             reread=self._job.reread,
             progress=self._progress,
+            room=self._room,
         )
 
     def take(self, observation: Observation) -> None:
@@ -322,6 +319,7 @@ class Backfill:
             if output.topic == GATES:
                 continue
             self._facts.learn(output.topic, output.record)
+            self._absent.learn(output.topic, output.record)
             self._fundamentals_owed |= output.topic == FACTS
             outputs.append(output)
         if outputs:
@@ -340,6 +338,12 @@ class Backfill:
             self._clock.advance(now)
         self._time_known.set()
         self._connected = True
+
+    async def _room(self) -> None:
+        """What waits for Kafka in memory is bounded; one that takes nothing for long ends the run, and what waits goes to disk."""
+        if not await self._deliveries.room(AWAY_S):
+            self._given_up.set()
+            await self._stop.wait()
 
     def _progress(self, done: int, of: int, what: str) -> None:
         self._failures = 0

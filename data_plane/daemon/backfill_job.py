@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from data_plane.daemon.absent_names import Absent
 from data_plane.sources.base import SourceSpec
 from data_plane.sources.span import Span
 
@@ -42,6 +43,9 @@ class Result:
     differences: dict[str, int] = field(default_factory=dict)
     fundamentals_owed: bool = False
     """Facts were published, of which the daemon is to make fundamentals."""
+
+    absent: list[Absent] = field(default_factory=list)
+    """What sessions of the span have their daily slice without."""
 
     @property
     def new(self) -> int:

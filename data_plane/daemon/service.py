@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import time
-from pathlib import Path
 
 from data_plane.daemon import decisions, machine_clock, recovery
 from data_plane.daemon.configuration import ConfigFollower
+from data_plane.daemon.left_over import LeftOver
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, SPOOL_FULL, Outlet
-from data_plane.daemon.spool import Spool
 from data_plane.daemon.telemetry import DataCollector, Gauges, conservation
 from data_plane.daemon.urgency import may_wait
 from data_plane.engine import DataEngine
@@ -112,16 +110,17 @@ class DataService:
         )
         daemon.log.info("configuration", hash=config.hash, seq=config.seq, names=len(assets))
         daemon.ready(False, "reading what is on the topics")
+        self._left = self._left_over(config)
         # Its first question imports pandas, for a second or more: not on the event loop.
         await asyncio.to_thread(calendars.table, group_calendar(assets, self._settings.group))
         try:
             await self._remember()
         except LogUnavailable as error:
             raise DaemonExit(str(error), UNAVAILABLE) from error
-        self.outlet = self._open_outlet(self._settings.state_dir / "data-spool.bin", config)
+        self.outlet = self._open_outlet()
         running = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._follower.follow(self._taken))]
         paper = self._settings.mode == "paper"
-        self._emit(self.engine.compare_only(self._market if paper else [machine_clock.MACHINE]))
+        self._emit(self.engine.compare_only(self._market + ([] if paper else [machine_clock.MACHINE])))
         if not paper:
             judge = functools.partial(self._compare_clock, machine_clock.MACHINE)
             watch = machine_clock.watch(self._settings.ntp_server, judge, self._pause, daemon.log)
@@ -150,7 +149,8 @@ class DataService:
                 await source.close()
             self._daemon.log.debug("closed", source=name)
         try:
-            self._emit(self.engine.flush())
+            # On paper market time is what the gateway told last, which may have leapt since.
+            self._emit(self.engine.flush(0 if self._settings.mode == "paper" else self.clock.now()))
             self.outlet.let_go()
         finally:
             await asyncio.to_thread(self.outlet.close, 3.0)
@@ -161,25 +161,28 @@ class DataService:
             """Record by record: years of facts and fundamentals fit on no machine at once."""
             for record in recovery.each(self._settings):
                 if record.value is not None:
+                    self._left.learn(record.topic, record.value)
                     self.engine.remember(record.topic, [record.value])
 
         await asyncio.to_thread(take_up)
 
-    def _open_outlet(self, path: Path, config: Config) -> Outlet:
-        try:
-            spool = Spool(path, int(config.targets.data.SPOOL_MAX_MB * MEGABYTE))
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = "make room on that disk" if full else "make it a file that this user may write, or move it away"
-            raise DaemonExit(f"the spool {path} cannot be opened ({error.strerror}); {remedy}") from error
-        if spool.damage is not None:
-            size, kept = spool.damage
-            instead = f"{size} bytes are left out, {len(spool)} records taken up; as found it is kept as {kept.name}"
+    def _left_over(self, config: Config) -> LeftOver:
+        """What an earlier run could not send any more."""
+        path = self._settings.state_dir / "data-spool.bin"
+
+        def damaged(instead: str) -> None:
             self._daemon.log.error("damaged file", file=str(path), instead=instead)
-        self.engine.take_up(spool.contents())
+
+        return LeftOver(path, int(config.targets.data.SPOOL_MAX_MB * MEGABYTE), damaged)
+
+    def _open_outlet(self) -> Outlet:
+        refused, self._spool = self._left.settle(), self._left.spool
+        spool = self._spool
+        self.engine.take_up([item.output for item in refused] + spool.contents())
+        for item in refused:
+            self._dropped(item.output)
         for key, _, _ in self.engine.gates.closed():
             self._gauges.gate.labels(key.gate, key.source, key.scope or "all").set(0)
-        self._spool = spool
         outlet = Outlet(
             TopicWriter(self._settings, PLANE, delivery_timeout_s=DELIVERY_TIMEOUT_S),
             spool,

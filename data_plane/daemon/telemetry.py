@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -17,10 +18,12 @@ from triplane.runtime.telemetry import Metrics
 SLICE_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
 
-def conservation(ledger: Ledger, engine: DataEngine, outlet: Outlet) -> dict[str, int]:
+def conservation(
+    ledger: Ledger, engine: DataEngine, outlet: Outlet, held: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, int]:
     """Law L10 by source, with what is really on the log: received + released - acknowledged - deduplicated - dropped - in flight.
 
-    In flight is what the engine, the producer and the spool hold. Zero when nothing got lost.
+    In flight is what the engine, the producer and the spool hold, and what is `held` before them. Zero when nothing got lost.
     """
     pending, flying = engine.pending(), outlet.in_flight()
     return {
@@ -32,6 +35,7 @@ def conservation(ledger: Ledger, engine: DataEngine, outlet: Outlet) -> dict[str
         - ledger.dropped_by(source)
         - pending.get(source, 0)
         - flying.get(source, 0)
+        - held.get(source, 0)
         for source in ledger.sources()
     }
 

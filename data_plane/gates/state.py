@@ -51,10 +51,15 @@ class GateBook:
         older than what was told: each record of a gate is later than the one before."""
 
     def restore(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Take over the gates that an earlier run left closed, from data.gates in log order."""
+        """Take over the gates that an earlier run left closed, from data.gates in log order.
+
+        A record that is older than what was told of its gate since says nothing: one that had waited on disk, or was sent again.
+        """
         for record in records:
             key = GateKey(record["gate"], record["source"], record["scope"])
-            self._told[key] = max(record["available_time"], self._told.get(key, 0))
+            if record["available_time"] < self._told.get(key, record["available_time"]):
+                continue
+            self._told[key] = record["available_time"]
             if record["open"]:
                 self._closed.pop(key, None)
             else:

@@ -1,13 +1,14 @@
 """Bars stamped ahead of their source's market time: the first of a new session, or one with a wrong time.
 
 To take one ends the interval that is being assembled and makes all that is stamped before it late, so a single name is not believed: its
-bar waits until another name's bar (in a universe of one, its own next one) is stamped like it. Market time, as the next `advance` tells it,
-decides on what still waits then.
+bar waits until another name's bar (in a universe of one, its own next one) is stamped like it. Market time, as the next `advance` tells it
+and references of the clock that tells it put it right, decides on what still waits then. What a run that ends leaves undecided is kept as
+such.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +16,7 @@ from data_plane.observations import RealtimeBar
 from triplane.domain.timestamps import SECOND
 
 TIME_AHEAD: Final = "TIME_AHEAD"
+TIME_UNCONFIRMED: Final = "TIME_UNCONFIRMED"
 
 
 @dataclass(slots=True)
@@ -50,3 +52,14 @@ class AheadBars:
         waiting, self.waiting = self.waiting, []
         latest = self.told + allowed_s * SECOND
         return [bar for bar in waiting if bar.start <= latest], [bar for bar in waiting if bar.start > latest]
+
+    def keep(self, names: Container[str]) -> int:
+        """Let the bars of other names go; how many those are."""
+        before = len(self.waiting)
+        self.waiting = [bar for bar in self.waiting if bar.symbol in names]
+        return before - len(self.waiting)
+
+    def leave(self) -> list[RealtimeBar]:
+        """The bars that wait still, of which nobody will say more."""
+        waiting, self.waiting = self.waiting, []
+        return waiting

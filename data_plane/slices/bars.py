@@ -228,6 +228,7 @@ class BarSlices:
             gate, fault = state.CROSS_SOURCE, contradicted[place]
         raw = bar_row(name, bars.interval, bars.event_time, row, trades)
         bad = quarantined(bars.source, "data.bars", name, *fault, raw, bars.event_time, bars.available_time)
+        bad.record["adjusted_until"] = bars.asked
         return [bad, *self._frame.verdict(gate, bars.source, name, fault, bars.available_time)]
 
 

@@ -18,7 +18,7 @@ from data_plane.gates.freshness import LastHeard
 from data_plane.gates.schema import Fault
 from data_plane.observations import Bars, Floats, QuoteTick, RealtimeBar, TradeTick
 from data_plane.outputs import Output, bar_row, quarantined, raw_json
-from data_plane.slices.ahead import TIME_AHEAD
+from data_plane.slices.ahead import TIME_AHEAD, TIME_UNCONFIRMED
 from data_plane.slices.assembly import STEP, Ready
 from data_plane.slices.bars import BarSlices, punctuation
 from data_plane.slices.frame import Coverage, Frame
@@ -34,6 +34,8 @@ class LiveData:
         self._slices = slices
         self._ledger = ledger
         self._streams: dict[str, Stream] = {}
+        self._behind: dict[str, int] = {}
+        """How far (ns) each comparison last found the clock that tells market time behind."""
 
     def _stream(self, source: str) -> Stream:
         stream = self._streams.get(source)
@@ -42,7 +44,9 @@ class LiveData:
         return stream
 
     def renumber(self, new: list[int], old: list[int]) -> None:
-        """The name at row `old[i]` is now at row `new[i]` of the frame's names."""
+        """The name at row `old[i]` is now at row `new[i]` of the frame's names. A bar whose time waits to be decided on waits on."""
+        for source, stream in sorted(self._streams.items()):
+            self._ledger.drop(source, NOT_IN_UNIVERSE, stream.ahead.keep(self._frame.row))
         self._streams = {
             source: stream.renumbered(self._frame, source, new, old) for source, stream in sorted(self._streams.items())
         }
@@ -77,6 +81,10 @@ class LiveData:
         stream.resume(now)
         stream.micro.resume()
 
+    def clock_off(self, compared: str, offset: int) -> None:
+        """The clock that tells market time is `offset` ns ahead of a reference (behind it: negative): of the last comparison `compared`."""
+        self._behind[compared] = max(0, -offset)
+
     def gap(self, source: str) -> None:
         """What the source sends next does not follow on what it sent before, though it was listened to all the while: order flow is not
         reckoned across. Ages go on."""
@@ -103,8 +111,7 @@ class LiveData:
         fault = schema.realtime_fault(bar)
         if fault is not None:
             time = max(bar.start + STEP, 0)
-            raw = bar_row(bar.symbol, "5s", time, bar[3:9], bar.trades)
-            bad = quarantined(bar.source, "data.bars", bar.symbol, fault.code, fault.detail, raw, time, time)
+            bad = _bar_out(bar, fault.code, fault.detail, time)
             return [bad, *self._frame.verdict(state.SCHEMA, bar.source, "", fault, time)]
         stream = self._stream(bar.source)
         allowed = self._frame.targets.CLOCK_BACKWARDS_MAX_S
@@ -132,17 +139,26 @@ class LiveData:
         return outputs
 
     def _ahead(self, stream: Stream, now: int) -> list[Output]:
-        """Market time decides on the bars that are ahead of their source's."""
+        """Market time decides on the bars that are ahead of their source's; a clock that is known to be behind makes no bar wrong."""
         allowed = self._frame.targets.CLOCK_BACKWARDS_MAX_S
-        due, wrong = stream.ahead.decide(now, allowed)
+        due, wrong = stream.ahead.decide(now + max(self._behind.values(), default=0), allowed)
         outputs: list[Output] = []
         for bar in due:
             outputs += self._placed(stream, self._frame.row[bar.symbol], bar)
         for bar in wrong:
             ahead = (bar.start - stream.ahead.told) / SECOND
             detail = f"{bar.symbol}: a bar {ahead:.0f} s ahead of market time, allowed {allowed:g} s"
-            raw = bar_row(bar.symbol, "5s", bar.start + STEP, bar[3:9], bar.trades)
-            outputs.append(quarantined(bar.source, "data.bars", bar.symbol, TIME_AHEAD, detail, raw, now, now))
+            outputs.append(_bar_out(bar, TIME_AHEAD, detail, now))
+        return outputs
+
+    def _undecided(self, stream: Stream) -> list[Output]:
+        """The bars whose time nothing has confirmed or refuted when their source ends."""
+        reached = max(stream.ahead.told, stream.time.newest)
+        outputs = []
+        for bar in stream.ahead.leave():
+            ahead = (bar.start - reached) / SECOND
+            detail = f"{bar.symbol}: a bar {ahead:.0f} s ahead of its source when that ended, before anything confirmed its time"
+            outputs.append(_bar_out(bar, TIME_UNCONFIRMED, detail, reached))
         return outputs
 
     def tick(self, tick: QuoteTick | TradeTick) -> list[Output]:
@@ -271,11 +287,17 @@ class LiveData:
             outputs += self._frame.verdict(state.FRESHNESS, source, "", fault, now)
         return outputs
 
+    def end(self, now: int) -> list[Output]:
+        """Nothing more will come: bars that are ahead of their source's time are decided on, market time being `now` (0: not known)."""
+        outputs: list[Output] = []
+        for _, stream in sorted(self._streams.items()):
+            outputs += self._ahead(stream, now) if now else self._undecided(stream)
+        return outputs
+
     def flush(self) -> list[Output]:
-        """Everything that is held back goes out, complete or not: at the end of a run and when names change."""
+        """The intervals that are begun go out, complete or not: at the end of a run and when names change."""
         outputs: list[Output] = []
         for source, stream in sorted(self._streams.items()):
-            outputs += self._ahead(stream, max(stream.ahead.told, stream.time.newest + STEP))
             if stream.bars.pending:
                 outputs += self._interval(source, stream.bars.take())
             if stream.ticks.pending:
@@ -287,3 +309,9 @@ class LiveData:
             now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.micro.last + 1)
             outputs += self._micro(stream, now, now, now, due=True)
         return outputs
+
+
+def _bar_out(bar: RealtimeBar, code: str, detail: str, time: int) -> Output:
+    """A five-second bar goes to quarantine at `time`."""
+    raw = bar_row(bar.symbol, "5s", max(bar.start + STEP, 0), bar[3:9], bar.trades)
+    return quarantined(bar.source, "data.bars", bar.symbol, code, detail, raw, time, time)

@@ -55,10 +55,10 @@ class Stream:
         self.ticks_heard.resume(time)
 
     def renumbered(self, frame: Frame, source: str, new: list[int], old: list[int]) -> Stream:
-        """The stream under new names, with nothing held back: the name at row `old[i]` is now at row `new[i]`."""
+        """The stream under new names, with nothing held back but bars that are ahead of it: the name at row `old[i]` is now at row `new[i]`."""
         stream = Stream(frame, source, self.ticks.last, self.micro.last)
         stream.bars.done, stream.last_bars, stream.time = self.bars.done, self.last_bars, self.time
-        stream.ahead.told = self.ahead.told
+        stream.ahead = self.ahead
         stream.heard = self.heard.renumbered(len(frame.names), new, old)
         stream.ticks_heard = self.ticks_heard.renumbered(len(frame.names), new, old)
         return stream

@@ -42,6 +42,10 @@ class Stage(IntEnum):
     MARKET = 1
 
 
+async def _room() -> None:
+    """A daemon's records go on, or to its bounded spool, at once."""
+
+
 @dataclass
 class Context:
     """What the service gives a source."""
@@ -94,6 +98,8 @@ class Context:
     """Whether clients answer from the kept responses, and ask nobody."""
     progress: Callable[[int, int, str], None] = lambda done, of, what: None
     """How far `backfill` is: so many of so many, and what was the last."""
+    room: Callable[[], Awaitable[None]] = field(default=_room)
+    """Returns once more may be handed in; a `backfill` that hands in much asks for it between its requests."""
 
     @property
     def targets(self) -> DataTargets:

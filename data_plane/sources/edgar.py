@@ -153,6 +153,7 @@ class EdgarSource:
                 self._ciks = ticker_map(await self._http.get(f"{self._files}/files/company_tickers.json"))
             symbols = [asset.symbol for asset in context.assets()]
             for count, symbol in enumerate(symbols, 1):
+                await context.room()
                 await self._company(symbol)
                 context.progress(count, len(symbols), symbol)
         except (SourceUnavailable, SourceRefused) as error:

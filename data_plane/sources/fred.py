@@ -102,6 +102,7 @@ class FredSource:
         refused: list[str] = []
         wanted = context.targets.FRED_SERIES.split(",")
         for count, series in enumerate(wanted, 1):
+            await context.room()
             try:
                 await self._series(series, key)
                 context.progress(count, len(wanted), series)

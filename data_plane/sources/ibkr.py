@@ -5,13 +5,12 @@ One connection, one fixed client id. It reconnects and subscribes again by itsel
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import date
-from typing import Any
 
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import QuoteTick, RealtimeBar, TradeTick
+from data_plane.slices.ahead import AheadBars
 from data_plane.slices.assembly import STEP
 from data_plane.sources.base import NOT_SUBSCRIBED, Context, SourceSpec, Stage
 from data_plane.sources.ibkr_actions import IbkrActions
@@ -20,6 +19,7 @@ from data_plane.sources.ibkr_lines import Lines
 from data_plane.sources.ibkr_requests import Requests
 from data_plane.sources.ibkr_reread import KeptHistory
 from data_plane.sources.ibkr_span import SpanHistory
+from data_plane.sources.side_work import SideWork
 from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
 from triplane.broker.present_time import other_time
@@ -28,7 +28,6 @@ from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, SECOND
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
-from triplane.runtime.tasks import end_tasks
 
 NAME = "ibkr"
 
@@ -63,8 +62,14 @@ class IbkrSource:
         self._lines = Lines(
             context, NAME, self._requests, is_paced=lambda: context.settings.mode != "paper" or self._speed.real
         )
+        self._ahead = AheadBars()
+        """Bars that are ahead of what the gateway told of the time."""
+        self._doubted = False
+        """Whether one came that stands alone, since the time was asked for."""
+        self._put_off = False
+        """Whether the last answer was for that reason not used; never twice in a row."""
         self._newest = 0
-        """End of the latest five-second bar, ns UTC."""
+        """End of the latest five-second bar whose time is believed, ns UTC."""
         self._day: date | None = None
         """Its session."""
         self._heard_at = 0.0
@@ -75,19 +80,19 @@ class IbkrSource:
         self._was_cut_off = False
         self._subscribed = False
         """Whether the universe has been subscribed on this connection."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._side = SideWork()
         self._was_connected = False
         """Then an id in use is ours still: the gateway has not noticed yet that our connection ended."""
-        self._failure: BaseException | None = None
 
     # -- connection ------------------------------------------------------------------------------------------------------------
     async def close(self) -> None:
         """Leave the gateway."""
-        await end_tasks(list(self._tasks))
+        await self._side.end()
         await self._leave()
         await self._requests.kept.close()
 
     async def _leave(self) -> None:
+        self._ahead.waiting.clear()
         if self._feed is not None:
             self._feed.close()
             self._feed = None
@@ -144,6 +149,8 @@ class IbkrSource:
     async def _time(self) -> int:
         now = await self._live_session.server_time(ANSWER_S)
         self._context.tell_time(now)
+        for bar in self._ahead.decide(now, self._context.targets.CLOCK_BACKWARDS_MAX_S)[0]:
+            self._reached(bar.start)
         return now
 
     # -- history ---------------------------------------------------------------------------------------------------------------
@@ -178,8 +185,7 @@ class IbkrSource:
                     self._context.log.warning("connection lost", source=NAME, reason=str(error))
                     self._context.blocked(NAME, str(error))
             finally:
-                for task in list(self._tasks):
-                    task.cancel()
+                self._side.cancel()
                 await self._leave()
 
     async def _stream(self) -> None:
@@ -195,16 +201,7 @@ class IbkrSource:
         self._followed = set()
         resubscribed = time.monotonic()
         while not context.stop.is_set():
-            newest = self._newest
-            now = await self._time()
-            leapt = self._speed.sample(time.monotonic(), now)
-            if leapt:
-                context.resume(NAME, now)
-            context.advance(NAME, context.clock.now())
-            if context.settings.mode == "paper":
-                # Behind the gateway's clock, data is idle; ahead of it, one of the two is wrong. Only bars that arrived before
-                # the question can be held against the answer: at 300x, a message in between is worth many market seconds.
-                context.compare_clock(NAME, ClockSample("gateway", now, max(0, newest - now - SECOND)))
+            await self._look()
             if self._cut_off(session):
                 # Its clock goes on, so that the gates close; requests and subscriptions would only fail. What IB kept comes again by
                 # itself once it is back, and is given time to.
@@ -228,19 +225,41 @@ class IbkrSource:
                 self._minutes_due = "resubscribed"
                 resubscribed = time.monotonic()
             if self._history.days_due(context.clock.now()):
-                self._start("days", self._history.load_closed())
+                self._side.start("days", self._history.load_closed())
             fast = context.settings.mode == "paper" and not self._speed.real
             quiet = time.monotonic() - self._heard_at > (QUIET_S if fast else REAL_QUIET_S)
             if quiet and self._history.rests_due(context.clock.now()):
-                self._start("minutes", self._history.load_rests())
+                self._side.start("minutes", self._history.load_rests())
             self._actions.follow()
-            if not self._tasks and self._actions.due():  # whatever else is to be asked comes first
-                self._start("actions", self._actions.look())
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
+            if self._side.idle and self._actions.due():  # whatever else is to be asked comes first
+                self._side.start("actions", self._actions.look())
+            self._side.check()
             if await context.pause(FAST_HEARTBEAT_S if fast else HEARTBEAT_S):
                 return
+
+    async def _look(self) -> None:
+        """Ask the gateway for its time, and judge by it what came before."""
+        context, newest, asked, self._doubted = self._context, self._newest, time.monotonic(), False
+        now = await self._time()
+        if self._speed.sample(time.monotonic(), now):
+            context.resume(NAME, now)
+        context.compare_clock(NAME, ClockSample("gateway", now, self._offset(newest, now, asked)))
+        # A bar that came after the question may be ahead of the answer and right: the next answer decides on it.
+        self._put_off = self._doubted and not self._put_off
+        if not self._put_off:
+            context.advance(NAME, context.clock.now())
+
+    def _offset(self, newest: int, now: int, asked: float) -> int:
+        """How far (ns) what stamps the data is from the gateway's time `now` (whole seconds), asked for at `asked`: on paper data up to
+        `newest`, else this machine's clock.
+
+        Behind the gateway's clock, data is idle; ahead of it, one of the two is wrong. Only bars that arrived before the question can be
+        held against the answer: at 300x, a message in between is worth many market seconds.
+        """
+        if self._context.settings.mode == "paper":
+            return max(0, newest - now - SECOND)
+        off, took = self._context.clock.now() - now, SECOND + int((time.monotonic() - asked) * SECOND)
+        return min(off, 0) or max(0, off - took)
 
     def _cut_off(self, session: BrokerSession) -> bool:
         """Whether the gateway has lost IB's servers (1100, 2110, until 1101 or 1102); said once, and once when they are back."""
@@ -252,6 +271,7 @@ class IbkrSource:
             self._context.blocked(NAME, LINK_LOST if cut_off else back)
             if not cut_off:
                 self._context.gap(NAME)
+                self._lines.link_back()
         return cut_off
 
     async def _follow_universe(self) -> None:
@@ -268,29 +288,13 @@ class IbkrSource:
         new = set(names) - self._followed
         if self._followed and new:  # on a new connection, what history lacks has been loaded before
             self._history.joined(new)
-            self._start(f"history of {', '.join(sorted(new))}", self._history.load_names(self._newest))
+            self._side.start(f"history of {', '.join(sorted(new))}", self._history.load_names(self._newest))
         self._followed = set(names)
         # The client library queues requests at its own rate. Once the time is told, those before it have reached the gateway.
         changed = await self._lines.follow(self._feed, names, self._time)
         if not self._subscribed or (changed and new):
             self._subscribed = True
             self._context.blocked(NAME, "")
-
-    def _start(self, name: str, work: Any) -> bool:
-        """Run one piece of work beside the stream, never twice at once: False while it runs. Its failure ends the stream."""
-        if any(task.get_name() == name for task in self._tasks):
-            work.close()
-            return False
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-
-        def ended(done: asyncio.Task[None]) -> None:
-            self._tasks.discard(done)
-            if not done.cancelled() and done.exception() is not None:
-                self._failure = done.exception()
-
-        task.add_done_callback(ended)
-        return True
 
     # -- callbacks -------------------------------------------------------------------------------------------------------------
     def _handler(self) -> BarHandler:
@@ -312,28 +316,43 @@ class IbkrSource:
         wap: float,
         trades: int,
     ) -> None:
-        end = start + STEP
-        if end > self._newest:
-            gap, self._newest, self._heard_at = start - self._newest, end, time.monotonic()
-            self._context.tell_time(end)
-            if gap > MINUTE:
-                self._day = calendars.session_of(calendars.MARKET_CALENDAR, start)
-            if self._day is not None:
-                self._history.heard(self._day, start, end)
-            if gap > MINUTE:
-                # A night, or a leap that the next look at the gateway's clock would tell too late: nobody was silent meanwhile.
-                self._context.resume(NAME, start)
-            if gap > MINUTE:
-                self._minutes_due = "gap"
-            # What is under way still may end before this: then the next bar asks.
-            if (
-                self._minutes_due
-                and self._day is not None
-                and self._start("minutes", self._history.load_minutes(self._day, start))
-            ):
-                self._minutes_due = ""
+        bar = RealtimeBar(NAME, symbol, start, open_, high, low, close, volume, wap, trades)
+        allowed = self._context.targets.CLOCK_BACKWARDS_MAX_S
+        if not self._ahead.is_ahead(start, self._newest, allowed):
+            self._reached(start)
+        elif reached := self._ahead.admit(bar, allowed, len(self._requests.contracts)):
+            self._reached(max(each.start for each in reached))
+        else:
+            self._doubted = True
         self._actions.opened(symbol, self._day, open_)
-        self._context.take(RealtimeBar(NAME, symbol, start, open_, high, low, close, volume, wap, trades))
+        self._context.take(bar)
+
+    def _reached(self, start: int) -> None:
+        """Bars from `start` on are believed: market time has come to their end, as far as the gateway's own answers bear that out.
+
+        Where its clock keeps pace with the machine's, no bar is right that is far ahead of the last answer. Of a simulated market that
+        leaps the answer is old, and names that agree are believed.
+        """
+        end = start + STEP
+        if end <= self._newest:
+            return
+        gap, self._newest, self._heard_at = start - self._newest, end, time.monotonic()
+        most = self._ahead.told + int(self._context.targets.CLOCK_BACKWARDS_MAX_S * SECOND)
+        self._context.tell_time(min(end, most) if self._speed.real else end)
+        if gap > MINUTE:
+            # A night, or a leap that the next look at the gateway's clock would tell too late: nobody was silent meanwhile.
+            self._day = calendars.session_of(calendars.MARKET_CALENDAR, start)
+            self._context.resume(NAME, start)
+            self._minutes_due = "gap"
+        if self._day is not None:
+            self._history.heard(self._day, start, end)
+        # What is under way still may end before this: then the next bar asks.
+        if (
+            self._minutes_due
+            and self._day is not None
+            and self._side.start("minutes", self._history.load_minutes(self._day, start))
+        ):
+            self._minutes_due = ""
 
     def _on_quote(
         self,

@@ -288,6 +288,7 @@ class IbkrHistory:
                 values[present],
                 trades[present],
                 history,
+                self._context.clock.now(),
             )
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from data_plane.sources.base import Context
 from data_plane.sources.ibkr_requests import Requests
-from data_plane.sources.lines import LEAST_LINES, Budget, LinePlan, LineScheduler
+from data_plane.sources.lines import LEAST_LINES, TRY_AGAIN_MOST_S, Budget, LinePlan, LineScheduler
 from triplane.broker.market_data import (
     BARS,
     BUST,
@@ -31,6 +31,9 @@ BURST = 40
 LONGEST_SLOTS = 20
 # Wall seconds between two tick-by-tick requests of one name (TWS API, "Tick-by-Tick Data": no more than one in 15 seconds).
 TRADES_AGAIN_S = 15.0
+# What ends tick-by-tick trades of a name for as long as the connection lasts: no contract, no permission (420: unless it is the pace).
+# After any other error (10197, another session of the login has the data) they are asked for again, later each time it comes.
+NO_TRADES = frozenset({200, 354, 420, 10089, 10090, 10168, 10186, 10189})
 # Wall seconds without a request after error 101 when hardly a line is left: one is asked for all the same, not at every look.
 NO_LINES_S = 5.0
 
@@ -52,7 +55,9 @@ class Lines:
         self._trades_asked: dict[str, float] = {}
         """When each name's tick-by-tick trades were asked for, wall seconds of the monotonic clock."""
         self._no_trades: set[str] = set()
-        """Names whose tick-by-tick trades were refused for another reason than how many or how fast."""
+        """Names whose tick-by-tick trades were refused for good."""
+        self._trades_held: dict[str, tuple[float, float]] = {}
+        """(before this they are not asked for again, for how long that was), wall seconds, of names whose trades ended for a while."""
         self._slot_began = 0
         self._slot_ns = 0
         self._told: tuple[frozenset[str] | None, float] | None = None
@@ -63,7 +68,12 @@ class Lines:
         self._trades_budget.forget()
         self._held_until = 0.0
         self._no_trades.clear()
+        self._trades_held.clear()
         self._told = None
+
+    def link_back(self) -> None:
+        """The gateway has IB's servers again: what ended while it had not is asked for at the next look."""
+        self._trades_held.clear()
 
     async def follow(self, feed: MarketFeed, names: list[str], flush: Callable[[], Awaitable[object]]) -> bool:
         """Make the feed's subscriptions those that `names` should have now; `flush` returns once the gateway has taken what was sent.
@@ -140,7 +150,8 @@ class Lines:
         """Subscribe a name's tick-by-tick trades, if they may be had now; else its trades are those of the quotes."""
         now = time.monotonic()
         asked_at = self._trades_asked.get(symbol, -TRADES_AGAIN_S)
-        if symbol in self._no_trades or (self._is_paced() and now < asked_at + TRADES_AGAIN_S):
+        held_until, _ = self._trades_held.get(symbol, (0.0, 0.0))
+        if symbol in self._no_trades or now < held_until or (self._is_paced() and now < asked_at + TRADES_AGAIN_S):
             return False
         self._trades_asked[symbol] = now
         feed.subscribe_trades(symbol)
@@ -170,9 +181,15 @@ class Lines:
             lines = self._trades_budget.granted
             log.warning("fewer tick-by-tick lines than TICK_BY_TICK_LINES", source=source, lines=lines)
             return
-        if code != BUST and "pacing" not in text.lower():  # those are asked for again
+        pacing, wait = "pacing" in text.lower(), TRADES_AGAIN_S
+        if code in NO_TRADES and not pacing:
             self._no_trades.add(symbol)
-        log.warning("trades are those of the quotes", source=source, symbol=symbol, code=code, reason=text)
+        elif code != BUST and not pacing:
+            _, waited = self._trades_held.get(symbol, (0.0, 0.0))
+            wait = min(max(2.0 * waited, TRADES_AGAIN_S), TRY_AGAIN_MOST_S)
+            self._trades_held[symbol] = time.monotonic() + wait, wait
+        again = {} if symbol in self._no_trades else {"again_s": wait}
+        log.warning("trades are those of the quotes", source=source, symbol=symbol, code=code, reason=text, **again)
 
     def _tell(self, names: list[str], streamed: Collection[str], round_s: float) -> None:
         told = (None if len(streamed) == len(names) else frozenset(streamed), round_s)

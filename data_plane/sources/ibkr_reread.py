@@ -52,32 +52,37 @@ class KeptHistory:
     async def _days(self) -> None:
         context = self._context
         kept = sorted((each for _, some in self._kept.looks("1 day") for each in some), key=lambda each: -each.at)
-        rows = await self._rows(kept, "1d")
+        rows, asked = await self._rows(kept, "1d")
         have = context.published.daily_sessions(self._source, context.settings.group)
         sessions = [day for day in self._sessions(rows) if day.isoformat() not in have]
-        await self._span.hand_in("1d", sessions, pivot(rows))
+        await self._span.hand_in("1d", sessions, pivot(rows), asked)
         if sessions:
             context.progress(len(sessions), len(sessions), sessions[-1].isoformat())
 
     async def _minutes(self) -> None:
         looks = self._kept.looks("1 min")
         for done, (day, kept) in enumerate(looks, 1):
-            rows = await self._rows(kept, "1m")
+            rows, asked = await self._rows(kept, "1m")
             for session in self._sessions(rows):
                 low, high = calendars.session_open(CALENDAR, session), calendars.session_close(CALENDAR, session)
                 cut = {name: bars.between(low, high) for name, bars in rows.items()}
                 found = pivot({name: bars for name, bars in cut.items() if len(bars.starts)})
-                await self._span.hand_in("1m", (session,), found)
+                await self._span.hand_in("1m", (session,), found, asked)
             self._context.progress(done, len(looks), day)
 
-    async def _rows(self, kept: Iterable[Stored], interval: str) -> dict[str, HistoricalBars]:
-        """Bars by name, each moment from the newest answer that has it whole; `kept` newest first."""
+    async def _rows(self, kept: Iterable[Stored], interval: str) -> tuple[dict[str, HistoricalBars], int]:
+        """Bars by name, each moment from the newest answer that has it whole, and when the oldest was asked for (market time, ns UTC).
+
+        `kept` newest first.
+        """
         parts: dict[str, list[HistoricalBars]] = defaultdict(list)
+        oldest = 0
         for stored in kept:
             batch = await asyncio.to_thread(self._kept.load, stored)
             if batch is None:
                 continue
             self._context.tell_time(batch.at)
+            oldest = min(oldest or batch.at, batch.at)
             limit = _limit(batch, interval)
             for name, answer in batch.answers.items():
                 if answer.terms != self._terms.get(name):
@@ -90,7 +95,7 @@ class KeptHistory:
                     new &= ~np.isin(bars.starts, newer.starts)
                 if new.any():
                     parts[name].append(bars.picked(new))
-        return {name: _joined(found) for name, found in sorted(parts.items()) if found}
+        return {name: _joined(found) for name, found in sorted(parts.items()) if found}, oldest
 
     def _columns(self, name: str, answer: Answer) -> HistoricalBars | None:
         try:

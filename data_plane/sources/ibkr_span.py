@@ -76,17 +76,22 @@ class SpanHistory:
         wanted = self.lacking_days() if daily else self.lacking_minutes()
         done, empty = 0, list[date]()
         for chunk in daily_chunks(wanted) if daily else minute_chunks(wanted):
+            await context.room()
             # Only what lies ahead of market time is left open: IB takes no end in the future for granted.
             end = to_datetime(chunk.end).strftime("%Y%m%d-%H:%M:%S") if chunk.end <= context.clock.now() else ""
             found = pivot(await self._bars("1 day" if daily else "1 min", chunk.duration, end))
-            empty += sorted(set(chunk.sessions) - await self.hand_in(context.interval, chunk.sessions, found))
+            brought = await self.hand_in(context.interval, chunk.sessions, found, context.clock.now())
+            empty += sorted(set(chunk.sessions) - brought)
             done += len(chunk.sessions)
             context.progress(done, len(wanted), chunk.sessions[-1].isoformat())
         if problem := self._problem(empty) if wanted else "":
             context.source_state(self._source, False, problem)
 
-    async def hand_in(self, interval: str, sessions: Sequence[date], found: Pivoted) -> set[date]:
-        """What was found of some sessions, as slices (one session of `1m`); returns those of which there was something."""
+    async def hand_in(self, interval: str, sessions: Sequence[date], found: Pivoted, asked: int) -> set[date]:
+        """What was found of some sessions, as slices (one session of `1m`); returns those of which there was something.
+
+        `asked` is the market time at which the gateway was, ns UTC.
+        """
         daily, brought = interval == "1d", set[date]()
         days = {midnight(day): day for day in sessions}
         starts, names, values, trades = found
@@ -99,7 +104,8 @@ class SpanHistory:
             present = trades[place] != ABSENT
             symbols = tuple(name for name, there in zip(names, present, strict=True) if there)
             bars = (symbols, values[place][present], trades[place][present])
-            self._context.take(Bars(self._source, interval, day.isoformat(), end, self._available(end), *bars, True))
+            loaded = Bars(self._source, interval, day.isoformat(), end, self._available(end), *bars, True, asked)
+            self._context.take(loaded)
             if daily:
                 await asyncio.sleep(0)
         return brought

@@ -66,9 +66,12 @@ class Journal:
         numbered = [{**entry, "seq": self._next + index} for index, entry in enumerate(entries)]
         if not numbered:
             return []
-        self._append("".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in numbered).encode())
-        if sync:
-            _sync(self._file)
+        try:
+            self._append("".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in numbered).encode())
+            if sync:
+                _sync(self._file)
+        except OSError as error:  # of a descriptor, which has no name
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
         sequence = [int(entry["seq"]) for entry in numbered]
         self._open.update(sequence)
         self._next = sequence[-1] + 1

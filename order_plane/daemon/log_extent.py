@@ -8,13 +8,13 @@ acknowledged; the checkpoint and the cuts of the events say how far each input w
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from schemas import catalogue
 from triplane.runtime import atomic_file
-from triplane.runtime.daemon import lock_path
+from triplane.runtime.daemon import Daemon, lock_path
 from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import TopicReader
 from triplane.runtime.process_identity import file_identity
@@ -37,17 +37,34 @@ def held_lock(settings: Settings) -> tuple[int, int] | None:
     return file_identity(lock_path(settings, PLANE))
 
 
-def note_seen(settings: Settings, end: int, lock: tuple[int, int] | None) -> None:
+def refuse_unwritable(settings: Settings) -> None:
+    """At a start, when a person is at hand: DaemonExit where the file cannot be written, though it says the same afterwards."""
+    path = seen_path(settings)
+    try:
+        content = path.read_bytes() if path.exists() else json.dumps({"prefix": settings.topic_prefix, "events": 0})
+        atomic_file.write(path, content, durable=True)
+    except OSError as error:
+        raise DaemonExit(
+            f"{path} cannot be written ({error.strerror}), and a log that is put back from earlier would not be known for what it is; "
+            "make it a file that this user may write, with room on that disk"
+        ) from None
+
+
+def note_seen(settings: Settings, end: int, lock: tuple[int, int] | None) -> str:
     """Write down where the acknowledged events end, so that a log which is put back from before that is known for what it is.
 
-    A file that cannot be written is no reason to stop: the checkpoint knows the last event that was folded at the last start. A folder
+    A file that cannot be written is no reason to stop: the checkpoint knows the last event that was folded at the last start. Why it cannot is
+    returned, an empty text where it can. A folder
     with another lock than this process's (`held_lock` at its start), or none, is not the one that it began with: somebody removed
     that, Kafka's log in it, too.
     """
     if not end or lock is None or held_lock(settings) != lock:
-        return
-    with contextlib.suppress(OSError):
+        return ""
+    try:
         atomic_file.write_json(seen_path(settings), {"prefix": settings.topic_prefix, "events": end}, durable=True)
+    except OSError as error:
+        return str(error.strerror)
+    return ""
 
 
 def seen(settings: Settings) -> int | None:
@@ -86,11 +103,13 @@ def whole_ends(reader: TopicReader) -> dict[str, int]:
     return ends
 
 
-async def keep_noting(settings: Settings, end: Callable[[], int], lock: tuple[int, int] | None) -> None:
-    """Note the end of the acknowledged events within a second of each change, until cancelled."""
-    noted = 0
+async def keep_noting(daemon: Daemon, end: Callable[[], int], lock: tuple[int, int] | None) -> None:
+    """Note the end of the acknowledged events within a second of each change, until cancelled. Why it cannot be noted is said once."""
+    noted, why = 0, ""
     while True:
         if end() > noted:
-            noted = end()
-            await asyncio.to_thread(note_seen, settings, noted, lock)
+            noted, told = end(), why
+            why = await asyncio.to_thread(note_seen, daemon.settings, noted, lock)
+            if why and why != told:
+                daemon.log.warning("the end of the log is not noted", file=str(seen_path(daemon.settings)), reason=why)
         await asyncio.sleep(NOTE_EVERY_S)

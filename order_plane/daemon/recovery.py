@@ -20,6 +20,7 @@ from order_plane.daemon.log_extent import (
     ends_now,
     held_lock,
     note_seen,
+    refuse_unwritable,
     seen,
     seen_path,
     whole_ends,
@@ -84,6 +85,7 @@ def recover(settings: Settings, engine: OrderEngine) -> Recovered:
     """
     begin = _from_checkpoint(settings, engine)
     known_end = seen(settings)
+    refuse_unwritable(settings)
     damaged = [checkpoint_path(settings)] if begin is None else []
     damaged += [seen_path(settings)] if known_end is None else []
     begin = begin or Begin()

@@ -116,7 +116,7 @@ class OrderService:
             publisher = await self._start_engine()
             assert self._fence is not None
             begin(self._fence.watch(lambda: publisher.end), "one writer")
-            begin(log_extent.keep_noting(self._settings, lambda: publisher.end, self._lock), "extent of the log")
+            begin(log_extent.keep_noting(self._daemon, lambda: publisher.end, self._lock), "extent of the log")
             self._daemon.ready(False, "reconciling")
             begin(self._work(), "inbox")
             begin(self._tick(), "ticks")

@@ -58,7 +58,8 @@ class PricePanel:
         self.late = 0  # bars that came after their session was closed, and were not used
         self._pending: dict[str, tuple[Array, Array]] = {}
         self._backfill: dict[str, tuple[Array, Array]] = {}  # empty between steps
-        self._let_out: set[tuple[str, int]] = set()  # (session, column) of `_backfill` that came by way of quarantine
+        # (session, column) of `_backfill` that came by way of quarantine: until when its provider had adjusted it
+        self._let_out: dict[tuple[str, int], int] = {}
         self._splits: list[tuple[str, int, float]] = []
         self._settled: list[tuple[str, int, float]] = []  # those that older rows were adjusted for
 
@@ -67,7 +68,7 @@ class PricePanel:
 
         The first value per session and name wins. A split waits for the name's first daily bar after it. When that bar was loaded as history,
         the provider adjusted the older ones as well; when it came live, the older ones are adjusted here. A live one that came by way of
-        quarantine is history that nobody adjusted: it is here, for all splits after it. History of sessions that are closed waits for `fill`.
+        quarantine is history that nobody adjusted since it came, or was asked for: it is here, for all splits after that. History of sessions that are closed waits for `fill`.
         """
         session, symbols = record["session"], record["symbols"]
         if not symbols or not session:
@@ -93,10 +94,13 @@ class PricePanel:
         volume = np.where(np.isfinite(volume) & (volume >= 0), volume, np.nan)
         let_out = bool(record.get("released"))
         if let_out:
-            ratio = self._since(symbols, int(record["event_time"]))
+            until = max(int(record["event_time"]), int(record.get("adjusted_until", 0)))
+            ratio = self._since(symbols, until)
             close, volume = close / ratio, volume * ratio
             if closed:
-                self._let_out |= {(session, self._column[symbol]) for symbol in symbols if symbol in self._column}
+                self._let_out |= {
+                    (session, self._column[symbol]): until for symbol in symbols if symbol in self._column
+                }
         closes[columns] = np.where(np.isfinite(closes[columns]), closes[columns], close)
         volumes[columns] = np.where(np.isfinite(volumes[columns]), volumes[columns], volume)
         if not self._splits:
@@ -124,7 +128,8 @@ class PricePanel:
 
     def _adjust_waiting(self, column: int, time: int, ratio: float) -> None:
         """Older bars that wait for `advance`, and those out of quarantine that wait for `fill`."""
-        rows = [(session, bars) for session, bars in self._backfill.items() if (session, column) in self._let_out]
+        adjusted = self._let_out.get
+        rows = [(session, bars) for session, bars in self._backfill.items() if adjusted((session, column), time) < time]
         for session, (closes, volumes) in [*self._pending.items(), *rows]:
             if session_midnight(session) < time:
                 closes[column] /= ratio
@@ -158,7 +163,7 @@ class PricePanel:
             close[row] = np.where(new, closes, close[row])
             volume[row] = np.where(np.isfinite(volume[row]), volume[row], volumes)
             changed |= new
-        self._backfill, self._let_out = {}, set()
+        self._backfill, self._let_out = {}, {}
         columns = np.flatnonzero(changed)
         count = len(close)
         for column in columns.tolist():

@@ -60,14 +60,13 @@ class FactBook:
 
     def _restated(self, symbol: str, end: int, day: str) -> float:
         """Units of now for one of a period's end, in a filing of `day` (YYYY-MM-DD) that comes after splits which it came before."""
-        later = (ratio for time, ratio in self._splits.get(symbol, ()) if end < time and day < _date(time))
-        return math.prod(later)
+        return math.prod(ratio for time, ratio in self._splits.get(symbol, ()) if _in_old_units(end, day, time))
 
     def split(self, symbol: str, time: int, ratio: float) -> None:
         """Restate counts as of before a split in units after it."""
         known = self._shares.get(symbol, {})
         for rank, (end, filed, value) in known.items():
-            if end < time:
+            if _in_old_units(end, filed[0], time):
                 known[rank] = (end, filed, value * ratio)
         self._splits.setdefault(symbol, []).append((time, ratio))
 
@@ -163,6 +162,14 @@ class MacroBook:
             rows = zip(known["time"].tolist(), known["vintage"], known["value"].tolist(), strict=True)
             book._series[name] = {time: (vintage, value) for time, vintage, value in rows}
         return book
+
+
+def _in_old_units(end: int, filed: str, split: int) -> bool:
+    """Whether a count as of `end` (ns UTC), filed on a day (YYYY-MM-DD), is in units before a split (its ex-date, ns UTC).
+
+    From the ex-date on filings restate what was before it as well (SEC Staff Accounting Bulletin Topic 4.C).
+    """
+    return end < split and filed < _date(split)
 
 
 def _date(time: int) -> str:

@@ -168,7 +168,7 @@ class Worker:
             offsets = self._machine.assembler.resume_offsets() | {BARRIER_PARTITION: self._position.next_offset}
         else:
             offsets = begins
-            written.began({name: begins[name] for name in partitions})
+            written.began({name: begins[name] for name in partitions}, other_format=recovered.other_format)
             self._machine.assembler.advance({name: begins[name] for name in partitions})
         gone = [
             name for name, offset in offsets.items() if offset < begins[name] and not name.startswith("control.config")

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from schemas import catalogue, codec
 from triplane.runtime import snapshots
+from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.first_per_identity import Nondeterminism
 from triplane.runtime.kafka_in import LogUnavailable, TopicReader
 from triplane.runtime.settings import Settings
@@ -54,6 +55,8 @@ class Recovered:
     position: Position
     state: dict[str, Any] | None
     note: str
+    other_format: bool = False
+    """Whether there is a snapshot, which another release wrote."""
 
 
 def snapshot_path(settings: Settings) -> Path:
@@ -78,10 +81,17 @@ def save(settings: Settings, position: Position, state: Mapping[str, Any]) -> st
 
 
 def load(settings: Settings) -> Recovered:
-    """The snapshot, when there is one that belongs to this account and this log; otherwise a start from the beginning."""
-    fresh = Position()
+    """The snapshot, when there is one that belongs to this account and this log; otherwise a start from the beginning.
+
+    Raises DaemonExit where something is in its place that no snapshot can replace.
+    """
+    fresh, path = Position(), snapshot_path(settings)
+    if path.is_dir():
+        raise DaemonExit(
+            f"{path} is a folder, and the snapshot cannot be written there; move it away, then start again"
+        )
     try:
-        meta, state = snapshots.load(snapshot_path(settings))
+        meta, state = snapshots.load(path)
     except SnapshotError as error:
         return Recovered(fresh, None, str(error))
     expected = {"format": FORMAT, "account": settings.account, "topic_prefix": settings.topic_prefix}
@@ -91,6 +101,7 @@ def load(settings: Settings) -> Recovered:
                 fresh,
                 None,
                 f"snapshot is of {name} {meta.get(name)!r}, not {value!r}; the state is rebuilt from the log",
+                other_format=name == "format",
             )
     position = Position(
         meta["seq"], meta["sha"], meta["t"], meta["session"], meta["next_offset"], dict(meta["outputs"])
@@ -117,6 +128,9 @@ def _on_log(settings: Settings, position: Position) -> bool:
     return bool(records) and hashlib.sha256(records[0].body).hexdigest() == position.sha
 
 
+_NEW_LOG: Final = "begin a new log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
+
+
 class Written:
     """What the plane has appended beyond its snapshot: each identity's body, to compare with what is emitted again."""
 
@@ -127,15 +141,22 @@ class Written:
             "or go back to that release"
         )
 
-    def began(self, begins: Mapping[str, int]) -> None:
-        """Without a snapshot, everything is computed again from where the log of the inputs begins; it may have lost its beginning."""
+    def began(self, begins: Mapping[str, int], *, other_format: bool = False) -> None:
+        """Without a snapshot, everything is computed again from where the log of the inputs begins; it may have lost its beginning.
+
+        `other_format`: there is one, of a release that may have computed otherwise.
+        """
         gone = {name: begin for name, begin in sorted(begins.items()) if begin > 0}
+        causes, remedies = [], [_NEW_LOG]
+        if other_format:
+            causes.append("the snapshot is of another release, so that all was computed again by this one")
+            remedies.insert(0, "go back to that release for this log")
         if gone:
             (name, begin), *_ = gone.items()
-            self._cause = (
-                f"there is no snapshot, and {name} begins at {begin}: restore the snapshot or the records before it, or begin a new "
-                "log (another TRIPLANE_TOPIC_PREFIX and TRIPLANE_STATE_DIR)"
-            )
+            causes.append(f"{'' if other_format else 'there is no snapshot, and '}{name} begins at {begin}")
+            remedies.insert(0, f"restore {'' if other_format else 'the snapshot or '}the records before it")
+        if causes:
+            self._cause = f"{', and '.join(causes)}: {', or '.join(remedies)}"
 
     @classmethod
     def read(cls, settings: Settings, outputs: Mapping[str, int]) -> tuple[Written, dict[str, int]]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_plane.daemon.absent_names import AbsentNames
 from data_plane.daemon.backfill import Backfill
 from data_plane.daemon.backfill_job import Job
 from data_plane.daemon.deliveries import Deliveries
@@ -18,16 +19,19 @@ from data_plane.daemon.facts_on_log import FactsOnLog
 from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.spool import Spool
+from data_plane.daemon.telemetry import conservation
 from data_plane.engine import DataEngine
 from data_plane.observations import Bars, CorporateAction, Fact, Filing, Vintage
 from data_plane.published import PublishedIndex
 from data_plane.slices.actions import action_record
 from data_plane.sources import registered
-from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, daily_chunks
+from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, SpanHistory, daily_chunks
 from data_plane.sources.span import Span
 from tests.data_plane.outlets import Broker, output
-from tests.data_plane.support import config, daily, day_open, engine, records, run
+from tests.data_plane.release_support import decide
+from tests.data_plane.support import Bench, bar, config, daily, day_open, engine, records, run, sessions
 from tests.waiting import until
+from triplane.cli import data_backfill
 from triplane.domain import calendars
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.runtime.settings import Settings
@@ -243,6 +247,123 @@ async def test_a_kafka_that_goes_away_leaves_no_observation_on_disk_without_its_
     assert [each.topic for each in Spool(tmp_path / "s", 10**6).contents()] == ["data.quarantine", "data.bars"]
     await end_tasks([sending])
     way.close()
+
+
+async def test_what_waits_behind_a_quarantined_part_is_counted_and_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_plane.daemon.deliveries.MOST", 20)
+    monkeypatch.setattr("data_plane.daemon.deliveries.PUMP_S", 0.01)
+    broker = Broker()
+    way = Outlet(broker, Spool(tmp_path / "s", 10**6), lambda _: None)
+    line, machine = Deliveries(way), engine()
+    handed_in = 0
+
+    def conserved() -> None:
+        left = conservation(machine.ledger, machine, way, line.in_flight())
+        assert set(left.values()) <= {0}, left
+
+    async def source() -> None:
+        """As long as there is room a session more, of which one name of three is bad."""
+        nonlocal handed_in
+        for day in sessions("2018-01-02", 40):
+            assert await line.room(60.0)
+            bars = daily(day, NEW, high={"AAA": 1.0})
+            line.hand_in([each for each in machine.take(bars) if each.topic != "data.gates"])
+            handed_in += len(bars.symbols)
+            conserved()
+
+    sending, loading = asyncio.create_task(line.run()), asyncio.create_task(source())
+    await until(lambda: line.in_flight().get("ibkr", 0) > 20)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert handed_in == 24  # the first one's quarantined part is on its way, and nobody says that it has arrived
+    assert line.in_flight() == {"ibkr": 23}
+    conserved()
+    assert not await line.room(0.01)
+    while not loading.done():
+        broker.acknowledge()
+        conserved()
+        await asyncio.sleep(0)
+    loading.result()
+    assert handed_in == 120
+    await end_tasks([sending])
+    line.let_go()
+    assert line.in_flight() == {}
+    way.close()
+    conserved()
+
+
+async def test_a_kafka_that_takes_nothing_for_long_ends_a_run_whose_memory_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_plane.daemon.deliveries.MOST", 0)
+    monkeypatch.setattr("data_plane.daemon.backfill.AWAY_S", 0.01)
+    (spec,) = (each for each in registered() if each.name == "edgar")
+    run = Backfill(Settings(), Job(spec, Span(date(2018, 1, 2), date(2018, 1, 3))), Told())
+    run._deliveries = Deliveries(Outlet(Broker(), Spool(tmp_path / "s", 10**6), lambda _: None))
+    await run._room()
+    run._deliveries.hand_in([output(1)])
+    waiting = asyncio.create_task(run._room())
+    await asyncio.wait_for(run._given_up.wait(), 10)
+    assert not waiting.done()  # the source hands in nothing more
+    run._stop.set()
+    await asyncio.wait_for(waiting, 10)
+
+
+@pytest.mark.parametrize("name", ["edgar", "fred", "ibkr"])
+async def test_every_source_asks_for_room_before_it_asks_its_provider(name: str) -> None:
+    asked = 0
+
+    class EnoughError(Exception):
+        pass
+
+    async def room() -> None:
+        nonlocal asked
+        asked += 1
+        raise EnoughError
+
+    bench = Bench(Settings(fred_api_key="k", user_agent="Test test@example.com"), config(), day_open())
+    bench.context.room = room
+    bench.context.span = Span(date(2018, 1, 2), date(2018, 1, 3))
+    if name == "ibkr":
+        loading: Any = SpanHistory(bench.context, name, None).load()  # type: ignore[arg-type]
+    else:
+        source: Any = next(each for each in registered() if each.name == name).create(bench.context)
+        source._ciks = {"AAA": 1}
+        loading = source.backfill()
+    with pytest.raises(EnoughError):
+        await loading
+    assert asked == 1
+
+
+def test_what_sessions_of_a_span_lack_is_told_with_what_can_be_done() -> None:
+    """A slice is published once: AAA's bars of two sessions are in quarantine, BBB's of one never came, and CCC is listed late."""
+    machine = engine()
+    days = sessions("2018-01-02", 8)
+    two = {"AAA": 1000.0, "BBB": 50.0}
+    log = run(machine, [daily(days[0], two), daily(days[1], two | {"AAA": 4000.0}), daily(days[2], NEW)])
+    log += run(machine, [daily(days[3], {"AAA": 1000.0, "CCC": 20.0}), daily(days[4], NEW | {"AAA": 5000.0})])
+    log += run(machine, [daily(days[5], NEW), daily(days[6], NEW | {"AAA": 6000.0}), bar("AAA", 0, 1.0)])
+    span = Span(date.fromisoformat(days[0]), date.fromisoformat(days[5]))
+    lacking = AbsentNames("ibkr", "main", list(NEW), span)
+    for each in log:
+        lacking.learn(each.topic, each.record)
+    ids = [record["quarantine_id"] for record in records(log, "data.quarantine")]
+    assert lacking.found() == [(days[1], "AAA", ids[0]), (days[3], "BBB", ""), (days[4], "AAA", ids[1])]
+    lines = list(data_backfill._absent(lacking.found()))
+    assert lines == [
+        f"2 sessions of the span lack a name (AAA {days[1]}, AAA {days[4]}) whose bar is in quarantine: "
+        "`triplane quarantine release` adds one, `drop` says that it is not missed",
+        f"1 session of the span lacks a name (BBB {days[3]}) whose bar never came: a slice is published once, and another run does not ask for these",
+    ]
+    # One is let out, the other dropped.
+    bad = records(log, "data.quarantine")
+    for found, drop in ((bad[0], False), (bad[1], True)):
+        for each in decide(machine, found, drop=drop)[1]:
+            lacking.learn(each.topic, each.record)
+    assert lacking.found() == [(days[3], "BBB", "")]
+    assert list(data_backfill._absent([])) == []
 
 
 class Told:

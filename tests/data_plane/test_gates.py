@@ -387,3 +387,29 @@ def test_gates_left_closed_are_taken_over() -> None:
     assert later.closed_scopes("freshness", "ibkr") == ["BBB"]
     [opened] = later.good("freshness", "ibkr", "BBB", 4)
     assert opened["open"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["AAA", "BBB"]), st.booleans(), st.integers(1, 50)), min_size=1, max_size=20),
+    st.data(),
+)
+def test_what_is_taken_up_twice_or_late_undoes_no_gate(
+    verdicts: list[tuple[str, bool, int]], data: st.DataObject
+) -> None:
+    """A spool may hold what is on the log already, and what was told before it."""
+    book, log = GateBook(reopen=1), list[dict[str, object]]()
+    for scope, is_good, time in verdicts:
+        say = (
+            book.good(FRESHNESS, "ibkr", scope, time)
+            if is_good
+            else book.bad(FRESHNESS, "ibkr", scope, "STALE", "", time)
+        )
+        log += say
+    spool = data.draw(st.lists(st.sampled_from(log), unique_by=id)) if log else []
+    again = GateBook(reopen=1)
+    again.restore([*log, *spool])
+    assert again.closed() == book.closed()
+    for scope in ("AAA", "BBB"):  # nor is anything told before what was
+        told = [record["available_time"] for record in log if record["scope"] == scope]
+        new = again.bad(FRESHNESS, "ibkr", scope, "OTHER", "", 1)
+        assert new[0]["available_time"] > max(told, default=0)  # type: ignore[type-var]

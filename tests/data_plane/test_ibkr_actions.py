@@ -68,7 +68,7 @@ async def test_announced_and_derived_actions_are_published_once_and_never_before
         assert actions(bench)[announced]["available_time"] > day_close("2018-01-19")
         names = {asset.symbol for asset in bench.context.assets()}
         await until(lambda: source._actions._looked == dict.fromkeys(names, date(2018, 1, 22)))
-        await until(lambda: not source._tasks)
+        await until(lambda: source._side.idle)
         assert len(actions(bench)) == 4
         # A new process knows what is on the topic, and nothing of what was asked before.
         again = IbkrActions(bench.context, "ibkr", source._requests)

@@ -108,7 +108,7 @@ def test_daily_bars_come_by_the_year_and_what_is_there_is_left_out() -> None:
     for day in days[:-3] + days[-2:-1]:
         close = calendars.session_close("XNYS", day)
         record = {"interval": "1d", "source": "ibkr", "group": "main", "event_time": close, "available_time": close}
-        index.learn("data.bars", record | {"session": day.isoformat(), "symbols": ["KO"]})
+        index.learn("data.bars", record | {"session": day.isoformat(), "symbols": ["KO"], "close": [47.0]})
     have = published_spans(index, "ibkr", "main", "1d", "XNYS")
     rest = plan("1 day", ns("2015-01-01T00:00"), ns("2018-01-20T00:00"), "XNYS", have)
     assert [(r.first, r.duration) for r in rest] == [(days[-3], "1 D"), (days[-1], "1 D")]

@@ -30,7 +30,7 @@ async def test_a_cut_connection_comes_back_and_nothing_is_published_twice(
     await until(lambda: bench.blocked[-1] == "")
     await asyncio.to_thread(gateway.advance, minutes=1)
     await until(lambda: len(bench.slices("5s")) >= before + 12)
-    await until(lambda: source._minutes_due == "" and not source._tasks)
+    await until(lambda: source._minutes_due == "" and source._side.idle)
     # The minutes of the new connection are those that no stream told.
     told = {record["event_time"] for record in bench.slices("5s")}
     steps = range(0, MINUTE, 5 * SECOND)

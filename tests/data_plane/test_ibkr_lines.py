@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_plane.observations import QuoteTick, TradeTick
-from data_plane.sources import ibkr_lines, lines
+from data_plane.sources import ibkr, ibkr_lines, lines
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.pacing import Pacing
 from tests.broker.gateways import GatewayProcess
@@ -135,6 +135,29 @@ async def test_a_name_whose_tick_by_tick_trades_are_refused_has_those_of_its_quo
         await asyncio.to_thread(gateway.advance, minutes=1)
         await until(lambda: len(bench.slices("5s")) >= before + 12)
         assert FIRST[0] in bench.slices("5s")[-1]["symbols"]
+        # A notice about the farms ends nothing; another session of the login ends it for a while, longer each time, or until the link is back.
+        trades = line.trades_id
+        source._session.ib.wrapper.error(
+            trades, 2108, "Market data farm connection is inactive but should be available"
+        )
+        assert (line.trades_id, source._lines._no_trades) == (trades, set())
+        monkeypatch.setattr(ibkr_lines, "TRADES_AGAIN_S", 600.0)
+        monkeypatch.setattr(source._lines, "_is_paced", lambda: False)
+        for wait in (600.0, 960.0):
+            source._session.ib.wrapper.error(line.trades_id, 10197, "No market data during competing live session")
+            assert line.trades_id == -1
+            assert source._lines._trades_held[FIRST[0]][1] == wait
+            assert source._lines._no_trades == set()
+            passed = len(looks)
+            await until(lambda passed=passed: len(looks) >= passed + 3)
+            assert line.trades_id == -1
+            source._lines._trades_held[FIRST[0]] = 0.0, wait
+            await until(lambda: line.trades_id != -1)
+        source._session.ib.wrapper.error(line.trades_id, 504, "Not connected")
+        for code in (1100, 1102):
+            await asyncio.to_thread(gateway.fault, "notice", code=code)
+            await until(lambda lost=code == 1100: (bench.blocked[-1] == ibkr.LINK_LOST) == lost)
+        await until(lambda: line.trades_id != -1)
 
 
 @pytest.mark.parametrize("found_by", ["time", "1101"])

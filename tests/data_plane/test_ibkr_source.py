@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_plane.observations import TradeTick
+from data_plane.observations import Bars, TradeTick
 from data_plane.sources import ibkr_requests
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.ibkr_requests import pivot
@@ -37,6 +37,7 @@ async def test_history_then_minutes_then_live(running: tuple[Rig, IbkrSource], g
     assert [record["session"] for record in history] == sorted(record["session"] for record in history)
     assert history[-1]["session"] == "2018-01-18"  # the running session's unfinished bar is not history
     assert all(record["history"] and record["available_time"] == day_close(record["session"]) for record in history)
+    assert all(item.asked >= item.available_time > 0 for item in bench.taken if isinstance(item, Bars))
     live = bench.slices("5s")
     assert all(len(record["symbols"]) == 20 and record["event_time"] == record["available_time"] for record in live)
     await until(lambda: len(bench.slices("1m")) >= 350)
@@ -74,7 +75,7 @@ async def test_no_session_lacks_minutes_because_earlier_ones_were_still_awaited(
         return len(streamed(day)) >= 55
 
     await until(lambda: len(bench.slices("1m")) >= 350)
-    await until(lambda: not source._tasks)
+    await until(lambda: source._side.idle)
     released = asyncio.Event()
     assert source._start("minutes", released.wait())
     sessions = ["2018-01-19", "2018-01-22", "2018-01-23"]
@@ -85,7 +86,7 @@ async def test_no_session_lacks_minutes_because_earlier_ones_were_still_awaited(
     await asyncio.to_thread(gateway.advance, minutes=1)
     lasts = {day_close(day) for day in sessions[:-1]}
     await until(lambda: lasts <= {r["event_time"] for r in bench.slices("1m")})
-    await until(lambda: not source._tasks)
+    await until(lambda: source._side.idle)
     minutes = [r["event_time"] for r in bench.slices("1m")]
     assert len(minutes) == len(set(minutes))
     for day in sessions:
@@ -126,7 +127,7 @@ async def test_a_bar_that_comes_when_its_session_is_done_with_asks_for_nothing(
     await asyncio.to_thread(gateway.advance, to="2018-01-19T16:00")
     closes = day_close("2018-01-19")
     await until(lambda: closes in {record["event_time"] for record in bench.slices("1m")})
-    await until(lambda: not source._tasks)
+    await until(lambda: source._side.idle)
     source._history.heard(date(2018, 1, 19), closes - 5 * SECOND, closes)
     assert not source._history.rests_due(bench.context.clock.now())
 
@@ -312,7 +313,9 @@ async def test_the_first_bars_after_a_night_call_nobody_stale() -> None:
             if start > begin:
                 for name in names:
                     source._on_quote(name, start, 9.99, 10.01, 100.0, 100.0, 10.0, 100.0, "live", False)
-    await asyncio.gather(*source._tasks, return_exceptions=True)  # the minutes before, which nobody is there to give
+    await asyncio.gather(
+        *source._side._tasks, return_exceptions=True
+    )  # the minutes before, which nobody is there to give
     assert len(bench.slices("5s")) == 24
     assert bench.gates() == []
 

@@ -399,3 +399,21 @@ def test_whoever_decides_what_and_when_everything_is_counted_and_stays_clean(str
     topics = catalogue.load()
     identities = [(output.topic, topics[output.topic].identify(output.record)) for output in outputs]
     assert len(identities) == len(set(identities))
+
+
+@pytest.mark.parametrize("asked", [0, NOW - 5])
+def test_until_when_a_bar_was_adjusted_for_splits_stays_with_it(asked: int) -> None:
+    """A provider that was asked for it after a split has divided it; who reads what is let out does not do so again."""
+    machine = engine()
+    machine.take(daily("2018-01-17", GOOD))
+    log = machine.take(replace(daily("2018-01-18", GOOD | {"BBB": 150.0}), asked=asked))
+    (first,) = quarantined(log)
+    assert first["adjusted_until"] == asked
+    codec.encode_body("QuarantinedRecord", first)
+    again = replace(daily("2018-01-18", GOOD | {"BBB": 150.0}), asked=asked + 1)
+    machine.published._daily.clear()
+    assert quarantined(machine.take(again)) == []  # asked for once more, it is the same bar
+    _, outputs = decide(machine, first)
+    (let_out,) = records(outputs, "data.bars")
+    assert (let_out["symbols"], let_out["adjusted_until"]) == (["BBB"], asked)
+    codec.encode_body("BarSlice", let_out)

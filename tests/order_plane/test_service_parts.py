@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 from pathlib import Path
@@ -125,15 +124,20 @@ def test_a_full_disk_takes_an_entry_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     acknowledged = []
+
+    def fill(journal: Journal) -> None:
+        for number in range(1000):
+            journal.write([entry(f"{number} {'x' * 700}")])
+            acknowledged.append(number)
+
     with Journal(path) as journal:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
         try:
-            with contextlib.suppress(OSError):
-                for number in range(1000):
-                    journal.write([entry(f"{number} {'x' * 700}")])
-                    acknowledged.append(number)
+            with pytest.raises(OSError, match="File too large") as refused:
+                fill(journal)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert refused.value.filename == str(path)
         assert 0 < len(acknowledged) < 1000
         journal.write([entry("later")])
     with Journal(path) as journal:

@@ -16,7 +16,9 @@ import pytest
 from triplane.runtime import loopback
 
 SCRIPT = """
-import asyncio, contextlib, logging, os, sys, time
+import asyncio, contextlib, logging, os, resource, sys, time
+from pathlib import Path
+from triplane.runtime import atomic_file
 from triplane.runtime.daemon import Daemon, run
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.settings import Settings
@@ -35,6 +37,11 @@ async def main(daemon: Daemon) -> None:
         logging.getLogger("a.library").warning("Error %d, reqId %d: lost", 1100, -1)
     if "full" in sys.argv:
         raise OSError(28, "No space left on device")
+    if "large" in sys.argv:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        atomic_file.write(Path(os.environ["TRIPLANE_STATE_DIR"]) / "big", bytes(200))
+    if "broken" in sys.argv:
+        raise OSError(5, "Input/output error")
     if "folder" in sys.argv:
         open(os.environ["TRIPLANE_STATE_DIR"], "ab")
     if "linger" in sys.argv:  # as a client library does whose broker stands still
@@ -175,6 +182,12 @@ def test_taken_port_is_one_sentence(tmp_path):
         ("fail", 78, "set TRIPLANE_MODE=live"),
         ("crash", 70, "ValueError: a bug"),
         ("full", 69, "is full; free space there"),
+        (
+            "large",
+            69,
+            "/big cannot be written (File too large): raise the limit on the size of files (`ulimit -f`), then",
+        ),
+        ("broken", 69, "a file of "),
         ("folder", 78, ": Is a directory; mend that path, then start again"),
     ],
 )

@@ -18,9 +18,11 @@ from strategy_plane.outputs import Output
 from strategy_plane.worker.appender import Appender
 from strategy_plane.worker.loop import Worker
 from strategy_plane.worker.publisher import Publisher
-from strategy_plane.worker.recovery import Position, Written, snapshot_path
+from strategy_plane.worker.recovery import Position, Written, load, save, snapshot_path
 from strategy_plane.worker.telemetry import WorkerMetrics, sessions_between
 from triplane.runtime.daemon import Daemon
+from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.first_per_identity import Nondeterminism
 from triplane.runtime.kafka_out import DeliveryError
 from triplane.runtime.settings import Settings
 from triplane.runtime.telemetry import Metrics
@@ -145,3 +147,48 @@ async def test_a_worker_that_ends_within_a_step_leaves_the_snapshot_before_it(tm
     worker._appender = Appender(outlet, Written(), {}, worker._metrics)
     await worker._drain()
     assert snapshot_path(worker._settings).exists()
+
+
+GONE, WHOLE = {"data.bars-0": 5}, {"data.bars-0": 0}
+
+
+@pytest.mark.parametrize(
+    ("began", "cause"),
+    [
+        (None, "the engine is not deterministic or another release wrote it: run `triplane replay --verify`, then remove"),
+        ((WHOLE, False), "the engine is not deterministic or another release wrote it"),
+        ((GONE, False), "there is no snapshot, and data.bars-0 begins at 5: restore the snapshot or the records before it, or begin a new log"),
+        ((WHOLE, True), "the snapshot is of another release, so that all was computed again by this one: go back to that release for this log, or begin"),
+        ((GONE, True), "by this one, and data.bars-0 begins at 5: restore the records before it, or go back to that release for this log, or begin"),
+    ],
+)  # fmt: skip
+def test_other_bytes_than_were_computed_again_are_told_with_their_cause_and_remedy(began: Any, cause: str) -> None:
+    written, record = Written(), output(1).record
+    identity = catalogue.load()["strategy.signals"].identify(codec.defaults("SignalSlice") | record)
+    written._bodies["strategy.signals", identity] = b"other"
+    if began is not None:
+        written.began(began[0], other_format=began[1])
+    with pytest.raises(Nondeterminism) as stopped:
+        written.has("strategy.signals", record)
+    assert cause in str(stopped.value)
+
+
+def test_a_snapshot_of_another_release_is_told_apart_and_a_folder_in_its_place_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(state_dir=tmp_path, bootstrap="127.0.0.1:9")
+    assert not load(settings).other_format
+    monkeypatch.setattr("strategy_plane.worker.recovery.FORMAT", 1)
+    save(settings, Position(3, "ab" * 32, 1, "2018-01-05", 3, {}), {})
+    monkeypatch.undo()
+    found = load(settings)
+    assert (found.state, found.other_format) == (None, True)
+    assert "snapshot is of format 1, not 2; the state is rebuilt from the log" in found.note
+    assert not load(
+        settings.model_copy(update={"account": "DU7654321"}),
+    ).state
+    snapshot_path(settings).unlink()
+    snapshot_path(settings).mkdir()
+    with pytest.raises(DaemonExit, match=r"main\.snapshot is a folder.*move it away, then start again") as refused:
+        load(settings)
+    assert refused.value.code == 78

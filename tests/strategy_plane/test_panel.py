@@ -212,6 +212,37 @@ def test_a_bar_out_of_quarantine_is_in_units_of_now(when):
     assert panel.close.all()[3, 1] == 52.0
 
 
+@pytest.mark.parametrize("asked", ["before", "after", "between"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_bar_that_was_loaded_after_a_split_is_divided_by_it_no_second_time(asked, beside):
+    """Its provider had adjusted it for the splits until it was asked for, before a person let it out of quarantine."""
+    panel = PricePanel(SYMBOLS)
+    full = [100.0] * 4
+    panel.offer(slice_of(day(0), full, history=False))
+    panel.advance(day(0))
+    panel.offer(slice_of(day(1), [100.0, np.nan, 100.0, 100.0], history=False))
+    panel.advance(day(1))
+    for t, ratio in ((2, 2.0), (3, 5.0)):
+        panel.split("B", session_midnight(day(t)), ratio)
+    loaded, close = {"before": (1, 101.0), "between": (2, 50.5), "after": (3, 10.1)}[asked]
+    bad = released(day(1), close) | {
+        "event_time": session_midnight(day(1)) + 1,
+        "adjusted_until": session_midnight(day(loaded)) + 2,
+    }
+    for t, price in ((2, 51.0), (3, 10.3)):
+        if beside and t == min(loaded + 1, 3):  # the split's day comes in the same step as what is let out
+            panel.offer(bad)
+        panel.offer(
+            slice_of(day(t), [100.0, price, 100.0, 100.0], history=False) | {"event_time": session_midnight(day(t)) + 1}
+        )
+    if not beside:
+        panel.offer(bad)
+    panel.fill()
+    for t in (2, 3):
+        panel.advance(day(t))
+    assert panel.close.all()[:, 1] == pytest.approx([10.0, 10.1, 10.2, 10.3])
+
+
 @pytest.mark.parametrize("history", [True, False])
 def test_a_split_that_is_known_before_it_comes_waits_for_its_day(history):
     panel = PricePanel(SYMBOLS)

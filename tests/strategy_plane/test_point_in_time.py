@@ -18,7 +18,7 @@ from strategy_plane.inputs.point_in_time import (
     tbill_code,
 )
 from tests.strategy_plane.world import fact_record, macro_record
-from triplane.domain.timestamps import DAY
+from triplane.domain.timestamps import DAY, to_datetime
 
 
 def test_shares_change_only_when_known():
@@ -75,10 +75,24 @@ def test_several_classes_of_one_filing_count_with_the_largest():
 def test_a_split_restates_older_counts():
     book = FactBook()
     book.fold(fact_record("A", 100.0, 10 * DAY, end=8 * DAY))
-    book.split("A", 9 * DAY, 7.0)
+    book.split("A", 11 * DAY, 7.0)
     book.split("A", 8 * DAY, 7.0)
-    book.split("B", 9 * DAY, 7.0)
+    book.split("B", 11 * DAY, 7.0)
     assert book.shares(["A"])[0] == [700.0]
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60), st.integers(1, 60), st.booleans(), st.booleans())
+def test_a_count_is_in_the_same_units_whether_it_or_its_split_is_told_first(known, end, filed, split, late, restart):
+    """As of a day before the ex-date, it is in old units where it was filed before that day, and in new ones from it on."""
+    day = to_datetime(filed * DAY).date().isoformat()
+    record = fact_record("A", 100.0, max(known, end) * DAY, end=end * DAY) | {"filed": day}
+    book = FactBook()
+    steps = [lambda: book.fold(record), lambda: book.split("A", split * DAY, 2.0)]
+    for step in reversed(steps) if late else steps:
+        step()
+        if restart:
+            book = FactBook.restored(book.state())
+    assert book.shares(["A"])[0] == [200.0 if end < split and filed < split else 100.0]
 
 
 @pytest.mark.parametrize("restart", [False, True])

@@ -33,14 +33,14 @@ _HALTED: Final = 49
 
 # What an error on a market data line means for it. 10167: delayed data is shown instead; the others: none at all.
 _LINE_ERRORS: Final = {10167: DELAYED} | dict.fromkeys((101, 200, 354, 420, 10089, 10090, 10168, 10197), NO_DATA)
-# Another session of the login has the data: they come back without a word when it ends.
-_UNTIL_TICKS: Final = frozenset({10197})
+_UNTIL_TICKS: Final = frozenset({10197})  # another session of the login has the data: they come back without a word
 TOO_MANY_LINES: Final = 101
 PACED: Final = 420
 TOO_MANY_TICK_LINES: Final = 10190
 BUST: Final = 10225  # ended by a trade that was taken back; the client library makes bars anew by itself, nothing else
 # A subscription that IB did not make: of a pacing violation the text tells, else 420 means that there is no permission.
 _NOT_MADE: Final = frozenset({TOO_MANY_LINES, TOO_MANY_TICK_LINES})
+_NOTICES: Final = range(2100, 2200)  # of the connection and the farms: they end nothing
 BARS, QUOTES, TRADES = "bars", "quotes", "trades"
 """The subscriptions that a name can have."""
 _EVERY_TRADE: Final = "Last"
@@ -291,11 +291,11 @@ class MarketFeed:
 
     def _on_error(self, request_id: int, code: int, text: str) -> None:
         line, kind = self._by_request.get(request_id, (None, ""))
-        if line is None or not (kind == TRADES or code in _LINE_ERRORS or code in _NOT_MADE):
+        if line is None or code in _NOTICES or not (kind == TRADES or code in _LINE_ERRORS or code in _NOT_MADE):
             return
         _log.warning("%s: market data error %s: %s", line.symbol, code, text)
         paced = code == PACED and "pacing" in text.lower()
-        # Whatever is wrong with a line of trades, nothing comes of it, and the quotes tell trades as long as there is none.
+        # Nothing may come of a line of trades any more; the quotes tell trades as long as there is none.
         if not (paced or kind == TRADES or code in _NOT_MADE):
             line.status, line.away = _LINE_ERRORS[code], code in _UNTIL_TICKS
             self._tell(line)

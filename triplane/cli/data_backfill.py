@@ -10,7 +10,7 @@ import difflib
 import os
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from rich.progress import Progress
 
+    from data_plane.daemon.absent_names import Absent
     from data_plane.daemon.backfill_job import Job, Result
     from data_plane.sources.base import SourceSpec
     from data_plane.sources.span import Span
@@ -32,6 +33,8 @@ FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)
 INTERRUPTED = 130
 PLAIN_EVERY_S = 2.0
 """Wall seconds between two lines of progress where there is no terminal."""
+TOLD = 5
+"""Names told of, of those that sessions lack."""
 
 SOURCE = typer.Option(..., "--source", help="edgar, fred, ibkr, or another that is registered.")
 INTERVAL = typer.Option("1d", "--interval", help="Bars to load: 1d or 1m; market data only.")
@@ -267,8 +270,23 @@ def _lines(job: Job, result: Result) -> Iterator[str]:
             yield f"`triplane quarantine list --source {name}` says why"
     if not result.new and not result.problem and not result.interrupted:
         yield "nothing new"
+    yield from _absent(result.absent)
     if result.fundamentals_owed:
         yield "the data plane makes the fundamentals of these filings at its next look at the source, as far back as BACKFILL_YEARS reaches"
+
+
+def _absent(absent: Sequence[Absent]) -> Iterator[str]:
+    """What the span's sessions lack of single names, and what can be done about it: a slice is published once."""
+    for taken_out, why in (
+        (True, "is in quarantine: `triplane quarantine release` adds one, `drop` says that it is not missed"),
+        (False, "never came: a slice is published once, and another run does not ask for these"),
+    ):
+        of = [each for each in absent if bool(each.quarantine_id) == taken_out]
+        if of:
+            some = ", ".join(f"{each.symbol} {each.session}" for each in of[:TOLD])
+            more = f" and {len(of) - TOLD} more" if len(of) > TOLD else ""
+            sessions = len({each.session for each in of})
+            yield f"{sessions} session{'s' * (sessions > 1)} of the span lack{'s' * (sessions == 1)} a name ({some}{more}) whose bar {why}"
 
 
 def _as_json(job: Job, result: Result) -> dict[str, Any]:
@@ -281,6 +299,7 @@ def _as_json(job: Job, result: Result) -> dict[str, Any]:
         "from_responses": job.reread,
         "complete": not result.problem and not result.interrupted,
         "problem": result.problem or None,
+        "absent": [each._asdict() for each in result.absent],
         "sources": {
             name: {
                 "received": count.received,

@@ -6,6 +6,8 @@ _REARM = "`triplane kill status` says who and why; `triplane kill rearm --actor 
 _RELEASE = "then `triplane order release '*' --reason ...`"
 
 HELD_REMEDIES = {
+    "CLOCK_SKEWED": "set the clock of the machine that is named right (`timedatectl set-ntp true`); what is stamped by it is held meanwhile",
+    "CLOCK_BACKWARDS": "see to the clock of the source that is named; the gate opens once its time is back where it was",
     "CLOCK_UNKNOWN": "name a time server that answers: TRIPLANE_NTP_SERVER",
     "NAV_UNKNOWN": "wait for quotes, or put the row of the named position back into assets.csv; where NAV is not positive, bring back the cash that left the account",
     "KILL_SWITCH": _REARM,

@@ -31,7 +31,8 @@ def write(path: Path, content: str | bytes, *, durable: bool = False, through_li
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename == str(temporary):  # nobody knows that name
+        # Nobody knows that name, and a disk that takes no more (EFBIG, EIO, ENOSPC) names none.
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     if durable:  # the name in the folder, too

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -221,6 +222,13 @@ def _locked(name: str, settings: Settings, single: bool, work: Callable[[], None
             held.release()
 
 
+_UNWRITTEN: Final = {
+    errno.EFBIG: "raise the limit on the size of files (`ulimit -f`)",
+    errno.EIO: "the system log says what is wrong with that disk",
+}
+"""What to do about a file that takes no more."""
+
+
 def _code(name: str, settings: Settings, work: Callable[[], None]) -> int:
     """Do the work; the exit code of how it ended, said in one sentence where that was not orderly."""
     try:
@@ -238,6 +246,10 @@ def _code(name: str, settings: Settings, work: Callable[[], None]) -> int:
         if (touched or error.errno == errno.EROFS) and error.filename:
             say(f"{name}: {error.filename}: {error.strerror}; mend that path, then start again")
             return exit_codes.CONFIG
+        if error.errno in _UNWRITTEN:
+            file = error.filename or f"a file of {settings.state_dir}"
+            say(f"{name}: {file} cannot be written ({error.strerror}): {_UNWRITTEN[error.errno]}, then start again")
+            return exit_codes.UNAVAILABLE
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             say(f"{name}: {type(error).__name__}: {error}")
             return exit_codes.SOFTWARE
