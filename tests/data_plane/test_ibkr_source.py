@@ -77,7 +77,11 @@ async def test_no_session_lacks_minutes_because_earlier_ones_were_still_awaited(
     await until(lambda: len(bench.slices("1m")) >= 350)
     await until(lambda: source._side.idle)
     released = asyncio.Event()
-    assert source._start("minutes", released.wait())
+
+    async def loads() -> None:
+        await released.wait()
+
+    assert source._side.start("minutes", loads())
     sessions = ["2018-01-19", "2018-01-22", "2018-01-23"]
     for day in sessions[1:]:
         await asyncio.to_thread(gateway.advance, to=f"{day}T15:25")
