@@ -109,8 +109,11 @@ def sha(outputs: list[Output]) -> str:
 
 
 def main() -> None:
-    make = {"digest": digest_engine, "real": real_engine}[sys.argv[1]]
-    print(sha(rerun(record(Market(history=int(sys.argv[2]), live=2)), make, seed=int(sys.argv[3]), restarts=2)))
+    """`SEED ENGINE HISTORY [ENGINE HISTORY...]`: one hash a line."""
+    seed, runs = int(sys.argv[1]), sys.argv[2:]
+    for engine, history in zip(runs[::2], runs[1::2], strict=True):
+        make = {"digest": digest_engine, "real": real_engine}[engine]
+        print(sha(rerun(record(Market(history=int(history), live=2)), make, seed=seed, restarts=2)))
 
 
 if __name__ == "__main__":

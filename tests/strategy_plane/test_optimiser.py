@@ -110,7 +110,7 @@ def test_equals_plain_cvxpy_and_respects_every_limit(seed, n):
 
 def test_random_cases_are_mostly_solved():
     """The test above would pass if everything held; it must not."""
-    problems = [random_problem(seed, 6) for seed in range(150)]
+    problems = [random_problem(seed, 6) for seed in range(75)]
     outcomes = [solve(problem).outcome for problem in problems]
     judged = [
         plain(problem)[0] == cp.OPTIMAL
@@ -119,7 +119,7 @@ def test_random_cases_are_mostly_solved():
     ]
     assert np.mean(judged) > 0.9
     solved = outcomes.count("SOLVED")
-    assert solved > 90
+    assert solved > 45
     assert outcomes.count("HOLD_SOLVER") <= 3
     assert outcomes.count("HOLD_INFEASIBLE") > 0
 
