@@ -190,7 +190,8 @@ class BarSlices:
             past = self._older.setdefault(bars.interval, PriceMemory.empty(len(frame.names)))
             memory.exchange(past, older)
         first, _ = frame.horizon(day)
-        memory.start_anew(rows[memory.heard[rows] < first])
+        if (gone := memory.heard[rows] < first).any():
+            memory.start_anew(rows[gone])
         codes = prices.judge_with_memory(
             memory,
             rows,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_plane.daemon.past import Past
 from data_plane.engine import DataEngine
@@ -15,6 +17,7 @@ from tests.data_plane.support import bad, bar, daily, engine, records, run, sess
 GAP = 10
 OLD = sessions("2016-01-20", 8)
 FAR = sessions("2016-10-03", 4)
+YEAR = sessions("2017-01-03", 8 * (GAP + 1) + 1)
 
 
 def names(price: float) -> dict[str, float]:
@@ -26,9 +29,9 @@ def warm() -> list[Bars]:
     return [daily(day, names(100.0 + place / 100)) for place, day in enumerate(OLD)]
 
 
-def restarted(outputs: list[Output]) -> DataEngine:
+def restarted(outputs: list[Output], symbols: tuple[str, ...] = ("AAA", "BBB", "CCC")) -> DataEngine:
     """An engine that knows what one before it put on its topics."""
-    machine = engine()
+    machine = engine(symbols)
     for topic in ("data.bars", "data.quarantine"):
         machine.remember(topic, records(outputs, topic))
     return machine
@@ -139,3 +142,21 @@ def test_a_bar_of_today_is_not_held_against_one_of_months_ago() -> None:
     assert {
         code for _, code in bad(run(machine, [bar("AAA", step, 100.0, day="2018-01-24") for step in range(3)]))
     } == {"UNIT_100X"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2, GAP, GAP + 1]), st.sampled_from([1.0, 100.0])), min_size=2, max_size=8),
+    st.data(),
+)
+def test_a_restart_anywhere_judges_the_rest_alike(steps: list[tuple[int, float]], data: st.DataObject) -> None:
+    """Days in either of two units after gaps of any kind: what a bar is held against is the same after a restart."""
+    place, bars = 0, []
+    for gap, price in steps:
+        place += gap
+        bars.append(daily(YEAR[place], {"AAA": price, "BBB": 20.0 + place / 1000}))
+    until = data.draw(st.integers(1, len(bars) - 1))
+    machine = engine(("AAA", "BBB"))
+    log = run(machine, bars[:until])
+    again = restarted(log, ("AAA", "BBB"))
+    assert bad(run(machine, bars[until:])) == bad(run(again, bars[until:]))
