@@ -126,6 +126,7 @@ class DataEngine:
                 self._reference.remember(topic, record)
                 if topic == QUARANTINE:
                     self.releases.taken_out(record)
+                    self._slices.taken_out(record)
             elif topic == DECISIONS:
                 self.releases.remember(record)
 

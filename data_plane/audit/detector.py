@@ -56,6 +56,9 @@ def audit(series: PriceSeries) -> Audit:
 def _is_mark(series: PriceSeries, finding: Finding, seldom: bool) -> bool:
     """Whether what was found may be real after all, or a mark at which nobody traded."""
     bars = slice(finding.first, finding.last + 1)
+    # Neither a mark nor a lone trade has its high below its low, or less than no volume.
+    if finding.kind == PRICE_IMPOSSIBLE and _contradicts_itself(series, finding.place):
+        return False
     # Indices and currencies have no volume at all: theirs says nothing.
     untraded = bool((series.volume > 0.0).any()) and not (series.volume[bars] > 0.0).any()
     if finding.kind in (PRICE_SPIKE, PRICE_IMPOSSIBLE):
@@ -64,6 +67,10 @@ def _is_mark(series: PriceSeries, finding: Finding, seldom: bool) -> bool:
         single = bool(flat[finding.place]) and bool(flat.mean() < 0.5)
         return seldom or untraded or single
     return finding.kind in (PRICE_STRAY, LEVEL_SHIFT) or (finding.kind == UNIT_100X and untraded)
+
+
+def _contradicts_itself(series: PriceSeries, place: int) -> bool:
+    return bool(series.prices[place, HIGH] < series.prices[place, LOW] or series.volume[place] < 0.0)
 
 
 def _one_a_bar(findings: list[Finding]) -> list[Finding]:

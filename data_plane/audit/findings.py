@@ -33,3 +33,5 @@ class Finding:
     """What was done about it in the mended series; empty: nothing."""
     factor: float = 1.0
     """What the prices of the affected bars were multiplied by there."""
+    rows: tuple[str, ...] = ()
+    """Times, as the file writes them, of rows that are no bars of the series, where they are the fault; `place` is the bar beside them."""

@@ -11,7 +11,15 @@ import numpy as np
 
 from data_plane.audit.findings import PRICE_IMPOSSIBLE, PRICE_SPIKE, PRICE_STRAY, UNIT_100X, Finding
 from data_plane.audit.series import Moves, PriceSeries
-from data_plane.gates.prices import CODES, NOT_A_NUMBER, NOT_POSITIVE, UNIT_HIGH, UNIT_LOW, VOLUME_NEGATIVE
+from data_plane.gates.prices import (
+    CODES,
+    HIGH_BELOW_LOW,
+    NOT_A_NUMBER,
+    NOT_POSITIVE,
+    UNIT_HIGH,
+    UNIT_LOW,
+    VOLUME_NEGATIVE,
+)
 from data_plane.observations import CLOSE, HIGH, LOW, OPEN, Floats
 
 # Open and close outside high and low are an auction that the feed's high and low leave out, when they are that by less than a usual
@@ -36,12 +44,12 @@ def impossible_findings(series: PriceSeries, moves: Moves) -> list[Finding]:
         high, low, inner = logs[:, HIGH], logs[:, LOW], logs[:, (OPEN, CLOSE)]
         slack = CONTRADICTION_MOVES * moves.scale
         outside = (inner.max(axis=1) > high + slack) | (inner.min(axis=1) < low - slack)
-        upside_down = high < low - slack
+        upside_down = prices[:, HIGH] < prices[:, LOW]
         top, bottom = logs.max(axis=1), logs.min(axis=1)
         spread = np.exp(top - bottom)
         ceiling, floor = _around(top, np.maximum) + slack, _around(bottom, np.minimum) - slack
         supported = (top <= ceiling) & (bottom >= floor)
-    contradictory = (outside | upside_down) & ~supported
+    contradictory = (outside & ~supported) | upside_down
     unit = (spread >= UNIT_LOW) & (spread <= UNIT_HIGH)
     for place in np.flatnonzero(broken | ~positive | contradictory | unit | (series.volume < 0.0)).tolist():
         row = ", ".join(f"{value:g}" for value in prices[place].tolist())
@@ -52,10 +60,20 @@ def impossible_findings(series: PriceSeries, moves: Moves) -> list[Finding]:
         elif unit[place]:
             findings.append(_finding(UNIT_100X, place, f"one of open, high, low, close {row} is in another unit"))
             continue
+        elif upside_down[place]:
+            reason = CODES[HIGH_BELOW_LOW]
         else:
             reason = CODES[VOLUME_NEGATIVE] if series.volume[place] < 0.0 else "outside high and low"
         findings.append(_finding(PRICE_IMPOSSIBLE, place, f"open, high, low, close {row}: {reason}"))
     return findings
+
+
+def absent_finding(rows: tuple[str, ...], place: int, prices: str) -> Finding:
+    """Rows in a run without a close, of the times `rows`, before the bar at `place`; `prices` are the open, high and low of the first of
+    them, empty where the run has none: then nothing says that there was a market."""
+    count = f"{len(rows)} row{'s' if len(rows) > 1 else ''}"
+    detail = f"{count} without a close, open, high, low {prices}" if prices else f"{count} without prices"
+    return Finding(PRICE_IMPOSSIBLE, place, place, place, detail, rows=rows)
 
 
 def _around(levels: Floats, widest: np.ufunc) -> Floats:

@@ -77,7 +77,8 @@ class Backfill:
         self.outlet: Outlet
 
     async def run(self, stop: asyncio.Event) -> Result:
-        """To its end, or until `stop`. Raises LogUnavailable, ConfigError, DaemonExit, OSError or what a record cannot be sent for."""
+        """To its end, or until `stop`. Raises LogUnavailable, ConfigError, DaemonExit, OSError, NothingToAskError or what a record cannot be
+        sent for."""
         preparing, stopped = asyncio.create_task(self._prepare()), asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_plane.engine import DataEngine
+from data_plane.gates.prices import LEVEL_CODES
 from data_plane.observations import Bars, Filing, Frames, Observation, Vintage
 from data_plane.outputs import DECISIONS, LAST_TIME, QUARANTINE
+from data_plane.quarantined import interval_of
 
 _WHENEVER = ("data.actions", DECISIONS)
 Stream = tuple[str, str]
@@ -64,6 +66,8 @@ def _place(topic: str, record: Mapping[str, Any]) -> tuple[Stream, Time] | None:
         return (topic, record["symbol"]), (record["available_time"], "", 0)
     if topic == "data.macro":
         return (topic, record["series"]), (0, record["realtime_start"], 0)
+    if topic == QUARANTINE and record["topic"] == "data.bars" and record["code"] in LEVEL_CODES:
+        return None if interval_of(record) == "5s" else (("data.bars", ""), (record["event_time"], "", 1))
     if topic == QUARANTINE and record["topic"] == "data.facts":
         return ("data.facts", record["symbol"]), (record["available_time"], "", 1)
     if topic == QUARANTINE and record["topic"] == "data.macro":

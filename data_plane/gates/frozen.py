@@ -38,12 +38,14 @@ class FrozenMemory:
     flat: Ints
     longest: Ints
     """Longest flat run that ended without having been called frozen."""
+    day: Ints
+    """Ordinal of the session of the last bar; 0 before the first."""
     session: int = 0
 
     @classmethod
     def empty(cls, names: int) -> FrozenMemory:
         """Nothing known of `names` names."""
-        counts = np.zeros((4, names), dtype=np.int64)
+        counts = np.zeros((5, names), dtype=np.int64)
         return cls(np.full((names, _COLUMNS), np.nan), *counts)
 
     def renumbered(self, names: int, new: list[int], old: list[int]) -> FrozenMemory:
@@ -55,9 +57,16 @@ class FrozenMemory:
         return after
 
     def judge(
-        self, rows: Ints, values: Floats, time: int, session: int, *, daily: bool, bars_max: int
+        self, rows: Ints, values: Floats, time: int, session: int, *, daily: bool, bars_max: int, since: int = 0
     ) -> NDArray[np.bool_]:
-        """Which bars (n,) of the slice that ended at `time` are frozen; `values` (n, 6) as in Bars, `rows` (n,) their places."""
+        """Which bars (n,) of the slice that ended at `time` are frozen; `values` (n, 6) as in Bars, `rows` (n,) their places. A last bar
+        of a session before `since` (ordinal) is too old to be repeated."""
+        old = self.day[rows] < since
+        if old.any():
+            places = rows[old]
+            self.last[places] = np.nan
+            self.repeats[places] = self.flat[places] = 0
+        self.day[rows] = session
         if session != self.session:
             self.session = session
             if not daily:  # a new session begins with a print of its own

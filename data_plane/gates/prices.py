@@ -5,6 +5,9 @@ trades, or it lies too far from the name's last good close. A jump that stays is
 bars that agree with it the new level is accepted (law L9 holds the name until then). A level 100 times off (cents for dollars) never
 confirms itself.
 
+A close is a measure only for what comes soon after it: `PriceMemory.start_anew` is for names of which nothing was heard for longer, whose
+next bar is like a first one.
+
 A split or dividend on record between the last good close and the bar changes the close that the bar is compared with. Closes that were
 loaded as history may have been adjusted for it already, which nothing in them tells: then the nearer of the two levels counts.
 """
@@ -49,6 +52,9 @@ CROSSED, SPREAD_WIDE, SIZE_NEGATIVE = range(8, 11)
 NO_TRADES, NO_VOLUME, SPLIT_SUSPECTED, SPLIT_NOT_APPLIED, FROZEN, DISAGREE, SIZE_IN_LOTS = range(11, 18)
 HELD: Final = (SPIKE, SPLIT_SUSPECTED, SPLIT_NOT_APPLIED)
 """Levels that further bars may confirm."""
+LEVELS: Final = (UNIT_100X, *HELD)
+LEVEL_CODES: Final = frozenset(CODES[code] for code in LEVELS)
+"""Verdicts on where a bar lies from the last good close."""
 
 # A factor between 80 and 125 either way is taken for a unit error: 100 within what a price moves meanwhile.
 UNIT_LOW, UNIT_HIGH = 80.0, 125.0
@@ -123,6 +129,9 @@ class PriceMemory:
     """Bars in a row that agree with `candidate`."""
     history: NDArray[np.bool_]
     """Whether `close` was loaded as history."""
+    heard: Ints
+    """Ordinal of the session of the newest bar that was held against `close`, good or off its level: what stays off it for long does not
+    become right by that. 0 before the first."""
 
     @classmethod
     def empty(cls, names: int) -> PriceMemory:
@@ -134,7 +143,14 @@ class PriceMemory:
             np.full(names, np.nan),
             np.zeros(names, dtype=np.int64),
             np.zeros(names, dtype=np.bool_),
+            np.zeros(names, dtype=np.int64),
         )
+
+    def start_anew(self, places: Ints) -> None:
+        """Nothing is known any more of the names at `places`: their next bar is a first one."""
+        first = PriceMemory.empty(1)
+        for column in fields(self):
+            getattr(self, column.name)[places] = getattr(first, column.name)
 
     def exchange(self, other: PriceMemory, places: Ints) -> None:
         """Exchange what is known of the names at `places` with another memory."""
@@ -219,6 +235,7 @@ def judge_with_memory(
     places = rows[passed]
     memory.close[places] = values[passed, CLOSE]
     memory.session[places] = session
+    memory.heard[rows[passed | held | (codes == UNIT_100X)]] = session
     memory.history[places] = history
     memory.candidate[places] = np.nan
     memory.agreed[places] = 0

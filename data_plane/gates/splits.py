@@ -54,16 +54,18 @@ class UsualTurnover:
 
     level: Floats
     days: Ints
+    day: Ints
+    """Ordinal of the session of the last one; 0 before the first."""
 
     @classmethod
     def empty(cls, names: int) -> UsualTurnover:
         """Nothing known of `names` names."""
-        return cls(np.zeros(names), np.zeros(names, dtype=np.int64))
+        return cls(np.zeros(names), np.zeros(names, dtype=np.int64), np.zeros(names, dtype=np.int64))
 
     def renumbered(self, names: int, new: list[int], old: list[int]) -> UsualTurnover:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""
         after = UsualTurnover.empty(names)
-        after.level[new], after.days[new] = self.level[old], self.days[old]
+        after.level[new], after.days[new], after.day[new] = self.level[old], self.days[old], self.day[old]
         return after
 
     def quiet(self, rows: Ints, values: Floats) -> NDArray[np.bool_]:
@@ -73,8 +75,10 @@ class UsualTurnover:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return np.asarray(known & (turnover <= NEWS_TURNOVER * np.exp(self.level[rows])))
 
-    def learn(self, rows: Ints, values: Floats) -> None:
-        """Take daily bars that passed."""
+    def learn(self, rows: Ints, values: Floats, session: int = 0, since: int = 0) -> None:
+        """Take daily bars of `session` (ordinal) that passed; what was usual before the session `since` is forgotten."""
+        self.days[rows[self.day[rows] < since]] = 0
+        self.day[rows] = session
         turnover = values[:, VOLUME] * values[:, CLOSE]
         traded = np.isfinite(turnover) & (turnover > 0.0)
         places = rows[traded]

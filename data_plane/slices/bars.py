@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import date
 from typing import Any
 
@@ -14,12 +15,10 @@ from data_plane.gates.schema import Fault
 from data_plane.gates.size_units import VolumeMemory, volume_by_now
 from data_plane.observations import VOLUME, Bars, Floats, Ints
 from data_plane.outputs import Output, bar_columns, bar_row, quarantined
+from data_plane.quarantined import interval_of
 from data_plane.slices.actions import ActionMemory
 from data_plane.slices.earlier import EarlierBars
 from data_plane.slices.frame import Frame
-
-REFERENCE_DAYS = 10
-"""Calendar days after which a daily close says nothing of today's prices; no holidays are longer."""
 
 
 class BarSlices:
@@ -30,6 +29,8 @@ class BarSlices:
         self._memories: dict[str, PriceMemory] = {}
         self._older: dict[str, PriceMemory] = {}
         """Of history that is loaded after newer bars: judged by itself, and no reference for what comes."""
+        self._off: dict[tuple[str, str], set[int]] = {}
+        """Sessions (ordinals) of bars that earlier runs took out for their level, by interval and name, until they are settled."""
         self._earlier = EarlierBars(frame)
         self.actions = ActionMemory()
         self._volumes = VolumeMemory.empty(len(frame.names))
@@ -46,7 +47,10 @@ class BarSlices:
         intraday, daily = self.memory("5s").close, self._daily_closes(session)
         if session:
             day = date.fromisoformat(session).toordinal()
-            intraday, daily = self._adjusted("5s", intraday, day), self._adjusted("1d", daily, day)
+            first, last = self._frame.horizon(day)
+            near = self.memory("5s").session
+            intraday = self._adjusted("5s", np.where((near >= first) & (near <= last), intraday, np.nan), day)
+            daily = self._adjusted("1d", daily, day)
         return np.where(np.isnan(intraday), daily, intraday)
 
     def last_daily_close(self, symbol: str) -> tuple[float, int]:
@@ -55,12 +59,12 @@ class BarSlices:
         return float(daily.close[row]), int(daily.session[row])
 
     def _daily_closes(self, session: str) -> Floats:
-        """Last good daily closes; NaN where the last is old: of a name whose history is being loaded it is years old at first."""
+        """Last good daily closes; NaN where the last is far from `session`: while a name's history is being loaded it is years off."""
         daily = self.memory("1d")
         if not session:
             return daily.close
-        age = date.fromisoformat(session).toordinal() - daily.session
-        return np.where(np.abs(age) <= REFERENCE_DAYS, daily.close, np.nan)
+        first, last = self._frame.horizon(date.fromisoformat(session).toordinal())
+        return np.where((daily.session >= first) & (daily.session <= last), daily.close, np.nan)
 
     def _adjusted(self, interval: str, closes: Floats, day: int) -> Floats:
         return self.actions.adjusted(closes, self.memory(interval).session, day, self._frame.row)
@@ -89,8 +93,8 @@ class BarSlices:
         """The name at row `old[i]` is now at row `new[i]` of `names`."""
         for interval, before in sorted(self._memories.items()):
             after = PriceMemory.empty(names)
-            for column in ("close", "session", "time", "candidate", "agreed", "history"):
-                getattr(after, column)[new] = getattr(before, column)[old]
+            for column in fields(PriceMemory):
+                getattr(after, column.name)[new] = getattr(before, column.name)[old]
             self._memories[interval] = after
         self._older = {}
         self._earlier.renumber(names, new, old)
@@ -114,6 +118,7 @@ class BarSlices:
         rows = [row for row, _ in pairs]
         memory.close[rows] = [close for _, close in pairs]
         memory.session[rows] = session
+        memory.heard[rows] = np.maximum(memory.heard[rows], session)
         memory.time[rows] = end
         if record.get("released"):  # as `vouch` does
             return
@@ -124,12 +129,36 @@ class BarSlices:
             known = [volume[self._frame.names[row]] for row in rows]
             self._volumes.learn(np.array(rows, dtype=np.int64), np.array(known, dtype=np.float64), session)
 
+    def taken_out(self, record: Mapping[str, Any]) -> None:
+        """Note a quarantined bar of an earlier run: one off the level of the last close says that the name was heard of then."""
+        if record["topic"] != "data.bars" or record["code"] not in prices.LEVEL_CODES:
+            return
+        _, session = self._frame.session_at(record["event_time"] - 1)
+        if session and (interval := interval_of(record)):
+            self._off.setdefault((interval, record["symbol"]), set()).add(session)
+
+    def _settle(self) -> None:
+        """Age the closes by what was taken out after them, as `judge` did then."""
+        for (interval, name), sessions in sorted(self._off.items()):
+            if (row := self._frame.row.get(name)) is None:
+                continue
+            memory = self.memory(interval)
+            for session in sorted(sessions):
+                heard = int(memory.heard[row])
+                if heard and heard < self._frame.horizon(session)[0]:
+                    memory.start_anew(np.array([row]))
+                elif 0 < heard < session:
+                    memory.heard[row] = session
+        self._off = {}
+
     def vouch(self, name: str, interval: str, session: str, event_time: int, close: float) -> None:
         """A person says that a bar is right: its close is the reference for what follows, unless a later bar has passed."""
         memory, row = self.memory(interval), self._frame.row[name]
         if event_time < memory.time[row]:
             return
         memory.close[row], memory.session[row] = close, date.fromisoformat(session).toordinal()
+        first, _ = self._frame.horizon(int(memory.heard[row]))
+        memory.heard[row] = max(memory.session[row], memory.heard[row] if memory.session[row] >= first else 0)
         memory.time[row] = event_time
         memory.candidate[row], memory.agreed[row] = np.nan, 0
 
@@ -151,6 +180,8 @@ class BarSlices:
         rows = frame.rows(bars.symbols)
         daily = bars.interval == "1d"
         day = date.fromisoformat(bars.session).toordinal()
+        if self._off:
+            self._settle()
         others, contradicted, confirmed = self._earlier.judge(bars, rows, day)
         fallback = np.full(len(frame.names), np.nan) if daily else self._daily_closes(bars.session)
         memory = self.memory(bars.interval)
@@ -158,6 +189,9 @@ class BarSlices:
         if len(older):
             past = self._older.setdefault(bars.interval, PriceMemory.empty(len(frame.names)))
             memory.exchange(past, older)
+        first, _ = frame.horizon(day)
+        if (gone := memory.heard[rows] < first).any():
+            memory.start_anew(rows[gone])
         codes = prices.judge_with_memory(
             memory,
             rows,

@@ -75,16 +75,19 @@ class EarlierBars:
         memory = self._frozen.get(key)
         if memory is None:
             memory = self._frozen[key] = FrozenMemory.empty(names)
+        since, _ = self._frame.horizon(session)
         older = memory.time[rows] > time
         if not older.any():
-            return memory.judge(rows, values, time, session, daily=daily, bars_max=bars_max)
+            return memory.judge(rows, values, time, session, daily=daily, bars_max=bars_max, since=since)
         past = self._older.get(key)
         if past is None:
             past = self._older[key] = FrozenMemory.empty(names)
         frozen = np.zeros(len(rows), dtype=np.bool_)
         for one, places in ((past, older), (memory, ~older)):
             if places.any():
-                frozen[places] = one.judge(rows[places], values[places], time, session, daily=daily, bars_max=bars_max)
+                frozen[places] = one.judge(
+                    rows[places], values[places], time, session, daily=daily, bars_max=bars_max, since=since
+                )
         return frozen
 
     def quiet(self, bars: Bars, rows: Ints) -> NDArray[np.bool_] | None:
@@ -130,4 +133,4 @@ class EarlierBars:
         usual = self._turnover.get(source)
         if usual is None:
             usual = self._turnover[source] = UsualTurnover.empty(len(self._frame.names))
-        usual.learn(rows[newest], values[newest])
+        usual.learn(rows[newest], values[newest], session, self._frame.horizon(session)[0])

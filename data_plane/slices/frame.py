@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ class Frame:
         self.coverage: dict[str, Coverage] = {}
         """Sources that cannot stream all names at once; others stream all."""
         self._session: tuple[int, int, str, int] = (0, 0, "", 0)
+        self._horizon: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def rows(self, symbols: tuple[str, ...]) -> Ints:
         """Rows of names (n,), all of which are known. Most slices have them all, in order."""
@@ -109,6 +111,17 @@ class Frame:
         session, _ = self.session_at(time)
         opens, closes, *_ = self._session
         return (time - opens) / (closes - opens) if session else 0.0
+
+    def horizon(self, session: int) -> tuple[int, int]:
+        """(first, last) ordinals of the sessions whose closes are a measure for a bar of `session`: BAR_GAP_SESSIONS either way."""
+        reach = self.targets.BAR_GAP_SESSIONS
+        if self._horizon[:2] != (session, reach):
+            days = calendars.table(self.calendar).ordinals
+            place = int(days.searchsorted(session, "left"))
+            first = int(days[place - reach]) if place >= reach else 0
+            last = int(days[place + reach]) if place + reach < len(days) else date.max.toordinal()
+            self._horizon = (session, reach, first, last)
+        return self._horizon[2:]
 
     def session_at(self, time: int) -> tuple[str, int]:
         """(session as YYYY-MM-DD, its ordinal) whose [open, close] holds `time`, or ("", 0)."""

@@ -18,6 +18,7 @@ import numpy as np
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_requests import ABSENT, Pivoted, Requests, pivot
+from data_plane.sources.span import NothingToAskError
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars
 from triplane.domain.timestamps import SECOND, to_datetime
@@ -70,9 +71,16 @@ class SpanHistory:
         self._requests = requests
 
     async def load(self) -> None:
-        """Hand in what the topic lacks. Raises BrokerUnavailable."""
+        """Hand in what the topic lacks. Raises BrokerUnavailable, and NothingToAskError where no session of the span can be asked for."""
         context, daily = self._context, self._context.interval == "1d"
         await context.turn(Stage.MARKET)
+        if left_out := self._left_out():
+            if not self._sessions():
+                assert context.span is not None
+                raise NothingToAskError(
+                    f"nothing of {context.span.start} to {context.span.end} can be asked for: {left_out}; name other days"
+                )
+            context.log.warning(f"left out of the span: {left_out}")
         wanted = self.lacking_days() if daily else self.lacking_minutes()
         done, empty = 0, list[date]()
         for chunk in daily_chunks(wanted) if daily else minute_chunks(wanted):
@@ -129,6 +137,23 @@ class SpanHistory:
         rows |= await self._requests.bars(bar_size, duration, absent, end) if absent else {}
         self._requests.left_out |= self._requests.refusals
         return rows
+
+    def _left_out(self) -> str:
+        """Which days of the span nobody is asked for, in a clause; empty where there are none."""
+        span, now = self._context.span, self._context.clock.now()
+        assert span is not None
+        said = []
+        if span.start < calendars.FIRST_DAY:
+            said.append(f"days before {calendars.FIRST_DAY}, where the calendar of sessions begins")
+        first, last = max(span.start, to_datetime(now).date()), min(span.end, calendars.LAST_DAY)
+        ahead = calendars.sessions(CALENDAR, first, last) if calendars.FIRST_DAY <= first <= last else []
+        if ahead := [day for day in ahead if self._close(day) > now]:
+            said.append(
+                f"sessions from {ahead[0]} on, which are not over at {to_datetime(now):%Y-%m-%d %H:%M} UTC of the market"
+            )
+        if span.end > calendars.LAST_DAY:
+            said.append(f"days after {calendars.LAST_DAY}, where the calendar of sessions ends")
+        return ", and ".join(said)
 
     def _sessions(self) -> list[date]:
         """Sessions of the span that are over."""

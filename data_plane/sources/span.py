@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 
 
+class NothingToAskError(ValueError):
+    """No provider can be asked for anything of a span; the text is one sentence that says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """From `start` to `end`, both days included. What a day means is the source's: a filing's acceptance (New York), a vintage's release, a

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.command import triplane
 from tests.data_plane.test_audit import made
-from triplane.cli import price_files
+from triplane.cli import data_audit, price_files
 
 COLUMNS = ("Date", "Open", "High", "Low", "Close", "Adj Close", "Volume", "Dividends", "Stock Splits")
 
@@ -76,6 +76,45 @@ def test_json_has_an_entry_a_file_and_the_score_beside_a_twin(tmp_path: Path) ->
     assert told["by_fault"]["unit"] == {
         "broken": 1, "found": 1, "findings": 1, "right": 1, "recall": 1.0, "precision": 1.0
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (0, 21), (20, 25), (20, 41)])
+def test_a_long_stretch_has_an_entry_at_either_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], first: int, last: int
+) -> None:
+    """The score and the table have it once."""
+    path = _write(tmp_path / "one.csv", _rows(factor=100.0, first=first, last=last))
+    _write(tmp_path / "one-fixed.csv", _rows())
+    data_audit.audit(tmp_path, notes=False, json_=True)
+    told = json.loads(capsys.readouterr().out)
+    (found,) = [entry["findings"] for entry in told["files"] if entry["file"] == str(path)]
+    days = _rows()[first][0], _rows()[last][0]
+    assert {entry["edge"]: entry["date"] for entry in found} == {"oldest": days[0], "newest": days[1]}
+    assert {(entry["from"], entry["to"]) for entry in found} == {days}
+    assert (told["recall"], told["precision"]) == (1.0, 1.0)
+    assert told["by_fault"]["all"]["findings"] == told["by_fault"]["all"]["right"] == 1
+    data_audit.audit(tmp_path, notes=False, json_=False)
+    shown = capsys.readouterr().out
+    assert "120 bars in 2 files: 1 findings" in shown
+    assert shown.count("by a factor") == 1
+
+
+def test_rows_without_a_close_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One with other prices is a fault; one without any may be a day without a market. Before the first bar and after the last there is none."""
+    rows = _rows()
+    days = [row[0] for row in rows]
+    for place, empty in ((0, 5), (1, 5), (30, 1), (40, 5), (41, 5), (59, 5)):
+        for column in range(4 if empty == 1 else 1, 6):
+            rows[place][column] = ""
+    rows.insert(10, [rows[10][0], "", "", "", "", "", "0", "0", "0"])  # the row after it has that day's bar
+    data_audit.audit(_write(tmp_path / "one.csv", rows), notes=False, json_=True)
+    (entry,) = json.loads(capsys.readouterr().out)["files"]
+    assert entry["bars"] == 54
+    (finding,), (note,) = entry["findings"], entry["notes"]
+    assert (finding["kind"], finding["date"], finding["edge"]) == ("PRICE_IMPOSSIBLE", days[30], None)
+    assert "1 row without a close, open, high, low " in finding["detail"]
+    assert (note["kind"], note["from"], note["to"]) == ("PRICE_IMPOSSIBLE", days[40], days[41])
+    assert note["detail"] == "2 rows without prices"
 
 
 def test_without_a_twin_there_is_no_score(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from data_plane.audit import findings as kinds
 from data_plane.audit.detector import audit
 from data_plane.audit.scoring import truth
 from data_plane.audit.series import DAY_NS, PriceSeries, usual_move
-from data_plane.observations import CLOSE, HIGH, LOW, OPEN
+from data_plane.observations import CLOSE, HIGH, LOW, OPEN, VOLUME
 
 BARS = 250
 
@@ -185,6 +185,22 @@ def test_negative_volume_is_impossible() -> None:
     volume[33] = -1.0
     findings = audit(replace(series, volume=volume)).notes + audit(replace(series, volume=volume)).findings
     assert [(finding.kind, finding.place) for finding in findings] == [(kinds.PRICE_IMPOSSIBLE, 33)]
+
+
+@pytest.mark.parametrize("traded", [True, False])
+@pytest.mark.parametrize("column", [HIGH, VOLUME])
+def test_what_contradicts_itself_is_a_fault_in_a_mark_as_well(column: int, traded: bool) -> None:
+    """High and low exchanged half a per cent around one price, within a usual move and among bars that trade there; less than no volume."""
+    series = made(9)
+    prices, volume = series.prices.copy(), series.volume.copy()
+    volume[33] = 1e6 if traded else 0.0
+    if column == HIGH:
+        prices[33] = prices[32, CLOSE] * np.array([1.0, 0.995, 1.005, 1.0])
+    else:
+        volume[33] = -1.0
+    result = audit(replace(series, prices=prices, volume=volume))
+    assert [(finding.kind, finding.place) for finding in result.findings] == [(kinds.PRICE_IMPOSSIBLE, 33)]
+    assert ("HIGH_BELOW_LOW" if column == HIGH else "VOLUME_NEGATIVE") in result.findings[0].detail
 
 
 # -- dividends ------------------------------------------------------------------------------------------------------------------

@@ -102,6 +102,12 @@ def daily_jump(targets: DataTargets) -> object:
     return records(machine.take(daily("2018-01-19", dict.fromkeys(NAMES, 150.0))), "data.bars")[0]["symbols"]
 
 
+def bar_gap(targets: DataTargets) -> object:
+    machine = DataEngine("main", NAMES, targets, "h")
+    machine.take(daily("2018-01-12", dict.fromkeys(NAMES, 100.0)))
+    return records(machine.take(daily("2018-01-19", dict.fromkeys(NAMES, 1.0))), "data.bars")[0]["symbols"]
+
+
 def frozen(targets: DataTargets) -> object:
     machine = DataEngine("main", NAMES, targets, "h")
     outputs = []
@@ -293,6 +299,7 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "COMPLETENESS_MIN": (completeness, 0.5),
     "BAR_JUMP_MAX": (bar_jump, 0.3),
     "DAILY_JUMP_MAX": (daily_jump, 0.2),
+    "BAR_GAP_SESSIONS": (bar_gap, 3),
     "SPREAD_MAX": (spread, 0.01),
     "FROZEN_BARS": (frozen, 5),
     "CROSS_SOURCE_MAX": (cross_source, 0.05),

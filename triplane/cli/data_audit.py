@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,9 @@ def audit(
 ) -> None:
     """Find the faults of price histories: units, splits, dividends and bad prints, each with its bar and what would mend it.
 
+    With --json a stretch of more than five bars has two entries, one dated by its newest bar and one by its oldest (`edge` says which,
+    `from` and `to` are both ends); the table shows it once, by the bar on which it shows, and the score counts it once.
+
     Where a file stands beside its corrected twin (the same name with -fixed), recall and precision are told as well; files
     named no-bad count as clean. The detector sees no names.
     """
@@ -78,10 +82,25 @@ def _audited(path: Path) -> _File:
     try:
         for named in price_files.read(path):
             file.bars += len(named.series)
-            file.audits.append((named, audit_series(named.series)))
+            file.audits.append((named, _with_absent(named, audit_series(named.series))))
     except price_files.UnreadableError as error:
         file.problem = str(error)
     return file
+
+
+def _with_absent(named: NamedSeries, found: Audit) -> Audit:
+    """Beside what is wrong with the bars the rows that are none: a fault where other prices stand in them, else a note."""
+    if not named.absent:
+        return found
+    from data_plane.audit.prints import absent_finding
+
+    absent = [(bool(each.prices), absent_finding(*each)) for each in named.absent]
+
+    def joined(before: tuple[Finding, ...], fault: bool) -> tuple[Finding, ...]:
+        more = [finding for priced, finding in absent if priced is fault]
+        return tuple(sorted([*before, *more], key=lambda finding: finding.place))
+
+    return replace(found, findings=joined(found.findings, True), notes=joined(found.notes, False))
 
 
 def _scores(files: list[_File]) -> dict[str, Score] | None:
@@ -116,16 +135,39 @@ def _truth(by_path: dict[Path, _File], path: Path, file: _File) -> tuple[bool, T
         return False, None
 
 
-def _entry(named: NamedSeries, finding: Finding) -> dict[str, Any]:
-    entry = {
-        "kind": finding.kind,
-        "date": named.labels[finding.place],
-        "from": named.labels[finding.first],
-        "to": named.labels[finding.last],
-        "detail": finding.detail,
-        "repair": finding.repair or None,
-    }
-    return {"symbol": named.symbol, **entry} if named.symbol else entry
+def _bars(named: NamedSeries, finding: Finding) -> tuple[str, str, str]:
+    """(where it shows, its first bar, its last bar), as the file writes their times."""
+    if finding.rows:
+        return finding.rows[-1], finding.rows[0], finding.rows[-1]
+    return named.labels[finding.place], named.labels[finding.first], named.labels[finding.last]
+
+
+def _entries(named: NamedSeries, finding: Finding) -> list[dict[str, Any]]:
+    """One entry, and for a stretch of more than NEAR_BARS bars one more at its other end, by which it may be looked for as well."""
+    from data_plane.audit.scoring import NEAR_BARS
+
+    shows, first, last = _bars(named, finding)
+    length = len(finding.rows) or finding.last - finding.first + 1
+    # What shows elsewhere, as a dividend does on its ex-date, has one place and no ends.
+    ends = (last, first) if shows == last else (first, last)
+    dates = ends if length > NEAR_BARS and shows in ends else (shows,)
+    entries = []
+    for date in dates:
+        entry = {
+            "kind": finding.kind,
+            "date": date,
+            "edge": None if len(dates) == 1 else "newest" if date == last else "oldest",
+            "from": first,
+            "to": last,
+            "detail": finding.detail,
+            "repair": finding.repair or None,
+        }
+        entries.append({"symbol": named.symbol, **entry} if named.symbol else entry)
+    return entries
+
+
+def _all_entries(file: _File, of: Callable[[Audit], tuple[Finding, ...]]) -> list[dict[str, Any]]:
+    return [entry for named, audit in file.audits for finding in of(audit) for entry in _entries(named, finding)]
 
 
 def _as_json(files: list[_File], scores: dict[str, Score] | None) -> dict[str, Any]:
@@ -137,8 +179,8 @@ def _as_json(files: list[_File], scores: dict[str, Score] | None) -> dict[str, A
                 "bars": file.bars,
                 "problem": file.problem or None,
                 "unscored": file.unscored or None,
-                "findings": [_entry(named, finding) for named, audit in file.audits for finding in audit.findings],
-                "notes": [_entry(named, note) for named, audit in file.audits for note in audit.notes],
+                "findings": _all_entries(file, lambda audit: audit.findings),
+                "notes": _all_entries(file, lambda audit: audit.notes),
             }
             for file in files
         ],
@@ -168,7 +210,7 @@ def _print(files: list[_File], scores: dict[str, Score] | None, notes: bool) -> 
                 rows.append(
                     [
                         named.symbol or file.path.name.partition(".")[0],
-                        named.labels[finding.place][:16].removesuffix(" 00:00"),
+                        _bars(named, finding)[0][:16].removesuffix(" 00:00"),
                         f"{finding.kind} (note)" if note else finding.kind,
                         finding.detail,
                         finding.repair,

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Coroutine, Iterator, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -63,11 +63,12 @@ def backfill(
 
     _check_interval(spec, interval)
     span = _span(start.date(), end.date())
+    left_out = _left_out(spec, span, datetime.now(UTC).date())
     found = context.connected_settings()
     missing = spec.missing(found)
     if missing:
         raise context.CommandError(f"{spec.name} cannot be asked: {missing}")
-    _run(found, Job(spec, span, interval), json_)
+    _run(found, Job(spec, span, interval), json_, left_out)
 
 
 def reparse(
@@ -127,8 +128,24 @@ def _span(start: date, end: date) -> Span:
     return Span(start, end)
 
 
+def _left_out(spec: SourceSpec, span: Span, today: date) -> str:
+    """Which days of a span cannot be asked for, as can be told without the provider: a sentence, or nothing. Raises where all of it is."""
+    from data_plane.sources.base import Stage
+    from triplane.domain import calendars
+
+    market, nothing = spec.stage is Stage.MARKET, f"nothing of {span.start} to {span.end} can be asked for"
+    if market and span.end < calendars.FIRST_DAY:
+        raise context.CommandError(
+            f"{nothing}: the calendar of sessions begins on {calendars.FIRST_DAY}; name a later --to", 2
+        )
+    if span.start > today:
+        raise context.CommandError(f"{nothing}: today is {today} (UTC); name an earlier --from", 2)
+    # A source of market data says so itself, by the market's time.
+    return "" if market or span.end <= today else f"left out of the span: days after {today} (UTC), which is today"
+
+
 # -- the run -------------------------------------------------------------------------------------------------------------------
-def _run(settings: Settings, job: Job, json_: bool) -> None:
+def _run(settings: Settings, job: Job, json_: bool, left_out: str = "") -> None:
     from triplane.runtime import calendar_cache, garbage
 
     garbage.postpone()
@@ -137,6 +154,8 @@ def _run(settings: Settings, job: Job, json_: bool) -> None:
     results: list[Result] = []
     try:
         with Told(job.source.name) as report:
+            if left_out:
+                report.note(left_out)
             lingering = _in_a_loop(_load(settings, job, report, results))
     finally:
         held.release()
@@ -152,6 +171,7 @@ def _run(settings: Settings, job: Job, json_: bool) -> None:
 
 def _in_a_loop(work: Coroutine[Any, Any, None]) -> bool:
     """Run it; whether something would keep the process from ending. Raises what it raises, as one sentence where it has one."""
+    from data_plane.sources.span import NothingToAskError
     from triplane.runtime.configuration import ConfigError
     from triplane.runtime.event_loop import EventLoop
     from triplane.runtime.exit_codes import DaemonExit
@@ -162,6 +182,8 @@ def _in_a_loop(work: Coroutine[Any, Any, None]) -> bool:
         loop.run(work)
     except (DaemonExit, ConfigError, DeliveryError) as error:
         raise context.CommandError(str(error)) from error
+    except NothingToAskError as error:
+        raise context.CommandError(str(error), 2) from error
     return loop.lingering
 
 

@@ -7,7 +7,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -55,6 +57,17 @@ class UnreadableError(ValueError):
     """A file holds no bars that can be audited; the sentence says why."""
 
 
+class Absent(NamedTuple):
+    """Rows in a run that have a time and no close."""
+
+    rows: tuple[str, ...]
+    """Their times as the file writes them."""
+    place: int
+    """The bar after them, or the last one."""
+    prices: str
+    """What the first of them has: open, high, low; empty where none of the run has any."""
+
+
 @dataclass(frozen=True, slots=True)
 class NamedSeries:
     """One name's bars in a file; `labels` are the bars' times as the file writes them."""
@@ -62,6 +75,7 @@ class NamedSeries:
     symbol: str
     series: PriceSeries
     labels: list[str]
+    absent: tuple[Absent, ...] = ()
 
 
 def find(path: Path) -> list[Path]:
@@ -125,11 +139,13 @@ def _series(symbol: str, frame: pl.DataFrame) -> NamedSeries:
     frame = frame.with_columns(_label=labels, time=_times(frame["time"]))
     numbers = [name for name in frame.columns if name not in ("time", "symbol", "_label")]
     frame = frame.with_columns(_numbers(name, frame[name]) for name in numbers)
-    # A row without a close is a day on which the provider has nothing, a second one of a time the newer answer.
-    frame = frame.filter(pl.col("close").is_not_null() & pl.col("close").is_not_nan())
-    frame = frame.unique("time", keep="last").sort("time")
+    # A second row of a time is the newer answer.
+    closed = pl.col("close").is_not_null() & pl.col("close").is_not_nan()
+    without = frame.filter(~closed)
+    frame = frame.filter(closed).unique("time", keep="last").sort("time")
     if frame.is_empty():
         raise UnreadableError("it has no bar with a close")
+    absent = _absent(without, frame) if len(without) else ()
 
     def column(name: str, default: float) -> Floats:
         return frame[name].fill_null(default).to_numpy() if name in frame.columns else np.full(len(frame), default)
@@ -143,7 +159,22 @@ def _series(symbol: str, frame: pl.DataFrame) -> NamedSeries:
         np.nan_to_num(column("dividends", 0.0)),
         np.nan_to_num(column("splits", 0.0)),
     )
-    return NamedSeries(symbol, series, frame["_label"].to_list())
+    return NamedSeries(symbol, series, frame["_label"].to_list(), absent)
+
+
+def _absent(without: pl.DataFrame, bars: pl.DataFrame) -> tuple[Absent, ...]:
+    """Rows without a close at times of no bar, in runs between two bars. Rows without any price before the first bar and after the last
+    are no fault: a panel has a name's place before it was listed and after it was gone."""
+    rows = without.join(bars, on="time", how="anti").unique("time", keep="last").sort("time")
+    times = bars["time"].to_numpy()
+    found = []
+    for time, label, *row in rows.select("time", "_label", "open", "high", "low").iter_rows():
+        prices = ["" if price is None or price != price else f"{price:g}" for price in row]
+        place = int(np.searchsorted(times, time))
+        if any(prices) or 0 < place < len(times):
+            found.append((min(place, len(times) - 1), label, ", ".join(prices) if any(prices) else ""))
+    runs = [list(run) for _, run in groupby(found, key=lambda row: (row[0], bool(row[2])))]
+    return tuple(Absent(tuple(label for _, label, _ in run), run[0][0], run[0][2]) for run in runs)
 
 
 def _adjusted(values: Floats) -> Floats | None:

@@ -31,6 +31,13 @@ class DataTargets(Section):
     )
     BAR_JUMP_MAX: float = parameter(0.15, "Largest move from one intraday bar to the next.", "fraction", gt=0, le=1)
     DAILY_JUMP_MAX: float = parameter(0.6, "Largest move from one daily close to the next.", "fraction", gt=0, le=10)
+    BAR_GAP_SESSIONS: int = parameter(
+        10,
+        "Sessions for which a name's last bar is a measure for its next one; after a longer gap the comparison starts anew.",
+        "sessions",
+        ge=1,
+        le=10000,
+    )
     FROZEN_BARS: int = parameter(
         60,
         "Traded bars in a row at one price, while other names move, that are a price which has stopped; never less than three times a name's longest earlier run.",
