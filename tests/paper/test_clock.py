@@ -13,6 +13,7 @@ from tests.paper.harness import connect, connected, eventually, ib, running, sto
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, at, to_datetime
 from triplane.paper.gateway import Gateway
+from triplane.paper.market import clock as market_clock
 from triplane.paper.market.clock import Leg, MarketClock, Pace
 from triplane.paper.market.path import STEP
 
@@ -263,3 +264,48 @@ async def test_the_night_waits_for_a_trader_that_is_away_until_it_has_heard_of_i
         async with connected(gateway) as again:
             assert [fill.execution.shares for fill in again.fills()] == [10]
             await eventually(lambda: clock.day != DAY, 20)
+
+
+async def test_a_decision_waits_until_the_days_before_it_were_asked_for() -> None:
+    """A night is some hundred wall milliseconds: a data plane on a busy machine had not asked for the day's bars before the next decision."""
+    day, minute_before = date(2018, 1, 22), at(date(2018, 1, 22), clock_time(15, 29))
+    async with running(data_client_id=12) as gateway, connected(gateway) as client:
+        core, apple, clock = gateway.core, stock("AAPL"), gateway.core.clock
+
+        async def ask(what: str = "TRADES") -> None:
+            await client.reqHistoricalDataAsync(apple, "", "2 D", "1 day", what, True)
+
+        await client.qualifyContractsAsync(apple)
+        client.reqRealTimeBars(apple, 5, "TRADES", True)
+        await to(gateway, "15:00")
+        await ask()
+        await to(gateway, "15:28:50", day)
+        clock.start()
+        await eventually(lambda: clock.now >= minute_before)
+        await ask("ADJUSTED_LAST")  # of dividends and splits no decision is made
+        await asyncio.sleep(0.2)  # a market minute passes in that time
+        assert (clock.now, clock.current_speed) == (minute_before, 0.0)
+        assert clock.running
+        await ask()
+        await eventually(lambda: clock.now > minute_before)
+        assert core.days_asked.lacking(["AAPL", "KO"], core.now + 1)
+        assert not core.days_asked.lacking(["KO"], core.now + 1)  # of which it never asked
+
+
+async def test_the_wait_for_the_days_before_a_decision_has_an_end_and_is_for_one_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(market_clock, "LOAD_S", 0.1)
+    day, soon = date(2018, 1, 22), at(date(2018, 1, 22), clock_time(15, 29, 5))
+    for awaited, waits in ((12, 0.1), (77, 0.0)):
+        async with running(data_client_id=awaited) as gateway, connected(gateway) as client:
+            apple, clock = stock("AAPL"), gateway.core.clock
+            await client.qualifyContractsAsync(apple)
+            client.reqRealTimeBars(apple, 5, "TRADES", True)
+            await client.reqHistoricalDataAsync(apple, "", "2 D", "1 day", "TRADES", True)
+            await to(gateway, "15:28:55", day)
+            assert gateway.core.days_asked.lacking(["AAPL"], soon) == (awaited == 12)
+            began = time.monotonic()
+            clock.start()
+            await eventually(lambda: clock.now >= soon)  # noqa: B023 - awaited at once
+            assert time.monotonic() - began >= waits
