@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import date
 from datetime import time as clock_time
+from typing import Any
 
 import pytest
 
@@ -266,10 +269,49 @@ async def test_the_night_waits_for_a_trader_that_is_away_until_it_has_heard_of_i
             await eventually(lambda: clock.day != DAY, 20)
 
 
+@asynccontextmanager
+async def speaking(client: Any) -> AsyncIterator[None]:
+    """The client asks for the time ten times a second, as a data plane does."""
+
+    async def ask() -> None:
+        while True:
+            await client.reqCurrentTimeAsync()
+            await asyncio.sleep(0.1)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        asking.cancel()
+
+
+async def test_the_market_stands_while_the_client_of_the_data_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A market minute is 0.2 wall seconds: a data plane that has no processor for two would find the next decision behind it."""
+    monkeypatch.setattr(market_clock, "LOAD_S", 0.6)
+    async with running(data_client_id=12) as gateway, connected(gateway) as client:
+        apple, clock = stock("AAPL"), gateway.core.clock
+        await client.qualifyContractsAsync(apple)
+        client.reqRealTimeBars(apple, 5, "TRADES", True)
+        await to(gateway, "15:31")
+        async with speaking(client):
+            clock.start()
+            await eventually(lambda: clock.now > at(DAY, clock_time(15, 31, 10)))
+        heard = gateway.core.clients[12].heard
+        await eventually(lambda: clock.current_speed == 0.0)
+        assert time.monotonic() - heard > market_clock.SILENT_S
+        stands = clock.now
+        assert stands < at(DAY, clock_time(15, 35))  # four minutes later, at 300x 0.8 s
+        await client.reqCurrentTimeAsync()
+        await eventually(lambda: clock.now > stands)
+        # Who never speaks again is waited for once.
+        await eventually(lambda: clock.day != DAY)
+        assert gateway.core.data_client.silence() > market_clock.LOAD_S
+
+
 async def test_a_decision_waits_until_the_days_before_it_were_asked_for() -> None:
     """A night is some hundred wall milliseconds: a data plane on a busy machine had not asked for the day's bars before the next decision."""
     day, minute_before = date(2018, 1, 22), at(date(2018, 1, 22), clock_time(15, 29))
-    async with running(data_client_id=12) as gateway, connected(gateway) as client:
+    async with running(data_client_id=12) as gateway, connected(gateway) as client, speaking(client):
         core, apple, clock = gateway.core, stock("AAPL"), gateway.core.clock
 
         async def ask(what: str = "TRADES") -> None:
@@ -288,8 +330,11 @@ async def test_a_decision_waits_until_the_days_before_it_were_asked_for() -> Non
         assert clock.running
         await ask()
         await eventually(lambda: clock.now > minute_before)
-        assert core.days_asked.lacking(["AAPL", "KO"], core.now + 1)
-        assert not core.days_asked.lacking(["KO"], core.now + 1)  # of which it never asked
+        assert core.data_client.lacks(core.now + 1)
+        client.reqRealTimeBars(stock("KO"), 5, "TRADES", True)  # of which it never asked
+        await eventually(lambda: len(core.clients[12].subscriptions.bars) == 2)
+        await ask()
+        assert not core.data_client.lacks(core.now)
 
 
 async def test_the_wait_for_the_days_before_a_decision_has_an_end_and_is_for_one_client(
@@ -304,8 +349,9 @@ async def test_the_wait_for_the_days_before_a_decision_has_an_end_and_is_for_one
             client.reqRealTimeBars(apple, 5, "TRADES", True)
             await client.reqHistoricalDataAsync(apple, "", "2 D", "1 day", "TRADES", True)
             await to(gateway, "15:28:55", day)
-            assert gateway.core.days_asked.lacking(["AAPL"], soon) == (awaited == 12)
+            assert gateway.core.data_client.lacks(soon) == (awaited == 12)
             began = time.monotonic()
             clock.start()
-            await eventually(lambda: clock.now >= soon)  # noqa: B023 - awaited at once
+            async with speaking(client):
+                await eventually(lambda: clock.now >= soon)  # noqa: B023 - awaited at once
             assert time.monotonic() - began >= waits

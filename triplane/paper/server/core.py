@@ -29,7 +29,7 @@ from triplane.paper.protocol.messages import Execution
 from triplane.paper.protocol.requests import PlaceOrder
 from triplane.paper.server import faults
 from triplane.paper.server.client import Client
-from triplane.paper.server.days_asked import DaysAsked
+from triplane.paper.server.data_client import DataClient
 from triplane.paper.server.decision_hours import DecisionHours
 from triplane.paper.server.faults import Faults
 from triplane.paper.server.feed import Feed
@@ -64,7 +64,7 @@ class Core:
         self.feed = Feed(self.market, self.faults, self.actions)
         self.journal = Journal(options.state_dir / JOURNAL_NAME if options.state_dir else None)
         self.clients: dict[int, Client] = {}
-        self.days_asked = DaysAsked(options.data_client_id)
+        self.data_client = DataClient(options.data_client_id, self.clients)
         self.reports = Reports(self.desk, self.journal, self.faults, self.clients.values, options.master_client_id)
         self.alive = asyncio.Event()  # cleared while a fault lets everything hang
         self.alive.set()
@@ -79,6 +79,7 @@ class Core:
             open_orders=lambda: bool(self.desk.active()),
             traders_away=self._traders_away,
             days_unasked=self._days_unasked,
+            silence=self.data_client.silence,
             session_pause=options.session_pause,
         )
         self.market.now = self.clock.now
@@ -110,11 +111,8 @@ class Core:
         return False
 
     def _days_unasked(self) -> bool:
-        client, index = self.clients.get(self.days_asked.client_id), self.clock.index
-        if client is None or index < 1:
-            return False
-        closed = calendars.session_close(calendars.MARKET_CALENDAR, self.clock.days[index - 1])
-        return self.days_asked.lacking(client.subscriptions.bars.values(), closed)
+        days, index = self.clock.days, self.clock.index
+        return index > 0 and self.data_client.lacks(calendars.session_close(calendars.MARKET_CALENDAR, days[index - 1]))
 
     @property
     def now(self) -> int:

@@ -56,7 +56,8 @@ class Options:
     awaited_client_id: int | None = None
     """The one client whose return the night after its trades waits for; None: every client's."""
     data_client_id: int = -1
-    """The client whose request for the last session's daily bars a decision waits for; -1: nobody's."""
+    """The client that feeds the planes: a decision waits for its request for the last session's daily bars, and a stream for what it is
+    behind; -1: nobody."""
     lines: int = 100
     """Market data lines: subscriptions of quotes and of five-second bars of all clients together."""
     tick_by_tick_lines: int = 5
@@ -161,8 +162,8 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         "--data-client-id",
         type=int,
         default=d.data_client_id,
-        help="client id whose request for the daily bars of the names it streams is awaited after each session, a minute before the next "
-        "decision, up to 20 s; else nobody's",
+        help="client id of whoever feeds the planes: its request for the last session's daily bars is awaited a minute before a decision, and "
+        "while it streams and is not heard of for half a wall second the market stands, up to 20 s each; without it for nobody",
     )
     add("--lines", type=_whole, default=d.lines, help=f"market data lines of all clients, error 101 beyond ({d.lines})")
     add(
