@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -121,8 +121,14 @@ def looked_up(settings: Settings, arguments: Mapping[str, str]) -> tuple[dict[st
 
 def last_good_close(settings: Settings, found: Mapping[str, Any], interval: str) -> float:
     """The last good close before a quarantined bar, from all of data.bars; blocks. Raises LogUnavailable."""
-    last_good = LastGoodClose(found, interval)
-    for record in scan(settings, ("data.bars",)):
+    return last_good_closes(settings, [(found, interval)])[0]
+
+
+def last_good_closes(settings: Settings, found: Sequence[tuple[Mapping[str, Any], str]]) -> list[float]:
+    """The same of several bars, with their intervals; the log is read once."""
+    closes = [LastGoodClose(record, interval) for record, interval in found]
+    for record in scan(settings, ("data.bars",)) if closes else ():
         if record.value is not None:
-            last_good.take(record.value)
-    return last_good.close
+            for each in closes:
+                each.take(record.value)
+    return [each.close for each in closes]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from data_plane.gates.prices import CODES, HIGH_BELOW_LOW, OUTSIDE_RANGE, UNIT_100X
 
 PRICES = ("open", "high", "low", "close")
+REPAIRED = frozenset({CODES[UNIT_100X], CODES[OUTSIDE_RANGE], CODES[HIGH_BELOW_LOW]})
+"""Codes of which some bars have a repair."""
 UNIT = 100.0
 # A factor is believed when it brings the close to within this share of the last good one.
 NEAR = 0.25

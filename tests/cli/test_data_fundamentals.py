@@ -42,5 +42,7 @@ def test_a_company_is_shown_as_it_was_known_on_a_day(settings: Settings, tmp_pat
         1,
         "triplane: nothing of AAA was known on 2015-01-31; the first filing here is later",
     )
-    assert "data.fundamentals has nothing of AAB; did you mean" in run("AAB").sentence
+    nothing = run("AAB").sentence
+    assert "data.fundamentals has nothing of AAB; did you mean" in nothing
+    assert "the simulated market of `demo` and `up` files numbers of shares only" in nothing
     assert "--basis is one of quarter, ttm, year, instant" in run("AAA", "--basis", "month").sentence

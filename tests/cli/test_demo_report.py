@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from triplane.cli.demo import kept
 from triplane.cli.demo_edit import ConfigEdit
 from triplane.cli.demo_outcome import Outcome, under_way, untraded
 
@@ -91,3 +92,10 @@ def test_what_is_under_way_makes_the_numbers_add_up() -> None:
     counted = {"received": 100.0, "published": 80.0, "quarantined": 3.0, "deduplicated": 1.0, "dropped": 2.0}
     assert under_way(counted | {"dropped:LATE": 2.0}) == 14.0
     assert under_way({}) == 0.0
+
+
+def test_a_run_that_failed_and_is_kept_says_so_and_what_its_code_will_be() -> None:
+    assert kept(False).startswith("the demonstration FAILED, as the summary says; it stays up for --keep alone")
+    assert "its exit code will be 1" in kept(False)
+    assert kept(True) in kept(False)
+    assert "exit code" not in kept(True)

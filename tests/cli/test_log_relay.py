@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from triplane.cli.log_relay import LogRelay, relayed, sentence
 
@@ -118,6 +120,19 @@ def test_orders_of_many_names_that_come_too_late_are_told_once(tmp_path: Path) -
     assert [line.partition(" came")[0] for line in told] == [
         "TOO_LATE: orders of barrier 753", "TOO_LATE: later orders of barrier 753", "TOO_LATE: orders of barrier 754",
     ]  # fmt: skip
+
+
+def test_every_hold_is_heard_though_it_is_said_once(tmp_path: Path) -> None:
+    path, told, heard = tmp_path / "strategy.log", list[str](), list[Mapping[str, Any]]()
+    relay = LogRelay(path, told.append, 600.0, heard.append)
+    held = {"event": "decision held", "code": "HOLD_DATA_MISSING", "detail": ""}
+    entries = (held | {"seq": 7}, held | {"seq": 8}, held | {"seq": 6, "again": True}, {"event": "config published"})
+    path.write_text("")
+    with path.open("a") as log:
+        log.writelines(json.dumps(entry) + "\n" for entry in entries)
+    relay.look()
+    assert told == ["everything is held: HOLD_DATA_MISSING"]
+    assert [entry["seq"] for entry in heard] == [7, 8]
 
 
 def test_a_hold_after_decisions_went_on_is_news_again(tmp_path: Path) -> None:

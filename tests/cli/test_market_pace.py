@@ -9,7 +9,7 @@ import pytest
 
 from tests.broker.gateways import GatewayProcess
 from triplane.cli import log_relay
-from triplane.cli.market_pace import MarketPace
+from triplane.cli.market_pace import MarketPace, outrun
 from triplane.runtime import loopback
 
 
@@ -25,6 +25,14 @@ def refused(seq: int, name: str = "GE", child: int = 1) -> str:
     detail = f"DU1234567/{seq}/{name}/{child}/0 came to the broker after its good-till time: error 201 (order rejected)"
     entry = {"daemon": "order", "code": "TOO_LATE", "detail": detail, "symbol": name, "event": "alert"}
     return f"order: {log_relay.sentence(json.dumps(entry))}"
+
+
+def held(seq: int, detail: str, code: str = "HOLD_UNIVERSE_MISSING") -> dict[str, object]:
+    """The strategy plane's log entry of a decision that held everything."""
+    return {"event": "decision held", "seq": seq, "code": code, "detail": detail}
+
+
+STALE = "too many names are without usable prices: 20 of 20 (BARS_STALE 20)"
 
 
 def paces(pace: MarketPace, *late: int, apart_s: float = 2.0) -> list[float]:
@@ -56,6 +64,36 @@ def test_first_orders_that_come_after_their_time_are_late_decisions_too() -> Non
     assert pace.hear(refused(757, child=2), 12.0) == ""
     assert pace.hear(refused(758, "BRK.B"), 16.0) == ""
     assert "at 37.5x" in pace.hear(refused(759, "BRK.B"), 20.0)
+
+
+def test_decisions_held_for_late_data_are_late_decisions_too() -> None:
+    """A market that outran the data plane holds every decision: nothing is sent that could expire."""
+    pace = MarketPace(300.0)
+    assert pace.hear(said(754), 0.0) == ""
+    assert "at 150x" in pace.hear_entry(held(755, STALE), 3.0)
+    assert pace.hear_entry(held(756, "data.bars-0", "HOLD_DATA_MISSING"), 6.0) == ""
+    mixed = "too many names are without usable prices: 9 of 20 (DATA_STALE 5, GATE_CLOSED 3, HALTED 1)"
+    assert "at 75x" in pace.hear_entry(held(757, mixed), 9.0)
+    # The daemons' logs are read one by one: the earlier of two may be heard last.
+    assert pace.hear_entry(held(759, STALE), 15.0) == ""
+    assert "at 37.5x" in pace.hear(said(758), 18.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "detail", "late"),
+    [
+        ("HOLD_UNIVERSE_MISSING", STALE, True),
+        ("HOLD_UNIVERSE_MISSING", "too many names are without usable prices: 2 of 3 (BARS_STALE 1, HALTED 1)", False),
+        ("HOLD_UNIVERSE_MISSING", "too many names are without usable prices: 1 of 1 (DATA_STALE 1)", False),
+        ("HOLD_UNIVERSE_MISSING", "too many names are without usable prices: 9 of 20 (GATE_CLOSED 9)", False),
+        ("HOLD_UNIVERSE_MISSING", "too many names are without usable prices: KO is held and has no price", False),
+        ("HOLD_DATA_MISSING", "a gating partition had not reached the decision time: data.quotes-0", True),
+        ("HOLD_GATE_CLOSED", "no decision: clock of ibkr (CLOCK_BACKWARDS)", False),
+        ("HOLD_KILLED", STALE, False),
+    ],
+)
+def test_only_holds_of_many_names_whose_data_are_late_tell_of_the_machine(code: str, detail: str, late: bool) -> None:
+    assert outrun(code, detail) is late
 
 
 def test_other_words_do_not_count() -> None:

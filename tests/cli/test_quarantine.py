@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from data_plane.observations import Malformed
 from tests.cli.command import Ran, triplane, variables_of
 from tests.data_plane.support import daily, engine
 from tests.recordings import Message, publish
-from triplane.cli import quarantine, quarantine_decisions
+from triplane.cli import context, quarantine, quarantine_decisions, quarantine_log
 from triplane.runtime import run_file
 from triplane.runtime.settings import Settings
 
@@ -64,16 +65,24 @@ def test_what_was_taken_out_is_listed_and_shown(filled: Settings, tmp_path: Path
     assert (found["total"], len(found["records"])) == (3, 2)
     assert found["by_code"] == {"UNIT_100X": 1, "HIGH_BELOW_LOW": 1, "BODY_MALFORMED": 1}
     (one,) = _run(filled, tmp_path, "list", "--symbol", "AAA", "--source", "ibkr", "--json").json["records"]
-    assert "none of 3 matches" in _run(filled, tmp_path, "list", "--code", "NOPE").out
+    assert (
+        "none of 3 matches; those that were decided on are left out, and `--state all`"
+        in _run(filled, tmp_path, "list", "--code", "NOPE").out
+    )
 
     shown = _run(filled, tmp_path, "show", one["quarantine_id"])
     assert shown.code == 0, shown.err
     assert "a repair would make it" in shown.out
+    assert "2018-01-19 16:00:00 New York" in shown.out
+    assert not re.search(r"[0-9]{19}", shown.out.partition("What came in")[2])
     assert "the last good close before it: 100" in shown.out
     whole = _run(filled, tmp_path, "show", one["quarantine_id"], "--json").json
     assert whole["last_good_close"] == 100.0
     assert whole["repair"]["values"]["close"] == pytest.approx(101.0)
     assert whole["raw"]["close"] == 10_100.0
+    let_out = _run(filled, tmp_path, "release", one["quarantine_id"], "--reason", "it was so")
+    assert f"note: a repair of {one['quarantine_id']} suggests itself (UNIT_100X: " in let_out.err
+    assert "triplane: no control daemon has run here" in let_out.err
     unread = _run(filled, tmp_path, "show", "edgar/")  # the beginning of an id, if it is alone
     assert "7 bytes that are no document" in unread.out
 
@@ -107,4 +116,38 @@ def test_an_empty_quarantine_says_so(settings: Settings, tmp_path: Path) -> None
     "raw", [b'{"open": null, "high": 1, "low": 1, "close": 1}', b"[1]", b'{"open": "1,000"}', b"\xff"]
 )
 def test_what_is_no_bar_is_no_bar(raw: bytes) -> None:
-    assert quarantine._bar(quarantine.decoded(raw)) == {}
+    assert quarantine_log.bar_of(quarantine_log.decoded(raw)) == {}
+
+
+def test_where_nothing_is_chosen_the_default_is_named() -> None:
+    assert quarantine.nothing(0, "open") == "nothing is in quarantine"
+    assert quarantine.nothing(2, "open") == (
+        "none of 2 matches; those that were decided on are left out, and `--state all` has them"
+    )
+    assert quarantine.nothing(2, "released") == "none of 2 matches"
+
+
+def test_an_empty_id_names_nothing() -> None:
+    with pytest.raises(context.CommandError, match="an empty id names nothing; `triplane quarantine list`"):
+        quarantine_log.one([{"quarantine_id": "ibkr/1"}, {"quarantine_id": "ibkr/2"}], "")
+
+
+@pytest.mark.parametrize(
+    ("action", "detail", "said"),
+    [
+        ("repaired", "repaired, since it is in cents, and published", "repaired, since it is in cents, and published"),
+        ("released", "published as ibkr/1", "released, published as ibkr/1"),
+    ],
+)
+def test_what_became_of_it_is_said_once_and_what_came_in_is_an_object(action: str, detail: str, said: str) -> None:
+    decision = {"action": action, "detail": detail, "raw": b'{"close": 10100.0}'}
+    assert quarantine_decisions._said(decision) == said
+    assert quarantine_decisions._told(decision, "c", "q")["raw"] == {"close": 10100.0}
+    assert quarantine_decisions._told(decision | {"raw": b"<html>"}, "c", "q")["raw"] == "<html>"
+
+
+def test_moments_are_told_to_people_as_such() -> None:
+    assert quarantine._text("end", 1_516_395_600_000_000_000) == "2018-01-19 16:00:00 New York"
+    assert quarantine._text("start", 1_516_320_000_000_000_000) == "2018-01-19"
+    assert quarantine._text("volume", 1_516_395_600_000_000_000) == "1516395600000000000"
+    assert quarantine._text("trades", 7) == "7"

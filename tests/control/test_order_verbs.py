@@ -62,6 +62,7 @@ def test_what_a_person_says_of_a_name_or_an_order_is_on_the_log(control: Control
     ran = order(control, "release", "KO", *WHY)
     assert ran.code == 1
     assert "the control daemon does not answer" in ran.sentence
+    assert "`triplane up` starts it" in ran.sentence
 
 
 @pytest.mark.integration

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import date
 from datetime import time as clock_time
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from tests.paper.harness import connect, connected, eventually, ib, running, sto
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, at, to_datetime
 from triplane.paper.gateway import Gateway
+from triplane.paper.market import clock as market_clock
 from triplane.paper.market.clock import Leg, MarketClock, Pace
 from triplane.paper.market.path import STEP
 
@@ -263,3 +267,91 @@ async def test_the_night_waits_for_a_trader_that_is_away_until_it_has_heard_of_i
         async with connected(gateway) as again:
             assert [fill.execution.shares for fill in again.fills()] == [10]
             await eventually(lambda: clock.day != DAY, 20)
+
+
+@asynccontextmanager
+async def speaking(client: Any) -> AsyncIterator[None]:
+    """The client asks for the time ten times a second, as a data plane does."""
+
+    async def ask() -> None:
+        while True:
+            await client.reqCurrentTimeAsync()
+            await asyncio.sleep(0.1)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        asking.cancel()
+
+
+async def test_the_market_stands_while_the_client_of_the_data_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A market minute is 0.2 wall seconds: a data plane that has no processor for two would find the next decision behind it."""
+    monkeypatch.setattr(market_clock, "LOAD_S", 0.6)
+    async with running(data_client_id=12) as gateway, connected(gateway) as client:
+        apple, clock = stock("AAPL"), gateway.core.clock
+        await client.qualifyContractsAsync(apple)
+        client.reqRealTimeBars(apple, 5, "TRADES", True)
+        await to(gateway, "15:31")
+        async with speaking(client):
+            clock.start()
+            await eventually(lambda: clock.now > at(DAY, clock_time(15, 31, 10)))
+        heard = gateway.core.clients[12].heard
+        await eventually(lambda: clock.current_speed == 0.0)
+        assert time.monotonic() - heard > market_clock.SILENT_S
+        stands = clock.now
+        assert stands < at(DAY, clock_time(15, 35))  # four minutes later, at 300x 0.8 s
+        await client.reqCurrentTimeAsync()
+        await eventually(lambda: clock.now > stands)
+        # Who never speaks again is waited for once.
+        await eventually(lambda: clock.day != DAY)
+        assert gateway.core.data_client.silence() > market_clock.LOAD_S
+
+
+async def test_a_decision_waits_until_the_days_before_it_were_asked_for() -> None:
+    """A night is some hundred wall milliseconds: a data plane on a busy machine had not asked for the day's bars before the next decision."""
+    day, minute_before = date(2018, 1, 22), at(date(2018, 1, 22), clock_time(15, 29))
+    async with running(data_client_id=12) as gateway, connected(gateway) as client, speaking(client):
+        core, apple, clock = gateway.core, stock("AAPL"), gateway.core.clock
+
+        async def ask(what: str = "TRADES") -> None:
+            await client.reqHistoricalDataAsync(apple, "", "2 D", "1 day", what, True)
+
+        await client.qualifyContractsAsync(apple)
+        client.reqRealTimeBars(apple, 5, "TRADES", True)
+        await to(gateway, "15:00")
+        await ask()
+        await to(gateway, "15:28:50", day)
+        clock.start()
+        await eventually(lambda: clock.now >= minute_before)
+        await ask("ADJUSTED_LAST")  # of dividends and splits no decision is made
+        await asyncio.sleep(0.2)  # a market minute passes in that time
+        assert (clock.now, clock.current_speed) == (minute_before, 0.0)
+        assert clock.running
+        await ask()
+        await eventually(lambda: clock.now > minute_before)
+        assert core.data_client.lacks(core.now + 1)
+        client.reqRealTimeBars(stock("KO"), 5, "TRADES", True)  # of which it never asked
+        await eventually(lambda: len(core.clients[12].subscriptions.bars) == 2)
+        await ask()
+        assert not core.data_client.lacks(core.now)
+
+
+async def test_the_wait_for_the_days_before_a_decision_has_an_end_and_is_for_one_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(market_clock, "LOAD_S", 0.1)
+    day, soon = date(2018, 1, 22), at(date(2018, 1, 22), clock_time(15, 29, 5))
+    for awaited, waits in ((12, 0.1), (77, 0.0)):
+        async with running(data_client_id=awaited) as gateway, connected(gateway) as client:
+            apple, clock = stock("AAPL"), gateway.core.clock
+            await client.qualifyContractsAsync(apple)
+            client.reqRealTimeBars(apple, 5, "TRADES", True)
+            await client.reqHistoricalDataAsync(apple, "", "2 D", "1 day", "TRADES", True)
+            await to(gateway, "15:28:55", day)
+            assert gateway.core.data_client.lacks(soon) == (awaited == 12)
+            began = time.monotonic()
+            clock.start()
+            async with speaking(client):
+                await eventually(lambda: clock.now >= soon)  # noqa: B023 - awaited at once
+            assert time.monotonic() - began >= waits

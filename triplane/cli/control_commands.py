@@ -27,7 +27,8 @@ def give(command: str, arguments: Mapping[str, str], actor: str | None, reason: 
         told: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise context.CommandError(
-            f"the control daemon does not answer ({type(error).__name__}); `triplane status` says how it is"
+            f"the control daemon does not answer ({type(error).__name__}); `triplane up` starts it where it is down, `triplane status` says "
+            "how it is"
         ) from None
     if answer.status_code != 200:
         raise context.CommandError(str(told.get("error", answer.text)))

@@ -41,7 +41,8 @@ def fundamentals(
     if not any(record["symbol"] == symbol for record in records):
         known = {record["symbol"] for record in records}
         raise context.CommandError(
-            f"{TOPIC} has nothing of {symbol}{nearest(symbol, sorted(known))}; it comes with the filings of the names in assets.csv"
+            f"{TOPIC} has nothing of {symbol}{nearest(symbol, sorted(known))}; it comes with the filings of the names in assets.csv from "
+            "SEC itself, while the simulated market of `demo` and `up` files numbers of shares only"
         )
     until = None
     if as_of is not None:

@@ -152,13 +152,7 @@ async def _run(
             people = sys.stderr if json_ else sys.stdout
             for name, address in demonstration.addresses():
                 print(f"{name:16} {address}", file=people)
-            print(
-                "running until Ctrl-C, though the simulated market has ended: look around with `triplane status`, `triplane explain AAPL`, "
-                "`triplane replay --verify` (another hash than above once the account's minutes have lengthened the log); `triplane up` has a "
-                "market of 250 sessions",
-                file=people,
-                flush=True,
-            )
+            print(kept(outcome.passed), file=people, flush=True)
             await demonstration.stay()
         return outcome
     except asyncio.CancelledError:
@@ -167,6 +161,20 @@ async def _run(
         return outcome  # kept running after its verdict: Ctrl-C is how it ends
     finally:
         await demonstration.down()
+
+
+def kept(passed: bool) -> str:
+    """What is said of a run that goes on after its verdict."""
+    failed = (
+        ""
+        if passed
+        else "the demonstration FAILED, as the summary says; it stays up for --keep alone, and its exit code will be 1. "
+    )
+    return (
+        f"{failed}running until Ctrl-C, though the simulated market has ended: look around with `triplane status`, `triplane explain AAPL`, "
+        "`triplane replay --verify` (another hash than above once the account's minutes have lengthened the log); `triplane up` has a "
+        "market of 250 sessions"
+    )
 
 
 def report(outcome: Outcome, json_: bool) -> None:

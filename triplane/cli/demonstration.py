@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,7 @@ class Demonstration:
         self.follower.start()
         self.seconds["kafka"] = time.perf_counter() - started
         self._say("starting the paper gateway, the provider server, control and the three planes")
-        await self._relaying.enter_async_context(relayed(self.directory / "logs", self._hear))
+        await self._relaying.enter_async_context(relayed(self.directory / "logs", self._hear, self._hear_held))
         telling = asyncio.create_task(self._tell_history())
         try:
             await self.supervisor.start(self.installation.specs())
@@ -132,6 +132,10 @@ class Demonstration:
     def _hear(self, line: str) -> None:
         self._say(line)
         if slower := self.pace.hear(line, time.monotonic()):
+            self._say(slower)
+
+    def _hear_held(self, entry: Mapping[str, Any]) -> None:
+        if slower := self.pace.hear_entry(entry, time.monotonic()):
             self._say(slower)
 
     async def _tell_history(self) -> None:

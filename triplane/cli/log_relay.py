@@ -14,9 +14,10 @@ import json
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 EVERY_S = 0.2
 TOLD = {"control": 0.0, "data": 600.0, "strategy": 60.0, "order": 0.0}
@@ -90,10 +91,16 @@ def sentence(line: str) -> str:
 
 class LogRelay:
     """Follows one log file from where it ends now. `tell` gets each sentence, the same one again only after `repeat_s` wall seconds, and
-    TOO_LATE not twice running."""
+    TOO_LATE not twice running. `held` gets the entry of every decision that holds everything, also where that is not said again."""
 
-    def __init__(self, path: Path, tell: Callable[[str], None], repeat_s: float = 0.0) -> None:
-        self._path, self._tell, self._repeat_s = path, tell, repeat_s
+    def __init__(
+        self,
+        path: Path,
+        tell: Callable[[str], None],
+        repeat_s: float = 0.0,
+        held: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self._path, self._tell, self._repeat_s, self._held = path, tell, repeat_s, held
         self._told: dict[str, float] = {}
         self._last = ""
         self._position = path.stat().st_size if path.exists() else 0
@@ -112,7 +119,8 @@ class LogRelay:
         self._position += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            said = sentence(line.decode("utf-8", "replace"))
+            text = line.decode("utf-8", "replace")
+            said = sentence(text)
             if said.startswith("TOO_LATE: ") and said == self._last:
                 continue
             if said and time.monotonic() >= self._told.get(said, -math.inf) + self._repeat_s:
@@ -122,6 +130,8 @@ class LogRelay:
                 self._last = said
                 if said.startswith(RESUMED):  # what holds from now on is news again
                     self._told = {each: at for each, at in self._told.items() if not each.startswith(HELD)}
+            if self._held is not None and said.startswith(HELD):
+                self._held(json.loads(text))
 
     async def run(self) -> None:
         """Look several times a second until cancelled."""
@@ -135,10 +145,12 @@ def _tell_of(name: str, tell: Callable[[str], None], line: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def relayed(logs: Path, tell: Callable[[str], None]) -> AsyncIterator[None]:
-    """Tell, inside the block, what the daemons in `logs` say to people; each sentence begins with its daemon's name."""
+async def relayed(
+    logs: Path, tell: Callable[[str], None], held: Callable[[Mapping[str, Any]], None] | None = None
+) -> AsyncIterator[None]:
+    """Tell, inside the block, what the daemons in `logs` say to people; each sentence begins with its daemon's name. `held` as in LogRelay."""
     looking = [
-        asyncio.ensure_future(LogRelay(logs / f"{name}.log", partial(_tell_of, name, tell), repeat_s).run())
+        asyncio.ensure_future(LogRelay(logs / f"{name}.log", partial(_tell_of, name, tell), repeat_s, held).run())
         for name, repeat_s in TOLD.items()
     ]
     try:

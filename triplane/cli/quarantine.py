@@ -11,10 +11,12 @@ from typing import Any
 import typer
 
 from triplane.cli import context, quarantine_decisions, quarantine_log
+from triplane.cli.quarantine_log import plain
 
 STATES = ("open", "released", "dropped", "all")
 SHOWN = 20
-PRICES = ("open", "high", "low", "close")
+TIMES = frozenset({"start", "end", "time", "since", "until"})
+"""Fields that hold a moment, beside those that end in _time."""
 
 app = typer.Typer(no_args_is_help=True, help="What was taken out of the data, and why.")
 quarantine_decisions.add_to(app)
@@ -41,10 +43,10 @@ def list_(
     chosen = [record for record in records if all(not want or record[name] == want for name, want in wanted.items())]
     newest = sorted(chosen, key=lambda record: record["available_time"])[-limit:]
     if json_:
-        context.print_json({"total": len(chosen), "by_code": counts(chosen), "records": [_plain(r) for r in newest]})
+        context.print_json({"total": len(chosen), "by_code": counts(chosen), "records": [plain(r) for r in newest]})
         return
     if not chosen:
-        print("nothing is in quarantine" if not records else f"none of {len(records)} matches")
+        print(nothing(len(records), state))
         return
     rows = [
         (
@@ -69,19 +71,16 @@ def show(
     json_: bool = context.JSON,
 ) -> None:
     """One of them whole: what came in, what stood before it on the topic, and what a repair would change."""
-    from data_plane.gates.repairs import suggested
     from triplane.domain.timestamps import NEW_YORK, to_datetime
 
     record = quarantine_log.one(quarantine_log.read(), quarantine_id)
     decided = quarantine_log.decisions().get(record["quarantine_id"], [])
-    came = decoded(record["raw"])
-    bar = _bar(came)
-    last_good = _last_good(record, str(came.get("interval", ""))) if bar else math.nan
-    repair = suggested(record["code"], bar, last_good) if bar else None
+    came = quarantine_log.decoded(record["raw"])
+    ((repair, last_good),) = quarantine_log.repairs_of([record])
     if json_:
         mended = {"values": dict(repair.values), "reason": repair.reason} if repair else None
-        told = {"state": quarantine_log.state_of(decided), "decisions": [_plain(each) for each in decided]}
-        context.print_json(_plain(record) | {"last_good_close": last_good, "repair": mended} | told)
+        told = {"state": quarantine_log.state_of(decided), "decisions": [plain(each) for each in decided]}
+        context.print_json(plain(record) | {"last_good_close": last_good, "repair": mended} | told)
         return
     when = to_datetime(record["event_time"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S New York")
     print(f"{record['quarantine_id']}: {record['source']} {record['symbol']} for {record['topic']}, {when}")
@@ -95,7 +94,9 @@ def show(
         print(f"{len(record['raw'])} bytes that are no document, beginning with {record['raw'][:200]!r}")
         return
     after = dict(repair.values) if repair else {}
-    rows = [(name, _text(value), _text(after[name]) if name in after else "") for name, value in came.items()]
+    rows = [
+        (name, _text(name, value), _text(name, after[name]) if name in after else "") for name, value in came.items()
+    ]
     context.print_table(
         "What came in", ("field", "value", "a repair would make it")[: 3 if after else 2], _cut(rows, after)
     )
@@ -113,38 +114,27 @@ def counts(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(Counter(record["code"] for record in records).most_common())
 
 
-def decoded(raw: bytes) -> dict[str, Any]:
-    """What came in as fields; empty where it is no JSON object."""
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _bar(came: Mapping[str, Any]) -> dict[str, float]:
-    """Prices of a bar by name; empty where it is none, or one of them no number."""
-    try:
-        return {name: float(came[name]) for name in PRICES} | {"wap": float(came.get("wap", "nan"))}
-    except (KeyError, TypeError, ValueError):
-        return {}
+def nothing(kept: int, state: str) -> str:
+    """What is said where none of `kept` records was chosen, in words."""
+    if not kept:
+        return "nothing is in quarantine"
+    hint = "; those that were decided on are left out, and `--state all` has them" if state == "open" else ""
+    return f"none of {kept} matches{hint}"
 
 
 def _cut(rows: Sequence[tuple[str, str, str]], after: Mapping[str, float]) -> list[Sequence[str]]:
     return [row if after else row[:2] for row in rows]
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
+    """A field for people: a moment (ns UTC) as New York tells it, and midnight UTC as the day that it stands for."""
+    from data_plane.gates.schema import FIRST_TIME, LAST_TIME
+    from triplane.domain.timestamps import DAY, NEW_YORK, to_datetime
+
+    if type(value) is int and (name in TIMES or name.endswith("_time")) and FIRST_TIME <= value <= LAST_TIME:
+        return (
+            f"{to_datetime(value):%Y-%m-%d}"
+            if value % DAY == 0
+            else f"{to_datetime(value, NEW_YORK):%Y-%m-%d %H:%M:%S} New York"
+        )
     return f"{value:.10g}" if isinstance(value, float) else json.dumps(value) if not isinstance(value, str) else value
-
-
-def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
-    came = decoded(record["raw"])
-    raw: Any = came or record["raw"].decode("utf-8", "backslashreplace")
-    return {**record, "raw": raw}
-
-
-def _last_good(record: Mapping[str, Any], interval: str) -> float:
-    from data_plane.daemon.decisions import last_good_close
-
-    return last_good_close(context.connected_settings(), record, interval)

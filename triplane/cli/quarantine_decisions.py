@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -48,7 +49,9 @@ def _decide(
     from triplane.runtime.kafka_in import TopicReader
 
     records = quarantine_log.read()
-    wanted = list(dict.fromkeys(quarantine_log.one(records, each)["quarantine_id"] for each in ids))
+    wanted = {record["quarantine_id"]: record for record in (quarantine_log.one(records, each) for each in ids)}
+    if arguments.get("repair") == "no":
+        _tell_repairs(wanted.values())
     reader = TopicReader(context.connected_settings(), [quarantine_log.DECISIONS], "end")
     try:
         given = {
@@ -61,7 +64,7 @@ def _decide(
         context.print_json([_told(decided.get(key), key, each) for key, each in given.items()])
     for key, each in given.items() if not json_ else ():
         found = decided.get(key)
-        print(f"{each}: {found['action']}, {found['detail']}" if found else f"{each}: not decided yet")
+        print(f"{each}: {_said(found)}" if found else f"{each}: not decided yet")
     if len(decided) < len(given):
         raise context.CommandError(
             f"{_silence()}; what is not decided yet is on the log, and carried out once the data plane is ready "
@@ -69,6 +72,26 @@ def _decide(
         )
     if any(each["action"] == "refused" for each in decided.values()):
         raise typer.Exit(1)
+
+
+def _tell_repairs(wanted: Iterable[Mapping[str, Any]]) -> None:
+    """Say of what is to be let out as it came that a repair suggests itself."""
+    from data_plane.gates.repairs import REPAIRED
+
+    records = [record for record in wanted if record["code"] in REPAIRED]
+    for record, (repair, _) in zip(records, quarantine_log.repairs_of(records), strict=True):
+        if repair is not None:
+            print(
+                f"note: a repair of {record['quarantine_id']} suggests itself ({record['code']}: {repair.reason}); without --repair it is not "
+                "used",
+                file=sys.stderr,
+            )
+
+
+def _said(decision: Mapping[str, Any]) -> str:
+    """What became of it: its detail begins with the action where that says how."""
+    action, detail = decision["action"], decision["detail"]
+    return detail if detail.startswith(f"{action}, ") else f"{action}, {detail}"
 
 
 def _awaited(reader: Any, commands: set[str]) -> dict[str, dict[str, Any]]:
@@ -100,4 +123,4 @@ def _silence() -> str:
 def _told(decision: Mapping[str, Any] | None, command_id: str, quarantine_id: str) -> dict[str, Any]:
     if decision is None:
         return {"command_id": command_id, "quarantine_id": quarantine_id, "action": ""}
-    return {**decision, "raw": decision["raw"].decode("utf-8", "backslashreplace")}
+    return quarantine_log.plain(decision)

@@ -167,7 +167,7 @@ class Gateway:
         while True:
             body = await read_body(client.reader)
             await self.core.alive.wait()
-            client.messages += 1
+            client.hear()
             try:
                 request = decode(split(body))
             except WireError as error:

@@ -155,6 +155,7 @@ class Installation:
             ),
             *("--seed", str(market.seed), "--speed", str(market.speed), "--account", PAPER_ACCOUNT),
             *("--awaited-client-id", str(from_environment().order_client_id)),
+            *("--data-client-id", str(from_environment().data_client_id)),
             *(("--hold", "--start-id", market.start_id) if market.hold else ()),
         ]
         providers = [sys.executable, "-m", "triplane.paper.providers", "--port", str(market.providers_port)]

@@ -17,6 +17,12 @@ After the close it waits for clients that traded in the session and are away (al
 AWAY_S of wall time: the broker tells executions of the current day only, and at this pace a restart of five seconds would otherwise
 last for days.
 
+From one close to the next decision it takes less than a wall second, in which a real market has a night: on a busy machine the client that
+feeds the planes (`--data-client-id`) would not have asked for the day's bars by then. So a minute before the decision it waits, once a
+session and up to LOAD_S of wall time, until that client has asked for daily bars since the last close. And while it streams, market time
+stands, as long at most, when that client was silent for so long that BEHIND_S of it would have passed: a socket takes minutes of the market
+before it tells of a reader that is late.
+
 A leg ends on the grid of 5-second steps from the open. While streaming no step is skipped: each is awaited, delivery included,
 before the next begins, so a slow or stopped subscriber stops the market. When idle_speed <= speed the whole session streams.
 """
@@ -39,6 +45,9 @@ SLOW_BEFORE: Final = MINUTE
 STREAM_AFTER: Final = 6 * MINUTE
 IDLE_LEG_S: Final = 0.01  # wall
 AWAY_S: Final = 60.0
+LOAD_S: Final = 20.0
+BEHIND_S: Final = 150.0  # market
+SILENT_S: Final = 0.5  # wall: less is no news of a client that speaks ten times a second
 MAX_DEBT_S: Final = 0.005  # a late timer is made up for by at most this, so that `speed` is an upper bound
 Phase = Literal["held", "closed", "idle", "approach", "slow", "finished"]
 
@@ -105,17 +114,24 @@ class MarketClock:
         on_close: Callable[[], Awaitable[None]],
         open_orders: Callable[[], bool],
         traders_away: Callable[[], bool] = lambda: False,
+        days_unasked: Callable[[], bool] = lambda: False,
+        silence: Callable[[], float] = lambda: 0.0,
         session_pause: float = 0.05,
     ) -> None:
         """`on_leg(until, streaming)` must bring the market to `until`; the clock waits for it. session_pause: wall s at each close.
 
-        `traders_away` tells whether a client that traded in the session has not been told of it.
+        `traders_away` tells whether a client that traded in the session has not been told of it, `days_unasked` whether the daily bars of
+        the session before have still to be asked for, `silence` for how many wall seconds the client of the data was not heard.
         """
         self.days = list(days)
         self.pace = pace
         self._on_open, self._on_leg, self._on_close = on_open, on_leg, on_close
         self._open_orders = open_orders
         self._traders_away = traders_away
+        self._days_unasked = days_unasked
+        self._silence = silence
+        self._given_up = False  # whether its present silence has been waited for long enough
+        self._loaded = -1  # session whose decision has waited for the days before it
         self._session_pause = session_pause
         self.index = -1  # session under way or, while closed, the last one
         self.in_session = False
@@ -182,7 +198,15 @@ class MarketClock:
                         await self._next_session()
                 due = time.monotonic()
                 continue
+            if self._loaded != self.index and self._decides_soon():
+                self._loaded = self.index
+                if await self._stand(self._days_unasked):
+                    due = time.monotonic()
+                    continue
             leg = self._next_leg()
+            if leg.streaming and await self._catch_up(leg.speed):
+                due = time.monotonic()
+                continue
             self.phase, self.current_speed = leg.phase, leg.speed
             due = max(due, time.monotonic() - MAX_DEBT_S)
             self._leg_began = (due, leg)
@@ -205,6 +229,27 @@ class MarketClock:
         given_up = time.monotonic() + AWAY_S
         while self._traders_away() and self._running.is_set() and time.monotonic() < given_up:  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # what clients are told is no event of this loop
+
+    def _decides_soon(self) -> bool:
+        return any(at - SLOW_BEFORE <= self.now <= at for at in self.pace.decisions(self.days[self.index]))
+
+    async def _catch_up(self, speed: float) -> bool:
+        """Stand while the client of the data is behind a market of `speed`; whether it was."""
+
+        def behind() -> bool:
+            return self._silence() > max(SILENT_S, BEHIND_S / speed)
+
+        stood = not self._given_up and await self._stand(behind)
+        self._given_up = behind()
+        return stood
+
+    async def _stand(self, behind: Callable[[], bool]) -> bool:
+        """Let no market time pass while something is behind, up to LOAD_S of wall time; whether it was."""
+        began, waited = time.monotonic(), False
+        while behind() and self._running.is_set() and time.monotonic() < began + LOAD_S:
+            waited, self.current_speed = True, 0.0
+            await asyncio.sleep(0.02)  # what clients ask is no event of this loop
+        return waited
 
     async def advance_to(self, target: int) -> None:
         """Bring market time to `target` (or the end of the last session) as fast as it goes, delivering as usual."""

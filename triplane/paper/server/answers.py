@@ -243,6 +243,7 @@ class Answers:
         if contract is None:
             client.send(m.error(req_id, *NO_CONTRACT))
             return
+        core.data_client.note(client.client_id, contract.symbol, request, core.now)
         if contract.asset.sec_type == "CRYPTO" and request.what in _TRADES:
             client.send(m.error(req_id, *WRONG_SHOW))
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import deque
 from typing import Final
 
@@ -30,6 +31,8 @@ class Client:
         self.positions = False
         self.pnl: dict[int, int | None] = {}
         self.messages = 0
+        self.heard = time.monotonic()
+        """Wall time (s, monotonic) of its last message."""
         self.held = False
         self.stall_s = 0.0
         """Wall seconds by which the second half of what is sent next comes late; 0 for none."""
@@ -46,6 +49,11 @@ class Client:
     def closing(self) -> bool:
         """Whether nothing can be sent any more."""
         return self.writer.is_closing()
+
+    def hear(self) -> None:
+        """Count a message."""
+        self.messages += 1
+        self.heard = time.monotonic()
 
     def send(self, data: bytes) -> None:
         """Queue frames for sending."""

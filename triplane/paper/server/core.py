@@ -29,6 +29,7 @@ from triplane.paper.protocol.messages import Execution
 from triplane.paper.protocol.requests import PlaceOrder
 from triplane.paper.server import faults
 from triplane.paper.server.client import Client
+from triplane.paper.server.data_client import DataClient
 from triplane.paper.server.decision_hours import DecisionHours
 from triplane.paper.server.faults import Faults
 from triplane.paper.server.feed import Feed
@@ -63,6 +64,7 @@ class Core:
         self.feed = Feed(self.market, self.faults, self.actions)
         self.journal = Journal(options.state_dir / JOURNAL_NAME if options.state_dir else None)
         self.clients: dict[int, Client] = {}
+        self.data_client = DataClient(options.data_client_id, self.clients)
         self.reports = Reports(self.desk, self.journal, self.faults, self.clients.values, options.master_client_id)
         self.alive = asyncio.Event()  # cleared while a fault lets everything hang
         self.alive.set()
@@ -76,6 +78,8 @@ class Core:
             on_close=self._close,
             open_orders=lambda: bool(self.desk.active()),
             traders_away=self._traders_away,
+            days_unasked=self._days_unasked,
+            silence=self.data_client.silence,
             session_pause=options.session_pause,
         )
         self.market.now = self.clock.now
@@ -105,6 +109,10 @@ class Core:
             if client is None or execution.ns <= client.told_from:
                 return True
         return False
+
+    def _days_unasked(self) -> bool:
+        days, index = self.clock.days, self.clock.index
+        return index > 0 and self.data_client.lacks(calendars.session_close(calendars.MARKET_CALENDAR, days[index - 1]))
 
     @property
     def now(self) -> int:

@@ -55,6 +55,9 @@ class Options:
     master_client_id: int | None = None
     awaited_client_id: int | None = None
     """The one client whose return the night after its trades waits for; None: every client's."""
+    data_client_id: int = -1
+    """The client that feeds the planes: a decision waits for its request for the last session's daily bars, and a stream for what it is
+    behind; -1: nobody."""
     lines: int = 100
     """Market data lines: subscriptions of quotes and of five-second bars of all clients together."""
     tick_by_tick_lines: int = 5
@@ -155,6 +158,13 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         type=int,
         help="client id whose return the night waits for, up to a minute, when it traded in the session and is away; else every client's",
     )
+    add(
+        "--data-client-id",
+        type=int,
+        default=d.data_client_id,
+        help="client id of whoever feeds the planes: its request for the last session's daily bars is awaited a minute before a decision, and "
+        "while it streams and is not heard of for half a wall second the market stands, up to 20 s each; without it for nobody",
+    )
     add("--lines", type=_whole, default=d.lines, help=f"market data lines of all clients, error 101 beyond ({d.lines})")
     add(
         "--tick-by-tick-lines",
@@ -194,7 +204,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     options = Options(
         a.host, a.port, a.http_port, a.state_dir, a.assets, a.targets, a.start, a.sessions, a.seed, a.account, a.cash, tuple(a.position), a.hold,
         a.rebalance, a.speed, min(a.approach_speed, max(a.idle_speed, a.speed)), a.idle_speed, a.session_pause, a.impact_y,
-        a.master_client_id, a.awaited_client_id, a.lines, a.tick_by_tick_lines, a.pacing, a.start_id,
+        a.master_client_id, a.awaited_client_id, a.data_client_id, a.lines, a.tick_by_tick_lines, a.pacing, a.start_id,
         tuple(a.dividend), tuple(a.split),
     )  # fmt: skip
     try:
