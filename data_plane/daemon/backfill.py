@@ -27,7 +27,9 @@ from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Out
 from data_plane.daemon.past import Past
 from data_plane.daemon.reporting import told_log
 from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calendar
+from data_plane.daemon.silence import Silence
 from data_plane.daemon.telemetry import conservation
+from data_plane.daemon.unusable_documents import UnusableDocuments
 from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed, Observation
 from data_plane.outputs import DECISIONS, GATES, QUARANTINE, Output
@@ -63,6 +65,8 @@ class Backfill:
         """What went wrong, as it was told last."""
         self._unread = 0
         """Payloads that the source could not read."""
+        self._unusable = UnusableDocuments(job)
+        self._silence = Silence(job.source.name, report.note, lambda: bool(self._deliveries.waiting))
         self._failures = 0
         self._connected = False
         """The source has told its time since it said last that it waits for something."""
@@ -109,6 +113,8 @@ class Backfill:
         )
         self.engine.published.keep_minutes()
         self._past, self._facts = Past(self.engine), FactsOnLog()
+        if self._job.source.stage is Stage.MARKET and (others := self._not_traded()):
+            self._report.note(f"not loaded, since equities alone are traded: {others}")
         self._absent = AbsentNames(self._job.source.name, self._settings.group, names, self._job.span)
         path = self._settings.state_dir / "data-spool.bin"
         self._left = LeftOver(
@@ -120,6 +126,10 @@ class Backfill:
         await asyncio.to_thread(calendars.table, calendar)
         self._set_clock(max(decided, newest))
         return decided
+
+    def _not_traded(self) -> str:
+        """Names of assets.csv that no source is asked for, in one line."""
+        return ", ".join(each.symbol for each in self.config.universe.assets if each.untradable_code() is not None)
 
     def _remember(self) -> int:
         """Take up the topics, record by record; the newest time at which something on them was available, ns UTC."""
@@ -191,11 +201,13 @@ class Backfill:
         stopped = asyncio.create_task(stop.wait())
         given_up = asyncio.create_task(self._given_up.wait())
         beside = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._deliveries.run())]
-        tasks = [loading, stopped, given_up, *beside]
+        watching = asyncio.create_task(self._silence.watch())
+        tasks = [loading, stopped, given_up, *beside, watching]
         try:
             done, _ = await asyncio.wait({loading, stopped, given_up, *beside}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped, given_up}:
                 task.result()
+            watching.cancel()
             result.interrupted = stopped in done and loading not in done
             self._stop.set()
             await end_tasks([loading])
@@ -250,9 +262,10 @@ class Backfill:
             return f"{left} records wait on disk for Kafka ({why}); the next run, or the data plane, sends them first"
         if self.engine.ledger.dropped[name, SPOOL_FULL]:
             return "records were dropped, for Kafka was away and the spool full; see that Kafka runs, then run it again"
-        if self._given_up.is_set() or self._up is False:
+        down = self._given_up.is_set() or self._up is False
+        if whys := [self._why or self._refusal] * down + self._unusable.found():
             loaded = self.outlet.acknowledged[name, False] + self.engine.ledger.deduplicated[name]
-            return f"{name} could not be loaded{' whole' if loaded else ''}: {self._why or self._refusal}"
+            return f"{name} could not be loaded{' whole' if loaded else ''}: {'; '.join(whys)}"
         if self._up is None and self._unread:
             return f"what {name} sent could not be read; `triplane quarantine list --source {name}` has it"
         return ""
@@ -305,12 +318,16 @@ class Backfill:
             decided=decided,
             reread=self._job.reread,
             progress=self._progress,
+            incomplete=lambda _, why: self._unusable.add(why),
             room=self._room,
         )
 
     def take(self, observation: Observation) -> None:
         """An observation from the source: judged, and what comes of it put in line for the log."""
-        self._unread += isinstance(observation, Malformed)
+        self._silence.heard()
+        if isinstance(observation, Malformed):
+            self._unread += 1
+            self._unusable.learn(observation)
         self._past.before(observation)
         if isinstance(observation, Filing):
             observation = self._lacking(observation)
@@ -347,6 +364,7 @@ class Backfill:
 
     def _progress(self, done: int, of: int, what: str) -> None:
         self._failures = 0
+        self._silence.heard()
         self._report.progress(done, of, what)
 
     def _source_state(self, _: str, up: bool, why: str) -> None:

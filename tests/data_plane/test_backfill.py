@@ -195,6 +195,12 @@ async def test_what_stands_in_its_way_is_one_sentence(here: Installation) -> Non
     assert "TRIPLANE_GATEWAY_PORT" in gateway.sentence
     assert "edgar could not be loaded" in away.err
     assert "127.0.0.1:9" in away.err
+    empty = await here.backfill("fred", *span, TRIPLANE_TOPIC_PREFIX="nobody.")
+    assert empty.code == 1
+    assert (
+        empty.sentence
+        == "triplane: none of the planes' topics with the prefix nobody. is on this log yet; `triplane topics create` makes them"
+    )
     port = await here.backfill("ibkr", *span, TRIPLANE_GATEWAY_PORT="9")
     assert port.code == 1
     assert "ibkr could not be loaded: " in port.err
