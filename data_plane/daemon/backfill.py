@@ -1,6 +1,6 @@
 """One run that loads a span from one source, or reads its kept responses again, and ends: the daemon's pieces without its stream.
 
-Whoever runs it holds the lock of the Data Plane's state directory, so that no second producer publishes beside it. Steps:
+Whoever runs it holds the lock of the Data Plane's state directory, and it holds the log's own (`runtime/sole_producer.py`). Steps:
 
 1. The configuration in force, what the topics hold, the newest decision.
 2. The source hands in; the engine judges; what the topics lack goes to the outlet. Gates tell of the present: they are left as they are.
@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from data_plane.daemon import recovery
-from data_plane.daemon.absent_names import AbsentNames
+from data_plane.daemon.absent_names import AbsentNames, not_traded
 from data_plane.daemon.backfill_job import Count, Job, Report, Result
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
@@ -41,6 +41,7 @@ from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
+from triplane.runtime.sole_producer import SoleProducer
 from triplane.runtime.tasks import end_tasks
 
 AWAY_S = 90.0
@@ -76,12 +77,19 @@ class Backfill:
         self._given_up = asyncio.Event()
         self._time_known = asyncio.Event()
         self._clock: Clock = WallClock()
+        self._sole = SoleProducer(settings, PLANE)
         self.config: Config
         self.engine: DataEngine
         self.outlet: Outlet
 
     async def run(self, stop: asyncio.Event) -> Result:
         """To its end, or until `stop`. Raises LogUnavailable, ConfigError, DaemonExit, OSError or what a record cannot be sent for."""
+        try:
+            return await self._run(stop)
+        finally:
+            await asyncio.to_thread(self._sole.close)
+
+    async def _run(self, stop: asyncio.Event) -> Result:
         preparing, stopped = asyncio.create_task(self._prepare()), asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -103,8 +111,10 @@ class Backfill:
 
     async def _prepare(self) -> int:
         """Take the configuration and what the topics hold; the time of the newest decision, ns UTC."""
+        self._sole.join()
         self.config = config = await self._configured()
         decided = await asyncio.to_thread(recovery.newest_decision, self._settings)
+        await self._sole.take(self._stop)  # before the topics are read: nobody adds to them from now on
         assets = group_assets(config, self._settings.group)
         calendar = group_calendar(assets, self._settings.group)
         names = [asset.symbol for asset in assets]
@@ -113,8 +123,8 @@ class Backfill:
         )
         self.engine.published.keep_minutes()
         self._past, self._facts = Past(self.engine), FactsOnLog()
-        if self._job.source.stage is Stage.MARKET and (others := self._not_traded()):
-            self._report.note(f"not loaded, since equities alone are traded: {others}")
+        if self._job.source.stage is Stage.MARKET and (others := not_traded(config.universe)):
+            self._report.note(others)
         self._absent = AbsentNames(self._job.source.name, self._settings.group, names, self._job.span)
         path = self._settings.state_dir / "data-spool.bin"
         self._left = LeftOver(
@@ -126,10 +136,6 @@ class Backfill:
         await asyncio.to_thread(calendars.table, calendar)
         self._set_clock(max(decided, newest))
         return decided
-
-    def _not_traded(self) -> str:
-        """Names of assets.csv that no source is asked for, in one line."""
-        return ", ".join(each.symbol for each in self.config.universe.assets if each.untradable_code() is not None)
 
     def _remember(self) -> int:
         """Take up the topics, record by record; the newest time at which something on them was available, ns UTC."""
@@ -177,10 +183,7 @@ class Backfill:
         self._time_known.set()
 
     def _open_outlet(self) -> Outlet:
-        """What an earlier run left on disk is sent first, and counted as received by this one.
-
-        What that run had handed to a broker that stood still may have come to the log since: it is not sent again.
-        """
+        """What an earlier run left on disk is sent first, and counted as received by this one; what came to the log since is not sent again."""
         refused, spool = self._left.settle(), self._left.spool
         ledger = self.engine.ledger
         for output in spool.contents():
@@ -200,7 +203,7 @@ class Backfill:
         loading = asyncio.create_task(source.backfill(), name="backfill")
         stopped = asyncio.create_task(stop.wait())
         given_up = asyncio.create_task(self._given_up.wait())
-        beside = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._deliveries.run())]
+        beside = [asyncio.create_task(work) for work in (self.outlet.pump(), self._deliveries.run(), self._sole.lost())]
         watching = asyncio.create_task(self._silence.watch())
         tasks = [loading, stopped, given_up, *beside, watching]
         try:
@@ -371,10 +374,8 @@ class Backfill:
         self._up, self._why = up, "" if up else why
 
     def _blocked(self, _: str, why: str) -> None:
-        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing.
-
-        One that has just told its time is connected, and says that it has still to begin: this try counts only if it brings nothing.
-        """
+        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing. One that has just
+        told its time is connected, and says that it has still to begin: this try counts only if it brings nothing."""
         connected, self._connected = self._connected, False
         if not why:
             return

@@ -1,0 +1,55 @@
+"""Who may publish a plane's topics on a log: one state directory at a time. Real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from triplane.runtime.exit_codes import CONFIG, DaemonExit
+from triplane.runtime.settings import Settings
+from triplane.runtime.sole_producer import SESSION_S, SoleProducer
+
+pytestmark = pytest.mark.integration
+
+NEVER = asyncio.Event()
+
+
+@contextlib.contextmanager
+def producer(settings: Settings, name: str) -> Iterator[SoleProducer]:
+    """Of a state directory beside the usual one."""
+    made = SoleProducer(settings.model_copy(update={"state_dir": settings.state_dir / name}), "data")
+    made.join()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+async def test_one_state_directory_at_a_time_and_the_same_one_again_at_once(settings: Settings) -> None:
+    here = rf"of \S+:{settings.state_dir}/a publishes to this log.*stop it first"
+    with producer(settings, "a") as first:
+        assert await first.take(NEVER)
+        watching = asyncio.create_task(first.lost())
+        with producer(settings, "b") as second:
+            with pytest.raises(DaemonExit, match=here) as refused:
+                await second.take(NEVER)
+            assert refused.value.code == CONFIG
+            # A second process under the first one's name, as on a copy of its disk: the newer goes on, and the older one is told.
+            with producer(settings, "a") as copy:
+                assert await copy.take(NEVER)
+                with pytest.raises(DaemonExit, match="to another process"):
+                    await asyncio.wait_for(watching, SESSION_S)
+    # Nobody has taken leave: of the group's members it is the one that comes again.
+    with producer(settings, "a") as again:
+        assert await asyncio.wait_for(again.take(NEVER), SESSION_S / 2.0)
+
+
+async def test_whoever_is_told_to_stop_does_not_wait_for_an_answer(settings: Settings) -> None:
+    told = asyncio.Event()
+    told.set()
+    nobody = settings.model_copy(update={"bootstrap": "127.0.0.1:9"})
+    with producer(nobody, "a") as waiting:
+        assert not await asyncio.wait_for(waiting.take(told), SESSION_S / 2.0)
