@@ -121,7 +121,7 @@ class SoleProducer:
     # -- the group, on its own thread ------------------------------------------------------------------------------------------
     def _run(self) -> None:
         topics = [self._settings.topic(_TOPIC)]
-        self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._gone)
+        self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
         try:
             while not self._closed.is_set():
                 message = self._consumer.poll(_POLL_S)
@@ -143,12 +143,8 @@ class SoleProducer:
             self._lost.set_result("")
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Also where the coordinator was not heard for SESSION_S: who has the partition then comes with its next answer."""
         consumer.incremental_unassign(partitions)
-        self._holds = False
-
-    def _gone(self, consumer: Consumer, _: list[TopicPartition]) -> None:
-        """The coordinator has not heard of this process for SESSION_S; who has the partition now comes with its next answer."""
-        consumer.unassign()
         self._holds = False
 
     def _ended(self, error: KafkaError) -> None:
