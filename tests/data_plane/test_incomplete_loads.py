@@ -12,15 +12,18 @@ import pytest
 from aiohttp import web
 
 from data_plane.daemon import silence
+from data_plane.daemon.absent_names import not_traded
 from data_plane.observations import Filing, Malformed, Vintage
 from data_plane.sources.archive import KEPT, ResponseArchive
 from data_plane.sources.edgar import EdgarSource
 from data_plane.sources.fred import FredSource
 from data_plane.sources.http import AWAY_AFTER
+from data_plane.sources.ibkr_kept import KeptBars
 from data_plane.sources.span import Span
 from tests.data_plane.backfills import NAMES, Installation
 from tests.data_plane.counted_providers import CountedProviders, counted_providers
-from tests.data_plane.support import Bench, config, day_open
+from tests.data_plane.support import Bench, config, day_open, universe
+from triplane.domain.assets import Universe
 from triplane.runtime.settings import Settings
 
 SPAN = Span(date(2016, 1, 1), date(2018, 12, 31))
@@ -230,3 +233,29 @@ async def test_a_provider_that_hangs_is_told_of(monkeypatch: pytest.MonkeyPatch)
     await asyncio.wait_for(two.wait(), 10.0)
     watching.cancel()
     assert all(line.startswith("fred: nothing has come for ") for line in notes)
+
+
+def test_kept_bars_that_are_damaged_or_gone_are_told(tmp_path: Path) -> None:
+    archive = ResponseArchive(tmp_path, "ibkr")
+    paths = []
+    for day in ("20180102", "20180103"):
+        request = {"bar_size": "1 day", "duration": "1 D", "end": "", "show": "", "day": day, "from": "KO"}
+        body = json.dumps({"at": int(day), "answers": {}}).encode()
+        paths.append(archive._path(archive.store(json.dumps(request, sort_keys=True), 1, body).sha256))
+    bench = Bench(Settings(), config(), day_open())
+    bench.context.responses, lacks = tmp_path, list[str]()
+    bench.context.incomplete = lambda _, why: lacks.append(why)
+    paths[0].unlink()
+    paths[1].write_bytes(b"rust")
+    kept = KeptBars(bench.context, "ibkr")
+    ((_, []), (_, [stored])) = kept.looks("1 day")
+    assert kept.load(stored) is None
+    gone, damaged = lacks
+    assert gone.startswith(f"{paths[0]} is missing, a response to ")
+    assert damaged.startswith(f"{paths[1]} is damaged")
+
+
+def test_rows_that_no_source_of_bars_is_asked_for_are_named() -> None:
+    sentence = "not loaded, since equities alone are traded: SPY, MES, EUR.USD, BTC.USD"
+    assert not_traded(universe()) == sentence
+    assert not_traded(Universe(universe().tradable)) == ""
