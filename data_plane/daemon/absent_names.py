@@ -9,6 +9,13 @@ from data_plane.outputs import DECISIONS, QUARANTINE
 from data_plane.quarantined import interval_of
 from data_plane.release import DROPPED
 from data_plane.sources.span import Span
+from triplane.domain.assets import Universe
+
+
+def not_traded(universe: Universe) -> str:
+    """Which names of assets.csv no source of bars is asked for, in a sentence; empty where all are."""
+    others = [each.symbol for each in universe.assets if each.untradable_code() is not None]
+    return f"not loaded, since equities alone are traded: {', '.join(others)}" if others else ""
 
 
 class Absent(NamedTuple):

@@ -1,6 +1,6 @@
 """One run that loads a span from one source, or reads its kept responses again, and ends: the daemon's pieces without its stream.
 
-Whoever runs it holds the lock of the Data Plane's state directory, so that no second producer publishes beside it. Steps:
+Whoever runs it holds the lock of the Data Plane's state directory, and it holds the log's own (`runtime/sole_producer.py`). Steps:
 
 1. The configuration in force, what the topics hold, the newest decision.
 2. The source hands in; the engine judges; what the topics lack goes to the outlet. Gates tell of the present: they are left as they are.
@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from data_plane.daemon import recovery
-from data_plane.daemon.absent_names import AbsentNames
+from data_plane.daemon.absent_names import AbsentNames, not_traded
 from data_plane.daemon.backfill_job import Count, Job, Report, Result
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
@@ -27,7 +27,9 @@ from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Out
 from data_plane.daemon.past import Past
 from data_plane.daemon.reporting import told_log
 from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calendar
+from data_plane.daemon.silence import Silence
 from data_plane.daemon.telemetry import conservation
+from data_plane.daemon.unusable_documents import UnusableDocuments
 from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed, Observation
 from data_plane.outputs import DECISIONS, GATES, QUARANTINE, Output
@@ -39,6 +41,7 @@ from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
+from triplane.runtime.sole_producer import SoleProducer
 from triplane.runtime.tasks import end_tasks
 
 AWAY_S = 90.0
@@ -63,6 +66,8 @@ class Backfill:
         """What went wrong, as it was told last."""
         self._unread = 0
         """Payloads that the source could not read."""
+        self._unusable = UnusableDocuments(job)
+        self._silence = Silence(job.source.name, report.note, lambda: bool(self._deliveries.waiting))
         self._failures = 0
         self._connected = False
         """The source has told its time since it said last that it waits for something."""
@@ -72,6 +77,7 @@ class Backfill:
         self._given_up = asyncio.Event()
         self._time_known = asyncio.Event()
         self._clock: Clock = WallClock()
+        self._sole = SoleProducer(settings, PLANE)
         self.config: Config
         self.engine: DataEngine
         self.outlet: Outlet
@@ -79,6 +85,12 @@ class Backfill:
     async def run(self, stop: asyncio.Event) -> Result:
         """To its end, or until `stop`. Raises LogUnavailable, ConfigError, DaemonExit, OSError, NothingToAskError or what a record cannot be
         sent for."""
+        try:
+            return await self._run(stop)
+        finally:
+            await asyncio.to_thread(self._sole.close)
+
+    async def _run(self, stop: asyncio.Event) -> Result:
         preparing, stopped = asyncio.create_task(self._prepare()), asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,8 +112,10 @@ class Backfill:
 
     async def _prepare(self) -> int:
         """Take the configuration and what the topics hold; the time of the newest decision, ns UTC."""
+        self._sole.join()
         self.config = config = await self._configured()
         decided = await asyncio.to_thread(recovery.newest_decision, self._settings)
+        await self._sole.take(self._stop)  # before the topics are read: nobody adds to them from now on
         assets = group_assets(config, self._settings.group)
         calendar = group_calendar(assets, self._settings.group)
         names = [asset.symbol for asset in assets]
@@ -110,6 +124,8 @@ class Backfill:
         )
         self.engine.published.keep_minutes()
         self._past, self._facts = Past(self.engine), FactsOnLog()
+        if self._job.source.stage is Stage.MARKET and (others := not_traded(config.universe)):
+            self._report.note(others)
         self._absent = AbsentNames(self._job.source.name, self._settings.group, names, self._job.span)
         path = self._settings.state_dir / "data-spool.bin"
         self._left = LeftOver(
@@ -168,10 +184,7 @@ class Backfill:
         self._time_known.set()
 
     def _open_outlet(self) -> Outlet:
-        """What an earlier run left on disk is sent first, and counted as received by this one.
-
-        What that run had handed to a broker that stood still may have come to the log since: it is not sent again.
-        """
+        """What an earlier run left on disk is sent first, and counted as received by this one; what came to the log since is not sent again."""
         refused, spool = self._left.settle(), self._left.spool
         ledger = self.engine.ledger
         for output in spool.contents():
@@ -191,12 +204,14 @@ class Backfill:
         loading = asyncio.create_task(source.backfill(), name="backfill")
         stopped = asyncio.create_task(stop.wait())
         given_up = asyncio.create_task(self._given_up.wait())
-        beside = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._deliveries.run())]
-        tasks = [loading, stopped, given_up, *beside]
+        beside = [asyncio.create_task(work) for work in (self.outlet.pump(), self._deliveries.run(), self._sole.lost())]
+        watching = asyncio.create_task(self._silence.watch())
+        tasks = [loading, stopped, given_up, *beside, watching]
         try:
             done, _ = await asyncio.wait({loading, stopped, given_up, *beside}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped, given_up}:
                 task.result()
+            watching.cancel()
             result.interrupted = stopped in done and loading not in done
             self._stop.set()
             await end_tasks([loading])
@@ -251,9 +266,10 @@ class Backfill:
             return f"{left} records wait on disk for Kafka ({why}); the next run, or the data plane, sends them first"
         if self.engine.ledger.dropped[name, SPOOL_FULL]:
             return "records were dropped, for Kafka was away and the spool full; see that Kafka runs, then run it again"
-        if self._given_up.is_set() or self._up is False:
+        down = self._given_up.is_set() or self._up is False
+        if whys := [self._why or self._refusal] * down + self._unusable.found():
             loaded = self.outlet.acknowledged[name, False] + self.engine.ledger.deduplicated[name]
-            return f"{name} could not be loaded{' whole' if loaded else ''}: {self._why or self._refusal}"
+            return f"{name} could not be loaded{' whole' if loaded else ''}: {'; '.join(whys)}"
         if self._up is None and self._unread:
             return f"what {name} sent could not be read; `triplane quarantine list --source {name}` has it"
         return ""
@@ -306,12 +322,16 @@ class Backfill:
             decided=decided,
             reread=self._job.reread,
             progress=self._progress,
+            incomplete=lambda _, why: self._unusable.add(why),
             room=self._room,
         )
 
     def take(self, observation: Observation) -> None:
         """An observation from the source: judged, and what comes of it put in line for the log."""
-        self._unread += isinstance(observation, Malformed)
+        self._silence.heard()
+        if isinstance(observation, Malformed):
+            self._unread += 1
+            self._unusable.learn(observation)
         self._past.before(observation)
         if isinstance(observation, Filing):
             observation = self._lacking(observation)
@@ -348,16 +368,15 @@ class Backfill:
 
     def _progress(self, done: int, of: int, what: str) -> None:
         self._failures = 0
+        self._silence.heard()
         self._report.progress(done, of, what)
 
     def _source_state(self, _: str, up: bool, why: str) -> None:
         self._up, self._why = up, "" if up else why
 
     def _blocked(self, _: str, why: str) -> None:
-        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing.
-
-        One that has just told its time is connected, and says that it has still to begin: this try counts only if it brings nothing.
-        """
+        """A source that connects again and again by itself is given up after SOURCE_RETRIES tries that brought nothing. One that has just
+        told its time is connected, and says that it has still to begin: this try counts only if it brings nothing."""
         connected, self._connected = self._connected, False
         if not why:
             return

@@ -33,6 +33,7 @@ from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.kafka_probe import KafkaProbe
+from triplane.runtime.sole_producer import SoleProducer
 from triplane.runtime.tasks import end_tasks
 
 PLANE = "data"
@@ -75,6 +76,7 @@ class DataService:
         self._blocked: dict[str, str] = {}
         self._turns = {stage: asyncio.Event() for stage in Stage}
         self._follower: ConfigFollower | None = None
+        self._sole = SoleProducer(self._settings, PLANE)
         self._contexts: list[Context] = []
         self._hours: tuple[str, ...] = ()
         self.config: Config
@@ -84,6 +86,12 @@ class DataService:
     # -- life ------------------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Until the daemon stops, or something that a restart or a person has to mend."""
+        try:
+            await self._start()
+        finally:
+            await asyncio.to_thread(self._sole.close)
+
+    async def _start(self) -> None:
         daemon = self._daemon
         daemon.probe = KafkaProbe(self._settings, "control.config")
         daemon.ready(False, "looking for a configuration on control.config")
@@ -93,6 +101,7 @@ class DataService:
                 lambda text: daemon.log.error("configuration passed over", reason=text),
                 (*recovery.TOPICS, decisions.TOPIC),
             )
+            self._sole.join()
             config = await self._follower.first(daemon.stop)
         except LogUnavailable as error:
             raise DaemonExit(str(error), UNAVAILABLE) from error
@@ -114,11 +123,14 @@ class DataService:
         # Its first question imports pandas, for a second or more: not on the event loop.
         await asyncio.to_thread(calendars.table, group_calendar(assets, self._settings.group))
         try:
+            if not await self._sole.take(daemon.stop):  # before the topics are read: nobody adds to them from now on
+                return
             await self._remember()
         except LogUnavailable as error:
             raise DaemonExit(str(error), UNAVAILABLE) from error
         self.outlet = self._open_outlet()
-        running = [asyncio.create_task(self.outlet.pump()), asyncio.create_task(self._follower.follow(self._taken))]
+        beside = (self.outlet.pump(), self._follower.follow(self._taken), self._sole.lost())
+        running = [asyncio.create_task(work) for work in beside]
         paper = self._settings.mode == "paper"
         self._emit(self.engine.compare_only(self._market + ([] if paper else [machine_clock.MACHINE])))
         if not paper:
@@ -348,14 +360,8 @@ class DataService:
             1 if record["open"] else 0
         )
         log = self._daemon.log.info if record["open"] else self._daemon.log.warning
-        log(
-            "gate opened" if record["open"] else "gate closed",
-            gate=record["gate"],
-            source=record["source"],
-            scope=record["scope"],
-            code=record["code"],
-            detail=record["detail"],
-        )
+        fields = {name: record[name] for name in ("gate", "source", "scope", "code", "detail")}
+        log("gate opened" if record["open"] else "gate closed", **fields)
 
     def _dropped(self, output: Output) -> None:
         self.engine.lost(output, SPOOL_FULL)

@@ -91,6 +91,15 @@ class ResponseArchive:
         """Responses to a request whose bodies are still there, newest first."""
         return [stored for stored in reversed(self._bodies.get(key, {}).values()) if self.has_body(stored)]
 
+    def lost(self, key: str) -> list[str]:
+        """A sentence for each body of a request that should be there and is not; those that newer ones displaced should not."""
+        newest = list(self._bodies.get(key, {}).values())[-KEPT:]
+        return [
+            f"{self._path(stored.sha256)} is missing, a response to {key}"
+            for stored in newest
+            if not self.has_body(stored)
+        ]
+
     def body(self, stored: Stored) -> bytes:
         """A response's body, checked against its hash."""
         path = self._path(stored.sha256)

@@ -98,6 +98,9 @@ class Context:
     """Whether clients answer from the kept responses, and ask nobody."""
     progress: Callable[[int, int, str], None] = lambda done, of, what: None
     """How far `backfill` is: so many of so many, and what was the last."""
+    incomplete: Callable[[str, str], None] = lambda source, why: None
+    """(source, which document of a provider could not be used, in a sentence): what `backfill` handed in is not all then. Bodies that are
+    handed in as `Malformed` need no telling."""
     room: Callable[[], Awaitable[None]] = field(default=_room)
     """Returns once more may be handed in; a `backfill` that hands in much asks for it between its requests."""
 
@@ -115,7 +118,8 @@ class Context:
         """
         if self.reread:
             assert self.responses is not None
-            return KeptResponses(source, ResponseArchive(self.responses, source))
+            archive = ResponseArchive(self.responses, source)
+            return KeptResponses(source, archive, lambda why: self.incomplete(source, why))
 
         def failed(reason: str) -> None:
             self.log.warning("a response is not kept", source=source, reason=reason)

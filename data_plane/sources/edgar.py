@@ -19,7 +19,7 @@ from data_plane.point_in_time import EDGAR_BEGAN, read_acceptance
 from data_plane.sources import companyfacts
 from data_plane.sources.base import Context, SourceSpec, Stage
 from data_plane.sources.edgar_frames import FrameCheck
-from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
+from data_plane.sources.http import AWAY_AFTER, BodyMalformed, Policy, SourceRefused, SourceUnavailable
 from data_plane.sources.kept import NOT_KEPT
 from data_plane.sources.span import Span
 from triplane.domain.timestamps import NEW_YORK, to_datetime
@@ -33,6 +33,10 @@ TOPIC = "data.facts"
 MARGIN_DAYS = 800
 # A filing carries the date of its acceptance or that of a business day after it; some were accepted days after their date.
 FILED_AROUND_DAYS = 14
+_SHAPE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What a body of another shape raises."""
+MISSING = NOT_KEPT
+"""The provider, or the archive, has no such document."""
 LAST_DAY = date.max - timedelta(days=1)
 
 
@@ -43,12 +47,15 @@ class Submissions:
         self.acceptance: dict[str, str] = {}
         self.older: list[tuple[str, str]] = []
         """(file name, last filing date) of paged older filings."""
+        self.xbrl = False
+        """Whether a filing has structured facts, or may have: a list that does not say so."""
 
     def add(self, columns: Mapping[str, Any]) -> None:
         """Take the columns of a document or page; raises KeyError, TypeError or ValueError when they do not fit."""
         pairs = zip(columns["accessionNumber"], columns["acceptanceDateTime"], strict=True)
         for accession, acceptance in pairs:
             self.acceptance[str(accession)] = str(acceptance)
+        self.xbrl |= any(columns.get("isXBRL", (True,)))
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Submissions:
@@ -102,6 +109,8 @@ class EdgarSource:
         self._listed: dict[str, set[str]] = {}
         """Filings of the names whose documents could be read, which are then in question where a frame says something else of one."""
         self._frames = FrameCheck(context, self._http, self._base)
+        self._problems: list[str] = []
+        """Which names the provider did not give at the last look, and why."""
 
     def _policy(self) -> Policy:
         targets = self._context.targets
@@ -143,79 +152,118 @@ class EdgarSource:
         try:
             await self._frames.look(ciks, listed, self._since(), until)
         except (SourceUnavailable, SourceRefused) as error:
-            context.source_state(NAME, False, str(error))
+            self._problems.append(str(error))
+            context.source_state(NAME, False, "; ".join(self._problems))
 
     async def _round(self) -> bool:
-        """Look at all names; whether the provider answered."""
+        """Look at all names; whether the provider answered. One that it does not give leaves the others alone, unless it is away."""
         context = self._context
-        try:
-            if not self._ciks:
-                self._ciks = ticker_map(await self._http.get(f"{self._files}/files/company_tickers.json"))
-            symbols = [asset.symbol for asset in context.assets()]
-            for count, symbol in enumerate(symbols, 1):
-                await context.room()
+        self._problems = []
+        if not await self._mapped():
+            return False
+        away, symbols = 0, [asset.symbol for asset in context.assets()]
+        for count, symbol in enumerate(symbols, 1):
+            await context.room()
+            try:
                 await self._company(symbol)
-                context.progress(count, len(symbols), symbol)
+                away = 0
+            except (SourceUnavailable, SourceRefused) as error:
+                self._problems.append(f"{symbol}: {error}")
+                away += 1
+                if away == AWAY_AFTER:
+                    break
+            context.progress(count, len(symbols), symbol)
+        context.source_state(NAME, not self._problems, "; ".join(self._problems))
+        return away < AWAY_AFTER
+
+    async def _mapped(self) -> bool:
+        """Whether the map of tickers is at hand; it is asked for once."""
+        context = self._context
+        if self._ciks:
+            return True
+        try:
+            self._ciks = ticker_map(await self._http.get(f"{self._files}/files/company_tickers.json"))
         except (SourceUnavailable, SourceRefused) as error:
             context.source_state(NAME, False, str(error))
             return False
         except BodyMalformed as error:
             context.malformed(NAME, TOPIC, "", "BODY_MALFORMED", str(error), error.raw)
             return False
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except _SHAPE as error:
             context.malformed(
                 NAME, TOPIC, "", "BODY_SHAPE", f"company_tickers.json: {type(error).__name__} {error}", b""
             )
             return False
-        context.source_state(NAME, True, "")
         return True
 
     async def _company(self, symbol: str) -> None:
-        """One name; what is wrong with its documents is quarantined, and only a provider that is down ends the round."""
+        """One name; what is wrong with its documents is quarantined. Raises SourceUnavailable, and SourceRefused but for a missing document."""
         context = self._context
         cik = self._ciks.get(symbol.replace(".", "-"))
         if cik is None:
             context.log.warning("no CIK", source=NAME, symbol=symbol)
             return
         listed: set[str] | None = None
+        lists, document = f"submissions/CIK{cik:010d}.json", f"companyfacts/CIK{cik:010d}.json"
+        reading, expected = lists, True
         try:
-            submissions = Submissions.parse(await self._http.get(f"{self._base}/submissions/CIK{cik:010d}.json"))
+            submissions = Submissions.parse(await self._http.get(f"{self._base}/{lists}"))
             if self._known.get(symbol) == submissions.acceptance.keys():
                 return
             since = self._since()
-            recent = set(submissions.acceptance)
+            recent, unlisted = set(submissions.acceptance), ""
             for name, last in submissions.older:
-                if last >= since.isoformat():
-                    since = await self._page(submissions, name, last, since)
+                if last >= since.isoformat() and not await self._page(symbol, submissions, name, last):
+                    unlisted = max(unlisted, last)
             span = self._context.span
             accepted = submissions.acceptance
             listed = set(accepted) if span is None else accepted_within(span, accepted)
-            await self._hand_in(await self._filings(symbol, cik, submissions.acceptance, since))
-            self._known[symbol], self._listed[symbol] = recent, listed
+            reading, expected = document, submissions.xbrl
+            await self._hand_in(
+                each
+                for each in await self._filings(symbol, cik, accepted, since)
+                # Of those of a missing page nobody knows when the world could know them.
+                if not (isinstance(each, Filing) and not each.acceptance and each.filed <= unlisted)
+            )
+            self._listed[symbol] = listed
+            if not unlisted:  # else it is looked for again
+                self._known[symbol] = recent
         except SourceRefused as error:
-            if error.status != 404:  # a name without XBRL has no such document, which is no fault of the provider
+            if error.status != MISSING:
                 raise
             if listed is not None:
                 self._listed[symbol] = listed
             context.log.warning("no document", source=NAME, symbol=symbol, reason=str(error))
+            if expected and not context.reread:  # a name without XBRL has no facts, which is no fault of the provider
+                context.incomplete(NAME, f"{symbol}: {error}")
         except BodyMalformed as error:
             context.malformed(NAME, TOPIC, symbol, "BODY_MALFORMED", str(error), error.raw)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            context.malformed(NAME, TOPIC, symbol, "BODY_SHAPE", f"{symbol}: {type(error).__name__} {error}", b"")
+        except _SHAPE as error:
+            detail = f"{symbol}: {reading}: {type(error).__name__} {error}"
+            context.malformed(NAME, TOPIC, symbol, "BODY_SHAPE", detail, b"")
 
-    async def _page(self, submissions: Submissions, name: str, last: str, since: date) -> date:
-        """Take a page of older filings; the first day of which acceptances are known then.
-
-        A page that was not kept was not wanted then: its filings cannot be stamped.
-        """
+    async def _page(self, symbol: str, submissions: Submissions, name: str, last: str) -> bool:
+        """Take a page of older filings, up to a day; whether it could be had. A page that was not kept was not wanted then."""
+        context = self._context
         try:
             submissions.add(await self._http.get(f"{self._base}/submissions/{name}"))
         except SourceRefused as error:
-            if error.status != NOT_KEPT or not self._context.reread:
+            if error.status != MISSING:
                 raise
-            self._context.log.warning("older submissions are not kept", source=NAME, page=name, up_to=last)
-            return max(since, date.fromisoformat(last) + timedelta(days=1))
-        return since
+            context.log.warning("older submissions are missing", source=NAME, symbol=symbol, page=name, up_to=last)
+            if not context.reread:
+                context.incomplete(
+                    NAME, f"{symbol}: filings up to {last} that only {name} lists are left out, for {error}"
+                )
+            return False
+        except BodyMalformed as error:
+            context.malformed(NAME, TOPIC, symbol, "BODY_MALFORMED", str(error), error.raw)
+            return False
+        except _SHAPE as error:
+            detail = f"{symbol}: {name}: {type(error).__name__} {error}"
+            context.malformed(NAME, TOPIC, symbol, "BODY_SHAPE", detail, b"")
+            return False
+        return True
 
     def _since(self) -> date:
         """The first day of filing that is wanted."""

@@ -30,7 +30,7 @@ from data_plane.sources.fred_answers import (
     windows,
 )
 from data_plane.sources.fred_kept import kept_chains
-from data_plane.sources.http import BodyMalformed, Policy, SourceRefused, SourceUnavailable
+from data_plane.sources.http import AWAY_AFTER, BodyMalformed, Policy, SourceRefused, SourceUnavailable
 from data_plane.sources.kept import KeptResponses
 from triplane.domain.timestamps import to_datetime
 from triplane.runtime.key_file import KeyMissing, fred_key
@@ -91,7 +91,7 @@ class FredSource:
             await self._round()
 
     async def _round(self) -> None:
-        """One look at all series. One that FRED refuses or garbles leaves the others alone; where FRED is away, the rest waits."""
+        """One look at all series. One that FRED refuses, garbles or has not leaves the others alone; where it is away, the rest waits."""
         context = self._context
         try:
             # Read anew, so that a key that was changed in its file counts. What was kept has none in it.
@@ -100,15 +100,18 @@ class FredSource:
             context.source_state(NAME, False, str(error))
             return
         refused: list[str] = []
+        away = 0
         wanted = context.targets.FRED_SERIES.split(",")
         for count, series in enumerate(wanted, 1):
             await context.room()
             try:
                 await self._series(series, key)
-                context.progress(count, len(wanted), series)
+                away = 0
             except SourceUnavailable as error:
-                context.source_state(NAME, False, _hidden(str(error), key))
-                return
+                refused.append(f"{series}: {_hidden(str(error), key)}")
+                away += 1
+                if away == AWAY_AFTER:
+                    break
             except SourceRefused as error:
                 refused.append(f"{series}: {_hidden(str(error), key)}")
             except BodyMalformed as error:
@@ -117,6 +120,7 @@ class FredSource:
             except _SHAPE as error:
                 detail = _hidden(f"{series}: {type(error).__name__} {error}", key)
                 context.malformed(NAME, TOPIC, series, "BODY_SHAPE", detail, b"")
+            context.progress(count, len(wanted), series)
         if refused:
             context.source_state(NAME, False, "; ".join(refused))
         else:

@@ -37,6 +37,8 @@ MAX_WAIT_S = 60.0
 MAX_PEACE_S = 86_400.0
 """A provider that asks for longer is asked again the next day."""
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+AWAY_AFTER = 3
+"""Companies or series in a row that a provider does not give, each after all tries, before it is taken to be away and left alone."""
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -139,6 +139,8 @@ class KeptBars:
                 request = json.loads(key)
                 if request["bar_size"] == bar_size and not request["show"] and self._archive is not None:
                     found.setdefault(str(request["day"]), []).extend(self._archive.kept(key))
+                    for sentence in self._archive.lost(key):
+                        self._context.incomplete(self._source, sentence)
         return [(day, sorted(kept, key=lambda each: each.at, reverse=True)) for day, kept in sorted(found.items())]
 
     def load(self, stored: Stored) -> Batch | None:
@@ -148,4 +150,5 @@ class KeptBars:
             return read(stored.key, self._archive.body(stored))
         except (OSError, DamagedArchiveError, ValueError, KeyError, TypeError, AttributeError) as error:
             self._context.log.warning("a kept response is passed over", source=self._source, reason=str(error))
+            self._context.incomplete(self._source, str(error))
             return None

@@ -6,7 +6,7 @@ The same parsers read them as read what comes over the network, so that what one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,15 +17,18 @@ NOT_KEPT = 404
 
 
 class KeptResponses:
-    """Stands in for a JsonClient. What is damaged on disk is passed over, and an older response taken instead.
+    """Stands in for a JsonClient. What is damaged or missing on disk is told, once, and an older response taken instead.
 
     The answers of one server are never mixed with another's: a simulated provider must not answer for the real one. Where nothing was kept
     of the server that is asked, one other stands in for it throughout, the one of the newest response to what is asked first.
     """
 
-    def __init__(self, name: str, archive: ResponseArchive) -> None:
+    def __init__(self, name: str, archive: ResponseArchive, damaged: Callable[[str], None] = lambda why: None) -> None:
+        """`damaged` is told in a sentence which body that was asked for cannot be read."""
         self._name = name
         self._archive = archive
+        self._damaged = damaged
+        self._told: set[str] = set()
         self._servers: dict[str, str] = {}
         """Whose answers are read, by the server that is asked."""
         keys = archive.requests()
@@ -66,13 +69,21 @@ class KeptResponses:
         keys = self._keys.get(_place(asked), [])
         server = self._answering(_server(asked), keys)
         wanted = next((key for key in keys if _server(key) == server), "")
+        for sentence in self._archive.lost(wanted):
+            self._tell(sentence)
         bodies = []
         for stored in self._archive.kept(wanted):
             try:
                 bodies.append(self._archive.body(stored))
-            except (OSError, DamagedArchiveError):
-                continue
+            except (OSError, DamagedArchiveError) as error:
+                self._tell(str(error))
         return bodies
+
+    def _tell(self, sentence: str) -> None:
+        """A document is asked for more than once; of its damage one sentence is enough."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._damaged(sentence)
 
     def _answering(self, server: str, keys: Iterable[str]) -> str:
         """Whose answers stand for those of a server; `keys` are the requests for the first document asked of it."""

@@ -7,6 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
+from data_plane.daemon.backfill import Backfill
+from data_plane.daemon.backfill_job import Job, Result
+from data_plane.sources import registered
+from data_plane.sources.span import Span
 from schemas import catalogue
 from tests.cli.command import Ran, environment, triplane, variables_of
 from tests.data_plane.counted_providers import CountedProviders
@@ -21,6 +27,20 @@ from triplane.runtime.settings import Settings
 
 NAMES = ("AAPL", "AMD", "KO", "XOM")
 TOPICS = ("data.bars", "data.facts", "data.fundamentals", "data.macro", "data.quarantine")
+
+
+class Told:
+    """Keeps the sentences of a run."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def progress(self, done: int, of: int, what: str) -> None:
+        """Nobody watches."""
+
+    def note(self, line: str) -> None:
+        """Keep it."""
+        self._notes.append(line)
 
 
 class Installation:
@@ -63,6 +83,25 @@ class Installation:
         ran = await self.backfill(source, first, last, "--json", *more)
         assert ran.code == 0, ran
         return counted(ran)
+
+    async def load(
+        self, source: str, span: Span, *, reread: bool = False, gateway_port: int = 0, notes: list[str] | None = None
+    ) -> Result:
+        """A run in this process: with whatever a test made of the program. `notes` gets what people are told."""
+        url = self.providers.url
+        settings = self.settings.model_copy(
+            update={
+                "edgar_url": url,
+                "edgar_files_url": url,
+                "fred_url": url,
+                "user_agent": "tests tests@example.com",
+                "fred_api_key": SecretStr("secret-key"),
+                "gateway_port": gateway_port,
+            }
+        )
+        (spec,) = (each for each in registered() if each.name == source)
+        report = Told([] if notes is None else notes)
+        return await Backfill(settings, Job(spec, span, reread=reread), report).run(asyncio.Event())
 
     def start(self, *line: str) -> Forked:
         """A verb of `triplane data`, running."""

@@ -6,16 +6,19 @@ import asyncio
 import io
 import signal
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
+from data_plane.daemon.service import DataService
 from data_plane.daemon.spool import Spool
 from data_plane.observations import Vintage
 from data_plane.outputs import Output
 from data_plane.sources.fred import FredSource
+from data_plane.sources.span import Span
 from schemas import codec
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.backfills import NAMES, Installation, counted
@@ -27,8 +30,10 @@ from triplane.cli.context import CommandError
 from triplane.cli.main import app
 from triplane.domain.timestamps import MINUTE
 from triplane.runtime import daemon, run_file
+from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
+from triplane.runtime.sole_producer import SoleProducer
 
 pytestmark = pytest.mark.integration
 
@@ -195,9 +200,32 @@ async def test_what_stands_in_its_way_is_one_sentence(here: Installation) -> Non
     assert "TRIPLANE_GATEWAY_PORT" in gateway.sentence
     assert "edgar could not be loaded" in away.err
     assert "127.0.0.1:9" in away.err
+    empty = await here.backfill("fred", *span, TRIPLANE_TOPIC_PREFIX="nobody.")
+    assert empty.code == 1
+    assert (
+        empty.sentence
+        == "triplane: none of the planes' topics with the prefix nobody. is on this log yet; `triplane topics create` makes them"
+    )
     port = await here.backfill("ibkr", *span, TRIPLANE_GATEWAY_PORT="9")
     assert port.code == 1
     assert "ibkr could not be loaded: " in port.err
+
+
+async def test_no_second_state_directory_publishes_to_the_same_log(here: Installation) -> None:
+    """Neither a load nor the data plane; the load of the directory that may goes on."""
+    other = SoleProducer(here.settings.model_copy(update={"state_dir": here.cwd / "other"}), "data")
+    other.join()
+    try:
+        assert await other.take(asyncio.Event())
+        span = Span(date(2016, 1, 1), date(2018, 12, 31))
+        plane = DataService(daemon.Daemon("data", here.settings))
+        for work in (here.load("edgar", span), plane.run()):
+            with pytest.raises(DaemonExit, match=r"of \S+/other publishes to this log.*; stop it first"):
+                await work
+    finally:
+        await asyncio.to_thread(other.close)
+    assert not here.log()["data.facts"]
+    assert not here.providers.requests
 
 
 @pytest.mark.parametrize(

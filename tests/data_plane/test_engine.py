@@ -320,8 +320,8 @@ def test_a_daily_bar_that_never_reached_its_topic_is_asked_for_again() -> None:
         "event_time": 5,
         "available_time": 5,
     }
-    index.learn("data.bars", whole | {"symbols": ["AAA"]})
-    alone = whole | {"available_time": 9, "symbols": ["BBB"]}
+    index.learn("data.bars", whole | {"symbols": ["AAA"], "close": [47.0]})
+    alone = whole | {"available_time": 9, "symbols": ["BBB"], "close": [47.0]}
     index.learn("data.bars", alone)
     assert index.newest_daily("ibkr", "main") == {"AAA": 5, "BBB": 5}
     index.forget("data.bars", alone)

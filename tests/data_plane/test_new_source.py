@@ -12,10 +12,16 @@ from typing import Any, cast
 import pytest
 
 import data_plane.sources
+from data_plane.daemon.service import DataService
 from data_plane.observations import Vintage
 from data_plane.sources import registered
 from data_plane.sources.base import Stage
 from data_plane.sources.http import JsonClient
+from triplane.cli import data_backfill, doctor, status
+from triplane.cli.context import CommandError
+from triplane.runtime.daemon import Daemon
+from triplane.runtime.exit_codes import DaemonExit
+from triplane.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = '''
@@ -97,3 +103,33 @@ def test_a_source_says_what_it_lacks() -> None:
     assert "TRIPLANE_GATEWAY_PORT" in specs["ibkr"].missing(nothing)  # type: ignore[arg-type]
     assert "TRIPLANE_FRED_API_KEY" in specs["fred"].missing(nothing)  # type: ignore[arg-type]
     assert "TRIPLANE_USER_AGENT" in specs["edgar"].missing(nothing)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("import nope_nope\n", r"cannot be imported \(ModuleNotFoundError: No module named 'nope_nope'\)"),
+        ("SOURCE = 3\n", "has a SOURCE that is no SourceSpec but of type int"),
+        ("def broken(:\n", r"cannot be imported \(SyntaxError: "),
+    ],
+)
+def test_a_module_that_is_no_source_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, cause: str
+) -> None:
+    """By whoever starts: the backfill, the daemon and the doctor; what only asks which sources there are goes on with the others."""
+    (tmp_path / "wrong.py").write_text(text)
+    monkeypatch.setattr(data_plane.sources, "__path__", [*data_plane.sources.__path__, str(tmp_path)])
+    try:
+        sentence = rf"wrong\.py {cause}.*; mend it .*, or take it out of the folder$"
+        with pytest.raises(DaemonExit, match=sentence) as daemon:
+            DataService(Daemon("data", Settings(state_dir=tmp_path)))
+        assert (str(daemon.value).startswith(str(tmp_path)), daemon.value.code) == (True, 78)
+        with pytest.raises(CommandError, match=sentence):
+            data_backfill._source("edgar")
+        (finding,) = doctor._sources(Settings())
+        assert (finding.state, finding.what) == ("problem", "source")
+        assert re.search(cause, finding.found)
+        assert "the data plane does not start" in finding.remedy
+        assert status.reference_sources() == {"edgar", "fred"}
+    finally:
+        sys.modules.pop("data_plane.sources.wrong", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from pydantic import SecretStr
 
-from data_plane.daemon.backfill import Backfill
-from data_plane.daemon.backfill_job import Job, Result
+from data_plane.daemon.backfill_job import Result
 from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed
-from data_plane.sources import companyfacts, registered
+from data_plane.sources import companyfacts
 from data_plane.sources.edgar import EdgarSource
 from data_plane.sources.span import Span
 from tests.broker.gateways import GatewayProcess
@@ -39,31 +36,9 @@ async def here(settings: Settings, tmp_path: Path) -> AsyncIterator[Installation
         yield Installation(settings, providers, tmp_path, frames="dei/EntityCommonStockSharesOutstanding/shares")
 
 
-class Told:
-    """Nobody watches."""
-
-    def progress(self, done: int, of: int, what: str) -> None:
-        pass
-
-    def note(self, line: str) -> None:
-        pass
-
-
 async def with_parsers_of_the_test(here: Installation, source: str, span: Span = SPAN, gateway_port: int = 0) -> Result:
     """A backfill in this process, with whatever the test made of the parsers."""
-    url = here.providers.url
-    settings = here.settings.model_copy(
-        update={
-            "edgar_url": url,
-            "edgar_files_url": url,
-            "fred_url": url,
-            "user_agent": "tests tests@example.com",
-            "fred_api_key": SecretStr("secret-key"),
-            "gateway_port": gateway_port,
-        }
-    )
-    (spec,) = (each for each in registered() if each.name == source)
-    return await Backfill(settings, Job(spec, span), Told()).run(asyncio.Event())
+    return await here.load(source, span, gateway_port=gateway_port)
 
 
 def values_as_text(document: Any) -> Any:
@@ -172,7 +147,8 @@ async def test_vintages_are_read_from_the_newest_body_that_is_whole(
 
     with monkeypatch.context() as older:
         older.setattr("data_plane.sources.fred.parse_observations", stumbles)
-        assert (await with_parsers_of_the_test(here, "fred")).problem == ""
+        problem = (await with_parsers_of_the_test(here, "fred")).problem
+    assert problem.startswith("fred could not be loaded: DTB3: KeyError 'output_type'; the same line again")
 
     async def half(request: web.Request) -> web.Response | None:
         if not request.path.endswith("observations"):

@@ -102,8 +102,12 @@ def _source(name: str) -> SourceSpec:
 
     numerics.pin()  # before anything imports numpy
     from data_plane.sources import registered
+    from triplane.runtime.exit_codes import DaemonExit
 
-    known = {spec.name: spec for spec in registered()}
+    try:
+        known = {spec.name: spec for spec in registered()}
+    except DaemonExit as error:
+        raise context.CommandError(str(error)) from error
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name.lower(), known, n=1)
@@ -156,7 +160,7 @@ def _run(settings: Settings, job: Job, json_: bool, left_out: str = "") -> None:
         with Told(job.source.name) as report:
             if left_out:
                 report.note(left_out)
-            lingering = _in_a_loop(_load(settings, job, report, results))
+            lingering = _in_a_loop(settings, _load(settings, job, report, results))
     finally:
         held.release()
     (result,) = results
@@ -169,12 +173,13 @@ def _run(settings: Settings, job: Job, json_: bool, left_out: str = "") -> None:
         raise typer.Exit(code)
 
 
-def _in_a_loop(work: Coroutine[Any, Any, None]) -> bool:
+def _in_a_loop(settings: Settings, work: Coroutine[Any, Any, None]) -> bool:
     """Run it; whether something would keep the process from ending. Raises what it raises, as one sentence where it has one."""
     from data_plane.sources.span import NothingToAskError
     from triplane.runtime.configuration import ConfigError
     from triplane.runtime.event_loop import EventLoop
     from triplane.runtime.exit_codes import DaemonExit
+    from triplane.runtime.kafka_in import LogUnavailable
     from triplane.runtime.kafka_out import DeliveryError
 
     loop = EventLoop()
@@ -184,7 +189,32 @@ def _in_a_loop(work: Coroutine[Any, Any, None]) -> bool:
         raise context.CommandError(str(error)) from error
     except NothingToAskError as error:
         raise context.CommandError(str(error), 2) from error
+    except LogUnavailable as error:
+        if absent := _absent_topics(settings):
+            raise context.CommandError(absent) from error
+        raise
     return loop.lingering
+
+
+def _absent_topics(settings: Settings) -> str:
+    """Which topic that a run needs is not on the log, in a sentence; empty where all are, or Kafka does not say."""
+    from confluent_kafka import KafkaException
+
+    from data_plane.daemon import recovery
+    from data_plane.daemon.configuration import TOPIC
+    from triplane.runtime.kafka_admin import ANSWER_S, admin_client
+    from triplane.runtime.readable_topics import missing
+
+    needed = [settings.topic(topic) for topic in (TOPIC, *recovery.TOPICS)]
+    try:
+        there = admin_client(settings).list_topics(timeout=ANSWER_S).topics
+    except KafkaException:
+        return ""
+    absent = [topic for topic in needed if topic not in there]
+    if len(absent) == len(needed):
+        prefix = f" with the prefix {settings.topic_prefix}" if settings.topic_prefix else ""
+        return f"none of the planes' topics{prefix} is on this log yet; `triplane topics create` makes them"
+    return missing(absent[0]) if absent else ""
 
 
 async def _load(settings: Settings, job: Job, report: Told, results: list[Result]) -> None:

@@ -100,6 +100,17 @@ def _schemas(_: Settings) -> Iterator[Finding]:
         yield Finding("ok", "registry lock", f"{len(codec.load_versions())} schema versions")
 
 
+def _sources(_: Settings) -> Iterator[Finding]:
+    from data_plane.sources import look
+
+    specs, problems = look()
+    for problem in problems:
+        found, mend = problem.rsplit("; ", 1)
+        yield Finding("problem", "source", found, f"{mend}: until then the data plane does not start")
+    if not problems:
+        yield Finding("ok", "sources", ", ".join(spec.name for spec in specs))
+
+
 def _disk(settings: Settings) -> Iterator[Finding]:
     base = settings.state_dir if settings.state_dir.exists() else settings.state_dir.absolute().parent
     while not base.exists():
@@ -262,6 +273,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _variables,
     _files,
     _schemas,
+    _sources,
     examine_broker_software,
     examine_kafka,
     _gateway,

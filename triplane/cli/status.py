@@ -185,10 +185,11 @@ def found_on_log(settings: Settings) -> Told:
 
 def reference_sources() -> set[str]:
     """Names of the sources that bring no prices. Loads them all, which takes as long as many a verb."""
-    from data_plane.sources import registered
+    from data_plane.sources import look
     from data_plane.sources.base import Stage
 
-    return {source.name for source in registered() if source.stage is Stage.REFERENCE}
+    specs, _ = look()  # of a module that is none the data plane and `triplane doctor` tell
+    return {source.name for source in specs if source.stage is Stage.REFERENCE}
 
 
 def next_decision(barrier: dict[str, Any], config: dict[str, Any]) -> int:
