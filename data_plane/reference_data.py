@@ -203,6 +203,7 @@ class ReferenceGates:
             fact = Fact(*(fields[column] for column in Fact._fields))
             fact = fact._replace(start=int(fact.start), end=int(fact.end), value=float(fact.value))
             accession = str(fields["accession"])
+            hash(fact)  # a list for a unit is none
         except (ValueError, KeyError, TypeError, OverflowError):
             return  # of another version, or no fact of a filing
         self.taken_out.add(fact_mark(record["symbol"], accession, fact))

@@ -108,5 +108,5 @@ def test_a_span_that_the_market_has_not_reached_ends_with_two() -> None:
         raise NothingToAskError("nothing of it can be asked for")
 
     with pytest.raises(CommandError) as refused:
-        data_backfill._in_a_loop(load())
+        data_backfill._in_a_loop(Settings(), load())
     assert refused.value.code == 2
