@@ -50,7 +50,8 @@ def list_(
         return
     rows = [
         (
-            to_datetime(record["available_time"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S"),
+            # What could not be decoded has none.
+            f"{to_datetime(at, NEW_YORK):%Y-%m-%d %H:%M:%S}" if (at := record["available_time"]) > 0 else "",
             record["source"],
             record["symbol"],
             record["code"],
