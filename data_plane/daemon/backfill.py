@@ -139,7 +139,7 @@ class Backfill:
         return decided
 
     def _remember(self) -> int:
-        """Take up the topics, record by record; the newest time at which something on them was available, ns UTC."""
+        """Take up the topics, record by record; the newest market time that they tell of, ns UTC."""
         newest = 0
         for record in recovery.each(self._settings):
             if record.value is None:
@@ -149,7 +149,7 @@ class Backfill:
             if record.topic in _REMEMBERED:
                 self._past.add(record.topic, record.value)
                 self._facts.learn(record.topic, record.value)
-            if record.topic != QUARANTINE:
+            if record.topic in recovery.PASSED:
                 newest = max(newest, record.value["available_time"])
         return newest
 
@@ -168,13 +168,13 @@ class Backfill:
         return found
 
     def _set_clock(self, newest: int) -> None:
-        """Market time: the machine's; on paper what a gateway tells, or, where none is asked, the newest that is known of."""
+        """Market time: the machine's; on paper what a gateway tells or told, or, where none is asked, the newest that is known of."""
         if self._settings.mode != "paper":
             self._time_known.set()
             return
         wall = WallClock().now()
-        if self._job.source.stage is Stage.MARKET and not self._job.reread:
-            self._clock = StreamClock()
+        if self._job.source.stage is Stage.MARKET:
+            self._clock = StreamClock(newest if self._job.reread else 0)  # each kept answer tells when it was asked for
             return
         span = self._job.span
         if span.end < datetime.now(UTC).date():

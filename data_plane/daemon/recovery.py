@@ -27,6 +27,8 @@ _ENDS: Final = ("data.quotes", "data.trades", "data.micro")
 """Only their latest time counts: the last records of each partition tell it."""
 _TAIL: Final = 200
 TOPICS: Final = (*_WHOLE, *_ENDS)
+PASSED: Final = ("data.bars", *_ENDS)
+"""Their records were available at a market time that has come; filings, vintages, and what is made or taken out of them, are handed in ahead."""
 
 
 _DECISIONS: Final = "strategy.barriers"

@@ -2,7 +2,8 @@
 
 Of each name and moment the newest answer counts, of contracts that the name's row still says. What had not ended when it was asked for is
 left out, as it was then. As with a span, sessions are handed in that have no daily slice, and minutes that have none: a slice is
-published once, and one that lacks a name is not completed.
+published once, and one that lacks a name is not completed. So a daily one is made where the answers together tell of every name alone: of
+a name that joined, more was asked for than of the others.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from data_plane.observations import INTERVAL_NS
 from data_plane.sources.archive import Stored
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_kept import Answer, Batch
+from data_plane.sources.ibkr_reach import Reach
 from data_plane.sources.ibkr_requests import Requests, pivot
-from data_plane.sources.ibkr_span import CALENDAR, SpanHistory, midnight
+from data_plane.sources.ibkr_span import CALENDAR, SpanHistory, midnight, some
 from triplane.broker.contracts import terms_of
 from triplane.broker.historical_bars import HistoricalBars, columns
 from triplane.broker.what_to_show import shown
@@ -52,12 +54,24 @@ class KeptHistory:
     async def _days(self) -> None:
         context = self._context
         kept = sorted((each for _, some in self._kept.looks("1 day") for each in some), key=lambda each: -each.at)
-        rows, asked = await self._rows(kept, "1d")
+        reach = Reach()
+        rows, asked = await self._rows(kept, "1d", reach)
         have = context.published.daily_sessions(self._source, context.settings.group)
-        sessions = [day for day in self._sessions(rows) if day.isoformat() not in have]
-        await self._span.hand_in("1d", sessions, pivot(rows), asked)
-        if sessions:
-            context.progress(len(sessions), len(sessions), sessions[-1].isoformat())
+        lacking = [day for day in self._sessions(rows) if day.isoformat() not in have]
+        loaded = context.published.newest_daily(self._source, context.settings.group)
+        # A name that is in neither has no contract, or its history is still to be loaded whole by the data plane.
+        names = [name for name in self._terms if name in loaded or name in reach.names()]
+        found = reach.sort_out(lacking, names, rows)
+        await self._span.hand_in("1d", found.whole, pivot(rows), asked)
+        if found.whole:
+            context.progress(len(found.whole), len(found.whole), found.whole[-1].isoformat())
+        if found.partial:
+            count, first, last = len(found.partial), found.partial[0], found.partial[-1]
+            context.log.warning(
+                f"{count} session{'s' * (count > 1)} ({first} to {last}) left out, where nothing kept tells of {some(found.unknown)}: a slice is "
+                f"published once, with every name; `triplane data backfill --source {self._source} --from {first} --to {last}`, with a gateway, "
+                "loads what is wanted of them"
+            )
 
     async def _minutes(self) -> None:
         looks = self._kept.looks("1 min")
@@ -70,10 +84,12 @@ class KeptHistory:
                 await self._span.hand_in("1m", (session,), found, asked)
             self._context.progress(done, len(looks), day)
 
-    async def _rows(self, kept: Iterable[Stored], interval: str) -> tuple[dict[str, HistoricalBars], int]:
+    async def _rows(
+        self, kept: Iterable[Stored], interval: str, reach: Reach | None = None
+    ) -> tuple[dict[str, HistoricalBars], int]:
         """Bars by name, each moment from the newest answer that has it whole, and when the oldest was asked for (market time, ns UTC).
 
-        `kept` newest first.
+        `kept` newest first; `reach` is told of each answer.
         """
         parts: dict[str, list[HistoricalBars]] = defaultdict(list)
         oldest = 0
@@ -84,12 +100,14 @@ class KeptHistory:
             self._context.tell_time(batch.at)
             oldest = min(oldest or batch.at, batch.at)
             limit = _limit(batch, interval)
-            for name, answer in batch.answers.items():
-                if answer.terms != self._terms.get(name):
-                    continue
-                bars = self._columns(name, answer)
-                if bars is None:
-                    continue
+            answers = {
+                name: bars
+                for name, answer in batch.answers.items()
+                if answer.terms == self._terms.get(name) and (bars := self._columns(name, answer)) is not None
+            }
+            if reach is not None:
+                reach.add(batch.asked, batch.at, limit, answers)
+            for name, bars in answers.items():
                 new = bars.starts < limit
                 for newer in parts[name]:
                     new &= ~np.isin(bars.starts, newer.starts)

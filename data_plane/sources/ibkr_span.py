@@ -121,10 +121,10 @@ class SpanHistory:
     def _problem(self, empty: Sequence[date]) -> str:
         """What was not loaded, in a sentence; empty when all was."""
         unknown = [each.symbol for each in self._context.assets() if each.symbol not in self._requests.contracts]
-        said = [f"no contract is known of {_some(unknown)}"] if unknown else []
+        said = [f"no contract is known of {some(unknown)}"] if unknown else []
         if left_out := self._requests.left_out:
             name, why = next(iter(left_out.items()))
-            said.append(f"requests for bars of {_some(list(left_out))} were not answered ({name}: {why})")
+            said.append(f"requests for bars of {some(list(left_out))} were not answered ({name}: {why})")
         if empty:
             reach = f"{empty[0]} to {empty[-1]}" if len(empty) > 1 else f"{empty[0]}"
             said.append(f"no bars came of {len(empty)} session{'s' * (len(empty) > 1)} ({reach})")
@@ -195,7 +195,8 @@ class SpanHistory:
         return calendars.session_close(CALENDAR, day)
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first TOLD names, and how many more there are."""
     more = len(names) - TOLD
     return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")
 

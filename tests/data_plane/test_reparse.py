@@ -16,12 +16,15 @@ from data_plane.observations import Filing, Malformed
 from data_plane.sources import companyfacts
 from data_plane.sources.edgar import EdgarSource
 from data_plane.sources.span import Span
+from schemas import codec
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.backfills import NAMES, Installation, counted
 from tests.data_plane.counted_providers import counted_providers
-from tests.data_plane.support import Bench, config, day_open, engine, records, run
+from tests.data_plane.support import Bench, config, day_close, day_open, engine, records, run
 from triplane.broker import market_data
 from triplane.broker.historical_bars import columns
+from triplane.domain.timestamps import MINUTE
+from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -174,7 +177,8 @@ async def test_vintages_are_read_from_the_newest_body_that_is_whole(
 async def test_bars_that_an_older_parser_lost_are_repaired_without_a_gateway(
     here: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It read none of them: the run told so, and kept what had come."""
+    """It read none of them: the run told so, and kept what had come. Vintages of the market's future are on the log, and a decision: what comes
+    too late for it is stamped with the time of the asking."""
     span = Span(date(2018, 1, 8), date(2018, 1, 12))
     gateway = GatewayProcess(tmp_path / "gateway", "--hold", "--sessions", "3")
     try:
@@ -185,10 +189,30 @@ async def test_bars_that_an_older_parser_lost_are_repaired_without_a_gateway(
         assert not here.log()["data.bars"]
     finally:
         gateway.stop()
-    repaired = await here.run("reparse", "--source", "ibkr", "--from", "2018-01-08", "--json")
+    await here.load("fred", Span(date(2018, 12, 3), SPAN.end))
+    ahead = [record["available_time"] for record in here.log()["data.macro"].values()]
+    assert max(ahead) > day_close("2018-12-03")
+    writer = TopicWriter(here.settings, "strategy")
+    decided = day_close("2018-01-10") - 30 * MINUTE
+    writer.send("strategy.barriers", codec.defaults("Barrier") | {"seq": 1, "kind": "decision", "t": decided})
+    writer.flush(10)
+    writer.close()
+    repaired = await here.run("reparse", "--source", "ibkr", "--from", "2018-01-08", "--to", "2018-12-31", "--json")
     assert repaired.code == 0, repaired
     assert counted(repaired)["published"] == 5 * len(NAMES)
     bars = here.log()["data.bars"].values()
     assert [record["session"] for record in bars] == [f"2018-01-{day:02}" for day in (8, 9, 10, 11, 12)]
-    assert all(record["available_time"] == record["event_time"] and record["history"] for record in bars)
+    assert all(record["history"] for record in bars)
+    late = [record["available_time"] for record in bars if record["session"] < "2018-01-10"]
+    assert late == [late[0]] * 2
+    assert day_close("2018-01-18") < late[0] <= day_open("2018-01-19")
+    assert all(record["available_time"] == record["event_time"] for record in bars if record["session"] > "2018-01-09")
     assert "nothing new" in (await here.run("reparse", "--source", "ibkr", "--from", "2018-01-08")).out
+
+    # So does what another source cannot read.
+    def stumbles(*_: object) -> list[object]:
+        raise KeyError("output_type")
+
+    monkeypatch.setattr("data_plane.sources.fred.parse_observations", stumbles)
+    await here.load("fred", Span(SPAN.start, date(2199, 12, 31)), reread=True)
+    assert {record["available_time"] for record in here.log()["data.quarantine"].values()} == {late[0]}
