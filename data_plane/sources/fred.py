@@ -10,6 +10,7 @@ Source: https://fred.stlouisfed.org/docs/api/fred/; the limit on vintage dates i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -146,9 +147,10 @@ class FredSource:
                     context.take(replace(observation, detail=detail, raw=raw))
                 elif found.tells(observation) and self._in_span(observation):
                     vintages.setdefault(observation.realtime_start, observation)
-        # In the order of release, whichever look brought them: each is judged by those before it.
+        # In the order of release, whichever look brought them: each is judged by those before it. Market data must not wait for all.
         for _, vintage in sorted(vintages.items()):
             context.take(vintage)
+            await asyncio.sleep(0)
         if problem is not None:
             raise problem
 

@@ -13,7 +13,9 @@ from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.broker.sessions import Recorder, connected
 from tests.waiting import eventually
 from triplane.broker.client_library import LIBRARIES, LIBRARY
-from triplane.broker.session import BrokerSession, BrokerUnavailable, ClientIdInUse, WrongAccount
+from triplane.broker.contracts import make_contract
+from triplane.broker.market_data import history
+from triplane.broker.session import READ_BYTES, BrokerSession, BrokerUnavailable, ClientIdInUse, WrongAccount
 
 pytestmark = pytest.mark.integration
 
@@ -45,6 +47,22 @@ async def test_a_client_id_in_use_is_named_at_once_and_the_first_holder_stays(ga
     eventually(lambda: not gateway.status()["clients"])
     assert await second.connect("127.0.0.1", gateway.port, 12, ACCOUNT) == ACCOUNT
     await second.close()
+
+
+async def test_a_burst_is_read_in_pieces(gateway: GatewayProcess) -> None:
+    """Between two reads the loop serves others: at an open of 60 names one read held it for 0.3 s of a busy machine."""
+    session, _ = await connected(gateway)
+    sizes: list[int] = []
+
+    def read(data: bytes) -> None:
+        sizes.append(len(data))
+
+    session.ib.client.conn.hasData += read
+    bars = await history(session, make_contract("KO"), bar_size="1 day", duration="3 Y")
+    assert len(bars.starts) > 700
+    assert sum(sizes) > 2 * READ_BYTES
+    assert max(sizes) <= READ_BYTES
+    await session.close()
 
 
 async def test_another_account_is_refused(gateway: GatewayProcess) -> None:

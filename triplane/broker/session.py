@@ -27,6 +27,10 @@ LINK_LOST = frozenset({1100, 2110})
 LINK_RESTORED = frozenset({1101, 1102})
 FARM_BROKEN = frozenset({2103, 2105, 2157})
 
+READ_BYTES = 16_384
+"""Of one read from the socket, some 300 ticks: a burst is worked off in pieces, and the event loop serves others in between. asyncio's
+own 256 KiB hold it for a tenth of a second and more, the longer because the client library copies what is left of them at each message."""
+
 
 class BrokerError(RuntimeError):
     """The broker connection cannot be used; the sentence says why and what to do."""
@@ -135,6 +139,8 @@ class BrokerSession:
             if not attempt.done():
                 raise TimeoutError
             await attempt
+            if client.conn.transport is not None:  # else it has ended already
+                client.conn.transport.max_size = READ_BYTES
             self.link.socket = True
             self.account = self._check_account(client.getAccounts(), account)
         except BaseException as error:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from triplane.runtime.settings import Settings
 
 DISK_LOW = 5 * 2**30
+PATIENCE_S = 5.0
+"""Wall seconds that a daemon has for its second answer: on a busy machine a healthy one may be late with its first."""
 
 
 def _python(_: Settings) -> Iterator[Finding]:
@@ -128,20 +130,40 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _daemons(settings: Settings) -> Iterator[Finding]:
-    from triplane.cli.status import daemons
+    from triplane.cli.status import asked, daemons
+    from triplane.runtime.process_identity import is_stopped
 
     for each in daemons(settings):
-        name, state = each["daemon"], each["state"]
-        if state == "ready":
+        name, late = each["daemon"], each["state"] == "silent"
+        stopped = late and is_stopped(each["pid"])
+        if late and not stopped:
+            each |= asked(each["http"], PATIENCE_S)
+        state = each["state"]
+        if state == "ready" and late:
+            yield Finding(
+                "warning",
+                name,
+                f"ready on {each['http']}, but its first answer was late",
+                "where that lasts, see what else takes this machine's CPU",
+            )
+        elif state == "ready":
             yield Finding("ok", name, f"ready on {each['http']}")
         elif state == "not ready":
             yield Finding("warning", name, f"not ready: {each['reason']}", "see `triplane status`")
+        elif stopped:
+            yield Finding(
+                "problem",
+                name,
+                f"pid {each['pid']} is stopped and does not answer on {each['http']}",
+                f"continue it (`kill -CONT {each['pid']}`) or end it (`kill -KILL {each['pid']}`), then it is restarted",
+            )
         elif state == "silent":
             yield Finding(
                 "problem",
                 name,
-                f"pid {each['pid']} does not answer on {each['http']}",
-                f"it hangs or stands still: continue it (`kill -CONT {each['pid']}`) or end it, then it is restarted",
+                f"pid {each['pid']} runs, and was asked twice: {each['reason']}",
+                f"it hangs or is very slow: see this machine's load and {settings.state_dir / 'logs'}; where it stays so, "
+                f"end it (`kill -KILL {each['pid']}`), then it is restarted",
             )
         elif state == "given up":
             yield Finding(

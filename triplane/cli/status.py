@@ -27,9 +27,6 @@ DECISIONS = 500
 
 def daemons(settings: Settings) -> list[dict[str, Any]]:
     """Every daemon that has run on this state directory: its pid, address, and why it is not ready."""
-    import httpx
-
-    from triplane.runtime import loopback
     from triplane.stack import state_file
 
     snapshot = state_file.read(settings.state_dir)
@@ -49,18 +46,25 @@ def daemons(settings: Settings) -> list[dict[str, Any]]:
             "reason": "",
         }
         if running.alive:
-            try:
-                answer = loopback.get(running.http + "/readyz", ASKED_S).json()
-                entry["state"] = "ready" if answer["ready"] else "not ready"
-                entry["reason"] = answer["reason"]
-            except (httpx.HTTPError, ValueError) as error:
-                late = isinstance(error, httpx.TimeoutException)
-                entry["state"] = "silent"
-                entry["reason"] = f"{running.http} does not answer" + (f" within {ASKED_S:g} s" if late else "")
+            entry |= asked(running.http, ASKED_S)
         elif path.stem in given_up:
             entry |= {"state": "given up", "reason": given_up[path.stem]}
         found.append(entry)
     return found
+
+
+def asked(http: str, patience_s: float) -> dict[str, str]:
+    """What a daemon that lives says at its address: its `state` (ready, not ready, silent), and the `reason` why not."""
+    import httpx
+
+    from triplane.runtime import loopback
+
+    try:
+        answer = loopback.get(http + "/readyz", patience_s).json()
+        return {"state": "ready" if answer["ready"] else "not ready", "reason": answer["reason"]}
+    except (httpx.HTTPError, ValueError) as error:
+        late = isinstance(error, httpx.TimeoutException)
+        return {"state": "silent", "reason": f"{http} does not answer" + (f" within {patience_s:g} s" if late else "")}
 
 
 def services(settings: Settings, running: list[dict[str, Any]]) -> list[dict[str, Any]]:

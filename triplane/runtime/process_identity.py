@@ -46,6 +46,14 @@ def is_alive(pid: int, started: float) -> bool:
     return now is not None and abs(now - started) < 0.5
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether process `pid` was stopped (SIGSTOP, or by a debugger), and so does nothing until it is continued."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def file_identity(path: Path) -> tuple[int, int] | None:
     """Which file is at `path` (device, inode); None without one. Of a file that somebody holds open the inode is given to no other."""
     try:
