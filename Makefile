@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 ASYNC := .venv-ib-async
 KEEP ?= 0
 ARGS ?=
-# Most tests wait for processes, so five workers share two cores well (four left a sixth of them idle); a file's tests stay together, and all workers share one Kafka.
-WORKERS ?= 5
+# Many tests wait for processes, so six workers share two cores well (five left a quarter of them idle); a file's tests stay together, and all workers share one Kafka.
+WORKERS ?= 6
 # In full the counted suites kill and stop more, each beside the others; fewer at a time keep their wall-time bounds meaningful.
 FULL_WORKERS ?= 3
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder

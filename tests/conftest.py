@@ -8,6 +8,7 @@ import random
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from triplane.runtime import garbage, numerics
@@ -47,13 +48,34 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for `counts` is a counted suite; in full it may take its time. Long tests come first, so that no worker is left with one."""
+    """Whoever asks for `counts` is a counted suite; in full it may take its time."""
     for item in items:
         if "counts" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.counted)
             if os.environ.get("TRIPLANE_FULL") == "1":
                 item.add_marker(pytest.mark.timeout(1800))
-    items.sort(key=lambda item: (not item.get_closest_marker("chaos"), not item.get_closest_marker("integration")))
+    items[:] = interleaved(items)
+
+
+QUICK_BETWEEN = 3
+"""Files of quick tests after each of long ones."""
+
+
+def interleaved(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Long tests, which mostly wait for processes, with quick ones between, which compute: so neither all workers wait at once nor all
+    compute. The longest come first, and the long ones are through well before the end, so that no worker is left with one."""
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+
+    def has(file: list[pytest.Item], marker: str) -> bool:
+        return any(item.get_closest_marker(marker) for item in file)
+
+    long = [file for file in files.values() if has(file, "chaos") or has(file, "integration")]
+    long.sort(key=lambda file: not has(file, "chaos"))
+    quick = iter([file for file in files.values() if not (has(file, "chaos") or has(file, "integration"))])
+    order = [each for file in long for each in (file, *islice(quick, QUICK_BETWEEN))]
+    return [item for file in (*order, *quick) for item in file]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

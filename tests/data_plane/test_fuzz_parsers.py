@@ -299,7 +299,7 @@ def test_kept_answers_of_ibkr(counts: Callable[[int, int], int], generator: rand
             continue
         found += 1
         assert all(each.starts.shape == each.trades.shape == each.values.shape[:1] for each in bars)
-    assert found > counts(1_000, 100_000) / 10
+    assert found > counts(1_000, 100_000) / 20
 
 
 def test_macro_observations(counts: Callable[[int, int], int], generator: random.Random) -> None:
