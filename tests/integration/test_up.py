@@ -54,10 +54,15 @@ def test_a_closed_terminal_stops_everything_in_its_order(tmp_path: Path) -> None
     """As when a window or a connection is closed: Kafka has written what it had, and no address of it is left."""
     state, mark = tmp_path / "state", uuid.uuid4().hex
     master, slave = pty.openpty()
+
+    def on_the_terminal() -> None:
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup(1)
+
     process = subprocess.Popen(
         [*LINE, "kafka", "up", "--no-registry"], cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         env=environment(**{MARK: mark, "TRIPLANE_STATE_DIR": str(state)}),
-        preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
+        preexec_fn=on_the_terminal,
     )  # fmt: skip
     os.close(slave)
     try:
