@@ -303,8 +303,8 @@ async def test_the_market_stands_while_the_client_of_the_data_is_behind(monkeypa
         assert stands < at(DAY, clock_time(15, 35))  # four minutes later, at 300x 0.8 s
         await client.reqCurrentTimeAsync()
         await eventually(lambda: clock.now > stands)
-        # Who never speaks again is waited for once.
-        await eventually(lambda: clock.day != DAY)
+        # Who never speaks again is waited for once, at the latest while the next session streams.
+        await eventually(lambda: clock.now > at(clock.days[1], clock_time(15, 31)))
         assert gateway.core.data_client.silence() > market_clock.LOAD_S
 
 
@@ -330,6 +330,7 @@ async def test_a_decision_waits_until_the_days_before_it_were_asked_for() -> Non
         assert clock.running
         await ask()
         await eventually(lambda: clock.now > minute_before)
+        clock.pause()
         assert core.data_client.lacks(core.now + 1)
         client.reqRealTimeBars(stock("KO"), 5, "TRADES", True)  # of which it never asked
         await eventually(lambda: len(core.clients[12].subscriptions.bars) == 2)
