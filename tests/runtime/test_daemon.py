@@ -38,8 +38,12 @@ async def main(daemon: Daemon) -> None:
     if "full" in sys.argv:
         raise OSError(28, "No space left on device")
     if "large" in sys.argv:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-        atomic_file.write(Path(os.environ["TRIPLANE_STATE_DIR"]) / "big", bytes(200))
+        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, usual[1]))
+        try:
+            atomic_file.write(Path(os.environ["TRIPLANE_STATE_DIR"]) / "big", bytes(200))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)  # for what measures coverage
     if "broken" in sys.argv:
         raise OSError(5, "Input/output error")
     if "folder" in sys.argv:
