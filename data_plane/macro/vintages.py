@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from data_plane.observations import Floats, Ints, Vintage
 from data_plane.point_in_time import release_available
-from triplane.domain.timestamps import from_datetime
+from triplane.domain.timestamps import midnight
 
 FOREVER = np.iinfo(np.int64).max
 OPEN_END = date.max
@@ -61,11 +61,6 @@ def row(observation: date, value: float, realtime_start: date, realtime_end: dat
         )
     until = FOREVER if realtime_end == OPEN_END else release_available(realtime_end + timedelta(days=1))
     return Row(midnight(observation), value, realtime_start, realtime_end, release_available(realtime_start), until)
-
-
-def midnight(day: date) -> int:
-    """Midnight UTC of a date, ns: how an observation is named."""
-    return from_datetime(datetime(day.year, day.month, day.day, tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

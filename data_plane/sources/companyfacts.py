@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any
@@ -21,7 +21,7 @@ from data_plane.fundamentals.definitions import standard
 from data_plane.observations import Fact, Filing, Malformed
 from data_plane.point_in_time import filing_available
 from data_plane.sources.http import json_object
-from triplane.domain.timestamps import from_datetime
+from triplane.domain.timestamps import midnight
 
 SOURCE_NAME = "edgar"
 TOPIC = "data.facts"
@@ -127,7 +127,7 @@ class _Days(dict[str, int]):
     """Days as ns UTC; the same come again and again. Raises ValueError for what is none."""
 
     def __missing__(self, text: str) -> int:
-        day = self[text] = midnight(text)
+        day = self[text] = day_ns(text)
         return day
 
 
@@ -137,10 +137,9 @@ def _order(filing: Filing | Malformed) -> tuple[int, str]:
 
 
 @lru_cache(maxsize=16_384)
-def midnight(text: str) -> int:
+def day_ns(text: str) -> int:
     """A day as ns UTC; the same days come again and again."""
-    day = date.fromisoformat(text)
-    return from_datetime(datetime(day.year, day.month, day.day, tzinfo=UTC))
+    return midnight(date.fromisoformat(text))
 
 
 def _fact(concept: str, unit: str, row: Mapping[str, Any]) -> Fact:
@@ -148,8 +147,8 @@ def _fact(concept: str, unit: str, row: Mapping[str, Any]) -> Fact:
     return Fact(
         concept,
         unit,
-        midnight(start) if start else 0,
-        midnight(row["end"]),
+        day_ns(start) if start else 0,
+        day_ns(row["end"]),
         float(row["val"]),
         int(row.get("fy") or 0),
         str(row.get("fp") or ""),

@@ -19,7 +19,7 @@ import msgspec
 from data_plane.fundamentals.definitions import standard
 from data_plane.observations import Fact, FramedFact, Frames
 from data_plane.sources.base import Context
-from data_plane.sources.companyfacts import SOURCE_NAME, TOPIC, concepts, midnight
+from data_plane.sources.companyfacts import SOURCE_NAME, TOPIC, concepts, day_ns
 from data_plane.sources.http import BodyMalformed, JsonClient, SourceRefused, json_object
 from data_plane.sources.kept import KeptResponses
 
@@ -118,8 +118,8 @@ def parse(concept: Concept, period: str, url: str, body: bytes, ciks: Collection
         try:
             row = _ROW.decode(raw)
             if row.cik in ciks:
-                start = midnight(row.start) if row.start else 0
-                fact = Fact(concept.name, unit, start, midnight(row.end), row.val, 0, "")
+                start = day_ns(row.start) if row.start else 0
+                fact = Fact(concept.name, unit, start, day_ns(row.end), row.val, 0, "")
                 rows[row.cik].append(FramedFact(name, row.accn, fact))
         except (ValueError, OverflowError, RecursionError):
             unreadable, first = unreadable + 1, first or bytes(raw)[:65536]

@@ -14,9 +14,9 @@ from datetime import date, timedelta
 from typing import Any
 
 from data_plane.macro.frequency import Frequency, from_fred
-from data_plane.macro.vintages import midnight
 from data_plane.observations import Malformed, Vintage
 from data_plane.point_in_time import release_available
+from triplane.domain.timestamps import midnight
 
 NAME = "fred"
 TOPIC = "data.macro"

@@ -13,13 +13,11 @@ from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from typing import Any
 
-import numpy as np
-
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_requests import ABSENT, Pivoted, Requests, pivot
 from triplane.domain import calendars
-from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
+from triplane.domain.timestamps import NEW_YORK, SECOND, midnight, to_datetime
 
 # A daily bar that the broker does not have yet is asked for again after so many wall seconds.
 DAYS_AGAIN_S = 5.0
@@ -81,7 +79,7 @@ class IbkrHistory:
         joined = self._joined & set(self._requests.names())
         wanted = joined | {name for name in self._requests.names() if have.get(name, 0) < newest}
         sessions = map(date.fromisoformat, context.published.daily_sessions(self._source, group))
-        days = {_midnight(day): day for day in sessions}
+        days = {midnight(day): day for day in sessions}
         if not wanted or not days:
             return
         rows = await self._requests.bars("1 day", self._duration(min(days.values())), wanted)
@@ -128,7 +126,7 @@ class IbkrHistory:
             return
         rows = await self._requests.bars("1 day", self._duration(missing[0]))
         await self._context.turn(Stage.MARKET)
-        wanted = {_midnight(day): day for day in missing}
+        wanted = {midnight(day): day for day in missing}
         starts, names, values, trades = pivot(rows)
         places = [place for place, start in enumerate(starts) if start in wanted]
         if history:
@@ -304,8 +302,3 @@ def _extend(pieces: list[tuple[int, int]], start: int, end: int) -> None:
 def _ib_time(ns: int) -> str:
     """A moment as IB takes it, UTC."""
     return to_datetime(ns).strftime("%Y%m%d-%H:%M:%S")
-
-
-def _midnight(day: date) -> int:
-    """Start of a daily bar as the broker stamps it, ns UTC."""
-    return int(np.datetime64(day, "ns").astype(np.int64))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from data_plane.sources.ibkr_kept import Asked
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars
-from triplane.domain.timestamps import DAY, from_datetime, to_datetime
+from triplane.domain.timestamps import DAY, from_datetime, midnight, to_datetime
 
 CALENDAR = calendars.MARKET_CALENDAR
 MARGIN: Final = 10 * DAY
@@ -74,7 +74,7 @@ class Reach:
         """Sessions (ascending) of which `rows` have bars, by whether it is known of each of `names` what it has of them."""
         parts = [bars.starts for bars in rows.values()]
         there = np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
-        starts = np.array([_midnight(day) for day in days], dtype=np.int64)
+        starts = np.array([midnight(day) for day in days], dtype=np.int64)
         have = np.isin(starts, there)
         starts = starts[have]
         known = np.ones((len(names), len(starts)), dtype=bool)
@@ -109,7 +109,7 @@ def _span(asked: Asked, at: int) -> tuple[int, int]:
     try:
         until = from_datetime(datetime.strptime(asked.end, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)) if asked.end else at
         count, unit = asked.duration.split()
-        return _midnight(_first_day(to_datetime(until - 1).date(), int(count), unit)), until
+        return midnight(_first_day(to_datetime(until - 1).date(), int(count), unit)), until
     except (ValueError, KeyError, OverflowError):
         return at, at
 
@@ -122,7 +122,3 @@ def _first_day(last: date, count: int, unit: str) -> date:
         CALENDAR, max(last - timedelta(days=2 * count + 10), calendars.FIRST_DAY), last
     )
     return days[max(len(days) - count, 0)] if days else last
-
-
-def _midnight(day: date) -> int:
-    return int(np.datetime64(day, "ns").astype(np.int64))

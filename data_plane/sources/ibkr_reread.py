@@ -23,12 +23,12 @@ from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_kept import Answer, Batch
 from data_plane.sources.ibkr_reach import Reach
 from data_plane.sources.ibkr_requests import Requests, pivot
-from data_plane.sources.ibkr_span import CALENDAR, SpanHistory, midnight, some
+from data_plane.sources.ibkr_span import CALENDAR, SpanHistory, some
 from triplane.broker.contracts import terms_of
 from triplane.broker.historical_bars import HistoricalBars, columns
 from triplane.broker.what_to_show import shown
 from triplane.domain import calendars
-from triplane.domain.timestamps import NEW_YORK, to_datetime
+from triplane.domain.timestamps import NEW_YORK, midnight, to_datetime
 
 
 class KeptHistory:

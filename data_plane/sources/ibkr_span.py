@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
-import numpy as np
-
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_requests import ABSENT, Pivoted, Requests, pivot
 from data_plane.sources.span import NothingToAskError
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars
-from triplane.domain.timestamps import SECOND, to_datetime
+from triplane.domain.timestamps import SECOND, midnight, to_datetime
 
 # Sessions of daily bars a request; IB takes a duration of up to 365 D. Each request that was answered is on the topic before the next.
 SESSIONS_AT_ONCE = 120
@@ -199,8 +197,3 @@ def some(names: Sequence[str]) -> str:
     """The first TOLD names, and how many more there are."""
     more = len(names) - TOLD
     return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")
-
-
-def midnight(day: date) -> int:
-    """Start of a daily bar as the broker stamps it, ns UTC."""
-    return int(np.datetime64(day, "ns").astype(np.int64))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from data_plane.macro.vintages import SeriesVintages, midnight
+from data_plane.macro.vintages import SeriesVintages
 from data_plane.observations import Malformed, Vintage
 from data_plane.sources.fred import SOURCE, FredSource
 from data_plane.sources.fred_answers import (
@@ -32,6 +32,7 @@ from data_plane.sources.http import JsonClient, Policy
 from tests.data_plane import fred_files
 from tests.data_plane.http_server import serving
 from tests.data_plane.support import Bench, config, day_open
+from triplane.domain.timestamps import midnight
 from triplane.runtime.key_file import KeyMissing, fred_key
 from triplane.runtime.settings import Settings
 

@@ -17,14 +17,13 @@ from data_plane.sources.archive import ResponseArchive
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.ibkr_kept import Asked, Batch
 from data_plane.sources.ibkr_reach import MARGIN, Reach
-from data_plane.sources.ibkr_span import midnight
 from data_plane.sources.span import Span
 from tests.data_plane.ibkr_rig import Rig
 from tests.data_plane.support import assert_conserved, day_close
 from triplane.broker.contracts import terms_of
 from triplane.broker.historical_bars import DeliveredBar, HistoricalBars
 from triplane.domain import calendars
-from triplane.domain.timestamps import DAY, to_datetime
+from triplane.domain.timestamps import DAY, midnight, to_datetime
 from triplane.runtime.settings import Settings
 
 DAYS = calendars.sessions("XNYS", date(2017, 1, 3), date(2018, 1, 17))

@@ -19,12 +19,12 @@ from data_plane.macro.vintages import (
     Snapshot,
     VintageConflict,
     VintageStore,
-    midnight,
     row,
 )
 from data_plane.observations import Vintage
 from data_plane.point_in_time import release_available
 from tests.data_plane import fred_files
+from triplane.domain.timestamps import midnight
 
 Q1, Q2, Q3 = date(2020, 1, 1), date(2020, 4, 1), date(2020, 7, 1)
 

@@ -34,6 +34,11 @@ def at(day: date, clock: time, zone: ZoneInfo = NEW_YORK) -> int:
     return from_datetime(datetime.combine(day, clock, tzinfo=zone))
 
 
+def midnight(day: date) -> int:
+    """Midnight UTC of a date, ns: how days are named where no time of day is meant."""
+    return from_datetime(datetime(day.year, day.month, day.day, tzinfo=UTC))
+
+
 def iso(ns: int) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ` of nanoseconds UTC, for people."""
     return to_datetime(ns).strftime("%Y-%m-%dT%H:%M:%SZ")
