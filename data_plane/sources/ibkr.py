@@ -41,6 +41,8 @@ RESUBSCRIBE_EVERY_S = 30.0
 QUIET_S = 1.5
 # The same at the real pace, where five seconds lie between two bars and the last one comes after the close.
 REAL_QUIET_S = 15.0
+# Market time before and after a decision in which no minutes are asked for: no decision needs them, and a simulated market streams for no longer before one.
+NEAR_BEFORE, NEAR_AFTER = 11 * MINUTE, MINUTE
 # Wall seconds within which a gateway tells its time, else it hangs and is left.
 ANSWER_S = 5.0
 LINK_LOST = "the gateway has lost IB's servers and says when they are back; nothing is asked for meanwhile"
@@ -350,9 +352,17 @@ class IbkrSource:
         if (
             self._minutes_due
             and self._day is not None
+            and not self._decides_about(self._day, start)
             and self._side.start("minutes", self._history.load_minutes(self._day, start))
         ):
             self._minutes_due = ""
+
+    def _decides_about(self, day: date, at: int) -> bool:
+        """Whether the session's decision is so near that hundreds of past minutes would go to Kafka before the bar that it waits for."""
+        decides = calendars.decision_time(
+            calendars.MARKET_CALENDAR, day, self._context.config().targets.strategy.REBALANCE
+        )
+        return decides - NEAR_BEFORE <= at < decides + NEAR_AFTER
 
     def _on_quote(
         self,

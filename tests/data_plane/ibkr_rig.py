@@ -19,10 +19,11 @@ ACCOUNT = "DU1234567"
 
 
 class Rig(Bench):
-    """A bench with an engine behind it, as the service has."""
+    """A bench with an engine behind it, as the service has. No decision is near while the market streams, if not told otherwise, so that
+    minutes are asked for at once."""
 
     def __init__(self, settings: Settings, **data: object) -> None:
-        super().__init__(settings, config(**data), 0)
+        super().__init__(settings, config(**{"rebalance": "12:00", **data}), 0)
         names = [asset.symbol for asset in self.context.assets()]
         self.engine = DataEngine("main", names, self.config.targets.data, "h")
         self.outputs: list[Output] = []

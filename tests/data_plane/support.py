@@ -28,6 +28,7 @@ from triplane.domain.assets import Universe
 from triplane.domain.calendars import next_session, session_close, session_open
 from triplane.domain.targets import Targets
 from triplane.domain.targets.data import DataTargets
+from triplane.domain.targets.strategy import StrategyTargets
 from triplane.domain.timestamps import DAY as DAY_NS
 from triplane.domain.timestamps import SECOND
 from triplane.runtime import configuration
@@ -57,8 +58,9 @@ def universe() -> Universe:
 
 
 def config(**data: object) -> Config:
-    """A configuration of the demonstration's assets with changed Data Plane parameters."""
-    targets = Targets(data=DataTargets(**data))
+    """A configuration of the demonstration's assets with changed Data Plane parameters; `rebalance` is when it decides."""
+    rebalance = str(data.pop("rebalance", "15:30"))
+    targets = Targets(data=DataTargets(**data), strategy=StrategyTargets(REBALANCE=rebalance))
     return configuration.make(targets, universe())
 
 

@@ -62,6 +62,23 @@ async def test_history_then_minutes_then_live(running: tuple[Rig, IbkrSource], g
     assert rest == list(range(streamed + MINUTE, day_close() + 1, MINUTE))
 
 
+async def test_minutes_are_not_asked_for_just_before_a_decision(gateway: GatewayProcess) -> None:
+    """Hundreds of slices would go to Kafka before the bar that the decision waits for, of a market that leapt to it."""
+    async with following(gateway, rebalance="15:30") as (bench, source):
+        assert len(bench.slices("5s")) >= 55
+        assert source._minutes_due
+        assert not bench.slices("1m")
+        await asyncio.to_thread(gateway.advance, to="2018-01-19T15:32")
+        await until(lambda: len(bench.slices("1m")) >= 350)
+        assert bench.slices("1m")[0]["event_time"] == day_open() + MINUTE
+        await until(lambda: source._side.idle)
+        told = {
+            end - step for end in (r["event_time"] for r in bench.slices("1m")) for step in range(0, MINUTE, 5 * SECOND)
+        }
+        told |= {record["event_time"] for record in bench.slices("5s")}
+        assert set(range(day_open() + 5 * SECOND, bench.slices("5s")[-1]["event_time"] + 1, 5 * SECOND)) <= told
+
+
 async def test_no_session_lacks_minutes_because_earlier_ones_were_still_awaited(
     running: tuple[Rig, IbkrSource], gateway: GatewayProcess
 ) -> None:
