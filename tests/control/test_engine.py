@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from tests.control.contents import ASSETS, TARGETS, contents, with_value
 from triplane.control.commands import Refused
-from triplane.control.engine import Accepted, ControlEngine, Rejected, Unchanged
+from triplane.control.engine import MOST_TOLD, Accepted, ControlEngine, Rejected, Unchanged
 from triplane.control.report import in_force
 from triplane.domain.assets import Universe
 from triplane.domain.targets import Targets
@@ -49,6 +49,15 @@ def test_the_first_version_and_the_next():
     assert (verdict.record["actor"], verdict.record["event_time"]) == ("ben", 2)
     assert verdict.config.targets.strategy.VOL_TARGET == 0.07
     assert from_record(verdict.record).hash == verdict.config.hash
+
+
+def test_a_file_with_a_problem_in_each_line_is_told_by_its_first():
+    rows = "AAPL,of another table\n" * 5_000
+    verdict = started().judge(contents(assets=ASSETS + rows), actor="ana", event_time=2)
+    assert isinstance(verdict, Rejected)
+    assert len(verdict.problems) == MOST_TOLD + 1
+    assert "has 2 cells" in str(verdict.problems[0])
+    assert str(verdict.problems[-1]) == "assets.csv: 4900 more problems follow; restore the file, or mend these first"
 
 
 def test_nothing_is_in_force_before_the_log_has_it():

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import gzip
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,9 @@ def test_what_cannot_be_read_is_told(tmp_path: Path):
         AssetsError, match=r"assets.csv: cannot be read \(No such file or directory\); restore the file"
     ):
         Universe.load(tmp_path / "assets.csv")
+    os.mkfifo(tmp_path / "pipe.csv")  # nobody writes to it, and nobody waits for it
+    with pytest.raises(AssetsError, match=r"pipe.csv: cannot be read \(not a regular file\); restore the file"):
+        Universe.load(tmp_path / "pipe.csv")
     (tmp_path / "assets.csv").write_bytes(b"symbol\xff")
     with pytest.raises(AssetsError, match=r"assets\.csv line 1: holds the byte 0xff, which is not UTF-8"):
         Universe.load(tmp_path / "assets.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -74,6 +75,23 @@ def test_an_edit_that_control_refuses_is_not_followed(files: Path, bad: str) -> 
     (files / "targets.yaml").unlink()
     assert following.follow(pace) == pace
     (files / "targets.yaml").write_text(good)
+    edit(files, "REBALANCE", '"14:00"')
+    assert following.follow(pace).rebalance == "14:00"
+
+
+@pytest.mark.parametrize("name", ["targets.yaml", "assets.csv"])
+def test_a_pipe_or_a_file_without_end_in_a_files_place_does_not_stop_the_market(files: Path, name: str) -> None:
+    following = hours(files)
+    pace = following.follow(Pace(), first=True)
+    good = (files / name).read_text()
+    (files / name).unlink()
+    os.mkfifo(files / name)
+    assert following.follow(pace) == pace
+    (files / name).unlink()
+    with (files / name).open("wb") as file:
+        file.truncate(1 << 40)  # a hole: no memory would hold what is read of it
+    assert following.follow(pace) == pace
+    (files / name).write_text(good)
     edit(files, "REBALANCE", '"14:00"')
     assert following.follow(pace).rebalance == "14:00"
 

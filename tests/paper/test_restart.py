@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,10 @@ async def test_a_market_that_has_run_goes_on_with_its_rows_when_the_file_is_wron
         with pytest.raises(AssetsError, match=r"assets\.csv"):
             async with running(state_dir=tmp_path / "another", assets=assets):
                 pass
+    assets.unlink()
+    os.mkfifo(assets)
+    async with running(state_dir=tmp_path / "state", assets=assets) as gateway:
+        assert gateway.core.universe.canonical() == rows
 
 
 async def test_an_order_on_a_removed_asset_is_named(tmp_path: Path) -> None:

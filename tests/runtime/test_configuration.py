@@ -213,6 +213,7 @@ def test_unknown_doubled_and_missing_names_are_told_with_the_nearest_known_name(
         ("--- 1\n--- 2\n", "is not YAML: expected a single document"),
         ("data:\n  A: \x00\n", "targets.yaml line 2: holds the character"),
         ("[" * 3000, "targets.yaml: holds 3000 brackets and parameters need none; restore the file"),
+        ("a: 1\n" * 20_000, "targets.yaml: is 100000 characters long; 65536 hold all parameters; restore the file"),
         ("", "targets.yaml: must hold the groups data, strategy, order"),
         ("# only\n", "targets.yaml: must hold the groups"),
         ("- 1\n", "targets.yaml line 1: must hold the groups"),

@@ -120,6 +120,30 @@ def test_a_broker_that_lost_records_ends_the_producer_and_is_told(tmp_path):
         kafka.kill()
 
 
+def test_a_record_that_a_disk_damaged_is_told_and_not_read_as_another(tmp_path):
+    directory = tmp_path / "kafka"
+    directory.mkdir()
+    kafka = LocalKafka.start(directory)
+    port = int(kafka.bootstrap.rpartition(":")[2])
+    create_topics(kafka.bootstrap)
+    settings = Settings(bootstrap=kafka.bootstrap, state_dir=tmp_path / "state")
+    writer = TopicWriter(settings, "data")
+    try:
+        for second in range(1, 4):
+            writer.send("data.bars", bars(second)).result(30)
+        writer.close(1.0)
+        kafka.stop()
+        (segment,) = (directory / "data" / "data.bars-0").glob("*.log")
+        data = bytearray(segment.read_bytes())
+        data[data.rfind(b"AAPL")] ^= 1
+        segment.write_bytes(data)
+        kafka = LocalKafka.start(directory, port)
+        with pytest.raises(LogUnavailable, match=r"data\.bars-0@2, or a record .* damaged on Kafka's disk .* put that"):
+            read_all(settings, ["data.bars"])
+    finally:
+        kafka.kill()
+
+
 def test_latest_twin_keeps_the_newest_per_key(settings, writer):
     for n, value in enumerate((True, False)):
         writer.send(

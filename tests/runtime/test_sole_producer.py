@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -94,3 +96,65 @@ async def test_a_process_that_stands_still_is_passed_over_and_ends_when_it_runs_
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+WALL_CLOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <threads.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLICE 20000000LL
+
+static long behind(void) { return access(getenv("CLOCK_IS_BACK"), F_OK) ? 0 : 3600; }
+
+int clock_gettime(clockid_t id, struct timespec *at) {
+    int failed = syscall(SYS_clock_gettime, id, at);
+    if (!failed && id == CLOCK_REALTIME) at->tv_sec -= behind();
+    return failed;
+}
+
+/* A wait until a moment of the wall clock, in slices, so that it is longer by what the clock is set back meanwhile. */
+int cnd_timedwait(cnd_t *condition, mtx_t *lock, const struct timespec *until) {
+    int (*wait)(cnd_t *, mtx_t *, const struct timespec *) = dlsym(RTLD_NEXT, "cnd_timedwait");
+    for (;;) {
+        struct timespec now, slice;
+        clock_gettime(CLOCK_REALTIME, &now);
+        long long left = (until->tv_sec - now.tv_sec) * 1000000000LL + until->tv_nsec - now.tv_nsec;
+        if (left <= 0) return thrd_timedout;
+        syscall(SYS_clock_gettime, CLOCK_REALTIME, &slice);
+        slice.tv_nsec += left < SLICE ? left : SLICE;
+        slice.tv_sec += slice.tv_nsec / 1000000000;
+        slice.tv_nsec %= 1000000000;
+        int ended = wait(condition, lock, &slice);
+        if (ended != thrd_timedout) return ended;
+    }
+}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux and a C compiler")
+async def test_a_clock_that_is_set_back_does_not_give_the_right_away(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "clock.c").write_text(WALL_CLOCK)
+    library, back = tmp_path / "clock.so", tmp_path / "back"
+    compiler = ("cc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "clock.c"), "-ldl")
+    assert await (await asyncio.create_subprocess_exec(*compiler)).wait() == 0
+    line = (sys.executable, "-c", HOLDER, settings.bootstrap, settings.topic_prefix, str(settings.state_dir / "a"))
+    environment = {**os.environ, "LD_PRELOAD": str(library), "CLOCK_IS_BACK": str(back)}
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*line, stdout=pipe, cwd=ROOT, env=environment)
+    try:
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 30.0) == b"True\n"
+        await asyncio.sleep(1.0)  # its threads wait for the next moment by the wall clock
+        back.touch()
+        await asyncio.sleep(SESSION_S + 1.0)
+        with producer(settings, "b") as another, pytest.raises(DaemonExit, match="publishes to this log"):
+            await another.take(asyncio.Event())
+        assert process.returncode is None
+    finally:
+        process.kill()
+        await process.wait()

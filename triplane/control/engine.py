@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from triplane.control.commands import Refused, normalised
 from triplane.domain.problems import Problem
@@ -22,6 +22,9 @@ from triplane.runtime.configuration import (
     parse,
     to_record,
 )
+
+MOST_TOLD: Final = 100
+"""Problems of a refused edit that the terminal, the log and the status show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class ControlEngine:
         try:
             config = _config(contents)
         except ConfigError as error:
-            return Rejected(error.problems)
+            return Rejected(_told(error.problems))
         if self.last is not None and self.last["hash"] == config.hash:
             return Unchanged()
         record = to_record(config, self.last, actor=actor, event_time=event_time)
@@ -121,6 +124,17 @@ class ControlEngine:
                 raise Refused(f"command_id {identity} was used for another command; send a new id", conflict=True)
             return known, False
         return {"event_time": event_time, "available_time": 0, "command_id": identity, **wanted}, True
+
+
+def _told(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """The first problems, and how many there are beyond them: a file that is something else has one in each of its lines."""
+    left = len(problems) - MOST_TOLD
+    if left <= 0:
+        return problems
+    more = Problem(
+        problems[MOST_TOLD].file, 0, "", "", f"{left} more problems follow; restore the file, or mend these first"
+    )
+    return (*problems[:MOST_TOLD], more)
 
 
 def _config(contents: Contents) -> Config:

@@ -150,6 +150,7 @@ class TopicReader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
+                "check.crcs": True,  # a bit that a disk turned over is another record else, and no worse Avro
                 "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
                 "fetch.error.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1000,
@@ -330,6 +331,11 @@ class TopicReader:
                 )
             if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
                 raise LogUnavailable(f"{message.topic()}: {error.str()}; run `triplane topics create`")
+            if error.code() == KafkaError._BAD_MSG:
+                raise LogUnavailable(
+                    f"{message.topic()}-{message.partition()}@{message.offset()}, or a record sent with it, was damaged on Kafka's disk "
+                    f"({error.str()}); put that topic's files back from a copy"
+                )
             return None  # transport errors: librdkafka reconnects by itself
         topic = self._logical[message.topic()]
         raw = message.value() or b""

@@ -34,6 +34,8 @@ ANSWER_WITHIN_S: Final = 60.0
 _TOPIC: Final = "control.config"
 """Any topic of one partition; nothing of it is used."""
 _POLL_S: Final = 0.2
+_SOON_S: Final = 0.01
+"""Wall seconds between two looks while the start waits for the answer."""
 _FINAL: Final = frozenset({KafkaError._FATAL, KafkaError.GROUP_AUTHORIZATION_FAILED})
 """Errors that no waiting mends: another process has this one's name, or the group is not allowed."""
 
@@ -123,8 +125,12 @@ class SoleProducer:
         topics = [self._settings.topic(_TOPIC)]
         self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
         try:
-            while not self._closed.is_set():
-                message = self._consumer.poll(_POLL_S)
+            while not self._closed.wait(_POLL_S if self._answer.done() else _SOON_S):
+                # Neither the client's own thread, which sends the heartbeats, nor a poll may be left in a wait: librdkafka waits by the
+                # wall clock, so that one during which the clock is set back by an hour lasts an hour. A question wakes the one, the
+                # other does not wait.
+                self._consumer.assignment()
+                message = self._consumer.poll(0)
                 error = message.error() if message is not None else None
                 if error is not None and error.code() in _FINAL:
                     raise KafkaException(error)

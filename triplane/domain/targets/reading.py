@@ -23,6 +23,9 @@ from triplane.domain.targets.parameter import Section
 REGENERATE = "add it, or let `python -m triplane.control.document --targets FILE` write it"
 BRACKETS = 1_000
 """More of them are no parameters: a deep nest keeps the parser, and with it whoever asks the daemon, for many seconds."""
+LONGEST = 1 << 16
+"""Characters, four times of what all parameters and their meanings take. Of more a parser in Python makes half a minute a megabyte, and as many
+problems as lines; whoever reads the file (control, the simulated market) answers nobody meanwhile."""
 NAMED_ALONE = 3
 """So many missing parameters of a group are told one by one."""
 
@@ -56,6 +59,11 @@ def read(text: str, name: str = "targets.yaml") -> Reading:
     reading = Reading()
     problems = reading.problems
     yaml = YAML(typ="safe", pure=True)
+    if len(text) > LONGEST:
+        problems.append(
+            Problem(name, 0, "", "", f"is {len(text)} characters long; {LONGEST} hold all parameters; restore the file")
+        )
+        return reading
     brackets = text.count("[") + text.count("{")
     if brackets > BRACKETS:
         problems.append(

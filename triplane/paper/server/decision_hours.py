@@ -20,6 +20,8 @@ from triplane.paper.market.clock import STREAM_AFTER, Pace
 # Wall time within which an edit has been judged and has reached the planes; until then they may decide at the earlier time.
 EDIT_TAKEN_S: Final = 10.0
 LOOK_EVERY_S: Final = 0.2
+MOST_BYTES: Final = 4 << 20
+"""Of either file; the control daemon reads no longer ones."""
 Stamp = tuple[tuple[int, int], ...]
 
 
@@ -63,7 +65,7 @@ def _taken(targets: Path, assets: Path) -> Targets | None:
     from triplane.domain.targets.reading import read  # where nothing is followed, its imports are not paid for
 
     try:
-        if not targets.is_file():  # a pipe would be waited for without end
+        if not _may_be_read(targets) or not _may_be_read(assets):
             return None
         reading = read(targets.read_text(encoding="utf-8-sig"), targets.name)
         universe = Universe.load(assets)
@@ -72,6 +74,11 @@ def _taken(targets: Path, assets: Path) -> Targets | None:
     if reading.targets is None or conflicts(reading.targets, {asset.calendar for asset in universe.tradable}):
         return None
     return reading.targets
+
+
+def _may_be_read(path: Path) -> bool:
+    """Whether the market may stand still for it: a pipe would be waited for without end, and no edited file is so long."""
+    return path.is_file() and path.stat().st_size <= MOST_BYTES
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from triplane.domain.assets import AssetsError, Universe
+from triplane.domain.assets import AssetsError, Universe, bytes_of
 from triplane.paper.server.options import Options
 
 KEPT_ASSETS: Final = "assets.taken.csv"
@@ -18,7 +18,7 @@ def kept_universe(options: Options) -> Universe:
     """
     kept = options.state_dir / KEPT_ASSETS if options.state_dir is not None else None
     try:
-        text = options.assets.read_text(encoding="utf-8-sig")
+        text = bytes_of(options.assets).decode("utf-8-sig")
         universe = Universe.parse(text, options.assets.name)
     except (OSError, UnicodeDecodeError, AssetsError):
         if kept is None or not kept.is_file():
