@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CorruptRecordException
 
 from strategy_plane.worker.addresses import client_options
+from triplane.runtime.kafka_in import damaged
 from triplane.runtime.settings import Settings
 
 # Records exist where this is asked; an empty answer after so long means that the rest of the stretch holds markers only.
@@ -59,15 +61,16 @@ class LogAsker:
     async def records(self, name: str, start: int, end: int) -> tuple[list[Any], int]:
         """aiokafka's records of partition `name` in [start, end), and the offset up to which there are no others.
 
-        That offset is below `end` when the log does not answer to the end. Raises KafkaError.
+        That offset is below `end` when the log does not answer to the end. Raises KafkaError, and LogUnavailable
+        for a record that the disk damaged: no later answer would be another.
         """
         partition = self._physical[name]
         found: list[Any] = []
         async with self._one_at_a_time:
             self._consumer.assign([partition])
+            reached = start
             try:
                 self._consumer.seek(partition, start)
-                reached = start
                 while reached < end:
                     answer = await self._consumer.getmany(partition, timeout_ms=PATIENCE_MS)
                     found += answer.get(partition, [])
@@ -75,6 +78,8 @@ class LogAsker:
                     if position == reached:
                         break
                     reached = position
+            except CorruptRecordException as error:
+                raise damaged(f"{partition.topic}-{partition.partition}", reached, str(error)) from None
             finally:
                 self._consumer.unsubscribe()  # or it would go on fetching what nobody takes
         return [record for record in found if record.offset < end], min(reached, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas import catalogue, codec
+from strategy_plane.worker.asker import LogAsker
 from tests.foreign_transaction import foreign_transaction
 from tests.topic_settings import alter
 from tests.waiting import eventually, settles
@@ -140,8 +142,22 @@ def test_a_record_that_a_disk_damaged_is_told_and_not_read_as_another(tmp_path):
         kafka = LocalKafka.start(directory, port)
         with pytest.raises(LogUnavailable, match=r"data\.bars-0@2, or a record .* damaged on Kafka's disk .* put that"):
             read_all(settings, ["data.bars"])
+        with pytest.raises(
+            LogUnavailable, match=r"data\.bars-0@\d, or a record .* damaged on Kafka's disk .* put that"
+        ):
+            asyncio.run(asked(settings))
     finally:
         kafka.kill()
+
+
+async def asked(settings):
+    """What the strategy plane does where Faust, which passes a damaged record over in silence, delivers nothing more."""
+    asker = LogAsker(settings, ["data.bars-0"])
+    await asker.start()
+    try:
+        await asker.records("data.bars-0", 0, 3)
+    finally:
+        await asker.stop()
 
 
 def test_latest_twin_keeps_the_newest_per_key(settings, writer):

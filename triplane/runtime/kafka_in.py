@@ -64,6 +64,13 @@ class PositionGone(LogUnavailable):
     """The log begins behind a position that was to be read, or ends before it."""
 
 
+def damaged(partition: str, offset: int, why: str) -> LogUnavailable:
+    """What to raise of a record whose checksum is wrong; `partition` by its name on the cluster."""
+    return LogUnavailable(
+        f"{partition}@{offset}, or a record sent with it, was damaged on Kafka's disk ({why}); put that topic's files back from a copy"
+    )
+
+
 def partition_name(topic: str, partition: int) -> str:
     """`topic-partition` with the logical topic name: the key of a cut."""
     return f"{topic}-{partition}"
@@ -332,10 +339,7 @@ class TopicReader:
             if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
                 raise LogUnavailable(f"{message.topic()}: {error.str()}; run `triplane topics create`")
             if error.code() == KafkaError._BAD_MSG:
-                raise LogUnavailable(
-                    f"{message.topic()}-{message.partition()}@{message.offset()}, or a record sent with it, was damaged on Kafka's disk "
-                    f"({error.str()}); put that topic's files back from a copy"
-                )
+                raise damaged(f"{message.topic()}-{message.partition()}", message.offset(), error.str())
             return None  # transport errors: librdkafka reconnects by itself
         topic = self._logical[message.topic()]
         raw = message.value() or b""
