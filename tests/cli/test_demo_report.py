@@ -80,7 +80,9 @@ def test_the_speed_that_is_advised_meets_the_rule_it_is_advised_for() -> None:
 
 def test_a_market_that_was_slowed_is_told_and_both_notes_give_one_speed() -> None:
     said = outcome(0.05, 300.0, expired=40, final_speed=37.5).late
-    assert said.startswith("intents came too late for the market: the machine is busy, and 40 intents expired")
+    assert said.startswith(
+        "intents came too late for the market: the machine is busy, or a process stood still, and 40 intents expired"
+    )
     assert "the market's clock was slowed to 37.5x for it; `triplane demo --speed 38` waits for it" in said
     both = outcome(1.2, 300.0, expired=40, final_speed=75.0)
     held = SimpleNamespace(**vars(both.summary), holds={"HOLD_UNIVERSE_MISSING": 3}, decision_barriers=20)

@@ -179,6 +179,8 @@ def test_an_installation_that_runs_comes_before_one_that_was_ended_by_force(
     state_file.write(context.CANDIDATES[0], [])
     os.utime(context.CANDIDATES[0] / context.ENVIRONMENT_FILE, (1, 1))
     assert context.state_dir() == context.CANDIDATES[0]
+    assert context.running_beside(context.CANDIDATES[1]) == context.CANDIDATES[0]
+    assert context.running_beside(context.CANDIDATES[0].absolute()) is None
     held.release()
 
 
@@ -297,6 +299,8 @@ def test_assets_check(folder: Path) -> None:
     path.write_text(path.read_text().replace("US0378331005", "US0378331006"))  # its check digit is wrong
     bad = triplane("assets", "check", cwd=folder)
     assert bad.code == 1
+    assert bad.out.startswith(f"checking {found.json['file']}")
+    assert Path(found.json["file"]).samefile(path)
     assert "assets.csv line 2" in bad.out
     assert triplane("assets", "check", "--json", cwd=folder).code == 1
     path.unlink()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import typer
 
 from triplane.cli import context
+
+if TYPE_CHECKING:
+    from triplane.control.report import AssetsCheck
 
 app = typer.Typer(no_args_is_help=True, help="Check assets.csv, or add a symbol from the broker's contract details.")
 
@@ -16,10 +20,19 @@ def check(json_: bool = context.JSON) -> None:
     """Check every row of assets.csv; exits 1 when one is wrong."""
     from triplane.control.report import assets_check
 
-    found = assets_check(context.settings().assets_path)
+    path = context.settings().assets_path.absolute()
+    found = assets_check(path)
     if json_:
-        context.print_json(found.as_json())
-    elif found.ok:
+        context.print_json({"file": str(path), **found.as_json()})
+    else:
+        print(f"checking {path}")
+        _print(found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _print(found: AssetsCheck) -> None:
+    if found.ok:
         print(", ".join(f"{count} {name}" for name, count in sorted(found.classes.items())))
         print(f"traded: {' '.join(found.tradable)}")
         for symbol, code in found.refused.items():
@@ -27,8 +40,6 @@ def check(json_: bool = context.JSON) -> None:
     else:
         for problem in found.problems:
             print(problem)
-    if not found.ok:
-        raise typer.Exit(1)
 
 
 @app.command("add")
@@ -90,7 +101,7 @@ def add(
     asset, notes = assets_row_from_contract_details(found[0])
     path = settings.assets_path
     text = path.read_text(encoding="utf-8")
-    updated = with_row(text, asset, path.name)
+    updated = with_row(text, asset, str(path))
     row = updated.splitlines()[-1]
     if not json_:
         print(row)

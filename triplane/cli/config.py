@@ -61,7 +61,7 @@ def check(
     if json_:
         context.print_json({"file": str(path), **found.as_json()})
     else:
-        print(f"checking {path} and {settings.assets_path}")
+        print(f"checking {path.absolute()} and {settings.assets_path.absolute()}")
         for problem in found.problems:
             print(problem)
         for change in found.changes:

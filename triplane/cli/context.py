@@ -83,6 +83,17 @@ def state_dir() -> Path:
     return max(written, key=rank, default=CANDIDATES[0])
 
 
+def running_beside(directory: Path) -> Path | None:
+    """The other usual state directory of this folder, where something runs: verbs that are given none take the one that began last."""
+    from triplane.stack import state_file
+
+    for path in CANDIDATES:
+        found = state_file.read(path) if path.resolve() != directory.resolve() else None
+        if found is not None and found.alive:
+            return path
+    return None
+
+
 def kill_settings(undone: str) -> list[Settings]:
     """Settings of every installation that a kill must reach: those whose order process lives, else the one in force.
 

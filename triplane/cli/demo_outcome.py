@@ -119,7 +119,7 @@ class Outcome:
             if self._delayed
             else "intents came too late for the market"
         )
-        return f"{what}: the machine is busy{lost}{slower}; {self._remedy}"
+        return f"{what}: the machine is busy, or a process stood still{lost}{slower}; {self._remedy}"
 
     @property
     def _delayed(self) -> bool:

@@ -72,6 +72,11 @@ async def _up(sessions: int, speed: float, registry: bool, refill: bool) -> None
     modes.check(settings, simulated=market is not None)  # what the order plane would refuse, before anything is started
     for unknown in unknown_variables():
         say(f"note: {unknown}")
+    if (beside := context.running_beside(settings.state_dir)) is not None:
+        say(
+            f"note: {beside} runs, too, on the same processors, and verbs without TRIPLANE_STATE_DIR mean this one from now on; "
+            f"`TRIPLANE_STATE_DIR={beside} triplane down` stops the other"
+        )
     first = not settings.bootstrap and not (settings.state_dir / "kafka").exists()
     _tell_problems(settings, nothing_in_force=first)
     extra = {name: value for name, value in os.environ.items() if name.startswith("TRIPLANE_")}
