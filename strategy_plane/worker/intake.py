@@ -24,6 +24,7 @@ from strategy_plane.worker.telemetry import WorkerMetrics
 from strategy_plane.worker.timing import DecisionTimes
 from triplane.domain.calendars import FIRST_DAY
 from triplane.domain.timestamps import AHEAD_MAX, to_datetime
+from triplane.runtime import garbage
 from triplane.runtime.kafka_in import LogRecord
 from triplane.runtime.kafka_out import CAUSE_INGEST_TIME, INGEST_TIME
 
@@ -103,6 +104,7 @@ class Intake:
             return
         completed = self._sequencer.observe(record.topic, record.partition, record.offset, record.value)
         if completed:
+            garbage.hold_off()  # until the decision is made (loop.py)
             self._times.begin(completed, record.headers.get(INGEST_TIME, b""), time.perf_counter(), time.time_ns())
 
     def take_own(self, barrier: dict[str, Any], offset: int, cause: bytes) -> None:

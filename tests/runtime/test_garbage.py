@@ -35,3 +35,23 @@ def test_a_daemon_chooses_the_moment_of_full_collections(threshold: tuple[int, i
     garbage.settle()
     assert gc.get_freeze_count() > frozen
     assert kept
+
+
+def test_nothing_is_collected_between_a_record_that_decides_and_the_end_of_the_decision() -> None:
+    collected: list[str] = []
+
+    def told(phase: str, info: dict[str, int]) -> None:
+        collected.append(phase)
+
+    gc.callbacks.append(told)
+    try:
+        garbage.hold_off()
+        kept = [[object()] for _ in range(5_000)]
+        assert not collected
+        garbage.settle()
+        assert collected
+        assert gc.isenabled()
+        assert kept
+    finally:
+        gc.callbacks.remove(told)
+        gc.enable()

@@ -36,8 +36,17 @@ def postpone() -> None:
     gc.set_threshold(_YOUNG, _MIDDLE, 1_000_000_000)
 
 
+def hold_off() -> None:
+    """Collect nothing, young or old, until the next `settle`: somebody waits for what is about to be computed.
+
+    A young collection walks what has come since `settle`, the very records that a decision is about to take: 6 of its 8 ms for a thousand.
+    """
+    gc.disable()
+
+
 def settle() -> None:
     """Collect everything that is new and set aside what survives."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
