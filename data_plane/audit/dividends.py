@@ -8,6 +8,7 @@ is, and how often providers make that mistake.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -120,6 +121,21 @@ def _implies(payment: _Payment, amount: float, tolerance: float) -> bool:
     return abs(payment.implied / payment.before - share) <= payment.slack + tolerance * share
 
 
+def _on_another_level(payment: _Payment, off_levels: Sequence[float], tolerance: float) -> bool:
+    factors = [float(np.exp(sign * size)) for size in off_levels for sign in (1.0, -1.0)]
+    return any(_implies(payment, payment.amount * factor, tolerance) for factor in factors)
+
+
+def payments_off_by(series: PriceSeries, factor: float) -> list[int]:
+    """Bars of payments of which the adjusted closes contain `factor` times the amount on record: prices there are off by as much."""
+    found = []
+    for payment in _payments(series, np.ones(len(series))):
+        off = _implies(payment, payment.amount * factor, EXACT) and not _implies(payment, payment.amount, EXACT)
+        if off and payment.split == 1.0:
+            found.append(payment.place)
+    return found
+
+
 def _unusual(share: float) -> float:
     """Negative log prior of a yield, up to what all share."""
     return 0.5 * (float(np.log(share / YIELD_MEDIAN)) / YIELD_SIGMA) ** 2 if share > 0.0 else 0.0
@@ -137,8 +153,13 @@ def _move(before: float, after: float) -> float:
     return float(np.log(after / before)) if before > 0.0 and after > 0.0 else 0.0
 
 
-def dividend_findings(series: PriceSeries, scale: Floats) -> tuple[list[Finding], PriceSeries]:
-    """Faults of the dividends, and the series with those mended whose explanation is beyond doubt."""
+def dividend_findings(
+    series: PriceSeries, scale: Floats, off_levels: Sequence[float] = ()
+) -> tuple[list[Finding], PriceSeries]:
+    """Faults of the dividends, and the series with those mended whose explanation is beyond doubt.
+
+    `off_levels` are logs (> 0) of factors by which the prices of some bars may be off: a payment that is off by just that is right.
+    """
     payments = _payments(series, scale)
     tolerance = LOOSE if series.spacing >= LONG_BARS_DAYS else EXACT
     findings: list[Finding] = []
@@ -147,6 +168,8 @@ def dividend_findings(series: PriceSeries, scale: Floats) -> tuple[list[Finding]
     groups: dict[str, list[_Payment]] = {}
     for payment in rest:
         payment.match = _match(payment, tolerance)
+        if payment.match == "another amount" and _on_another_level(payment, off_levels, tolerance):
+            continue
         groups.setdefault(payment.match, []).append(payment)
     for match, members in groups.items():
         _judge(match, members, findings, amounts)
