@@ -1,4 +1,4 @@
-"""Dividends that the prices do not bear out: wrong unit, wrong day, on record twice, or not what the adjusted closes contain.
+"""Dividends that the prices do not bear out: wrong unit, wrong day, on record twice or not at all, or not what the adjusted closes contain.
 
 A dividend D on an ex-date with the close P before it should do two things: the price falls by about D / P, and the adjusted closes
 before it are multiplied by 1 - D / P. The second is exact and tells what the provider adjusted by; the first is noisy and tells which of
@@ -24,6 +24,7 @@ from data_plane.audit.findings import (
 )
 from data_plane.audit.likelihood import CLAIM_MARGIN, surprise
 from data_plane.audit.series import DAY_NS, PriceSeries
+from data_plane.audit.unrecorded import date_finding, missing_finding, step_of, unrecorded_steps
 from data_plane.observations import OPEN, Floats
 
 UNIT = 100.0
@@ -166,9 +167,15 @@ def dividend_findings(
     amounts: dict[int, float] = {}
     rest = _repeated(series, payments, findings, amounts)
     groups: dict[str, list[_Payment]] = {}
+    steps = unrecorded_steps(series)
     for payment in rest:
         payment.match = _match(payment, tolerance)
         if payment.match == "another amount" and _on_another_level(payment, off_levels, tolerance):
+            continue
+        step = step_of(payment.place, payment.amount, steps) if payment.match == "nothing" else None
+        if step is not None:
+            findings.append(date_finding(payment.place, payment.amount, step))
+            steps.remove(step)
             continue
         groups.setdefault(payment.match, []).append(payment)
     for match, members in groups.items():
@@ -177,7 +184,14 @@ def dividend_findings(
     for payment in groups.get("as recorded", []):
         if payment.place not in {finding.place for finding in findings}:
             _too_large_or_displaced(series, payment, findings, amounts)
-    return sorted(findings, key=lambda finding: finding.place), _mended(series, payments, amounts)
+    mended = _mended(series, payments, amounts)
+    if steps:
+        paid = mended.dividends.copy()
+        for step in steps:
+            findings.append(finding := missing_finding(series, scale, step))
+            paid[step.place] = step.amount if finding.repair else 0.0
+        mended = replace(mended, dividends=paid)
+    return sorted(findings, key=lambda finding: finding.place), mended
 
 
 def _match(payment: _Payment, tolerance: float) -> str:
