@@ -154,7 +154,7 @@ def level_findings(series: PriceSeries, moves: Moves) -> Levels:
             finding = replace(finding, place=sure, detail=detail, repair="", factor=1.0)
         findings.append(finding)
         if finding.factor != 1.0:
-            mended = mended.scaled(slice(first, last + 1), finding.factor, volume=shares is True)
+            mended = mended.scaled(slice(first, last + 1), finding.factor, volume=bool(shares))
         elif way.splits:
             unsettled.append(Unsettled(abs(way.correction), (first, last + 1, *rivals)))
     if series.adjusted is not None:

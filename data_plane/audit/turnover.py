@@ -15,7 +15,7 @@ from data_plane.observations import Floats
 NEWS_TURNOVER, QUIET_BARS, AROUND = 3.0, 5, 21
 # Bars on each side of an edge by which shares are judged, how far their log drifts over such a time (as much with every bar), and how
 # many times more often a provider gets both wrong than prices alone, in nats.
-SHARES_BARS, DRIFT, BOTH_WRONG = 63, 0.15, float(np.log(20.0))
+SHARES_BARS, DRIFT, BOTH_WRONG = 63, 0.15, float(np.log(2.0))
 
 
 def is_news(series: PriceSeries, place: int) -> bool:
@@ -56,4 +56,4 @@ def shares_are_wrong(series: PriceSeries, first: int, last: int, correction: flo
     off = float(np.mean(inside) - np.mean(outside))
     # Wrong shares beside wrong prices leave the turnover as it was; right ones leave the prices' factor in it.
     gain = ((off + correction) ** 2 - off**2) / (2.0 * variance) + BOTH_WRONG
-    return gain > 0.0 if abs(gain) >= CLAIM_MARGIN else None
+    return bool(gain > 0.0) if abs(gain) >= CLAIM_MARGIN else None

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_plane.adjustments import Dividend, dividends
+from data_plane.adjustments import Dividend, dividends, rounding_errors
 from data_plane.audit.findings import DIVIDEND_DATE, DIVIDEND_NOT_RECORDED, Finding
-from data_plane.audit.likelihood import CLAIM_MARGIN, surprise
+from data_plane.audit.likelihood import surprise
 from data_plane.audit.series import PriceSeries
 from data_plane.observations import Floats
 
-# A larger share of the price in one payment is an error of the closes.
-SHARE_MAX = 0.5
+# A larger share of the price in one payment is an error of the closes, and one of fewer of their largest roundings (of raw and adjusted ones
+# together) may be of a day nearby.
+SHARE_MAX, ROUNDINGS = 0.5, 4.0
 # A step this many bars from a payment or a split on record is that one's.
 BESIDE_BARS = 1
 # A payment of which nothing is contained on its day, and within this share just that so many bars away, was put on record on another day.
@@ -23,6 +24,8 @@ MOVED_BARS, SAME_AMOUNT = 15, 0.10
 # An amount is known when its bounds are as close as this, and when so many of the amounts on record lie in theirs, as far as decimals on record
 # allow: some providers adjust by the close of the ex-date rather than by the one before it.
 KNOWN, CONVENTION, DECIMALS = 0.01, 0.8, 1e-3
+# Adjusted closes seldom contain what was never paid: a price that contradicts it must do so by this much, in nats.
+DOUBT = float(np.log(100.0))
 # Closes of fewer bars than this between two steps are a stretch in which one of the series is wrong.
 STRETCH_BARS = 5
 
@@ -39,7 +42,9 @@ def unrecorded_steps(series: PriceSeries) -> list[Dividend]:
     with np.errstate(invalid="ignore"):
         known = np.isfinite(series.adjusted) & (series.adjusted > 0.0) & np.isfinite(series.close) & (series.close > 0)
     bars = np.flatnonzero(known)
-    told = dividends(series.close[bars], series.adjusted[bars])
+    closes, adjusted = series.close[bars], series.adjusted[bars]
+    told = dividends(closes, adjusted)
+    rounding = rounding_errors(closes) / closes + rounding_errors(adjusted) / adjusted
     unexplained = [
         place
         for place in (*(step.place for step in told.certain), *told.unsure)
@@ -56,7 +61,8 @@ def unrecorded_steps(series: PriceSeries) -> list[Dividend]:
     for step in told.certain:
         place = int(bars[step.place])
         alone = all(abs(other - step.place) >= STRETCH_BARS for other in unexplained if other != step.place)
-        plausible = known[place - 1] and step.amount <= SHARE_MAX * series.close[place - 1]
+        share = step.amount / series.close[place - 1]
+        plausible = known[place - 1] and ROUNDINGS * rounding[step.place] <= share <= SHARE_MAX
         if step.place in unexplained and alone and plausible:
             found.append(step._replace(place=place, low=step.low if exact else 0.0))
     return found
@@ -85,7 +91,7 @@ def missing_finding(series: PriceSeries, scale: Floats, step: Dividend) -> Findi
     move, width = float(np.log(after / before)), float(scale[step.place])
     # The bounds leave too much room, or the price says that nothing was paid.
     vague = step.high - step.low > KNOWN * step.amount
-    doubtful = surprise(move - float(np.log1p(-share)), width) - surprise(move, width) > CLAIM_MARGIN
+    doubtful = surprise(move - float(np.log1p(-share)), width) - surprise(move, width) > DOUBT
     detail = f"the adjusted closes contain {step.amount:.6g} ({share:.2%} of the price), and nothing is on record"
     repair = "" if vague or doubtful else f"dividend {step.amount:.6g}"
     return Finding(DIVIDEND_NOT_RECORDED, step.place, step.place, step.place, detail, repair)
