@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from data_plane.audit.dividends import dividend_findings
 from data_plane.audit.findings import LEVEL_SHIFT, PRICE_IMPOSSIBLE, PRICE_SPIKE, PRICE_STRAY, UNIT_100X, Finding
 from data_plane.audit.levels import level_findings, unrecorded_shifts
 from data_plane.audit.prints import impossible_findings, island_findings, stray_findings
-from data_plane.audit.series import Moves, PriceSeries
+from data_plane.audit.series import Moves, PriceSeries, log_returns
 from data_plane.observations import HIGH, LOW
 
 # A name of which this share of the bars has no trade is seldom traded.
@@ -33,12 +35,18 @@ class Audit:
 def audit(series: PriceSeries) -> Audit:
     """Audit one name's history."""
     moves = Moves.of(series)
-    levels, mended = level_findings(series, moves)
-    if levels:
+    levels = level_findings(series, moves)
+    mended = levels.mended
+    if levels.findings:
         moves = Moves.of(mended)
-    dividends, whole = dividend_findings(mended, moves.scale)
+    unsettled = levels.unsettled
+    shifts = unrecorded_shifts(mended, moves.scale, {edge for each in unsettled for edge in each.edges})
+    # What is off by just a factor that the level may be off by says nothing of a dividend.
+    returns = np.abs(log_returns(mended.close))
+    sizes = [*(each.size for each in unsettled), *(float(returns[shift.place]) for shift in shifts)]
+    dividends, whole = dividend_findings(mended, moves.scale, sizes)
     bars = impossible_findings(mended, moves) + island_findings(mended, moves) + stray_findings(mended, moves)
-    found = [*levels, *unrecorded_shifts(mended, moves.scale), *dividends, *_one_a_bar(bars)]
+    found = [*levels.findings, *shifts, *dividends, *_one_a_bar(bars)]
     findings, notes = [], []
     traded = series.volume > 0.0
     seldom = bool(traded.any()) and bool(traded.mean() < 1.0 - SELDOM_SHARE)

@@ -1,4 +1,4 @@
-"""Dividends that the prices do not bear out: wrong unit, wrong day, on record twice, or not what the adjusted closes contain.
+"""Dividends that the prices do not bear out: wrong unit, wrong day, on record twice or not at all, or not what the adjusted closes contain.
 
 A dividend D on an ex-date with the close P before it should do two things: the price falls by about D / P, and the adjusted closes
 before it are multiplied by 1 - D / P. The second is exact and tells what the provider adjusted by; the first is noisy and tells which of
@@ -8,6 +8,7 @@ is, and how often providers make that mistake.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -23,6 +24,7 @@ from data_plane.audit.findings import (
 )
 from data_plane.audit.likelihood import CLAIM_MARGIN, surprise
 from data_plane.audit.series import DAY_NS, PriceSeries
+from data_plane.audit.unrecorded import date_finding, missing_finding, step_of, unrecorded_steps
 from data_plane.observations import OPEN, Floats
 
 UNIT = 100.0
@@ -120,6 +122,21 @@ def _implies(payment: _Payment, amount: float, tolerance: float) -> bool:
     return abs(payment.implied / payment.before - share) <= payment.slack + tolerance * share
 
 
+def _on_another_level(payment: _Payment, off_levels: Sequence[float], tolerance: float) -> bool:
+    factors = [float(np.exp(sign * size)) for size in off_levels for sign in (1.0, -1.0)]
+    return any(_implies(payment, payment.amount * factor, tolerance) for factor in factors)
+
+
+def payments_off_by(series: PriceSeries, factor: float) -> list[int]:
+    """Bars of payments of which the adjusted closes contain `factor` times the amount on record: prices there are off by as much."""
+    found = []
+    for payment in _payments(series, np.ones(len(series))):
+        off = _implies(payment, payment.amount * factor, EXACT) and not _implies(payment, payment.amount, EXACT)
+        if off and payment.split == 1.0:
+            found.append(payment.place)
+    return found
+
+
 def _unusual(share: float) -> float:
     """Negative log prior of a yield, up to what all share."""
     return 0.5 * (float(np.log(share / YIELD_MEDIAN)) / YIELD_SIGMA) ** 2 if share > 0.0 else 0.0
@@ -137,16 +154,29 @@ def _move(before: float, after: float) -> float:
     return float(np.log(after / before)) if before > 0.0 and after > 0.0 else 0.0
 
 
-def dividend_findings(series: PriceSeries, scale: Floats) -> tuple[list[Finding], PriceSeries]:
-    """Faults of the dividends, and the series with those mended whose explanation is beyond doubt."""
+def dividend_findings(
+    series: PriceSeries, scale: Floats, off_levels: Sequence[float] = ()
+) -> tuple[list[Finding], PriceSeries]:
+    """Faults of the dividends, and the series with those mended whose explanation is beyond doubt.
+
+    `off_levels` are logs (> 0) of factors by which the prices of some bars may be off: a payment that is off by just that is right.
+    """
     payments = _payments(series, scale)
     tolerance = LOOSE if series.spacing >= LONG_BARS_DAYS else EXACT
     findings: list[Finding] = []
     amounts: dict[int, float] = {}
     rest = _repeated(series, payments, findings, amounts)
     groups: dict[str, list[_Payment]] = {}
+    steps = unrecorded_steps(series)
     for payment in rest:
         payment.match = _match(payment, tolerance)
+        if payment.match == "another amount" and _on_another_level(payment, off_levels, tolerance):
+            continue
+        step = step_of(payment.place, payment.amount, steps) if payment.match == "nothing" else None
+        if step is not None:
+            findings.append(date_finding(payment.place, payment.amount, step))
+            steps.remove(step)
+            continue
         groups.setdefault(payment.match, []).append(payment)
     for match, members in groups.items():
         _judge(match, members, findings, amounts)
@@ -154,7 +184,14 @@ def dividend_findings(series: PriceSeries, scale: Floats) -> tuple[list[Finding]
     for payment in groups.get("as recorded", []):
         if payment.place not in {finding.place for finding in findings}:
             _too_large_or_displaced(series, payment, findings, amounts)
-    return sorted(findings, key=lambda finding: finding.place), _mended(series, payments, amounts)
+    mended = _mended(series, payments, amounts)
+    if steps:
+        paid = mended.dividends.copy()
+        for step in steps:
+            findings.append(finding := missing_finding(series, scale, step))
+            paid[step.place] = step.amount if finding.repair else 0.0
+        mended = replace(mended, dividends=paid)
+    return sorted(findings, key=lambda finding: finding.place), mended
 
 
 def _match(payment: _Payment, tolerance: float) -> str:

@@ -5,16 +5,19 @@ are the most probable sequence of such errors given the returns they would leave
 with the name's own scale. The newest bars are taken to be right: theirs is the unit in which the name trades now. Where only the last few
 are on the new level nobody can tell yet which side is wrong, and no repair is claimed.
 
-A split is misapplied around its day, so that elsewhere a move of its ratio is a move; so is one of a plausible size with the turnover
-of news. Only a bar with a move of about such a factor can begin or end a stretch, so the search visits those alone.
+A split is misapplied around its day: a stretch begins or ends there. Its other end may lie anywhere, where the price moves by just as much the
+other way, or be the first bar. A move of a plausible size with the turnover of news is a move. Where another bar would be as good an end, which bars are
+wrong cannot be told, and no repair is claimed. Only a bar with a move of about such a factor can begin or end a stretch, so the search visits those alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_plane.audit.dividends import payments_off_by
 from data_plane.audit.findings import (
     LEVEL_SHIFT,
     SPLIT_APPLIED_TWICE,
@@ -23,13 +26,15 @@ from data_plane.audit.findings import (
     UNIT_100X,
     Finding,
 )
-from data_plane.audit.likelihood import surprise
+from data_plane.audit.likelihood import CLAIM_MARGIN, surprise
 from data_plane.audit.series import Moves, PriceSeries, log_returns
+from data_plane.audit.turnover import QUIET_BARS, is_news, is_news_on_any_level, shares_are_wrong
 from data_plane.observations import Floats
 
 UNIT = 100.0
 # What it costs in nats to believe that an error begins or ends at a bar. Providers err where they have work to do: around a split.
 SWITCH_NEAR_SPLIT = 4.0
+SWITCH_FAR_FROM_SPLIT = 7.0
 SWITCH_UNIT = 10.0
 NEVER = 1e9
 NEAR_BARS = 10
@@ -44,9 +49,8 @@ SCREEN_SHARE, SCREEN_LEAST = 0.5, 0.10
 
 # Ratios in which companies split, either way.
 COMMON_RATIOS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
-# What the price may move on the day of a split beside it, how many times the usual turnover is news, and from how many bars it is known.
+# What the price may move on the day of a split beside it.
 SPLIT_SLACK = 0.025
-NEWS_TURNOVER, QUIET_BARS, AROUND = 3.0, 5, 21
 SHIFT_LEAST = 0.6
 
 
@@ -56,6 +60,31 @@ class _Error:
 
     correction: float
     splits: tuple[int, ...] = ()
+    owes: bool = False
+    """It began with the history or far from its split, so that it must end beside it."""
+
+    def near(self, place: int) -> bool:
+        """Whether a split that it would come from lies beside a bar."""
+        return any(abs(place - split) <= NEAR_BARS for split in self.splits)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A factor by which the level of some bars may be wrong, not mended."""
+
+    size: float
+    """Its log, > 0."""
+    edges: tuple[int, ...]
+    """Bars at which the level may change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What was found of levels, and the series with those mended whose extent is beyond doubt."""
+
+    findings: list[Finding]
+    mended: PriceSeries
+    unsettled: list[Unsettled]
 
 
 def _ways(series: PriceSeries, *, units_only: bool = False) -> list[_Error]:
@@ -64,7 +93,7 @@ def _ways(series: PriceSeries, *, units_only: bool = False) -> list[_Error]:
     for place in () if units_only else recorded_splits(series):
         places.setdefault(float(np.log(series.splits[place])), []).append(place)
     for ratio, at in sorted(places.items()):
-        ways += [_Error(-ratio, tuple(at)), _Error(ratio, tuple(at))]
+        ways += [_Error(sign * ratio, tuple(at), owes) for sign in (-1.0, 1.0) for owes in (False, True)]
     return ways
 
 
@@ -84,21 +113,15 @@ def _switch(before: _Error, after: _Error, place: int, news: bool) -> float:
             continue
         if not way.splits:
             cost += SWITCH_UNIT
-        elif min(abs(place - split) for split in way.splits) > NEAR_BARS:
-            cost += NEVER
-        else:
-            plausible = abs(after.correction - before.correction) < NEWS_MOVE
-            cost += NEVER if news and plausible else SWITCH_NEAR_SPLIT
+            continue
+        near = way.near(place)
+        # What begins beside its split owes nothing, what does not owes an end there.
+        allowed = way.owes != near if way is after else near or not way.owes
+        plausible = abs(after.correction - before.correction) < NEWS_MOVE
+        if not allowed or (news and plausible):
+            return NEVER
+        cost += SWITCH_NEAR_SPLIT if near else SWITCH_FAR_FROM_SPLIT
     return cost
-
-
-def is_news(series: PriceSeries, place: int) -> bool:
-    """Whether a bar's turnover in money is a multiple of what it usually is around it; false where no volume is known."""
-    around = slice(max(place - AROUND, 0), place + 1 + AROUND)
-    turnover = np.nan_to_num(series.volume[around] * series.close[around])
-    here = place - around.start
-    usual = float(np.median(np.delete(turnover, here))) if len(turnover) > QUIET_BARS else 0.0
-    return usual > 0.0 and bool(turnover[here] > NEWS_TURNOVER * usual)
 
 
 def _candidates(moves: Floats, ways: list[_Error]) -> list[int]:
@@ -109,21 +132,78 @@ def _candidates(moves: Floats, ways: list[_Error]) -> list[int]:
     return [place for place in np.flatnonzero(near).tolist() if place > 0]
 
 
-def level_findings(series: PriceSeries, moves: Moves) -> tuple[list[Finding], PriceSeries]:
-    """Stretches on a wrong level, and the series with them mended where it is beyond doubt which side is wrong."""
+def level_findings(series: PriceSeries, moves: Moves) -> Levels:
+    """Stretches on a wrong level, and the series with them mended where it is beyond doubt which bars are wrong."""
     findings: list[Finding] = []
+    unsettled: list[Unsettled] = []
     mended = series
-    stretches = _stretches(series, moves, _ways(series))
+    ways = _ways(series)
+    stretches = _stretches(series, moves, ways)
+    edges = {edge for _, first, last in stretches for edge in (first, last + 1)}
+    others = [place for place in _candidates(moves.returns, ways) if place not in edges] if edges else []
     for way, first, last in stretches:
-        finding = _finding(series, way, first, last)
+        shares = shares_are_wrong(series, first, last, way.correction) if way.splits else False
+        finding = _finding(series, way, first, last, shares)
+        rivals = _rivals(moves, others, way, first, last) if way.splits else ()
+        open_end = _open_end(series, way, stretches, first, last, rivals) if finding.repair and way.splits else ""
         if not _seen(series, moves.scale, way, first, last):
             finding = replace(finding, detail=f"{finding.detail}, in the adjusted closes alone", repair="", factor=1.0)
+        elif open_end:
+            detail = f"{finding.detail}, {open_end}; which bars are wrong cannot be told"
+            sure = last if way.near(last + 1) else first
+            finding = replace(finding, place=sure, detail=detail, repair="", factor=1.0)
         findings.append(finding)
         if finding.factor != 1.0:
-            mended = mended.scaled(slice(first, last + 1), finding.factor, volume=bool(way.splits))
+            mended = mended.scaled(slice(first, last + 1), finding.factor, volume=bool(shares))
+        elif way.splits:
+            unsettled.append(Unsettled(abs(way.correction), (first, last + 1, *rivals)))
     if series.adjusted is not None:
         findings += _in_closes_alone(series, {(first, last) for _, first, last in stretches})
-    return findings, mended
+    return Levels(findings, mended, unsettled)
+
+
+def _rivals(moves: Moves, others: list[int], way: _Error, first: int, last: int) -> tuple[int, ...]:
+    """Bars that may be the end of a stretch as well as the one that it has; that one itself where there may be none."""
+
+    def cost(place: int, step: float) -> float:
+        width, move = float(moves.scale[place]), float(moves.returns[place])
+        switch = SWITCH_NEAR_SPLIT if way.near(place) else SWITCH_FAR_FROM_SPLIT
+        return switch + surprise(move + step, width) - surprise(move, width)
+
+    found: list[int] = []
+    end = last + 1
+    # One edge lies beside the split; the other is any bar at which the price moves back, or none.
+    for anchor, edge, step in ((end, first, way.correction), (first, end, -way.correction)):
+        if anchor == 0 or not way.near(anchor):
+            continue
+        here = cost(edge, step) if edge else 0.0
+        unconfirmed = edge == end and not way.near(end) and len(moves.returns) - end < CONFIRMING_BARS
+        if edge and (here > -CLAIM_MARGIN or unconfirmed):
+            found.append(edge)
+        found += [place for place in others if cost(place, step) < here + CLAIM_MARGIN]
+    return tuple(found)
+
+
+def _open_end(
+    series: PriceSeries,
+    way: _Error,
+    stretches: list[tuple[_Error, int, int]],
+    first: int,
+    last: int,
+    rivals: tuple[int, ...],
+) -> str:
+    """Why it is open where a stretch begins or ends; empty where it is not."""
+    if rivals and rivals[0] in (first, last + 1):
+        return "if the move at the end away from the split is an error"
+    if rivals:
+        sure = last if way.near(last + 1) else first
+        moved = float(np.expm1(log_returns(series.close)[rivals[0]]))
+        return f"or those up to the move of {moved:+.1%} {abs(rivals[0] - sure)} bars {'later' if rivals[0] > sure else 'earlier'}"
+    # The amounts on record say it as well: one elsewhere that is off by the ratio lies on a wrong level.
+    for place in payments_off_by(series, float(np.exp(-way.correction))):
+        if not way.near(place) and not any(start <= place <= stop + 1 for _, start, stop in stretches):
+            return f"and a dividend of {series.dividends[place]:g} elsewhere is off by as much"
+    return ""
 
 
 def _in_closes_alone(series: PriceSeries, known: set[tuple[int, int]]) -> list[Finding]:
@@ -135,7 +215,7 @@ def _in_closes_alone(series: PriceSeries, known: set[tuple[int, int]]) -> list[F
         )
         for way, first, last in _stretches(raw, Moves.of(raw), _ways(raw, units_only=True))
         if (first, last) not in known
-        for finding in [_finding(raw, way, first, last)]
+        for finding in [_finding(raw, way, first, last, False)]
     ]
 
 
@@ -144,7 +224,7 @@ def _stretches(series: PriceSeries, moves: Moves, ways: list[_Error]) -> list[tu
     places = _candidates(moves.returns, ways)
     if not places:
         return []
-    path = _most_probable(ways, places, moves, [is_news(series, place) for place in places])
+    path = _most_probable(ways, places, moves, [is_news_on_any_level(series, place) for place in places])
     bounds = [0, *places, len(series)]
     found = []
     stretch = 0
@@ -170,7 +250,8 @@ def _seen(series: PriceSeries, scale: Floats, way: _Error, first: int, last: int
 
 def _most_probable(ways: list[_Error], places: list[int], moves: Moves, news: list[bool]) -> list[_Error]:
     """The error of each stretch between candidates: len(places) + 1 of them, the last one right."""
-    cost = [0.0] * len(ways)
+    # What is wrong from the first bar on has not begun beside its split.
+    cost = [NEVER if way.splits and not way.owes else 0.0 for way in ways]
     back: list[list[int]] = []
     for place, is_new in zip(places, news, strict=True):
         move, width = float(moves.returns[place]), float(moves.scale[place])
@@ -194,7 +275,7 @@ def _most_probable(ways: list[_Error], places: list[int], moves: Moves, news: li
     return [ways[index] for index in reversed(path)]
 
 
-def _finding(series: PriceSeries, way: _Error, first: int, last: int) -> Finding:
+def _finding(series: PriceSeries, way: _Error, first: int, last: int, shares: bool | None) -> Finding:
     factor = float(np.exp(way.correction))
     # A stretch that reaches back to the first bar shows where it ends; a shorter one, on its first bar.
     place = last if first == 0 else first
@@ -207,20 +288,22 @@ def _finding(series: PriceSeries, way: _Error, first: int, last: int) -> Finding
         twice = (factor > 1.0) == (ratio > 1.0)
         kind = SPLIT_APPLIED_TWICE if twice else SPLIT_NOT_APPLIED
         detail = f"{count} {'divided twice by' if twice else 'not divided by'} the split of {ratio:g}"
-        mend += f", volume / {factor:.6g}"
+        if shares:
+            mend += f", volume / {factor:.6g}"
     rest = len(series) - 1 - last
     if first == 0 and rest < min(CONFIRMING_BARS, last + 1):
         # Either all that came before is wrong, or the last bars are: those are named, and left as they are.
         detail = f"the last {rest} bar{'s' if rest > 1 else ''} by a factor of {1.0 / factor:.6g} off all before, or all before off them"
         return Finding(kind, last + 1, last + 1, len(series) - 1, detail)
-    if way.splits and first == 0 and abs(way.correction) < MOVE_OF_A_DAY:
+    there_and_back = first > 0 and way.near(first) and way.near(last + 1)
+    if way.splits and not there_and_back and abs(way.correction) < MOVE_OF_A_DAY:
         # One step of that size may be a day's move beside the split; one there and back is none.
         return Finding(kind, place, first, last, detail)
     return Finding(kind, place, first, last, detail, mend, factor)
 
 
-def unrecorded_shifts(series: PriceSeries, scale: Floats) -> list[Finding]:
-    """Changes of level by about a half or more without a split on record nearby.
+def unrecorded_shifts(series: PriceSeries, scale: Floats, known: Collection[int] = ()) -> list[Finding]:
+    """Changes of level by about a half or more without a split on record nearby, but for those at `known` bars.
 
     One of just a split's ratio is taken for a split when it is no news: the day's turnover in money is as usual, while a crash or a
     takeover of that size multiplies it. All others are told as LEVEL_SHIFT, which may be real.
@@ -235,7 +318,7 @@ def unrecorded_shifts(series: PriceSeries, scale: Floats) -> list[Finding]:
     splits = recorded_splits(series)
     findings = []
     for place in places:
-        if any(abs(place - split) <= NEAR_BARS for split in splits):
+        if place in known or any(abs(place - split) <= NEAR_BARS for split in splits):
             continue
         size = abs(float(moves[place]))
         ratio = min(COMMON_RATIOS, key=lambda common: abs(size - np.log(common)))

@@ -76,6 +76,13 @@ def absent_finding(rows: tuple[str, ...], place: int, prices: str) -> Finding:
     return Finding(PRICE_IMPOSSIBLE, place, place, place, detail, rows=rows)
 
 
+def repeated_finding(row: str, place: int, closes: tuple[float, ...]) -> Finding:
+    """Rows of one time `row` that say different prices, `closes` in their order; the last is the bar at `place`."""
+    values = ", ".join(f"{close:g}" for close in closes)
+    detail = f"{len(closes)} rows of this time differ, close {values}; the last counts"
+    return Finding(PRICE_IMPOSSIBLE, place, place, place, detail, rows=(row,))
+
+
 def _around(levels: Floats, widest: np.ufunc) -> Floats:
     """(n,) the extreme of the bars before and after each."""
     padded = np.concatenate([levels[:1], levels, levels[-1:]])

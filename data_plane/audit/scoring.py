@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,10 @@ UNIT, SPLIT, DIVIDEND, PRICE = "unit", "split", "dividend", "price"
 # A fault is found when a finding of its class lies within this many bars of it.
 NEAR_BARS = 5
 SAME = 1e-4
+# A repair is right when it comes as close as this.
+MATCH = 0.01
+# What rounding may do to a step of adjusted to raw closes: cents at twenty dollars.
+STEP_SLACK = 5e-4
 HUNDRED = (80.0, 125.0)
 BY_SPLIT = 0.01
 
@@ -88,6 +92,9 @@ class Score:
     found: int = 0
     findings: int = 0
     right: int = 0
+    repairs: int = 0
+    """Findings that claim a repair, and those of them after which the series is the twin."""
+    matching: int = 0
 
     @property
     def recall(self) -> float | None:
@@ -100,10 +107,44 @@ class Score:
         return self.right / self.findings if self.findings else None
 
 
-def score(results: Sequence[tuple[Sequence[Finding], Truth | None]]) -> dict[str, Score]:
-    """Scores by class, and of all under "all", for series whose truth is known (None: nothing is wrong with it)."""
+def repaired(findings: Sequence[Finding], mended: PriceSeries, twin: PriceSeries) -> list[Finding]:
+    """Findings whose repair makes the series that is `mended` match the corrected twin within MATCH, on the bars that they concern.
+
+    These are those on which it is claimed and one on either side of them, so that too short an extent shows as too long a one does: prices, the shares
+    where the repair names them, the amount of a payment, and the steps of adjusted to raw closes.
+    """
+    return [finding for finding in findings if finding.repair and _is_twin(finding, mended, twin)]
+
+
+def _is_twin(finding: Finding, mended: PriceSeries, twin: PriceSeries) -> bool:
+    bars = slice(max(finding.first - 1, 0), finding.last + 2)
+    same = _are_same(mended.prices[bars], twin.prices[bars])
+    if "volume" in finding.repair:
+        same = same and _are_same(mended.volume[bars], twin.volume[bars])
+    if fault_class(finding) == DIVIDEND:
+        same = same and _are_same(mended.dividends[bars], twin.dividends[bars])
+    if mended.adjusted is None or twin.adjusted is None:
+        return same
+    # Not their level, to which later payments that are not this finding's belong.
+    steps = np.diff(np.log(mended.adjusted[bars] / mended.close[bars]))
+    right = np.diff(np.log(twin.adjusted[bars] / twin.close[bars]))
+    return same and bool((np.abs(steps - right) <= STEP_SLACK + MATCH * np.abs(right)).all())
+
+
+def _are_same(values: Floats, right: Floats) -> bool:
+    return np.allclose(values, right, rtol=MATCH, atol=0.0, equal_nan=True)
+
+
+def score(
+    results: Sequence[tuple[Sequence[Finding], Truth | None]], matching: Sequence[Collection[Finding]] = ()
+) -> dict[str, Score]:
+    """Scores by class, and of all under "all", for series whose truth is known (None: nothing is wrong with it).
+
+    `matching` has for each series the findings whose repair is right (see `repaired`).
+    """
     scores: dict[str, Score] = {"all": Score()}
-    for findings, true in results:
+    for place, (findings, true) in enumerate(results):
+        matched = matching[place] if place < len(matching) else ()
         if true is not None:
             found = any(matches(finding, true) for finding in findings)
             for name in (true.fault, "all"):
@@ -116,4 +157,6 @@ def score(results: Sequence[tuple[Sequence[Finding], Truth | None]]) -> dict[str
                 entry = scores.setdefault(name, Score())
                 entry.findings += 1
                 entry.right += right
+                entry.repairs += bool(finding.repair)
+                entry.matching += finding in matched
     return scores

@@ -73,6 +73,8 @@ def test_json_has_an_entry_a_file_and_the_score_beside_a_twin(tmp_path: Path) ->
     assert entries["one-fixed.csv.gz"]["findings"] == entries["other-no-bad.csv"]["findings"] == []
     assert "no column for time, open, high, low, close" in entries["notes.csv"]["problem"]
     assert told["recall"] == told["precision"] == 1.0
+    assert told["repairs"] == {"claimed": 1, "matching": 1}
+    assert told["unreadable"] == 1
     assert told["by_fault"]["unit"] == {
         "broken": 1, "found": 1, "findings": 1, "right": 1, "recall": 1.0, "precision": 1.0
     }  # fmt: skip
@@ -122,6 +124,7 @@ def test_without_a_twin_there_is_no_score(tmp_path: Path) -> None:
     told = json.loads(triplane("data", "audit", str(tmp_path), "--json", cwd=tmp_path).out)
     assert told["recall"] is None
     assert told["precision"] is None
+    assert told["repairs"] is None
 
 
 def test_the_names_of_files_do_not_tell_the_detector(tmp_path: Path) -> None:
@@ -194,6 +197,50 @@ def test_one_bad_file_leaves_the_others_alone(tmp_path: Path, kind: str) -> None
     assert [finding["kind"] for finding in good["findings"]] == ["UNIT_100X"]
     assert bad["problem"]
     assert bad["bars"] == 0
+
+
+def test_files_that_could_not_be_read_are_counted_and_the_others_audited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory holds other files as well, so that they alone are no failure."""
+    _write(tmp_path / "good.csv", _rows(factor=100.0))
+    for number in range(7):
+        (tmp_path / f"bad{number}.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    data_audit.audit(tmp_path, notes=False, json_=False)
+    shown = capsys.readouterr().out
+    assert "7 of 8 files could not be read" in shown
+    assert "not audited: 2 more (--json names all)" in shown
+    data_audit.audit(tmp_path, notes=False, json_=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["unreadable"] == len([entry for entry in told["files"] if entry["problem"]]) == 7
+
+
+def test_a_repair_that_does_not_make_the_twin_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The finding is right by kind and bar, and only the twin tells that fewer bars are wrong."""
+    _write(tmp_path / "one.csv", _rows(factor=100.0))
+    _write(tmp_path / "one-fixed.csv", _rows(factor=100.0, first=23))
+    data_audit.audit(tmp_path, notes=False, json_=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["recall"] == 1.0
+    assert told["repairs"] == {"claimed": 2, "matching": 0}  # what is claimed in a twin is wrong
+    data_audit.audit(tmp_path, notes=False, json_=False)
+    shown = capsys.readouterr().out
+    assert "0 of 2" in shown
+    assert f"not as in the twin: one.csv: {_rows()[20][0]}: prices x 0.01" in shown
+
+
+def test_rows_of_one_day_that_differ_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last counts; the same answer twice is no fault."""
+    rows = _rows()
+    rows.insert(11, list(rows[10]))
+    changed = [rows[30][0], *(f"{float(price) * 1.02:.6f}" for price in rows[30][1:6]), *rows[30][6:]]
+    rows.insert(30, changed)
+    data_audit.audit(_write(tmp_path / "one.csv", rows), notes=False, json_=True)
+    (entry,) = json.loads(capsys.readouterr().out)["files"]
+    (finding,) = entry["findings"]
+    assert entry["bars"] == 60
+    assert (finding["kind"], finding["date"]) == ("PRICE_IMPOSSIBLE", rows[31][0])
+    assert "2 rows of this time differ" in finding["detail"]
 
 
 def test_a_twin_with_other_bars_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from data_plane.audit import findings as kinds
 from data_plane.audit.detector import audit
-from data_plane.audit.scoring import truth
+from data_plane.audit.findings import Finding
+from data_plane.audit.scoring import repaired, truth
 from data_plane.audit.series import DAY_NS, PriceSeries, usual_move
 from data_plane.observations import CLOSE, HIGH, LOW, OPEN, VOLUME
 
@@ -464,6 +465,29 @@ def test_the_class_of_a_fault_is_read_off_the_twin() -> None:
     prices[80, LOW] *= 0.2
     assert fault(replace(series, prices=prices), series) == "price"
     assert fault(replace(series, dividends=np.ones(BARS)), series) == "dividend"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "right"), [(100, 109, True), (101, 109, False), (100, 108, False), (99, 109, False)]
+)
+def test_a_repair_is_right_when_just_the_wrong_bars_are_mended(first: int, last: int, right: bool) -> None:
+    series = made(31)
+    broken = series.scaled(slice(100, 110), 100.0, volume=False)
+    mended = broken.scaled(slice(first, last + 1), 0.01, volume=False)
+    finding = Finding(kinds.UNIT_100X, first, first, last, "", "prices x 0.01", 0.01)
+    assert (repaired([finding], mended, series) == [finding]) is right
+    assert repaired([replace(finding, repair="")], mended, series) == []
+
+
+def test_the_amount_of_a_mended_payment_must_be_the_twins() -> None:
+    series = with_dividends(made(32), PAID)
+    finding = Finding(kinds.DIVIDEND_AMOUNT, 100, 100, 100, "", "dividend 1")
+    assert repaired([finding], series, series) == [finding]
+    assert repaired([finding], replace(series, dividends=series.dividends * 1.02), series) == []
+    assert series.adjusted is not None
+    lower = series.adjusted.copy()
+    lower[:100] *= 1.002
+    assert repaired([finding], replace(series, adjusted=lower), series) == []
 
 
 # -- the scale ------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from data_plane.audit.detector import Audit, audit
 from data_plane.audit.findings import PRICE_SPIKE, SPLIT_NOT_RECORDED
-from data_plane.audit.scoring import matches, score, truth
+from data_plane.audit.scoring import matches, repaired, score, truth
 from triplane.cli import price_files
 
 Audited = dict[str, tuple[price_files.NamedSeries, Audit]]
@@ -77,6 +77,16 @@ def test_what_is_mended_is_the_corrected_twin_within_one_percent(histories: Audi
         paid[: since + 1] = False
         np.testing.assert_allclose(mended.dividends[paid], twin.dividends[paid], rtol=0.01, err_msg=name)
         assert named.series is not mended
+
+
+def test_every_repair_that_is_claimed_makes_the_twin(histories: Audited) -> None:
+    for name in _broken(histories):
+        findings, mended = histories[name][1].findings, histories[name][1].mended
+        twin = histories[f"{name}-fixed"][0].series
+        claimed = [finding for finding in findings if finding.repair]
+        assert repaired(findings, mended, twin) == claimed, name
+        # As the file came, nothing is.
+        assert repaired(findings, histories[name][0].series, twin) == [], name
 
 
 def test_a_mended_history_has_no_fault_left(histories: Audited) -> None:

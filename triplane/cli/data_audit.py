@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from data_plane.audit.detector import Audit
     from data_plane.audit.findings import Finding
     from data_plane.audit.scoring import Score, Truth
+    from data_plane.audit.series import PriceSeries
     from triplane.cli.price_files import NamedSeries
 
 FIXED, CLEAN = "-fixed", "no-bad"
@@ -29,6 +30,8 @@ class _File:
     problem: str = ""
     unscored: str = ""
     """Why it is not compared with the corrected twin that stands beside it."""
+    unmatched: list[Finding] = field(default_factory=list)
+    """Findings after whose repair it is not what it should be."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +50,10 @@ def audit(
     `from` and `to` are both ends); the table shows it once, by the bar on which it shows, and the score counts it once.
 
     Where a file stands beside its corrected twin (the same name with -fixed), recall and precision are told as well; files
-    named no-bad count as clean. The detector sees no names.
+    named no-bad count as clean. The detector sees no names. A repair matches when the series is then its twin within 1 %.
+
+    The exit code is 0 when any file was audited, with findings or without: a directory holds other files as well, and those that could
+    not be read are counted and named. It is 2 when none could be read.
     """
     from rich.progress import track
 
@@ -82,22 +88,24 @@ def _audited(path: Path) -> _File:
     try:
         for named in price_files.read(path):
             file.bars += len(named.series)
-            file.audits.append((named, _with_absent(named, audit_series(named.series))))
+            file.audits.append((named, _with_rows(named, audit_series(named.series))))
     except price_files.UnreadableError as error:
         file.problem = str(error)
     return file
 
 
-def _with_absent(named: NamedSeries, found: Audit) -> Audit:
-    """Beside what is wrong with the bars the rows that are none: a fault where other prices stand in them, else a note."""
-    if not named.absent:
+def _with_rows(named: NamedSeries, found: Audit) -> Audit:
+    """Beside what is wrong with the bars the rows that are none: those without a close, a fault where other prices stand in them, else a
+    note; and those that the last row of the same time contradicts."""
+    if not named.absent and not named.repeated:
         return found
-    from data_plane.audit.prints import absent_finding
+    from data_plane.audit.prints import absent_finding, repeated_finding
 
-    absent = [(bool(each.prices), absent_finding(*each)) for each in named.absent]
+    odd = [(bool(each.prices), absent_finding(*each)) for each in named.absent]
+    odd += [(True, repeated_finding(*each)) for each in named.repeated]
 
     def joined(before: tuple[Finding, ...], fault: bool) -> tuple[Finding, ...]:
-        more = [finding for priced, finding in absent if priced is fault]
+        more = [finding for is_fault, finding in odd if is_fault is fault]
         return tuple(sorted([*before, *more], key=lambda finding: finding.place))
 
     return replace(found, findings=joined(found.findings, True), notes=joined(found.notes, False))
@@ -105,34 +113,41 @@ def _with_absent(named: NamedSeries, found: Audit) -> Audit:
 
 def _scores(files: list[_File]) -> dict[str, Score] | None:
     """Scores of the files whose truth is known; None when there is no twin."""
-    from data_plane.audit.scoring import score
+    from data_plane.audit.scoring import repaired, score
 
     by_path = {file.path: file for file in files if len(file.audits) == 1}
     results: list[tuple[tuple[Finding, ...], Truth | None]] = []
+    matching: list[list[Finding]] = []
     twins = False
     for path, file in by_path.items():
-        known, true = _truth(by_path, path, file)
+        known, true, twin = _truth(by_path, path, file)
         if known:
             twins = twins or true is not None
-            results.append((file.audits[0][1].findings, true))
-    return score(results) if twins else None
+            found = file.audits[0][1]
+            right = repaired(found.findings, found.mended, twin)
+            file.unmatched = [finding for finding in found.findings if finding.repair and finding not in right]
+            results.append((found.findings, true))
+            matching.append(right)
+    return score(results, matching) if twins else None
 
 
-def _truth(by_path: dict[Path, _File], path: Path, file: _File) -> tuple[bool, Truth | None]:
-    """Whether the truth of a file is known, and what is wrong with it."""
+def _truth(by_path: dict[Path, _File], path: Path, file: _File) -> tuple[bool, Truth | None, PriceSeries]:
+    """Whether the truth of a file is known, what is wrong with it, and the series that it should be."""
     from data_plane.audit.scoring import truth
 
+    series = file.audits[0][0].series
     stem, dot, rest = path.name.partition(".")
     if stem.endswith(FIXED) or CLEAN in stem:
-        return True, None
+        return True, None, series
     twin = by_path.get(path.with_name(f"{stem}{FIXED}{dot}{rest}"))
     if twin is None:
-        return False, None
+        return False, None, series
+    right = twin.audits[0][0].series
     try:
-        return True, truth(file.audits[0][0].series, twin.audits[0][0].series)
+        return True, truth(series, right), right
     except ValueError as error:
         file.unscored = str(error)
-        return False, None
+        return False, None, series
 
 
 def _bars(named: NamedSeries, finding: Finding) -> tuple[str, str, str]:
@@ -186,6 +201,8 @@ def _as_json(files: list[_File], scores: dict[str, Score] | None) -> dict[str, A
         ],
         "recall": overall.recall if overall else None,
         "precision": overall.precision if overall else None,
+        "repairs": {"claimed": overall.repairs, "matching": overall.matching} if overall else None,
+        "unreadable": sum(bool(file.problem) for file in files),
         "by_fault": {
             name: {
                 "broken": entry.broken,
@@ -219,13 +236,22 @@ def _print(files: list[_File], scores: dict[str, Score] | None, notes: bool) -> 
     if rows:
         context.print_table("Faults", ("series", "bar", "kind", "what", "repair"), rows)
     if scores:
-        columns = ("fault", "broken", "found", "recall", "findings", "right", "precision")
+        columns = ("fault", "broken", "found", "recall", "findings", "right", "precision", "repairs matching")
         order = sorted(scores.items(), key=lambda item: (item[0] == "all", item[0]))
         context.print_table(
             "Beside the corrected twins and clean files",
             columns,
-            [[n, s.broken, s.found, _share(s.recall), s.findings, s.right, _share(s.precision)] for n, s in order],
-        )
+            [
+                [
+                    n, s.broken, s.found, _share(s.recall), s.findings, s.right, _share(s.precision),
+                    f"{s.matching} of {s.repairs}" if s.repairs else "-",
+                ]
+                for n, s in order
+            ],
+        )  # fmt: skip
+    for file in files:
+        for finding in file.unmatched if scores else ():
+            print(f"not as in the twin: {file.path.name}: {_bars(file.audits[0][0], finding)[0]}: {finding.repair}")
     for file in files:
         if file.unscored:
             print(f"not scored: {file.path.name}: {file.unscored}")
@@ -233,13 +259,14 @@ def _print(files: list[_File], scores: dict[str, Score] | None, notes: bool) -> 
     for file in skipped[:5]:
         print(f"not audited: {file.path.name}: {file.problem}")
     if len(skipped) > 5:
-        print(f"not audited: {len(skipped) - 5} more")
+        print(f"not audited: {len(skipped) - 5} more (--json names all)")
     bars = sum(file.bars for file in files)
     affected = sum(len(audit.findings) for file in files for _, audit in file.audits)
     told = sum(len(audit.notes) for file in files for _, audit in file.audits)
     print(
         f"{bars} bars in {len(files) - len(skipped)} files: {affected} findings ({affected / max(bars, 1):.4%} of the bars), "
         f"{told} notes{'' if notes or not told else ' (--notes shows them)'}"
+        f"{f'; {len(skipped)} of {len(files)} files could not be read' if skipped else ''}"
     )
 
 

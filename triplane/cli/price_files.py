@@ -51,6 +51,8 @@ _FIRST_YEAR, _LAST_YEAR = 1700, 2200
 _LEAN_TRADES, _LEAN_QUOTES = 6, 11
 # Two sides farther apart than this share of their middle are no price.
 _SPREAD_MAX = 0.05
+# Prices of two rows are the same up to this share, which is what writing them in decimals leaves.
+_SAME_SHARE = 1e-6
 
 
 class UnreadableError(ValueError):
@@ -68,6 +70,17 @@ class Absent(NamedTuple):
     """What the first of them has: open, high, low; empty where none of the run has any."""
 
 
+class Repeated(NamedTuple):
+    """Rows of one time that say different prices."""
+
+    row: str
+    """Their time as the file writes it."""
+    place: int
+    """The bar that the last of them is."""
+    closes: tuple[float, ...]
+    """In the file's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class NamedSeries:
     """One name's bars in a file; `labels` are the bars' times as the file writes them."""
@@ -76,6 +89,7 @@ class NamedSeries:
     series: PriceSeries
     labels: list[str]
     absent: tuple[Absent, ...] = ()
+    repeated: tuple[Repeated, ...] = ()
 
 
 def find(path: Path) -> list[Path]:
@@ -142,10 +156,12 @@ def _series(symbol: str, frame: pl.DataFrame) -> NamedSeries:
     # A second row of a time is the newer answer.
     closed = pl.col("close").is_not_null() & pl.col("close").is_not_nan()
     without = frame.filter(~closed)
-    frame = frame.filter(closed).unique("time", keep="last").sort("time")
+    every = frame.filter(closed)
+    frame = every.unique("time", keep="last").sort("time")
     if frame.is_empty():
         raise UnreadableError("it has no bar with a close")
     absent = _absent(without, frame) if len(without) else ()
+    repeated = _repeated(every, frame) if len(every) > len(frame) else ()
 
     def column(name: str, default: float) -> Floats:
         return frame[name].fill_null(default).to_numpy() if name in frame.columns else np.full(len(frame), default)
@@ -159,7 +175,7 @@ def _series(symbol: str, frame: pl.DataFrame) -> NamedSeries:
         np.nan_to_num(column("dividends", 0.0)),
         np.nan_to_num(column("splits", 0.0)),
     )
-    return NamedSeries(symbol, series, frame["_label"].to_list(), absent)
+    return NamedSeries(symbol, series, frame["_label"].to_list(), absent, repeated)
 
 
 def _absent(without: pl.DataFrame, bars: pl.DataFrame) -> tuple[Absent, ...]:
@@ -175,6 +191,18 @@ def _absent(without: pl.DataFrame, bars: pl.DataFrame) -> tuple[Absent, ...]:
             found.append((min(place, len(times) - 1), label, ", ".join(prices) if any(prices) else ""))
     runs = [list(run) for _, run in groupby(found, key=lambda row: (row[0], bool(row[2])))]
     return tuple(Absent(tuple(label for _, label, _ in run), run[0][0], run[0][2]) for run in runs)
+
+
+def _repeated(every: pl.DataFrame, bars: pl.DataFrame) -> tuple[Repeated, ...]:
+    """Rows of one time of which the prices differ; the same answer twice is no fault."""
+    prices = ("open", "high", "low", "close")
+    apart = [pl.col(name).max() - pl.col(name).min() > _SAME_SHARE * pl.col(name).abs().max() for name in prices]
+    groups = every.group_by("time").agg(
+        pl.col("_label").last(), pl.any_horizontal(apart).alias("_differ"), pl.col("close")
+    )
+    times = bars["time"].to_numpy()
+    rows = groups.filter("_differ").sort("time").select("time", "_label", "close").iter_rows()
+    return tuple(Repeated(label, int(np.searchsorted(times, time)), tuple(closes)) for time, label, closes in rows)
 
 
 def _adjusted(values: Floats) -> Floats | None:
