@@ -2,7 +2,7 @@
 
 An edit of targets.yaml is answered where it is watched: a refusal with its file, line, parameter, value and range, an acceptance with
 the hash and what changed. So is what the order plane alerts a person to: a kill, a name that is held; a record that a plane refuses or
-skips; a decision that holds everything; a source that is down or says what nobody can read; a clock that is wrong. The daemons' logs have
+skips; a decision that holds everything; a source that is down, sends what comes too late or says what nobody can read; a clock that is wrong. The daemons' logs have
 all of it; their other structured lines stay there.
 """
 
@@ -81,6 +81,12 @@ def sentence(line: str) -> str:
         return f"no order of {entry['symbol']} leaves: {entry['reason']}"
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
+    if entry.get("event") == "bars came too late":
+        # A name that was silent is late once when it comes back.
+        dropped = (
+            f"{entry['count']} bars of {entry['source']} came after their slices and are dropped ({entry['code']})"
+        )
+        return dropped if entry["count"] > 1 else ""
     if entry.get("event") == "kafka refuses":
         return f"what is published waits on disk, for Kafka refuses it: {entry['reason']}"
     # Gates of prices and of silence change by the minute.
