@@ -75,6 +75,9 @@ def sentence(line: str) -> str:
         return f"{which} went by without a decision: too little of it reached this plane while it lasted"
     if entry.get("event") == "no CIK":
         return f"no facts of {entry['symbol']}: the SEC lists no such ticker"
+    if entry.get("event") == "older submissions are missing":
+        page = f"filings up to {entry['up_to']} that only {entry['page']} lists are left out, which the SEC does not have now"
+        return f"{entry['symbol']}: {page}; it is asked for again at each look"
     if entry.get("event") == "no contract":
         return f"no data of {entry['symbol']}: {entry['reason']}"
     if entry.get("event") == "no order in this contract leaves":
