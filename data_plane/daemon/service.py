@@ -15,12 +15,13 @@ from data_plane.daemon import decisions, machine_clock, recovery
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.left_over import LeftOver
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, SPOOL_FULL, Outlet
+from data_plane.daemon.said_once import QuarantineLines, watch_late_bars
 from data_plane.daemon.telemetry import DataCollector, Gauges, conservation
 from data_plane.daemon.urgency import may_wait
 from data_plane.engine import DataEngine
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import Observation
-from data_plane.outputs import GATES, QUARANTINE, Output
+from data_plane.outputs import GATES, Output
 from data_plane.sources import registered
 from data_plane.sources.base import Context, Source, SourceSpec, Stage
 from triplane.domain import calendars
@@ -73,6 +74,7 @@ class DataService:
         if not paper:
             self._time_known.set()
         self._gauges = Gauges(daemon.metrics)
+        self._lines = QuarantineLines(daemon.log)
         self._blocked: dict[str, str] = {}
         self._turns = {stage: asyncio.Event() for stage in Stage}
         self._follower: ConfigFollower | None = None
@@ -129,7 +131,8 @@ class DataService:
         except LogUnavailable as error:
             raise DaemonExit(str(error), UNAVAILABLE) from error
         self.outlet = self._open_outlet()
-        beside = (self.outlet.pump(), self._follower.follow(self._taken), self._sole.lost())
+        late = watch_late_bars(self.engine.ledger, self._pause, time.monotonic, daemon.log)
+        beside = (self.outlet.pump(), self._follower.follow(self._taken), self._sole.lost(), late)
         running = [asyncio.create_task(work) for work in beside]
         paper = self._settings.mode == "paper"
         self._emit(self.engine.compare_only(self._market + ([] if paper else [machine_clock.MACHINE])))
@@ -342,17 +345,11 @@ class DataService:
                 self._gauges.slice.observe(time.perf_counter() - began)
 
     def _emit(self, outputs: list[Output]) -> None:
-        bad: dict[tuple[str, str], list[str]] = {}
         self.outlet.put(*outputs)
         for output in outputs:
             if output.topic == GATES:
                 self._gate_changed(output)
-            elif output.topic == QUARANTINE:
-                bad.setdefault((output.source, output.record["code"]), []).append(output.record["detail"])
-        # One line for all of a slice: a wrong limit quarantines thousands a second.
-        for (source, code), details in bad.items():
-            more = {"more": len(details) - 1} if len(details) > 1 else {}
-            self._daemon.log.warning("quarantined", source=source, code=code, detail=details[0], **more)
+        self._lines.take(outputs, time.monotonic())
 
     def _gate_changed(self, output: Output) -> None:
         record = output.record

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from data_plane.conservation import Ledger
+from data_plane.conservation import LATE, Ledger
 from data_plane.daemon.outlet import Outlet
 from data_plane.engine import DataEngine
 from triplane.domain.targets.data import DataTargets
@@ -88,7 +88,9 @@ class DataCollector(Collector):
                 records.add_metric([source, outcome], count)
             difference.add_metric([source], differences[source])
             flight.add_metric([source], pending.get(source, 0) + flying.get(source, 0))
-        for (source, code), count in sorted(ledger.dropped.items()):
+        # A series that begins with its first drop would not increase by it.
+        late = {(source, LATE): 0 for source in self._market}
+        for (source, code), count in sorted((late | ledger.dropped).items()):
             dropped.add_metric([source, code], count)
         yield from (records, dropped, difference, flight)
         age = GaugeMetricFamily(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from typing import Any
@@ -276,15 +276,22 @@ def _judged(bars: Bars) -> Floats:
     return values
 
 
-def punctuation(frame: Frame, source: str, session: str, end: int) -> Output:
-    """The record that says that a source was silent in the interval that ended at `end`."""
+def punctuation(
+    frame: Frame, source: str, session: str, end: int, *, known: int = 0, missing: Sequence[str] = ()
+) -> Output:
+    """The record that says that a source was silent in the interval that ended at `end`, which was known at `known` (0: then).
+
+    Of one between others, which is lost, it names all as missing.
+    """
     record = {
         "event_time": end,
-        "available_time": end,
+        "available_time": known or end,
         "group": frame.group,
         "source": source,
         "interval": "5s",
         "session": session,
         "config_hash": frame.config_hash,
     }
+    if missing:
+        record["missing"] = list(missing)
     return Output("data.bars", record, source, 0)

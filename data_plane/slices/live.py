@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_plane.conservation import CONFLATED, LATE, NOT_IN_UNIVERSE, OUTSIDE_SESSION, Ledger
-from data_plane.gates import freshness, schema, state
+from data_plane.gates import completeness, freshness, schema, state
 from data_plane.gates.freshness import LastHeard
 from data_plane.gates.schema import Fault
 from data_plane.observations import Bars, Floats, QuoteTick, RealtimeBar, TradeTick
@@ -127,15 +127,17 @@ class LiveData:
         assembler = stream.bars
         outputs = self._ran_back(stream, bar, bar.start)
         stream.time.reach(bar.start)
-        if assembler.is_late(row, bar.start) or assembler.precedes(bar.start):
-            return outputs + self._drop(bar.source, LATE)
-        if assembler.repeats(row, bar.start):
+        if assembler.repeats(row, bar):
             self._ledger.deduplicated[bar.source] += 1
             return outputs
+        if assembler.is_late(row, bar.start):
+            return outputs + self._drop(bar.source, LATE)
         if assembler.supersedes(bar.start):
-            outputs += self._interval(bar.source, assembler.take())
-        if assembler.add(row, bar):
-            outputs += self._interval(bar.source, assembler.take())
+            while (ready := assembler.ready()) is not None:
+                outputs += self._interval(bar.source, ready)
+        assembler.add(row, bar)
+        while (ready := assembler.ready()) is not None:
+            outputs += self._interval(bar.source, ready)
         return outputs
 
     def _ahead(self, stream: Stream, now: int) -> list[Output]:
@@ -196,7 +198,10 @@ class LiveData:
 
     # -- slices ----------------------------------------------------------------------------------------------------------------
     def _interval(self, source: str, ready: Ready, now: int = 0) -> list[Output]:
-        """A finished five-second interval, market time having come to `now`. Quotes go first: a cut made for these bars has them."""
+        """A finished five-second interval, market time having come to `now`. Quotes go first: a cut made for these bars has them.
+
+        One that comes after a later interval's bars, or after a punctuation of its end, is known a step after that end.
+        """
         frame, end = self._frame, ready.start + STEP
         session, _ = frame.session_at(ready.start)
         if not session:
@@ -204,10 +209,12 @@ class LiveData:
         stream = self._stream(source)
         if stream.heard.since == 0:
             stream.resume(ready.start)
-        outputs = self._ticks(source, stream, end, session)
-        outputs += self._micro(stream, end, max(now, end), ready.start)
+        known = end + STEP if ready.overtaken or end <= stream.last_bars else end
+        outputs = self._absent(source, stream, ready, session)
+        outputs += self._ticks(source, stream, known, session)
+        outputs += self._micro(stream, known, max(now, known), ready.start)
         symbols = frame.names if len(ready.rows) == len(frame.names) else tuple(frame.names[row] for row in ready.rows)
-        outputs += self._slices.judge(Bars(source, "5s", session, end, end, symbols, ready.values, ready.trades))
+        outputs += self._slices.judge(Bars(source, "5s", session, end, known, symbols, ready.values, ready.trades))
         stream.last_bars = max(stream.last_bars, end)
         stream.heard.heard(ready.rows, end)
         limits = np.where(stream.rests, np.inf, frame.targets.BAR_FRESHNESS_S)
@@ -216,6 +223,17 @@ class LiveData:
         if stream.time.behind == 0:
             outputs += frame.verdict(state.CLOCK, source, frame.group, None, end)
         return outputs + frame.verdict(state.SCHEMA, source, "", None, end)
+
+    def _absent(self, source: str, stream: Stream, ready: Ready, session: str) -> list[Output]:
+        """The latest interval of which nothing came before one that did, as a slice without any name; none where nothing was
+        listened to, or a punctuation has told of it."""
+        frame, end = self._frame, ready.start
+        listening = stream.heard.since <= end - STEP and frame.session_at(ready.before)[0] == session
+        if not ready.before or ready.before == end - STEP or stream.last_bars >= end or not listening:
+            return []
+        fault = completeness.fault(0, frame.awaited_count(source, "5s"), frame.targets.COMPLETENESS_MIN)
+        gates = frame.verdict(state.COMPLETENESS, source, frame.group, fault, end + STEP)
+        return [punctuation(frame, source, session, end, known=end + STEP, missing=frame.names), *gates]
 
     def _ticks(self, source: str, stream: Stream, now: int, session: str) -> list[Output]:
         """Quotes and trades, when a slice of them is due."""
@@ -262,8 +280,8 @@ class LiveData:
         """
         stream = self._stream(source)
         outputs = self._ahead(stream, now)
-        if stream.bars.overdue(now):
-            outputs += self._interval(source, stream.bars.take(), now)
+        while (ready := stream.bars.overdue(now)) is not None:
+            outputs += self._interval(source, ready, now)
         session, _ = self._frame.session_at(now - 1)
         second = now // SECOND * SECOND
         if session:
@@ -279,7 +297,7 @@ class LiveData:
         end = (now - STEP) // STEP * STEP
         if now >= quiet + 2 * STEP and not stream.bars.pending and self._frame.session_at(end - 1)[0] == session:
             stream.last_bars = end
-            stream.bars.done = max(stream.bars.done, end - STEP)
+            stream.bars.done = max(stream.bars.done, end - 2 * STEP)  # it may have been overtaken, and come still
             outputs.append(punctuation(self._frame, source, session, end))
         age, limit = stream.heard.source_age(now), self._frame.targets.BAR_FRESHNESS_S
         if age > limit:
@@ -298,8 +316,8 @@ class LiveData:
         """The intervals that are begun go out, complete or not: at the end of a run and when names change."""
         outputs: list[Output] = []
         for source, stream in sorted(self._streams.items()):
-            if stream.bars.pending:
-                outputs += self._interval(source, stream.bars.take())
+            while (ready := stream.bars.rest()) is not None:
+                outputs += self._interval(source, ready)
             if stream.ticks.pending:
                 now = max(stream.last_bars, int(stream.ticks_heard.latest), stream.ticks.last + 1)
                 session, _ = self._frame.session_at(now)

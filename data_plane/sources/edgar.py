@@ -108,6 +108,8 @@ class EdgarSource:
         self._known: dict[str, set[str]] = {}
         self._listed: dict[str, set[str]] = {}
         """Filings of the names whose documents could be read, which are then in question where a frame says something else of one."""
+        self._absent: set[tuple[str, str]] = set()
+        """Names and their pages of older filings that the provider has not, each told once while it is so."""
         self._frames = FrameCheck(context, self._http, self._base)
         self._problems: list[str] = []
         """Which names the provider did not give at the last look, and why."""
@@ -250,7 +252,9 @@ class EdgarSource:
         except SourceRefused as error:
             if error.status != MISSING:
                 raise
-            context.log.warning("older submissions are missing", source=NAME, symbol=symbol, page=name, up_to=last)
+            if (symbol, name) not in self._absent:
+                self._absent.add((symbol, name))
+                context.log.warning("older submissions are missing", source=NAME, symbol=symbol, page=name, up_to=last)
             if not context.reread:
                 context.incomplete(
                     NAME, f"{symbol}: filings up to {last} that only {name} lists are left out, for {error}"
@@ -263,6 +267,7 @@ class EdgarSource:
             detail = f"{symbol}: {name}: {type(error).__name__} {error}"
             context.malformed(NAME, TOPIC, symbol, "BODY_SHAPE", detail, b"")
             return False
+        self._absent.discard((symbol, name))
         return True
 
     def _since(self) -> date:

@@ -82,7 +82,7 @@ class KeptHistory:
                 cut = {name: bars.between(low, high) for name, bars in rows.items()}
                 found = pivot({name: bars for name, bars in cut.items() if len(bars.starts)})
                 await self._span.hand_in("1m", (session,), found, asked)
-            self._context.progress(done, len(looks), day)
+            self._context.progress(done, len(looks), f"{day[:4]}-{day[4:6]}-{day[6:]}")
 
     async def _rows(
         self, kept: Iterable[Stored], interval: str, reach: Reach | None = None

@@ -10,9 +10,20 @@ from tests.cli.command import Ran, triplane, variables_of
 from tests.data_plane.support import engine
 from tests.data_plane.test_fundamentals_publication import year
 from tests.recordings import Message, publish
+from triplane.cli import data_fundamentals
 from triplane.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
+
+
+def test_a_sum_of_reported_decimals_is_told_as_one() -> None:
+    columns = {"names": ["eps"], "bases": ["ttm"], "units": ["USD/shares"], "period_start": [0], "period_end": [0]}
+    total = 0.1 + 0.2
+    assert total != 0.3
+    (row,) = data_fundamentals.chosen(columns | {"values": [total]}, "")
+    assert row["value"] == 0.3
+    (row,) = data_fundamentals.chosen(columns | {"values": [383_285_000_000.25]}, "")
+    assert row["value"] == 383_285_000_000.25
 
 
 def test_a_company_is_shown_as_it_was_known_on_a_day(settings: Settings, tmp_path: Path) -> None:

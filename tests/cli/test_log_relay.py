@@ -39,6 +39,13 @@ def test_people_get_what_a_plane_refuses_and_which_source_is_down() -> None:
     assert sentence(json.dumps(ahead)) == "record data.quotes-0@3 is refused: stamped ahead"
     order = {"event": "record refused", "topic": "data.bars", "offset": 9, "code": "UNDECODABLE", "problem": "no Avro"}
     assert sentence(json.dumps(order)) == "record data.bars@9 is refused: no Avro"
+    drops = {"event": "bars came too late", "source": "ibkr", "code": "LATE", "count": 40}
+    assert sentence(json.dumps(drops)) == "40 bars of ibkr came after their slices and are dropped (LATE)"
+    assert sentence(json.dumps(drops | {"count": 1})) == ""  # a name that was silent is late once when it is back
+    page = {"event": "older submissions are missing", "symbol": "KO", "page": "CIK-001.json", "up_to": "2012-03-04"}
+    assert sentence(json.dumps(page)).startswith(
+        "KO: filings up to 2012-03-04 that only CIK-001.json lists are left out"
+    )
     over = {"event": "record passed over", "record": "order.events-0@160", "problem": "no Avro"}
     assert sentence(json.dumps(over)) == "record order.events-0@160 is passed over: no Avro"
     damaged = {"event": "damaged file", "file": "order-seen.json"}

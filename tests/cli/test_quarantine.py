@@ -94,6 +94,36 @@ def test_what_was_taken_out_is_listed_and_shown(filled: Settings, tmp_path: Path
     assert "2 ids begin with 'ibkr/'" in several.err
 
 
+def test_runs_of_one_name_and_code_share_a_row_and_hide_nothing() -> None:
+    def record(number: int, symbol: str, code: str, state: str = "open") -> dict[str, Any]:
+        return {
+            "available_time": number,
+            "source": "ibkr",
+            "symbol": symbol,
+            "code": code,
+            "state": state,
+            "quarantine_id": f"ibkr/{number}",
+        }
+
+    flood = [record(number, "PFE", "SIZE_IN_LOTS") for number in range(0, 2000, 2)]
+    others = [
+        record(1, "KO", "UNIT_100X"),
+        record(3, "PFE", "SPREAD_WIDE"),
+        record(5, "PFE", "SIZE_IN_LOTS", "dropped"),
+    ]
+    unnamed = [record(7, "", "BODY_MALFORMED"), record(9, "", "BODY_MALFORMED")]
+    found = quarantine.groups([*flood, *others, *unnamed])
+    assert [(group[-1]["quarantine_id"], len(group)) for group in found] == [
+        ("ibkr/1", 1),
+        ("ibkr/3", 1),
+        ("ibkr/5", 1),
+        ("ibkr/7", 1),
+        ("ibkr/9", 1),
+        ("ibkr/1998", 1000),
+    ]
+    assert found[-1][0]["available_time"] == 0
+
+
 def test_of_a_plane_that_is_not_seen_nothing_more_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in a container of its own has no run file here, or one with a process id of its own namespace."""
     monkeypatch.setenv("TRIPLANE_STATE_DIR", str(tmp_path))

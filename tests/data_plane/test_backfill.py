@@ -272,4 +272,8 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest
             assert "4/4" in said
             assert "━" in said
         else:
-            assert said.splitlines() == ["edgar: 1 of 4 (N1)", "edgar: 4 of 4 (N4)", "one [b]sentence[/b]"]
+            assert said.splitlines() == [
+                "edgar: looked at 1 of 4 (N1)",
+                "edgar: looked at 4 of 4 (N4)",
+                "one [b]sentence[/b]",
+            ]

@@ -164,8 +164,8 @@ def test_a_silent_name_is_noticed_by_the_slices_of_the_others_and_a_silent_sourc
     assert (pulse["event_time"], pulse.get("symbols", []), pulse.get("missing", [])) == (now + 2 * STEP, [], [])
     assert gate_changes(outputs) == [("freshness", "", False, "SOURCE_SILENT")]
     assert machine.source_age("ibkr", now + 15 * SECOND) == 15
-    # A bar of the interval that a punctuation has closed comes too late.
-    assert machine.take(bar("AAA", 6)) == []
+    # A bar from before the interval that the newest punctuation told of comes too late.
+    assert machine.take(bar("AAA", 5)) == []
     assert machine.ledger.dropped["ibkr", "LATE"] == 1
     outputs = run(machine, [item for step in range(20, 23) for item in full_step(step)])
     assert ("freshness", "CCC", True, "") in gate_changes(outputs)

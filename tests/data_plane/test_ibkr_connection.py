@@ -12,7 +12,7 @@ from data_plane.sources import ibkr
 from data_plane.sources.ibkr import IbkrSource
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, rig
-from tests.data_plane.support import day_close, day_open
+from tests.data_plane.support import STEP, day_close, day_open
 from tests.waiting import until
 from triplane.broker.session import BrokerSession
 from triplane.domain.timestamps import MINUTE, SECOND
@@ -58,7 +58,7 @@ async def test_subscriptions_are_made_again_after_1101(
     assert bench.slices("5s")[-1]["missing"] == []
 
 
-async def test_bars_that_come_twice_or_late_are_counted_and_not_published(
+async def test_bars_that_come_twice_or_in_the_wrong_order_are_published_once_and_in_order(
     running: tuple[Rig, IbkrSource], gateway: GatewayProcess
 ) -> None:
     bench, _ = running
@@ -68,14 +68,14 @@ async def test_bars_that_come_twice_or_late_are_counted_and_not_published(
     await asyncio.to_thread(gateway.advance, minutes=1)
     await until(lambda: len(bench.slices("5s")) >= before + 12)
     streamed = len(bench.slices("5s")[-1]["symbols"])
-    # A bar that comes again once its interval is on its way is late; one that comes before is a repetition.
-    assert ledger.deduplicated["ibkr"] + ledger.dropped["ibkr", "LATE"] == 2 * streamed
-    late = ledger.dropped["ibkr", "LATE"]
-    await asyncio.to_thread(gateway.fault, "reorder_bars")
+    assert ledger.deduplicated["ibkr"] == 2 * streamed
+    await asyncio.to_thread(gateway.fault, "reorder_bars", count=2)
     await asyncio.to_thread(gateway.advance, minutes=1)
-    await until(lambda: len(bench.slices("5s")) >= before + 23 and ledger.dropped["ibkr", "LATE"] == late + streamed)
-    ends = [record["event_time"] for record in bench.slices("5s")]
-    assert ends == sorted(set(ends))
+    await until(lambda: len(bench.slices("5s")) >= before + 24)
+    assert ledger.dropped["ibkr", "LATE"] == 0
+    ends = [record["event_time"] for record in bench.slices("5s")[before:]]
+    assert ends == list(range(ends[0], ends[0] + 24 * STEP, STEP))
+    assert sum(record["available_time"] > record["event_time"] for record in bench.slices("5s")) == 2
     assert streamed <= names
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from data_plane.daemon import silence
 from data_plane.daemon.absent_names import not_traded
@@ -152,6 +153,14 @@ async def test_an_older_page_that_is_missing_takes_only_the_filings_that_it_list
             (*lacks,) = look.lacks
             assert len(lacks) == (answer is missing)
             assert all("p1.json" in why and "up to 2017-01-01" in why for why in lacks)
+            # A running data plane looks again and again, and says it once.
+            source = EdgarSource(look.bench.context)
+            with capture_logs() as entries:
+                for _ in range(2):
+                    await source.backfill()
+            await source.close()
+            told = [each["page"] for each in entries if each["event"] == "older submissions are missing"]
+            assert told == ["p1.json"] * (answer is missing)
 
 
 @pytest.mark.parametrize(("xbrl", "told"), [(0, False), (1, True)])

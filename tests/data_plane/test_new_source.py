@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +18,7 @@ from data_plane.observations import Vintage
 from data_plane.sources import registered
 from data_plane.sources.base import Stage
 from data_plane.sources.http import JsonClient
+from data_plane.sources.span import Span
 from triplane.cli import data_backfill, doctor, status
 from triplane.cli.context import CommandError
 from triplane.runtime.daemon import Daemon
@@ -69,12 +71,17 @@ async def test_the_example_of_the_docs_is_a_source(tmp_path: Path, monkeypatch: 
     try:
         (spec,) = [spec for spec in registered() if spec.name == "announcements"]
         taken: list[object] = []
-        source: Any = spec.create(cast(Any, SimpleNamespace(take=taken.append, client=JsonClient)))
+        context = SimpleNamespace(take=taken.append, client=JsonClient, span=None)
+        source: Any = spec.create(cast(Any, context))
 
         async def rates(url: str) -> object:
-            return {"rates": [{"from": "2018-02-01", "percent": 1.5}]}
+            return {"rates": [{"from": "2018-02-01", "percent": 1.5}, {"from": "2018-03-22", "percent": 1.75}]}
 
         monkeypatch.setattr(source._http, "get", rates)
+        await source.backfill()
+        assert len(taken) == 2
+        taken.clear()
+        context.span = Span(date(2018, 2, 1), date(2018, 2, 28))
         await source.backfill()
         await source.close()
     finally:

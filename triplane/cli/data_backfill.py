@@ -278,7 +278,7 @@ class Told:
         now = time.monotonic()
         if done == of or now - self._told_at >= PLAIN_EVERY_S:
             self._told_at = now
-            self._say(f"{self._name}: {done} of {of} ({what})")
+            self._say(f"{self._name}: looked at {done} of {of} ({what})")
 
     def note(self, line: str) -> None:
         """A sentence for people."""

@@ -11,6 +11,8 @@ import typer
 from triplane.cli import context
 
 TOPIC = "data.fundamentals"
+DIGITS = 14
+"""Significant digits told: a sum of reported decimals (0.57 + 0.64 + 0.68 + 0.79) is no decimal any more in its last bits."""
 BASES = ("quarter", "ttm", "year", "instant")
 
 
@@ -88,7 +90,7 @@ def chosen(record: Mapping[str, Any], basis: str) -> Sequence[dict[str, Any]]:
         {
             "name": name,
             "basis": on,
-            "value": value,
+            "value": float(f"{value:.{DIGITS}g}"),
             "unit": unit,
             "start": f"{to_datetime(start):%Y-%m-%d}" if start else "",
             "end": f"{to_datetime(end):%Y-%m-%d}",

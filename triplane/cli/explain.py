@@ -41,8 +41,11 @@ def explain(
     print(found.verdict)
     if found.barrier:
         when = to_datetime(found.barrier["t"], NEW_YORK).strftime("%Y-%m-%d %H:%M:%S New York")
-        missing = ", ".join(found.barrier["missing"]) or "nothing"
-        print(f"barrier {found.seq}: {found.barrier['kind']} at {when}; missing {missing}")
+        late = found.barrier["missing"]
+        waited = (
+            f"it went on without the partitions {', '.join(late)}" if late else "no input partition was late for it"
+        )
+        print(f"barrier {found.seq}: {found.barrier['kind']} at {when}; {waited}")
     rows: list[tuple[Any, ...]]
     if found.signals:
         rows = [(s["signal"], s["raw"], s["score"], s["ic"], s["weight"], s["abstains"]) for s in found.signals]

@@ -2,7 +2,7 @@
 
 An edit of targets.yaml is answered where it is watched: a refusal with its file, line, parameter, value and range, an acceptance with
 the hash and what changed. So is what the order plane alerts a person to: a kill, a name that is held; a record that a plane refuses or
-skips; a decision that holds everything; a source that is down or says what nobody can read; a clock that is wrong. The daemons' logs have
+skips; a decision that holds everything; a source that is down, sends what comes too late or says what nobody can read; a clock that is wrong. The daemons' logs have
 all of it; their other structured lines stay there.
 """
 
@@ -75,12 +75,21 @@ def sentence(line: str) -> str:
         return f"{which} went by without a decision: too little of it reached this plane while it lasted"
     if entry.get("event") == "no CIK":
         return f"no facts of {entry['symbol']}: the SEC lists no such ticker"
+    if entry.get("event") == "older submissions are missing":
+        page = f"filings up to {entry['up_to']} that only {entry['page']} lists are left out, which the SEC does not have now"
+        return f"{entry['symbol']}: {page}; it is asked for again at each look"
     if entry.get("event") == "no contract":
         return f"no data of {entry['symbol']}: {entry['reason']}"
     if entry.get("event") == "no order in this contract leaves":
         return f"no order of {entry['symbol']} leaves: {entry['reason']}"
     if entry.get("event") == "source down":
         return f"source {entry['source']} is down: {entry['reason']}"
+    if entry.get("event") == "bars came too late":
+        # A name that was silent is late once when it comes back.
+        dropped = (
+            f"{entry['count']} bars of {entry['source']} came after their slices and are dropped ({entry['code']})"
+        )
+        return dropped if entry["count"] > 1 else ""
     if entry.get("event") == "kafka refuses":
         return f"what is published waits on disk, for Kafka refuses it: {entry['reason']}"
     # Gates of prices and of silence change by the minute.

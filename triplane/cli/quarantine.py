@@ -31,7 +31,10 @@ def list_(
     limit: int = typer.Option(SHOWN, "--limit", min=1, help="The newest so many."),
     json_: bool = context.JSON,
 ) -> None:
-    """The newest of what was taken out, and how many of each code."""
+    """The newest of what was taken out, and how many of each code. Those of one name and code share a row, unless both are asked for.
+
+    With --json each is listed by itself.
+    """
     from triplane.domain.timestamps import NEW_YORK, to_datetime
 
     if state not in STATES:
@@ -48,22 +51,23 @@ def list_(
     if not chosen:
         print(nothing(len(records), state))
         return
-    rows = [
-        (
-            # What could not be decoded has none.
-            f"{to_datetime(at, NEW_YORK):%Y-%m-%d %H:%M:%S}" if (at := record["available_time"]) > 0 else "",
-            record["source"],
-            record["symbol"],
-            record["code"],
-            record["detail"],
-            record["state"],
-            record["quarantine_id"],
+    together = groups(chosen) if not (code and symbol) else [[record] for record in newest]
+    rows = []
+    for group in together[-limit:]:
+        last, number = group[-1], len(group)
+        # What could not be decoded has no time.
+        first, until = (
+            f"{to_datetime(at, NEW_YORK):%Y-%m-%d %H:%M:%S}" if (at := each["available_time"]) > 0 else ""
+            for each in (group[0], last)
         )
-        for record in newest
-    ]
+        when = until if number == 1 else f"{first} to {until}"
+        why = last["detail"] if number == 1 else f"{number} of them, the last: {last['detail']}"
+        rows.append((when, last["source"], last["symbol"], last["code"], why, last["state"], last["quarantine_id"]))
     context.print_table("Quarantine", ("New York", "source", "name", "code", "why", "state", "id"), rows)
     told = ", ".join(f"{code} {count}" for code, count in counts(chosen).items())
-    print(f"{len(chosen)} in all: {told}; `triplane quarantine show ID` shows one whole")
+    shared = any(len(group) > 1 for group in together)
+    each = "; --symbol and --code together list each by itself" if shared else ""
+    print(f"{len(chosen)} in all: {told}; `triplane quarantine show ID` shows one whole{each}")
 
 
 @app.command("show")
@@ -108,6 +112,16 @@ def show(
         if repair
         else "no repair suggests itself: whether it was real is for a person to say"
     )
+
+
+def groups(records: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Records of one source, name, code and state together, oldest first, in the order of their newest; what names none stands alone."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for record in sorted(records, key=lambda record: record["available_time"]):
+        alone = "" if record["symbol"] else record["quarantine_id"]
+        key = (record["source"], record["symbol"], record["code"], record["state"], alone)
+        found.setdefault(key, []).append(record)
+    return sorted(found.values(), key=lambda group: group[-1]["available_time"])
 
 
 def counts(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
