@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from data_plane.outputs import DECISIONS, QUARANTINE
+from triplane.domain.timestamps import DAY
 from triplane.runtime.kafka_in import LogRecord, TopicReader
 from triplane.runtime.log_scan import scan
 from triplane.runtime.settings import Settings
@@ -30,6 +32,8 @@ TOPICS: Final = (*_WHOLE, *_ENDS)
 PASSED: Final = ("data.bars", *_ENDS)
 """Their records were available at a market time that has come; filings, vintages, and what is made or taken out of them, are handed in ahead."""
 
+UNBELIEVABLE: Final = DAY
+"""Ahead of this machine's clock, ns: a record of PASSED that is stamped so is nobody's. A clock that is a time zone off doubts none of ours."""
 
 _DECISIONS: Final = "strategy.barriers"
 
@@ -60,11 +64,26 @@ def read(settings: Settings) -> list[LogRecord]:
     return list(each(settings))
 
 
-def each(settings: Settings) -> Iterator[LogRecord]:
+def _silent(_place: str) -> None:
+    """Tell nobody."""
+
+
+def each(settings: Settings, tell: Callable[[str], None] = _silent) -> Iterator[LogRecord]:
     """What is remembered, one by one, in log order within a topic; a topic of _LATER follows what it rests on. Blocks.
 
+    What is UNBELIEVABLE is passed over, and `tell` is given its place: beside it all that the market sends would look published already.
     Raises LogUnavailable, also where records are hidden: what is thought not to be published yet would be published again.
     """
+    latest = time.time_ns() + UNBELIEVABLE
+    for record in _all(settings):
+        value = record.value
+        if value is not None and record.topic in PASSED and max(value["event_time"], value["available_time"]) > latest:
+            tell(record.place)
+        else:
+            yield record
+
+
+def _all(settings: Settings) -> Iterator[LogRecord]:
     later: dict[str, list[LogRecord]] = {topic: [] for topic in _LATER}
     for record in scan(settings, _WHOLE):
         if record.topic in later and not _by_itself(record):

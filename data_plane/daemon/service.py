@@ -172,9 +172,12 @@ class DataService:
         self._daemon.log.info("stopped", differences=conservation(self.engine.ledger, self.engine, self.outlet))
 
     async def _remember(self) -> None:
+        def passed_over(place: str) -> None:
+            self._daemon.log.error("record passed over", record=place, problem="stamped over a day ahead of the clock")
+
         def take_up() -> None:
             """Record by record: years of facts and fundamentals fit on no machine at once."""
-            for record in recovery.each(self._settings):
+            for record in recovery.each(self._settings, passed_over):
                 if record.value is not None:
                     self._left.learn(record.topic, record.value)
                     self.engine.remember(record.topic, [record.value])

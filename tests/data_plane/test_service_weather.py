@@ -26,11 +26,12 @@ from tests.data_plane.support import ProvidersProcess, config, day_close, publis
 from tests.foreign_transaction import foreign_transaction
 from tests.topic_settings import alter
 from tests.waiting import settles
+from triplane.domain.timestamps import DAY, HOUR
 from triplane.runtime.configuration import to_record
 from triplane.runtime.exit_codes import DaemonExit
 from triplane.runtime.first_per_identity import FirstPerIdentity
 from triplane.runtime.kafka_in import LogUnavailable
-from triplane.runtime.kafka_out import MAX_MESSAGE_BYTES
+from triplane.runtime.kafka_out import MAX_MESSAGE_BYTES, TopicWriter
 from triplane.runtime.kafka_probe import SILENT
 from triplane.runtime.settings import Settings
 from triplane.stack.local import LocalStack
@@ -294,3 +295,17 @@ def test_what_may_be_published_already_and_is_hidden_is_waited_for(settings: Set
     ):
         recovery.read(settings)
     assert recovery.read(settings) == []
+
+
+def test_a_slice_of_the_far_future_is_passed_over_at_the_start(settings: Settings) -> None:
+    """Every slice that the market sends would lie before it, and look published already: nothing would be, for ever."""
+    now, told = time.time_ns(), list[str]()
+    writer = TopicWriter(settings, "data")
+    for event, available in ((now, now), (now + 2 * DAY, 0), (0, 2**63 - 1), (now + HOUR, now + HOUR)):
+        stamps = {"event_time": event, "available_time": available}
+        writer.send("data.bars", {"source": "ibkr", "group": "main", "interval": "5s", **stamps})
+        writer.send("data.quotes", {"source": "ibkr", "group": "main", **stamps})
+    writer.close()
+    found = [(record.topic, record.offset) for record in recovery.each(settings, told.append)]
+    assert found == [("data.bars", 0), ("data.bars", 3), ("data.quotes", 0), ("data.quotes", 3)]
+    assert told == ["data.bars-0@1", "data.bars-0@2", "data.quotes-0@1", "data.quotes-0@2"]

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError
 
-from triplane.runtime.exit_codes import CONFIG, DaemonExit
+from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.settings import Settings
 from triplane.runtime.sole_producer import SESSION_S, SoleProducer
 
@@ -50,6 +51,18 @@ async def test_one_state_directory_at_a_time_and_the_same_one_again_at_once(sett
     # Nobody has taken leave: of the group's members it is the one that comes again.
     with producer(settings, "a") as again:
         assert await asyncio.wait_for(again.take(asyncio.Event()), SESSION_S / 2.0)
+
+
+async def test_a_client_that_had_itself_fenced_has_the_plane_started_again(settings: Settings) -> None:
+    """librdkafka sends heartbeats without the member's id once its session has ended, and may find Kafka back by then."""
+    with producer(settings, "a") as only:
+        assert await only.take(asyncio.Event())
+        only._ended(KafkaError(KafkaError.FENCED_INSTANCE_ID))
+        with pytest.raises(DaemonExit, match="nobody else has the right") as ended:
+            await only.lost()
+        assert ended.value.code == UNAVAILABLE
+    with producer(settings, "a") as again:
+        assert await again.take(asyncio.Event())
 
 
 async def test_whoever_is_told_to_stop_does_not_wait_for_an_answer(settings: Settings) -> None:

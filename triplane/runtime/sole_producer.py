@@ -21,7 +21,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from triplane.runtime.exit_codes import CONFIG, DaemonExit
+from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_admin import ANSWER_S, admin_client
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_out import LOG_LEVEL
@@ -65,6 +65,8 @@ class SoleProducer:
         self._lost: Future[str] = Future()
         """Why it may not publish any more."""
         self._holds = False
+        self._member = ""
+        """What the coordinator calls this process."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{plane}-sole-producer", daemon=True)
 
@@ -95,15 +97,32 @@ class SoleProducer:
         return True
 
     async def lost(self) -> None:
-        """Raises DaemonExit (78) once another process publishes instead; else waits until it is cancelled."""
+        """Raises DaemonExit once this process may not publish any more: 78 where another one does instead, else 69. Waits until then."""
         why = await asyncio.shield(asyncio.wrap_future(self._lost))
-        raise DaemonExit(why or await asyncio.to_thread(self._other), CONFIG)
+        if why and not await asyncio.to_thread(self._replaced):
+            raise DaemonExit(
+                f"Kafka lets this process publish no more, and nobody else has the right ({why}); the {self._plane} plane asks anew",
+                UNAVAILABLE,
+            )
+        taken = f"Kafka has given the right to publish here to another process: {why}"
+        raise DaemonExit(taken if why else await asyncio.to_thread(self._other), CONFIG)
 
     def close(self) -> None:
         """Stop holding on; blocks for a moment."""
         self._closed.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=5.0)
+
+    def _replaced(self) -> bool:
+        """Whether another process has the name of this one. Its own client may have it fenced as well: after a session that ended while
+        Kafka was away librdkafka sends heartbeats without the member's id, which a coordinator that comes back then takes for another's."""
+        try:
+            admin = admin_client(self._settings)
+            described = admin.describe_consumer_groups([self._group], request_timeout=ANSWER_S)[self._group].result()
+        except KafkaException:
+            return False  # the next start is told
+        named = self._options["group.instance.id"]
+        return any(each.group_instance_id == named and each.member_id != self._member for each in described.members)
 
     def _other(self) -> str:
         """Who has the partition, and what to do."""
@@ -142,6 +161,7 @@ class SoleProducer:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """At each answer of the coordinator: what is new to this process, so nothing while it keeps what it has."""
         consumer.incremental_assign(partitions)
+        self._member = consumer.memberid() or self._member
         self._holds |= bool(partitions)
         if not self._answer.done():
             self._answer.set_result(self._holds)
@@ -159,7 +179,7 @@ class SoleProducer:
                 LogUnavailable(f"Kafka does not let group {self._group} be joined: {error.str()}")
             )
         elif not self._lost.done():
-            self._lost.set_result(f"Kafka has given the right to publish here to another process: {error.str()}")
+            self._lost.set_result(error.str())
 
 
 async def _set(event: asyncio.Event) -> bool:
