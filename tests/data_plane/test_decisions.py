@@ -21,7 +21,7 @@ from triplane.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
 GOOD = {"AAA": 100.0, "BBB": 50.0, "CCC": 20.0}
-NOW = 2 * 10**18
+NOW = 17 * 10**17
 
 
 def given(number: str, command: str, quarantine_id: str, **more: str) -> Message:

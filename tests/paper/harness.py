@@ -85,12 +85,13 @@ def codes(client: Any) -> list[int]:
 
 
 async def http(gateway: Gateway, method: str, path: str, body: object = None) -> tuple[int, Any]:
-    """A request to the gateway's HTTP control: (status, JSON)."""
+    """A request to the gateway's HTTP control: (status, JSON). `body` is sent as JSON, bytes as they are."""
     import aiohttp
 
     async with aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{gateway.http_port}{path}"
-        async with session.request(method, url, json=body) as response:
+        raw = isinstance(body, bytes)
+        async with session.request(method, url, data=body if raw else None, json=None if raw else body) as response:
             return response.status, await response.json()
 
 

@@ -204,8 +204,12 @@ async def test_fault_next_valid_id_rolls_back_and_a_live_id_is_a_modify() -> Non
             {"fault": "market_data", "symbol": "KO", "mode": "loud"},
             "use one of live, delayed, frozen, lots, none, silent",
         ),
+        ({"fault": "market_data", "symbol": ["AAPL"]}, "not quoted here"),
         ([], "not a JSON object"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[" * 200_000, "is not JSON"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 async def test_faults_that_cannot_be_understood(body: object, sentence: str) -> None:
     async with running() as gateway:

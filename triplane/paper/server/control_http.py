@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -114,10 +113,15 @@ def target(body: Body, now: int) -> int:
 async def _answered(request: web.Request, act: Callable[[Body], Awaitable[Body]]) -> web.Response:
     try:
         body = await request.json()
+    except (
+        ValueError,
+        LookupError,
+        RecursionError,
+    ):  # no JSON, no UTF-8, a charset that nobody knows, a nest without end
+        return web.json_response({"error": "the body is not JSON"}, status=400)
+    try:
         if not isinstance(body, dict):
             raise faults.FaultError("the body is not a JSON object")
         return web.json_response(await act(body))
-    except json.JSONDecodeError:
-        return web.json_response({"error": "the body is not JSON"}, status=400)
     except faults.FaultError as error:
         return web.json_response({"error": str(error)}, status=400)

@@ -216,9 +216,9 @@ def kind_of(body: Mapping[str, Any]) -> str:
 
 def _symbol(body: Mapping[str, Any], symbols: Collection[str]) -> str:
     symbol = body.get("symbol")
-    if symbol not in symbols:
+    if not isinstance(symbol, str) or symbol not in symbols:
         raise FaultError(f"symbol {symbol!r} is not quoted here; use one of {', '.join(sorted(symbols))}")
-    return str(symbol)
+    return symbol
 
 
 def moment(value: Any, name: str) -> int:
