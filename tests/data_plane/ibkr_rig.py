@@ -11,8 +11,9 @@ from data_plane.engine import DataEngine
 from data_plane.outputs import Output
 from data_plane.sources.ibkr import IbkrSource
 from tests.broker.gateways import GatewayProcess
-from tests.data_plane.support import Bench, assert_conserved, config
+from tests.data_plane.support import Bench, assert_conserved, config, day_open
 from tests.waiting import until
+from triplane.domain.timestamps import MINUTE
 from triplane.runtime.settings import Settings
 
 ACCOUNT = "DU1234567"
@@ -88,7 +89,9 @@ async def following(gateway: GatewayProcess, **data: object) -> AsyncIterator[tu
     task = asyncio.create_task(source.follow())
     await until(lambda: bench.blocked[-1] == "")
     await asyncio.to_thread(gateway.advance, to="2018-01-19T15:25")
-    await until(lambda: len(bench.slices("5s")) >= 55)
+    # All of it, so that whatever comes from here on is what a test brought about.
+    newest = day_open("2018-01-19") + 355 * MINUTE
+    await until(lambda: len(found := bench.slices("5s")) >= 55 and found[-1]["event_time"] == newest)
     yield bench, source
     bench.context.stop.set()
     await asyncio.wait_for(task, 10)
