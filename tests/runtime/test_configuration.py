@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import codec
+from triplane.domain.edited_file import FILE_MAX_BYTES
 from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import RELATIONS, value_of
 from triplane.domain.targets.reading import sections
 from triplane.domain.targets.writing import render
 from triplane.runtime import configuration
 from triplane.runtime.configuration import (
-    FILE_MAX_BYTES,
     ConfigError,
     canonical_json,
     changes,

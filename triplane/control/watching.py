@@ -18,7 +18,7 @@ from pathlib import Path
 import watchfiles
 
 from triplane.control.engine import Contents
-from triplane.runtime.configuration import read_bytes
+from triplane.domain.edited_file import read_bytes
 
 # Two equal readings this far apart (wall seconds) are taken as one finished write. Editors write within a millisecond; a writer
 # that pauses longer is noticed by the lease below where the system has leases, else by the checks: half a targets.yaml lacks

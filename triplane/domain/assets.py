@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from stdnum.exceptions import InvalidChecksum
 from stdnum.exceptions import ValidationError as NumberError
 
 from triplane.domain.calendars import CALENDARS, MARKET_CALENDAR
+from triplane.domain.edited_file import read_bytes
 from triplane.domain.problems import Problem, ProblemsError, allowed, nearest, undecodable
 
 AssetClass = Literal["Equity", "ETF", "Future", "FX", "Crypto"]
@@ -207,7 +207,7 @@ class Universe:
         """The universe in the file at `path`; AssetsError when it cannot be read or anything in it is wrong."""
         file = Path(path)
         try:
-            data = bytes_of(file)
+            data = read_bytes(file)
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise AssetsError([undecodable(file.name, data, error)]) from None
@@ -244,13 +244,6 @@ class Universe:
     def from_canonical(cls, rows: Iterable[Mapping[str, Any]]) -> Self:
         """The inverse of `canonical`."""
         return cls(Asset.model_validate(row) for row in rows)
-
-
-def bytes_of(path: Path) -> bytes:
-    """What a file holds. Raises OSError, also for a pipe or a device, which would be waited for without end."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise OSError(errno.EINVAL, "not a regular file")
-    return path.read_bytes()
 
 
 def to_csv(assets: Iterable[Asset]) -> str:

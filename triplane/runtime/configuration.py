@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from pydantic import ValidationError
 
 from triplane.domain.assets import AssetsError, Universe
 from triplane.domain.calendars import CALENDAR_VERSION, TZDATA_VERSION
+from triplane.domain.edited_file import read_bytes
 from triplane.domain.problems import Problem, ProblemsError, undecodable
 from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
@@ -29,8 +28,6 @@ from triplane.domain.targets.reading import read
 AHEAD_MOST = 1 << 20
 """By so much a version's number may be above its offset: every version takes a record, so a higher one was made up. Counted from the
 offset, what follows it always has room."""
-FILE_MAX_BYTES = 4 << 20
-"""Longest file that is read: a universe of ten thousand rows takes half of it, and a larger one is something else by mistake."""
 
 
 class ConfigError(ProblemsError):
@@ -116,20 +113,6 @@ def decode_text(data: bytes, name: str) -> str:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise ConfigError([undecodable(name, data, error)]) from None
-
-
-def read_bytes(path: Path) -> bytes:
-    """Bytes of a configuration file; OSError when it cannot be read or is longer than FILE_MAX_BYTES, which is no such file.
-
-    Anything but a regular file is refused: a pipe would be waited for without end.
-    """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        data = file.read(FILE_MAX_BYTES + 1)
-    if len(data) > FILE_MAX_BYTES:
-        raise OSError(errno.EFBIG, f"longer than {FILE_MAX_BYTES >> 20} MiB, which no configuration is")
-    return data
 
 
 def read_file(path: Path | str) -> str:

@@ -113,11 +113,8 @@ def target(body: Body, now: int) -> int:
 async def _answered(request: web.Request, act: Callable[[Body], Awaitable[Body]]) -> web.Response:
     try:
         body = await request.json()
-    except (
-        ValueError,
-        LookupError,
-        RecursionError,
-    ):  # no JSON, no UTF-8, a charset that nobody knows, a nest without end
+    except (ValueError, LookupError, RecursionError):
+        # No JSON, no UTF-8, a charset that nobody knows, a nest without end.
         return web.json_response({"error": "the body is not JSON"}, status=400)
     try:
         if not isinstance(body, dict):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from triplane.domain.assets import Universe
+from triplane.domain.edited_file import read_bytes
 from triplane.domain.targets import Targets
 from triplane.domain.targets.consistency import conflicts
 from triplane.domain.timestamps import MINUTE, SECOND
@@ -20,8 +21,6 @@ from triplane.paper.market.clock import STREAM_AFTER, Pace
 # Wall time within which an edit has been judged and has reached the planes; until then they may decide at the earlier time.
 EDIT_TAKEN_S: Final = 10.0
 LOOK_EVERY_S: Final = 0.2
-MOST_BYTES: Final = 4 << 20
-"""Of either file; the control daemon reads no longer ones."""
 Stamp = tuple[tuple[int, int], ...]
 
 
@@ -65,20 +64,13 @@ def _taken(targets: Path, assets: Path) -> Targets | None:
     from triplane.domain.targets.reading import read  # where nothing is followed, its imports are not paid for
 
     try:
-        if not _may_be_read(targets) or not _may_be_read(assets):
-            return None
-        reading = read(targets.read_text(encoding="utf-8-sig"), targets.name)
+        reading = read(read_bytes(targets).decode("utf-8-sig"), targets.name)
         universe = Universe.load(assets)
     except (OSError, ValueError):
         return None
     if reading.targets is None or conflicts(reading.targets, {asset.calendar for asset in universe.tradable}):
         return None
     return reading.targets
-
-
-def _may_be_read(path: Path) -> bool:
-    """Whether the market may stand still for it: a pipe would be waited for without end, and no edited file is so long."""
-    return path.is_file() and path.stat().st_size <= MOST_BYTES
 
 
 def _stamp(path: Path) -> tuple[int, int]:

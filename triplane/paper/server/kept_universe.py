@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from triplane.domain.assets import AssetsError, Universe, bytes_of
+from triplane.domain.assets import AssetsError, Universe
+from triplane.domain.edited_file import read_bytes
 from triplane.paper.server.options import Options
 
 KEPT_ASSETS: Final = "assets.taken.csv"
@@ -18,7 +19,7 @@ def kept_universe(options: Options) -> Universe:
     """
     kept = options.state_dir / KEPT_ASSETS if options.state_dir is not None else None
     try:
-        text = bytes_of(options.assets).decode("utf-8-sig")
+        text = read_bytes(options.assets).decode("utf-8-sig")
         universe = Universe.parse(text, options.assets.name)
     except (OSError, UnicodeDecodeError, AssetsError):
         if kept is None or not kept.is_file():
