@@ -21,6 +21,7 @@ from data_plane.gates.schema import Fault
 from data_plane.gates.state import GateBook
 from data_plane.observations import (
     Bars,
+    Chain,
     CorporateAction,
     Filing,
     Frames,
@@ -33,13 +34,14 @@ from data_plane.observations import (
     units,
 )
 from data_plane.outputs import DECISIONS, QUARANTINE, Output, bad_slice, quarantined
-from data_plane.published import PublishedIndex
+from data_plane.published import WATCHED, PublishedIndex
 from data_plane.reference_data import ReferenceGates, Verdict, contradiction, fact_id, fact_mark, vintage_id
 from data_plane.release import Releases
 from data_plane.slices.actions import action_record, bad_action
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
 from data_plane.slices.live import LiveData
+from data_plane.slices.watched import WatchedSlices
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.domain.targets.data import DataTargets
 
@@ -71,7 +73,8 @@ class DataEngine:
         self._live = LiveData(self._frame, self._slices, self.ledger)
         self._reference = ReferenceGates()
         self._fundamentals = FundamentalsAfterFilings(self.published.facts) if fundamentals else None
-        self.releases = Releases(self._frame, self._slices, self._reference, self.published, self.ledger)
+        self._watched = WatchedSlices()
+        self.releases = Releases(self._frame, self._slices, self._watched, self._reference, self.published, self.ledger)
         """Decisions of people on what is in quarantine."""
         self._clock = ClockGate({})
         self._garbled: set[str] = set()
@@ -82,6 +85,11 @@ class DataEngine:
     def names(self) -> tuple[str, ...]:
         """Symbols that a slice should carry."""
         return self._frame.names
+
+    @property
+    def calendars(self) -> set[str]:
+        """Every exchange calendar that is asked."""
+        return {self._frame.calendar, *self._watched.calendars}
 
     @property
     def targets(self) -> DataTargets:
@@ -102,6 +110,10 @@ class DataEngine:
         self._frame.configure(targets, config_hash)
         return outputs
 
+    def watch(self, calendars: Mapping[str, str]) -> None:
+        """Which assets are not traded but loaded, each with its calendar; call it after each `configure`, and before `remember`."""
+        self._watched.watch(calendars, self._frame.targets, self._frame.config_hash)
+
     def _renumber(self, names: tuple[str, ...]) -> None:
         before = self._frame.row
         pairs = [(row, before[name]) for row, name in enumerate(names) if name in before]
@@ -120,6 +132,10 @@ class DataEngine:
             self._live.remember(topic, record)
             if topic == "data.bars" and record["symbols"]:
                 self._slices.remember(record)
+            elif topic == WATCHED:
+                self._watched.remember(record)
+            elif topic == "data.rolls":
+                self._watched.remember_roll(record)
             elif topic == "data.actions":
                 self._slices.actions.learn(record)
             elif topic in ("data.facts", "data.macro", QUARANTINE):
@@ -127,6 +143,7 @@ class DataEngine:
                 if topic == QUARANTINE:
                     self.releases.taken_out(record)
                     self._slices.taken_out(record)
+                    self._watched.taken_out(record)
             elif topic == DECISIONS:
                 self.releases.remember(record)
 
@@ -176,6 +193,8 @@ class DataEngine:
             return self._counted(self._vintage(observation))
         if isinstance(observation, Frames):
             return self._counted(self._frames(observation))
+        if isinstance(observation, Chain):
+            return self._counted(self._watched.chain(observation))
         return self._counted(self._malformed(observation))
 
     def _counted(self, outputs: list[Output]) -> list[Output]:
@@ -206,8 +225,13 @@ class DataEngine:
         if fault is not None:
             return self._bad_slice(bars, fault)
         ends = (bars.event_time, bars.available_time)
-        if self.published.has_bars(bars.source, self._frame.group, bars.interval, *ends):
+        if self.published.has_bars(bars.source, bars.watched or self._frame.group, bars.interval, *ends):
             self.ledger.deduplicated[bars.source] += len(bars.symbols)
+            return []
+        if bars.watched:
+            if bars.watched in self._watched:
+                return self._watched.judge(self.releases.undecided(bars))
+            self.ledger.drop(bars.source, NOT_IN_UNIVERSE, len(bars.symbols))
             return []
         if bars.symbols != self._frame.names and not self._frame.row.keys() >= set(bars.symbols):
             known = [place for place, name in enumerate(bars.symbols) if name in self._frame.row]
@@ -219,6 +243,8 @@ class DataEngine:
 
     def _bad_slice(self, bars: Bars, fault: Fault) -> list[Output]:
         time = max(bars.event_time, 0)
+        if bars.watched:
+            return bad_slice(bars, fault.code, fault.detail, time, WATCHED)
         return bad_slice(bars, fault.code, fault.detail, time) + self._frame.verdict(
             state.SCHEMA, bars.source, "", fault, time
         )

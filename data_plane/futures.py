@@ -19,9 +19,12 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from data_plane.observations import Floats, Ints
 from triplane.domain import calendars
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 FRIDAY: Final = 4
 BEFORE_THE_MONTH: Final = frozenset(

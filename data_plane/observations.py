@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data_plane.futures import Held
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -86,6 +88,9 @@ class Bars:
     trades: Ints
     history: bool = False
     asked: int = 0
+    watched: str = ""
+    """The asset that the bars are of, where this release does not trade it: then a slice by itself, of that asset or of contracts of its
+    chain."""
 
     @property
     def of_joined(self) -> bool:
@@ -186,11 +191,24 @@ class Malformed:
     time: int
 
 
-Observation = RealtimeBar | QuoteTick | TradeTick | Bars | CorporateAction | Filing | Frames | Vintage | Malformed
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Which contract of a future's chain is held when, as of `time` (ns UTC). Never published itself: rolls are, once both contracts'
+    closes are there."""
+
+    source: str
+    symbol: str
+    time: int
+    held: tuple[Held, ...]
+
+
+Observation = (
+    Chain | RealtimeBar | QuoteTick | TradeTick | Bars | CorporateAction | Filing | Frames | Vintage | Malformed
+)
 
 
 def units(observation: Observation) -> int:
-    """How many observations it holds; a filing or a vintage without values counts as none.
+    """How many observations it holds; a filing or a vintage without values counts as none, and so does a chain, which is no price.
 
     So do frames: their rows tell of facts that were received with their filings. One that contradicts what is on record counts then.
     """
@@ -200,6 +218,6 @@ def units(observation: Observation) -> int:
         return len(observation.facts)
     if isinstance(observation, Vintage):
         return len(observation.values)
-    if isinstance(observation, Frames):
+    if isinstance(observation, Frames | Chain):
         return 0
     return 1

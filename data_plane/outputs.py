@@ -61,7 +61,7 @@ def quarantined(
     return Output(QUARANTINE, record, source, 1)
 
 
-def bad_slice(bars: Bars, code: str, detail: str, time: int) -> list[Output]:
+def bad_slice(bars: Bars, code: str, detail: str, time: int, topic: str = "data.bars") -> list[Output]:
     """Each bar of a slice that is bad as a whole, for quarantine."""
     outputs = []
     for place, symbol in enumerate(bars.symbols):
@@ -73,7 +73,7 @@ def bad_slice(bars: Bars, code: str, detail: str, time: int) -> list[Output]:
             "end": bars.event_time,
             "values": str(row),
         }
-        outputs.append(quarantined(bars.source, "data.bars", symbol, code, detail, raw_json(fields), time, time))
+        outputs.append(quarantined(bars.source, topic, symbol, code, detail, raw_json(fields), time, time))
     return outputs
 
 

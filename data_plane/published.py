@@ -21,7 +21,11 @@ _ID_FIELDS = {
     "data.fundamentals": "fundamental_id",
     "data.macro": "vintage_id",
     "data.quarantine": "quarantine_id",
+    "data.rolls": "roll_id",
 }
+WATCHED: Final = "data.watched"
+BAR_TOPICS: Final = ("data.bars", WATCHED)
+"""Slices of the universe, and of assets that nobody trades here: the group tells them apart."""
 
 
 RECENT_SESSIONS: Final = 10
@@ -47,7 +51,7 @@ def unreleased_id(identity: str) -> str:
 
 
 class PublishedIndex:
-    """Identities on data.bars, actions, facts, fundamentals, macro and quarantine."""
+    """Identities on the topics of bars, actions, facts, fundamentals, macro, rolls and quarantine."""
 
     def __init__(self) -> None:
         self._daily: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
@@ -73,7 +77,7 @@ class PublishedIndex:
         """Note a record that is, or is about to be, on a topic."""
         for quarantine_id, released in _released(topic, record):
             self._released[quarantine_id] = released
-        if topic == "data.bars":
+        if topic in BAR_TOPICS:
             if record["interval"] == "1d":
                 key, end = (record["source"], record["group"]), record["event_time"]
                 self._daily.setdefault(key, {})[end, record["available_time"]] = record["session"]
@@ -102,14 +106,14 @@ class PublishedIndex:
         """A record did not reach its topic after all: what is kept one by one may then be loaded again."""
         for quarantine_id, _ in _released(topic, record):
             self._released.pop(quarantine_id, None)
-        if topic == "data.bars" and record["interval"] == "1d":
+        if topic in BAR_TOPICS and record["interval"] == "1d":
             key, end = (record["source"], record["group"]), record["event_time"]
             self._daily.get(key, {}).pop((end, record["available_time"]), None)
             newest = self._daily_names.get(key, {})
             for name in record["symbols"]:
                 if newest.get(name) == end:  # its history is then asked for again, from the beginning
                     del newest[name]
-        elif topic == "data.bars" and self._minutes is not None:
+        elif topic in BAR_TOPICS and self._minutes is not None:
             stream = (topic, record["source"], record["group"], record["interval"])
             self._minutes.get(stream, set()).discard(record["event_time"])
         elif topic in self._ids:
@@ -147,7 +151,7 @@ class PublishedIndex:
 
     def has(self, topic: str, record: Mapping[str, Any]) -> bool:
         """Whether a record of a kind that is kept one by one is there."""
-        if topic == "data.bars":
+        if topic in BAR_TOPICS:
             one_by_one = record["interval"] == "1d" or (record["interval"] == "1m" and self._minutes is not None)
             times = (record["event_time"], record["available_time"])
             return one_by_one and self.has_bars(record["source"], record["group"], record["interval"], *times)
@@ -197,7 +201,7 @@ def _slice(record: Mapping[str, Any]) -> tuple[str, str, str, int, int]:
 
 def _released(topic: str, record: Mapping[str, Any]) -> Iterator[tuple[str, Released]]:
     """What a record let out of quarantine, by id."""
-    if topic == "data.bars":
+    if topic in BAR_TOPICS:
         for quarantine_id in record.get("released", ()):
             yield quarantine_id, Released(topic, "/".join(map(str, _slice(record))), record["available_time"])
     elif topic in ("data.facts", "data.macro"):

@@ -11,6 +11,7 @@ import numpy as np
 
 from data_plane.gates import fact_completeness, schema
 from data_plane.observations import BAR_COLUMNS, INTERVAL_NS, Bars, Fact, Filing, Vintage
+from data_plane.published import BAR_TOPICS, WATCHED
 from data_plane.reference_data import FILING_FIELDS
 from data_plane.slices.frame import Frame
 
@@ -22,7 +23,7 @@ class NoObservation(ValueError):
 def interval_of(record: Mapping[str, Any]) -> str:
     """Interval of a quarantined bar; empty where it is none."""
     try:
-        fields = json.loads(record["raw"]) if record["topic"] == "data.bars" else {}
+        fields = json.loads(record["raw"]) if record["topic"] in BAR_TOPICS else {}
         return str(fields.get("interval", "")) if isinstance(fields, dict) else ""
     except (ValueError, RecursionError):
         return ""
@@ -68,9 +69,9 @@ def _bar(record: Mapping[str, Any], fields: Mapping[str, Any], frame: Frame, ava
     if interval not in INTERVAL_NS or fields["symbol"] != record["symbol"] or not session:
         raise ValueError("it is no bar of that name in a session")
     values, counts = np.array([row]), np.array([trades], dtype=np.int64)
-    return Bars(
-        record["source"], interval, session, end, available_time, (record["symbol"],), values, counts, history=True
-    )
+    about = (record["source"], interval, session, end, available_time)
+    watched = frame.group if record["topic"] == WATCHED else ""
+    return Bars(*about, (record["symbol"],), values, counts, history=True, watched=watched)
 
 
 def _filing(record: Mapping[str, Any], fields: Mapping[str, Any], frame: Frame, available_time: int) -> Filing:
@@ -104,6 +105,7 @@ def _text(value: Any) -> str:
 
 _READERS: Final[Mapping[str, Callable[..., Bars | Filing | Vintage]]] = {
     "data.bars": _bar,
+    WATCHED: _bar,
     "data.facts": _filing,
     "data.macro": _vintage,
 }

@@ -23,11 +23,12 @@ from data_plane.conservation import Ledger
 from data_plane.gates import prices, repairs, schema, state
 from data_plane.observations import BAR_COLUMNS, CLOSE, Bars, Filing, Vintage
 from data_plane.outputs import DECISIONS, QUARANTINE, Output, bar_columns
-from data_plane.published import PublishedIndex, released_id
+from data_plane.published import WATCHED, PublishedIndex, released_id
 from data_plane.quarantined import NoObservation, lacking, observation
 from data_plane.reference_data import ReferenceGates, fact_id, fact_set, macro_vintage, vintage_id
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
+from data_plane.slices.watched import WatchedSlices
 
 RELEASE: Final = "data.release"
 DROP: Final = "data.drop"
@@ -73,10 +74,17 @@ class Releases:
     """Decisions on what is in quarantine. Owned by the engine, with whose gates, memory, identities and counters it works."""
 
     def __init__(
-        self, frame: Frame, slices: BarSlices, reference: ReferenceGates, published: PublishedIndex, ledger: Ledger
+        self,
+        frame: Frame,
+        slices: BarSlices,
+        watched: WatchedSlices,
+        reference: ReferenceGates,
+        published: PublishedIndex,
+        ledger: Ledger,
     ) -> None:
         self._frame = frame
         self._slices = slices
+        self._watched = watched
         self._reference = reference
         self._published = published
         self._ledger = ledger
@@ -88,15 +96,16 @@ class Releases:
         self._bars: dict[tuple[str, str, int], set[tuple[str, ...]]] = {}
         """Bars (`_bar_place`) that are let out or dropped, by source, interval and end."""
 
-    def remember(self, record: Mapping[str, Any]) -> None:
-        """Take over a QuarantineDecision of an earlier run; what data.quarantine has must have been remembered before."""
-        self._learn(record)
-
     def taken_out(self, record: Mapping[str, Any]) -> None:
         """Note a QuarantinedRecord that is, or is about to be, on data.quarantine."""
         if record["topic"] in ("data.facts", "data.macro"):
             place = (record["source"], record["symbol"], record["code"])
             self._taken_out.setdefault(place, {})[record["quarantine_id"]] = record["available_time"]
+
+    def _about(self, record: Mapping[str, Any]) -> tuple[Frame, BarSlices]:
+        """Whose bars a record of data.quarantine or data.decisions is about: a watched asset's, else the universe's."""
+        known = self._watched.of_name(record["symbol"]) if record["topic"] == WATCHED else None
+        return (known.frame, known.slices) if known is not None else (self._frame, self._slices)
 
     def has_decided(self, quarantine_id: str) -> bool:
         """Whether a person has let out or dropped it."""
@@ -112,7 +121,8 @@ class Releases:
         symbols = tuple(bars.symbols[place] for place in new)
         return replace(bars, symbols=symbols, values=bars.values[new], trades=bars.trades[new])
 
-    def _learn(self, record: Mapping[str, Any]) -> None:
+    def remember(self, record: Mapping[str, Any]) -> None:
+        """Take over a QuarantineDecision, of an earlier run or new; what data.quarantine has must have been remembered before."""
         decided = _Decided(record["action"], record["identity"], record["available_time"])
         self._decided.setdefault(record["command_id"], decided)
         if decided.action != REFUSED:
@@ -125,13 +135,13 @@ class Releases:
     def _settle(self, record: Mapping[str, Any]) -> Bars | Filing | Vintage | None:
         """What a person has decided on is not judged anew, and nothing confirms it any more. The observation, if it is one."""
         try:
-            item = observation(record, self._frame)
+            item = observation(record, self._about(record)[0])
         except NoObservation:
             return None
         if isinstance(item, Bars):
             place = (item.source, item.interval, item.event_time)
             self._bars.setdefault(place, set()).add(_bar_place(item, 0))
-            self._slices.forget(item.symbols[0], item.interval, float(item.values[0, CLOSE]))
+            self._about(record)[1].forget(item.symbols[0], item.interval, float(item.values[0, CLOSE]))
         else:
             self._reference.settle(item)
         return item
@@ -183,7 +193,7 @@ class Releases:
         """What is let out, unless an earlier run has, and the decision."""
         there, outputs = self._published.released(found["quarantine_id"]), []
         if there is None:
-            plan = self._new(self._plan(command, found, now, last_good))
+            plan = self._new(self._plan(command, found, now, last_good), self._about(found)[0])
             if isinstance(plan.observation, Bars) and plan.observation.event_time > now:
                 raise NoObservation("its interval has not ended: its time is wrong; drop it")
             outputs = [self._let_out(found, plan)]
@@ -242,7 +252,7 @@ class Releases:
         if found["offset"] >= 0:
             where = f"{found['topic']}, where the {found['source']} plane could not take it"
             raise NoObservation(f"it stands on {where}; only what the gates took out can be let out")
-        item = observation(found, self._frame, available_time)
+        item = observation(found, self._about(found)[0], available_time)
         if not schema.FIRST_TIME <= available_time <= schema.LAST_TIME:
             raise NoObservation(f"it would be known at {available_time} ns since 1970, which is no time; drop it")
         if less := lacking(found):
@@ -257,7 +267,7 @@ class Releases:
         self._check(item)
         return _Plan(item, {}, "")
 
-    def _new(self, plan: _Plan) -> _Plan:
+    def _new(self, plan: _Plan, frame: Frame) -> _Plan:
         """The plan of a record that is on no topic yet. Raises NoObservation where nobody would read it."""
         item = plan.observation
         if isinstance(item, Vintage):
@@ -266,12 +276,12 @@ class Releases:
                 raise NoObservation(f"{item.series} has this value by now: a later vintage stood by it; drop this one")
             return plan
         name = item.symbol if isinstance(item, Filing) else item.symbols[0]
-        if name not in self._frame.row:
+        if name not in frame.row:
             raise NoObservation(f"{name} has left the universe; add its row to assets.csv first")
         if isinstance(item, Filing):
             return plan
         earliest = max(item.available_time, item.event_time + 1)
-        place = (item.source, self._frame.group, item.interval, item.event_time, earliest)
+        place = (item.source, frame.group, item.interval, item.event_time, earliest)
         return plan._replace(observation=replace(item, available_time=self._published.free_availability(*place)))
 
     @staticmethod
@@ -310,10 +320,10 @@ class Releases:
 
     def _let_out(self, found: Mapping[str, Any], plan: _Plan) -> Output:
         """The record. Counted: it is received a second time, from quarantine."""
-        item, frame, identity = plan.observation, self._frame, found["quarantine_id"]
+        item, (frame, slices), identity = plan.observation, self._about(found), found["quarantine_id"]
         source, code, now = found["source"], found["code"], item.available_time
         if isinstance(item, Bars):
-            topic = "data.bars"
+            topic = frame.topic
             record = {
                 "event_time": item.event_time,
                 "available_time": now,
@@ -332,7 +342,7 @@ class Releases:
             }
             (name,), close = item.symbols, float(item.values[0, CLOSE])
             if name in frame.row:
-                self._slices.vouch(name, item.interval, item.session, item.event_time, close)
+                slices.vouch(name, item.interval, item.session, item.event_time, close)
         elif isinstance(item, Filing):
             topic = "data.facts"
             record = fact_set(item, item.facts, frame.config_hash)
@@ -372,7 +382,7 @@ class Releases:
             "repaired": {},
             **more,
         }
-        self._learn(record)
+        self.remember(record)
         return Output(DECISIONS, record, record["source"], 0)
 
 

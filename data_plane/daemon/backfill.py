@@ -22,17 +22,19 @@ from data_plane.daemon.backfill_job import Count, Job, Report, Result
 from data_plane.daemon.configuration import ConfigFollower
 from data_plane.daemon.deliveries import Deliveries
 from data_plane.daemon.facts_on_log import FACTS, FactsOnLog
+from data_plane.daemon.group import group_engine
 from data_plane.daemon.left_over import LeftOver
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, PUMP_S, SPOOL_FULL, Outlet
 from data_plane.daemon.past import Past
 from data_plane.daemon.reporting import told_log
-from data_plane.daemon.service import MEGABYTE, PLANE, group_assets, group_calendar
+from data_plane.daemon.service import MEGABYTE, PLANE
 from data_plane.daemon.silence import Silence
 from data_plane.daemon.telemetry import conservation
 from data_plane.daemon.unusable_documents import UnusableDocuments
 from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed, Observation
 from data_plane.outputs import DECISIONS, GATES, QUARANTINE, Output
+from data_plane.published import BAR_TOPICS
 from data_plane.sources.base import NOT_SUBSCRIBED, Context, Stage
 from triplane.domain import calendars
 from triplane.domain.timestamps import from_datetime
@@ -48,7 +50,7 @@ AWAY_S = 90.0
 """Wall seconds that a Kafka which takes nothing is waited for at the end; what waits is then on disk for the next run."""
 END_S = 5.0
 """Wall seconds in which what was handed in must be on the log once the run is told to end."""
-_REMEMBERED = ("data.actions", "data.bars", "data.facts", "data.macro", QUARANTINE, DECISIONS)
+_REMEMBERED = ("data.actions", *BAR_TOPICS, "data.rolls", "data.facts", "data.macro", QUARANTINE, DECISIONS)
 """Topics whose records say what is there already, and what the next observation is judged by."""
 
 
@@ -116,17 +118,14 @@ class Backfill:
         self.config = config = await self._configured()
         decided = await asyncio.to_thread(recovery.newest_decision, self._settings)
         await self._sole.take(self._stop)  # before the topics are read: nobody adds to them from now on
-        assets = group_assets(config, self._settings.group)
-        calendar = group_calendar(assets, self._settings.group)
-        names = [asset.symbol for asset in assets]
-        self.engine = DataEngine(
-            self._settings.group, names, config.targets.data, config.hash, calendar, fundamentals=False
-        )
+        self.engine = group_engine(config, self._settings.group, fundamentals=False)
         self.engine.published.keep_minutes()
         self._past, self._facts = Past(self.engine), FactsOnLog()
-        if self._job.source.stage is Stage.MARKET and (others := not_traded(config.universe)):
+        source = self._job.source
+        unread = source.stage is Stage.MARKET and not (source.watches and self._job.interval == "1d")
+        if unread and (others := not_traded(config.universe)):
             self._report.note(others)
-        self._absent = AbsentNames(self._job.source.name, self._settings.group, names, self._job.span)
+        self._absent = AbsentNames(source.name, self._settings.group, self.engine.names, self._job.span)
         path = self._settings.state_dir / "data-spool.bin"
         self._left = LeftOver(
             path,
@@ -134,7 +133,8 @@ class Backfill:
             lambda instead: self._report.note(f"{path} was damaged: {instead}"),
         )
         newest = await asyncio.to_thread(self._remember)
-        await asyncio.to_thread(calendars.table, calendar)
+        for calendar in self.engine.calendars:
+            await asyncio.to_thread(calendars.table, calendar)
         self._set_clock(max(decided, newest))
         return decided
 

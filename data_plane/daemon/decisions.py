@@ -15,6 +15,7 @@ import structlog
 
 from data_plane.gates.last_good import LastGoodClose
 from data_plane.outputs import QUARANTINE, Output
+from data_plane.published import BAR_TOPICS
 from data_plane.quarantined import interval_of
 from data_plane.release import COMMANDS, Releases
 from triplane.runtime.kafka_in import LogRecord, LogUnavailable, PositionGone, TopicReader
@@ -120,14 +121,14 @@ def looked_up(settings: Settings, arguments: Mapping[str, str]) -> tuple[dict[st
 
 
 def last_good_close(settings: Settings, found: Mapping[str, Any], interval: str) -> float:
-    """The last good close before a quarantined bar, from all of data.bars; blocks. Raises LogUnavailable."""
+    """The last good close before a quarantined bar, from all slices; blocks. Raises LogUnavailable."""
     return last_good_closes(settings, [(found, interval)])[0]
 
 
 def last_good_closes(settings: Settings, found: Sequence[tuple[Mapping[str, Any], str]]) -> list[float]:
     """The same of several bars, with their intervals; the log is read once."""
     closes = [LastGoodClose(record, interval) for record, interval in found]
-    for record in scan(settings, ("data.bars",)) if closes else ():
+    for record in scan(settings, BAR_TOPICS) if closes else ():
         if record.value is not None:
             for each in closes:
                 each.take(record.value)

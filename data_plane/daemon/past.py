@@ -16,9 +16,10 @@ from data_plane.engine import DataEngine
 from data_plane.gates.prices import LEVEL_CODES
 from data_plane.observations import Bars, Filing, Frames, Observation, Vintage
 from data_plane.outputs import DECISIONS, LAST_TIME, QUARANTINE
+from data_plane.published import WATCHED
 from data_plane.quarantined import interval_of
 
-_WHENEVER = ("data.actions", DECISIONS)
+_WHENEVER = ("data.actions", "data.rolls", DECISIONS)
 Stream = tuple[str, str]
 Time = tuple[int, str, int]
 """When a record counts in its stream: ns UTC or 0, a release date or nothing, and 1 for what was taken out of that moment, else 0."""
@@ -62,6 +63,8 @@ def _place(topic: str, record: Mapping[str, Any]) -> tuple[Stream, Time] | None:
         if record["interval"] == "5s" or not record["symbols"]:
             return None
         return (topic, ""), (record["event_time"], "", 0)
+    if topic == WATCHED:
+        return (topic, record["group"]), (record["event_time"], "", 0)
     if topic == "data.facts":
         return (topic, record["symbol"]), (record["available_time"], "", 0)
     if topic == "data.macro":
@@ -82,7 +85,8 @@ def _place(topic: str, record: Mapping[str, Any]) -> tuple[Stream, Time] | None:
 def _moment(observation: Observation) -> tuple[Stream, Time]:
     """The stream that an observation belongs to, and up to when (exclusive) its past reaches."""
     if isinstance(observation, Bars):
-        return ("data.bars", ""), (observation.event_time, "", 0)
+        stream = (WATCHED, observation.watched) if observation.watched else ("data.bars", "")
+        return stream, (observation.event_time, "", 0)
     if isinstance(observation, Filing):
         return ("data.facts", observation.symbol), (observation.available_time, "", 1)
     if isinstance(observation, Frames):  # they tell of all filings

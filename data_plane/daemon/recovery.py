@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from data_plane.outputs import DECISIONS, QUARANTINE
+from data_plane.published import BAR_TOPICS, WATCHED
 from triplane.domain.timestamps import DAY
 from triplane.runtime.kafka_in import LogRecord, TopicReader
 from triplane.runtime.log_scan import scan
@@ -18,6 +19,8 @@ _WHOLE: Final = (
     "data.facts",
     "data.fundamentals",
     "data.macro",
+    WATCHED,
+    "data.rolls",
     "data.gates",
     QUARANTINE,
     DECISIONS,
@@ -29,7 +32,7 @@ _ENDS: Final = ("data.quotes", "data.trades", "data.micro")
 """Only their latest time counts: the last records of each partition tell it."""
 _TAIL: Final = 200
 TOPICS: Final = (*_WHOLE, *_ENDS)
-PASSED: Final = ("data.bars", *_ENDS)
+PASSED: Final = (*BAR_TOPICS, *_ENDS)
 """Their records were available at a market time that has come; filings, vintages, and what is made or taken out of them, are handed in ahead."""
 
 UNBELIEVABLE: Final = DAY

@@ -13,6 +13,7 @@ import time
 
 from data_plane.daemon import decisions, machine_clock, recovery
 from data_plane.daemon.configuration import ConfigFollower
+from data_plane.daemon.group import group_assets, group_calendar, group_engine, watched_calendars
 from data_plane.daemon.left_over import LeftOver
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, SPOOL_FULL, Outlet
 from data_plane.daemon.said_once import QuarantineLines, watch_late_bars
@@ -25,12 +26,10 @@ from data_plane.outputs import GATES, Output
 from data_plane.sources import registered
 from data_plane.sources.base import Context, Source, SourceSpec, Stage
 from triplane.domain import calendars
-from triplane.domain.assets import Asset
-from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.runtime.clock import Clock, StreamClock, WallClock
 from triplane.runtime.configuration import Config
 from triplane.runtime.daemon import Daemon
-from triplane.runtime.exit_codes import CONFIG, UNAVAILABLE, DaemonExit
+from triplane.runtime.exit_codes import UNAVAILABLE, DaemonExit
 from triplane.runtime.kafka_in import LogUnavailable
 from triplane.runtime.kafka_out import TopicWriter
 from triplane.runtime.kafka_probe import KafkaProbe
@@ -41,22 +40,6 @@ PLANE = "data"
 MEGABYTE = 1_000_000
 HOURS = 8
 """So many hours of REBALANCE are remembered, the newest first."""
-
-
-def group_assets(config: Config, group: str) -> list[Asset]:
-    """Tradable assets of a symbol group, in file order."""
-    return [asset for asset in config.universe.tradable if asset.group == group]
-
-
-def group_calendar(assets: list[Asset], group: str) -> str:
-    """The calendar that a group's assets share. Raises DaemonExit where they do not."""
-    calendars = sorted({asset.calendar for asset in assets})
-    if len(calendars) > 1:
-        raise DaemonExit(
-            f"symbol group {group} mixes the calendars {', '.join(calendars)}; give each calendar a group of its own in assets.csv",
-            CONFIG,
-        )
-    return calendars[0] if calendars else MARKET_CALENDAR
 
 
 class DataService:
@@ -111,19 +94,13 @@ class DataService:
             return
         self.config = config
         self._hours = (config.targets.strategy.REBALANCE,)
-        assets = group_assets(config, self._settings.group)
-        self.engine = DataEngine(
-            self._settings.group,
-            [asset.symbol for asset in assets],
-            config.targets.data,
-            config.hash,
-            group_calendar(assets, self._settings.group),
-        )
-        daemon.log.info("configuration", hash=config.hash, seq=config.seq, names=len(assets))
+        self.engine = group_engine(config, self._settings.group)
+        daemon.log.info("configuration", hash=config.hash, seq=config.seq, names=len(self.engine.names))
         daemon.ready(False, "reading what is on the topics")
         self._left = self._left_over(config)
         # Its first question imports pandas, for a second or more: not on the event loop.
-        await asyncio.to_thread(calendars.table, group_calendar(assets, self._settings.group))
+        for calendar in self.engine.calendars:
+            await asyncio.to_thread(calendars.table, calendar)
         try:
             if not await self._sole.take(daemon.stop):  # before the topics are read: nobody adds to them from now on
                 return
@@ -380,6 +357,7 @@ class DataService:
         more = {asset.symbol for asset in assets} - set(self.engine.names)
         more |= set(config.targets.data.FRED_SERIES.split(",")) - set(self.engine.targets.FRED_SERIES.split(","))
         self._emit(self.engine.configure([asset.symbol for asset in assets], config.targets.data, config.hash))
+        self.engine.watch(watched_calendars(config, self._settings.group))
         for context in self._contexts if more else ():
             context.more_wanted.set()
 

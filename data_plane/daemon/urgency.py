@@ -12,7 +12,9 @@ from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.domain.timestamps import DAY, MINUTE
 
 MARKET_DATA: Final = frozenset({"data.bars", "data.quotes", "data.trades", "data.micro"})
-"""What streams. Everything else (gates, facts, vintages, quarantine) is rare, and goes at once with what was gathered before it."""
+"""What streams. Of the rest UNTRADED may wait; gates, facts, vintages and quarantine are rare, and go at once with what was gathered before."""
+UNTRADED: Final = frozenset({"data.watched", "data.rolls"})
+"""What neither a decision nor an order reads."""
 BEFORE: Final = MINUTE
 """Market time before a decision from which nothing waits: the record that completes it is not known beforehand."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
@@ -37,6 +39,8 @@ def may_wait(topic: str, record: Mapping[str, Any], hours: Collection[str]) -> b
     times real time 50 ms are a quarter of a minute, which a quote would be older than it need be. One-minute bars fill gaps, and
     price nothing.
     """
+    if topic in UNTRADED:
+        return True
     if topic not in MARKET_DATA:
         return False
     available = int(record["available_time"])

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class LastGoodClose:
-    """Found by taking every slice on data.bars, in any order: the name's newest close of that source and interval that could be known
+    """Found by taking every slice of bars, in any order: the name's newest close of that source and interval that could be known
     before the bar. `close` is NaN without one."""
 
     def __init__(self, quarantined: Mapping[str, Any], interval: str) -> None:

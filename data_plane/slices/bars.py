@@ -1,4 +1,4 @@
-"""A cross-section of bars through price sanity, the other sources' closes and completeness, and its record on data.bars."""
+"""A cross-section of bars through price sanity, the other sources' closes and completeness, and its record."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class BarSlices:
 
     def taken_out(self, record: Mapping[str, Any]) -> None:
         """Note a quarantined bar of an earlier run: one off the level of the last close says that the name was heard of then."""
-        if record["topic"] != "data.bars" or record["code"] not in prices.LEVEL_CODES:
+        if record["topic"] != self._frame.topic or record["code"] not in prices.LEVEL_CODES:
             return
         _, session = self._frame.session_at(record["event_time"] - 1)
         if session and (interval := interval_of(record)):
@@ -174,7 +174,7 @@ class BarSlices:
             memory.candidate[row], memory.agreed[row] = np.nan, 0
 
     def judge(self, bars: Bars) -> list[Output]:
-        """Judge a slice whose schema is good and whose names are all known; one data.bars record comes last but for gates."""
+        """Judge a slice whose schema is good and whose names are all known; one record of them comes last but for gates."""
         frame, targets = self._frame, self._frame.targets
         source, time = bars.source, bars.available_time
         rows = frame.rows(bars.symbols)
@@ -243,7 +243,7 @@ class BarSlices:
             "missing": [] if len(symbols) == len(expected) else [name for name in expected if name not in present],
             "config_hash": frame.config_hash,
         }
-        outputs.append(Output("data.bars", record, source, len(symbols)))
+        outputs.append(Output(frame.topic, record, source, len(symbols)))
         # One-minute bars fill what went by unheard, often hours ago: they say nothing of the names that are heard now.
         if not bars.history and bars.interval != "1m":
             awaited = frame.awaited_count(source, bars.interval)
@@ -261,7 +261,7 @@ class BarSlices:
         if code == prices.DISAGREE:
             gate, fault = state.CROSS_SOURCE, contradicted[place]
         raw = bar_row(name, bars.interval, bars.event_time, row, trades)
-        bad = quarantined(bars.source, "data.bars", name, *fault, raw, bars.event_time, bars.available_time)
+        bad = quarantined(bars.source, self._frame.topic, name, *fault, raw, bars.event_time, bars.available_time)
         bad.record["adjusted_until"] = bars.asked
         return [bad, *self._frame.verdict(gate, bars.source, name, fault, bars.available_time)]
 

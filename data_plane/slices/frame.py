@@ -28,8 +28,18 @@ class Coverage(NamedTuple):
 class Frame:
     """Names in order (a name's place is its row in every array), parameters, configuration hash, gates, sessions."""
 
-    def __init__(self, group: str, names: Sequence[str], targets: DataTargets, config_hash: str, calendar: str) -> None:
+    def __init__(
+        self,
+        group: str,
+        names: Sequence[str],
+        targets: DataTargets,
+        config_hash: str,
+        calendar: str,
+        topic: str = "data.bars",
+    ) -> None:
         self.group = group
+        self.topic = topic
+        """Where its slices of bars go."""
         self.calendar = calendar
         self.names: tuple[str, ...] = tuple(names)
         self.row: dict[str, int] = {name: row for row, name in enumerate(self.names)}

@@ -145,6 +145,10 @@ class Context:
         """Tradable assets of this worker's symbol group, in file order."""
         return [asset for asset in self.config().universe.tradable if asset.group == self.settings.group]
 
+    def watched(self) -> list[Asset]:
+        """Assets of the group that are not traded, in file order: their history is loaded, nothing of them streams."""
+        return [asset for asset in self.config().universe.watched if asset.group == self.settings.group]
+
     def malformed(self, source: str, topic: str, symbol: str, code: str, detail: str, raw: bytes) -> None:
         """Hand in something unreadable, for quarantine."""
         self.take(Malformed(source, topic, symbol, code, detail, raw, self.clock.now()))
@@ -201,3 +205,5 @@ class SourceSpec:
     stage: Stage
     create: Callable[[Context], Source]
     missing: Callable[[Settings], str] = lambda _: ""
+    watches: bool = False
+    """Whether it loads daily bars of assets that are not traded, too."""

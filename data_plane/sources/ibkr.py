@@ -19,6 +19,7 @@ from data_plane.sources.ibkr_lines import Lines
 from data_plane.sources.ibkr_requests import Requests
 from data_plane.sources.ibkr_reread import KeptHistory
 from data_plane.sources.ibkr_span import SpanHistory
+from data_plane.sources.ibkr_watched import WatchedHistory
 from data_plane.sources.side_work import SideWork
 from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
@@ -41,8 +42,6 @@ RESUBSCRIBE_EVERY_S = 30.0
 QUIET_S = 1.5
 # The same at the real pace, where five seconds lie between two bars and the last one comes after the close.
 REAL_QUIET_S = 15.0
-# Market time before and after a decision in which no minutes are asked for: no decision needs them, and a simulated market streams for no longer before one.
-NEAR_BEFORE, NEAR_AFTER = 11 * MINUTE, MINUTE
 # Wall seconds within which a gateway tells its time, else it hangs and is left.
 ANSWER_S = 5.0
 LINK_LOST = "the gateway has lost IB's servers and says when they are back; nothing is asked for meanwhile"
@@ -59,6 +58,7 @@ class IbkrSource:
         self._requests = Requests(context, NAME, lambda: self._live_session)
         self._history = IbkrHistory(context, NAME, self._requests)
         self._actions = IbkrActions(context, NAME, self._requests)
+        self._watched = WatchedHistory(context, NAME, self._requests, lambda: self._live_session)
         self._speed = Speed()
         # A simulated market that runs fast has no ten minutes to wait; one that keeps the rules all the same says so by a refusal.
         self._lines = Lines(
@@ -167,6 +167,8 @@ class IbkrSource:
                     await self._history.load()
                 else:
                     await SpanHistory(self._context, NAME, self._requests).load()
+                if self._context.interval == "1d":
+                    await self._watched.load()
                 return
             except (BrokerUnavailable, ConnectionError) as error:
                 self._context.log.warning("connection lost while loading history", source=NAME, reason=str(error))
@@ -235,6 +237,10 @@ class IbkrSource:
             self._actions.follow()
             if self._side.idle and self._actions.due():  # whatever else is to be asked comes first
                 self._side.start("actions", self._actions.look())
+            elif (
+                self._side.idle and self._watched.due(now := context.clock.now()) and not self._history.decides_at(now)
+            ):
+                self._side.start("watched", self._watched.load())
             self._side.check()
             if await context.pause(FAST_HEARTBEAT_S if fast else HEARTBEAT_S):
                 return
@@ -352,17 +358,10 @@ class IbkrSource:
         if (
             self._minutes_due
             and self._day is not None
-            and not self._decides_about(self._day, start)
+            and not self._history.decides_about(self._day, start)
             and self._side.start("minutes", self._history.load_minutes(self._day, start))
         ):
             self._minutes_due = ""
-
-    def _decides_about(self, day: date, at: int) -> bool:
-        """Whether the session's decision is so near that hundreds of past minutes would go to Kafka before the bar that it waits for."""
-        decides = calendars.decision_time(
-            calendars.MARKET_CALENDAR, day, self._context.config().targets.strategy.REBALANCE
-        )
-        return decides - NEAR_BEFORE <= at < decides + NEAR_AFTER
 
     def _on_quote(
         self,
@@ -392,4 +391,4 @@ def _missing(settings: Settings) -> str:
     return "no gateway is configured; set TRIPLANE_GATEWAY_PORT (7497 for TWS paper, 4002 for IB Gateway paper)"
 
 
-SOURCE = SourceSpec(NAME, Stage.MARKET, IbkrSource, _missing)
+SOURCE = SourceSpec(NAME, Stage.MARKET, IbkrSource, _missing, watches=True)

@@ -17,12 +17,15 @@ from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_requests import ABSENT, Pivoted, Requests, pivot
 from triplane.domain import calendars
-from triplane.domain.timestamps import NEW_YORK, SECOND, midnight, to_datetime
+from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, midnight, to_datetime
 
 # A daily bar that the broker does not have yet is asked for again after so many wall seconds.
 DAYS_AGAIN_S = 5.0
 # Slices handed in between two looks at the event loop: a millisecond each, while a market at 300x has a step of 17.
 CHUNK = 5
+# Market time before and after a decision in which no minutes are asked for: no decision needs them, and a simulated market streams for no
+# longer before one.
+NEAR_BEFORE, NEAR_AFTER = 11 * MINUTE, MINUTE
 # IB's longest duration in seconds; beyond it whole sessions, a weekend's two and no more. Older ones are asked for one by one.
 LONGEST_S = 86_400
 SESSIONS_AT_ONCE = 2
@@ -194,6 +197,18 @@ class IbkrHistory:
                 await self._hand_in_minutes(each, bars, self._close(each))
                 self._forget(each)
             await self._hand_in_minutes(day, bars, until)
+
+    def decides_about(self, day: date, at: int) -> bool:
+        """Whether the session's decision is so near that hundreds of past bars would go to Kafka before the bar that it waits for."""
+        decides = calendars.decision_time(
+            calendars.MARKET_CALENDAR, day, self._context.config().targets.strategy.REBALANCE
+        )
+        return decides - NEAR_BEFORE <= at < decides + NEAR_AFTER
+
+    def decides_at(self, now: int) -> bool:
+        """The same of the session, if any, that a market time lies in."""
+        day = calendars.session_of(calendars.MARKET_CALENDAR, now)
+        return day is not None and self.decides_about(day, now)
 
     def heard(self, day: date, start: int, end: int) -> None:
         """A five-second bar of a session's stream came (ns UTC); one that comes when its session is done with tells of no new lack."""

@@ -80,6 +80,10 @@ class Requests:
 
         await asyncio.gather(*(one(asset) for asset in assets if asset.symbol not in self.contracts))
 
+    def adopt(self, name: str, contract: Any, terms: dict[str, Any]) -> None:
+        """Take a contract that is known already, as one of a future's chain is, under a name; `terms` say which it is."""
+        self.contracts[name], self._asked[name] = contract, terms
+
     def forget_changed(self, assets: Sequence[Asset]) -> list[str]:
         """Forget contracts whose row now says something else of them (con_id, exchange, ...); returns their symbols."""
         changed = [a.symbol for a in assets if a.symbol in self._asked and self._asked[a.symbol] != terms_of(a)]
@@ -100,14 +104,17 @@ class Requests:
     async def bars(
         self, bar_size: str, duration: str, only: Collection[str] | None = None, end: str = "", show: str = ""
     ) -> dict[str, HistoricalBars]:
-        """Bars of each name up to `end` (as IB spells it, empty: now), of its type's whatToShow or of another (`show`); a name whose request
-        the broker refuses is left out and said.
+        """Bars of each name of the universe, or of those in `only` that have a contract, up to `end` (as IB spells it, empty: now), of its
+        type's whatToShow or of another (`show`); a name whose request the broker refuses is left out and said.
 
         A request for anything but daily bars that is not answered leaves its name out, too: no decision waits for it, and the stream
         that it would end is what all decisions need. Raises BrokerUnavailable.
         """
         session = self._live()
-        names = [name for name in self.names() if only is None or name in only]
+        names = self.names()
+        if only is not None:
+            watched = (name for name in sorted(only) if name in self.contracts and name not in names)
+            names = [*(name for name in names if name in only), *watched]
         with self.kept.batch(Asked(bar_size, duration, end, show)) as batch:
             asking = (self._bars(session, name, batch) for name in names)
             found = await asyncio.gather(*asking)

@@ -174,12 +174,13 @@ _OTHER_SEPARATORS: Final = (";", "\t", "|")
 class Universe:
     """The assets of one assets.csv, in file order."""
 
-    __slots__ = ("_by_symbol", "assets", "symbols", "tradable")
+    __slots__ = ("_by_symbol", "assets", "symbols", "tradable", "watched")
 
     def __init__(self, assets: Iterable[Asset]) -> None:
         self.assets: tuple[Asset, ...] = tuple(assets)
         self.symbols: tuple[str, ...] = tuple(asset.symbol for asset in self.assets)
         self.tradable: tuple[Asset, ...] = tuple(asset for asset in self.assets if asset.untradable_code() is None)
+        self.watched: tuple[Asset, ...] = tuple(asset for asset in self.assets if asset.untradable_code() is not None)
         self._by_symbol = {asset.symbol: asset for asset in self.assets}
         if len(self._by_symbol) != len(self.assets):
             raise ValueError("a symbol stands twice in the universe; keep one row a symbol")

@@ -38,6 +38,13 @@ class DataTargets(Section):
         ge=1,
         le=10000,
     )
+    FUTURES_ROLL_DAYS: int = parameter(
+        5,
+        "Business days before the earlier of last trade and first notice up to which a future's contract is the one that counts.",
+        "days",
+        ge=0,
+        le=60,
+    )
     FROZEN_BARS: int = parameter(
         60,
         "Traded bars in a row at one price, while other names move, that are a price which has stopped; never less than three times a name's longest earlier run.",

@@ -1,0 +1,192 @@
+"""Interactive Brokers' daily bars of assets of assets.csv that this release does not trade: funds, futures, currencies, crypto.
+
+Each along its own calendar, after its newest session on the topic; a future as the contracts of its chain, the one that is held and, before
+a roll, the next one, with the schedule by which they follow each other. Asked for at the start and once sessions have closed since, when
+nothing else is to be asked and no decision is near: none waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from typing import Final
+
+from data_plane.futures import Held
+from data_plane.observations import Bars, Chain
+from data_plane.sources.base import Context
+from data_plane.sources.ibkr_chain import rolls
+from data_plane.sources.ibkr_chunks import Request, plan, published_spans
+from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
+from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
+from triplane.broker.session import BrokerSession, RequestFailed
+from triplane.domain import calendars
+from triplane.domain.assets import Asset
+from triplane.domain.timestamps import midnight, to_datetime
+
+NEXT_BEFORE: Final = 10
+"""Sessions before a roll from which the next contract's bars are loaded as well: one of them has a close of both."""
+AGAIN_S, AGAIN_MAX_S = 60.0, 3600.0
+"""Wall seconds after which a bar that the broker does not have yet is asked for again: doubled each time."""
+SLICES_AT_ONCE: Final = 5
+"""Handed in between two looks at the event loop."""
+
+
+class WatchedHistory:
+    """Loads what the topic lacks; use one for all connections."""
+
+    def __init__(self, context: Context, source: str, requests: Requests, live: Callable[[], BrokerSession]) -> None:
+        self._context = context
+        self._source = source
+        self._requests = requests
+        self._live = live
+        self._assets: list[Asset] = []
+        """Those of the last look."""
+        self._next = 0
+        """The next close after that look, ns UTC."""
+        self._wait, self._looked_at = AGAIN_S, 0.0
+        self._lacks = False
+        """Whether a session had closed then that the broker had no bar of."""
+
+    def due(self, now: int) -> bool:
+        """Whether a session has closed since the last look, or it is time for another one; `now` is market time, ns UTC."""
+        assets = self._context.watched()
+        if not assets:
+            return False
+        again = self._lacks and time.monotonic() - self._looked_at > self._wait
+        return again or now >= self._next or assets != self._assets
+
+    async def load(self) -> None:
+        """Sessions that have closed and the topic lacks: of the span that is wanted, else after the newest of each asset.
+
+        What the broker refuses is said and left out. Raises BrokerUnavailable.
+        """
+        context = self._context
+        now, self._assets = context.clock.now(), context.watched()
+        self._looked_at = time.monotonic()
+        self._requests.forget_changed(self._assets)
+        lacks = False
+        for asset in self._assets:
+            sessions = self._sessions(asset, now)
+            if sessions:
+                await self._load(asset, sessions, now)
+                lacks |= context.span is None and bool(self._sessions(asset, now))
+        closes = [self._next_close(asset.calendar, now) for asset in self._assets]
+        new = bool(closes) and min(closes) > self._next
+        self._next = min(closes, default=0)
+        self._wait = AGAIN_S if new else min(2 * self._wait, AGAIN_MAX_S)
+        self._lacks = lacks
+
+    def _sessions(self, asset: Asset, now: int) -> list[date]:
+        """Sessions of the asset's calendar that are over and wanted, oldest first."""
+        context, calendar = self._context, asset.calendar
+        today = to_datetime(now).date()
+        if context.span is not None:
+            first, last = context.span.start, min(context.span.end, today)
+        else:
+            first, last = today - timedelta(days=int(365 * context.targets.BACKFILL_YEARS)), today
+        first, last = max(first, calendars.FIRST_DAY), min(last, calendars.LAST_DAY)
+        days = calendars.sessions(calendar, first, last) if first <= last else []
+        have = context.published.daily_sessions(self._source, asset.symbol)
+        newest = max(have, default="") if context.span is None else ""
+        return [
+            day
+            for day in days
+            if day.isoformat() not in have
+            and day.isoformat() > newest
+            and calendars.session_close(calendar, day) <= now
+        ]
+
+    @staticmethod
+    def _next_close(calendar: str, now: int) -> int:
+        day = to_datetime(now).date() - timedelta(days=1)
+        while (close := calendars.session_close(calendar, day := calendars.next_session(calendar, day))) <= now:
+            pass
+        return close
+
+    async def _load(self, asset: Asset, sessions: Sequence[date], now: int) -> None:
+        context, calendar = self._context, asset.calendar
+        try:
+            held = await self._contracts(asset, sessions[0])
+        except (ContractUnknown, RequestFailed, ValueError) as error:
+            self._refused(asset.symbol, str(error))
+            return
+        start = calendars.session_open(calendar, sessions[0])
+        end = calendars.session_close(calendar, sessions[-1])
+        have = published_spans(context.published, self._source, asset.symbol, "1d", calendar)
+        wanted = set(sessions)
+        for request in plan("1 day", start, end, calendar, have):
+            await context.room()
+            windows = _windows(held, request, calendar) if held else {asset.symbol: (request.first, request.last)}
+            windows = {name: window for name, window in windows.items() if name in self._requests.contracts}
+            rows = await self._requests.chunk(request, list(windows))
+            for name in windows:
+                if why := self._requests.refusals.pop(name, ""):
+                    self._refused(name, why)
+            days = {midnight(day): day for day in wanted if request.first <= day <= request.last}
+            starts, names, values, trades = pivot(rows)
+            for count, begins in enumerate(starts):
+                if (day := days.get(begins)) is None:
+                    continue
+                places = [
+                    place
+                    for place, name in enumerate(names)
+                    if trades[count, place] != ABSENT and windows[name][0] <= day <= windows[name][1]
+                ]
+                if not places:
+                    continue
+                close = calendars.session_close(calendar, day)
+                about = (self._source, "1d", day.isoformat(), close, self._available(close))
+                bars = (tuple(names[place] for place in places), values[count, places], trades[count, places])
+                context.take(Bars(*about, *bars, True, now, asset.symbol))
+                if count % SLICES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            context.log.info("watched", source=self._source, symbol=asset.symbol, until=request.last.isoformat())
+
+    async def _contracts(self, asset: Asset, first: date) -> list[Held]:
+        """See to it that the asset's contracts are known; of a future, who is held when from `first` on, else nothing."""
+        session = self._live()
+        if asset.sec_type != "FUT":
+            await self._requests.resolve(session, [asset])
+            if asset.symbol not in self._requests.contracts:
+                raise ContractUnknown(f"the broker knows no contract of {asset.symbol}; correct its row in assets.csv")
+            return []
+        start = calendars.session_open(asset.calendar, first)
+        held = await rolls(session, asset, self._context.targets.FUTURES_ROLL_DAYS, start)
+        for each in held:
+            contract = each.contract
+            terms = terms_of(asset) | {
+                "con_id": contract.con_id,
+                "local_symbol": contract.local_symbol,
+                "expiry": f"{contract.last_trade:%Y%m%d}",
+                "trading_class": contract.trading_class,
+            }
+            made = make_contract(**terms)
+            made.includeExpired = True
+            self._requests.adopt(contract.local_symbol, made, terms)
+        self._context.take(Chain(self._source, asset.symbol, self._context.clock.now(), tuple(held)))
+        return held
+
+    def _refused(self, name: str, why: str) -> None:
+        self._context.log.warning("no bars", source=self._source, symbol=name, reason=why)
+        self._context.incomplete(self._source, f"{name}: {why}")
+
+    def _available(self, close: int) -> int:
+        """When a bar could be known to a decision: what closed before the newest one that the plane can have fed was not known to it."""
+        context = self._context
+        decided = max(context.decided, context.published.latest_bars(self._source, context.settings.group, "5s"))
+        return close if close > decided else max(context.clock.now(), decided + 1)
+
+
+def _windows(held: Sequence[Held], request: Request, calendar: str) -> dict[str, tuple[date, date]]:
+    """From which to which session the contracts' bars are wanted of those of a request, by local symbol."""
+    windows = {}
+    for place, each in enumerate(held):
+        first = each.first
+        if place:
+            reach = calendars.sessions(calendar, held[place - 1].first, held[place - 1].last)[-NEXT_BEFORE:]
+            first = reach[0]
+        if first <= request.last and each.last >= request.first:
+            windows[each.contract.local_symbol] = (first, each.last)
+    return windows
