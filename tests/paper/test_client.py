@@ -152,7 +152,7 @@ async def test_historical_bars_reach_to_the_clock_and_no_further() -> None:
         ("AAPL", "1 min", "1 fortnight", "TRADES", 321),
         ("AAPL", "1 min", "1 D", "BID", 321),
         ("AAPL", "5 secs", "30 D", "TRADES", 321),
-        ("SPY", "1 day", "1 D", "TRADES", 162),
+        ("SPY", "1 min", "1 D", "TRADES", 162),
         ("NOPE", "1 day", "1 D", "TRADES", 200),
     ],
 )

@@ -121,6 +121,7 @@ def test_durations_before_the_data_begin_give_what_there_is() -> None:
         ("KO", "1 day", "1 D", "20181301 00:00:00", 321),
         ("KO", "5 secs", "10 D", "", 321),
         ("SPY", "1 day", "1 D", "", 162),
+        ("KO", "1 day", "1 D", "19850101", 162),
         ("KO", "1 min", "30 S", "20180204 12:00:00", 162),
     ],
 )

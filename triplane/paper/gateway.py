@@ -180,7 +180,9 @@ class Gateway:
 
     async def _simulate(self, request: HistoricalData) -> None:
         """Simulate the sessions that a request needs one at a time: years take seconds, and everybody else asks meanwhile."""
-        history = self.core.history
+        history, contract = self.core.history, self.core.contracts.find(request.contract)
+        if contract is None or not contract.priced:
+            return  # it is refused, or its days are no sessions of the simulated market
         for day in history.unknown(request.bar_size, request.duration, request.end, self.core.now):
             history.daily(day)
             await asyncio.sleep(0)

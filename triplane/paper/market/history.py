@@ -91,7 +91,7 @@ class History:
         """The days whose bar `bars` would have to simulate for this request; none for what it refuses or for sessions by the minute."""
         try:
             stop = min(parse_end(end), now) if end else now
-            days = _span(duration, size, stop)[1] if size == "1 day" else []
+            days = span(duration, size, stop)[1] if size == "1 day" else []
         except RequestError:
             return []
         earliest = self.closes.day(1)
@@ -102,15 +102,12 @@ class History:
 
         Raises RequestError: 321 for a bar size, duration or end that cannot be read, 162 when there is no data.
         """
-        if size not in BAR_SIZES:
-            raise RequestError(
-                321, f"Error validating request: bar size '{size}' is not simulated; use one of {', '.join(BAR_SIZES)}"
-            )
+        check_size(size)
         if symbol not in self.closes.symbols:
-            raise RequestError(162, "Historical Market Data Service error message:HMDS query returned no data")
+            raise no_data()
         name = self.closes.symbols.index(symbol)
         stop = min(parse_end(end), now) if end else now
-        first, days = _span(duration, size, stop)
+        first, days = span(duration, size, stop)
         earliest = self.closes.day(1)
         rows: list[Row] = []
         for day in days:
@@ -118,7 +115,7 @@ class History:
                 continue
             rows.extend(self._session_rows(day, name, size, first, stop))
         if not rows:
-            raise RequestError(162, "Historical Market Data Service error message:HMDS query returned no data")
+            raise no_data()
         return rows
 
     def _session_rows(self, day: date, name: int, size: str, first: int, stop: int) -> list[Row]:
@@ -154,6 +151,19 @@ class History:
         return calendars.session_open(calendars.MARKET_CALENDAR, self.closes.day(1))
 
 
+def check_size(size: str) -> None:
+    """Raise RequestError (321) for a bar size that is not simulated."""
+    if size not in BAR_SIZES:
+        raise RequestError(
+            321, f"Error validating request: bar size '{size}' is not simulated; use one of {', '.join(BAR_SIZES)}"
+        )
+
+
+def no_data() -> RequestError:
+    """What IB answers where it has no bars."""
+    return RequestError(162, "Historical Market Data Service error message:HMDS query returned no data")
+
+
 def parse_end(text: str) -> int:
     """An IB end time as ns UTC: `YYYYMMDD HH:MM:SS [zone]`, `YYYYMMDD-HH:MM:SS` (UTC) or a date, which ends at its midnight, New York."""
     match = _END.match(text)
@@ -171,8 +181,12 @@ def parse_end(text: str) -> int:
         raise RequestError(321, f"Error validating request: end time '{text}' is not YYYYMMDD HH:MM:SS UTC") from None
 
 
-def _span(duration: str, size: str, stop: int) -> tuple[int, list[date]]:
-    """Earliest bar start and the sessions that a duration before `stop` touches. Days count sessions, as IB counts them."""
+def span(
+    duration: str, size: str, stop: int, calendar: str = calendars.MARKET_CALENDAR, *, complete: bool = False
+) -> tuple[int, list[date]]:
+    """Earliest bar start and the sessions of a calendar that a duration before `stop` touches, only those that are over by then with
+    `complete`. Days count such sessions, as IB counts them. Raises RequestError (321) for a duration that cannot be read or is too long.
+    """
     match = _DURATION.match(duration)
     if match is None or int(match[1]) == 0:
         raise RequestError(321, f"Error validating request: duration '{duration}' is not <whole number> S|D|W|M|Y")
@@ -191,11 +205,15 @@ def _span(duration: str, size: str, stop: int) -> tuple[int, list[date]]:
             days=days - 1 if days else -1
         )
     start = max(start, calendars.FIRST_DAY)
-    found = [
-        day
-        for day in calendars.sessions(calendars.MARKET_CALENDAR, start, local)
-        if calendars.session_open(calendars.MARKET_CALENDAR, day) < stop
-    ]
+    # Where a session begins the evening before, that of tomorrow may be under way.
+    last = min(local + timedelta(days=1), calendars.LAST_DAY)
+    found = calendars.sessions(calendar, start, last) if start <= last else []
+    while found and not (
+        calendars.session_close(calendar, found[-1]) <= stop
+        if complete
+        else calendars.session_open(calendar, found[-1]) < stop
+    ):
+        found.pop()
     if unit == "D":
         found = found[-number:]
     if size == "5 secs" and len(found) > _MAX_5S_SESSIONS:

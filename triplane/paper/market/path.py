@@ -128,14 +128,14 @@ def simulate_session(closes: Closes, row: int, open_ns: int, close_ns: int, seed
     log_open = np.log(previous) + gap
     log_mid = log_open + walk - elapsed * walk[-1] + elapsed * (np.log(close) - log_open)
 
-    prints = _on_grid(np.exp(log_mid), tick)
+    prints = on_grid(np.exp(log_mid), tick)
     prints[-1] = close
     first, last = prints[:-1], prints[1:]
     extremes = rng.standard_exponential((2, minutes, names))
     a, b = log_mid[:-1], log_mid[1:]
     spread = np.sqrt((a - b) ** 2 + 2.0 * minute_sd**2 * extremes)
-    high = np.maximum(_on_grid(np.exp((a + b + spread[0]) / 2), tick), np.maximum(first, last))
-    low = np.minimum(np.maximum(_on_grid(np.exp((a + b - spread[1]) / 2), tick), tick), np.minimum(first, last))
+    high = np.maximum(on_grid(np.exp((a + b + spread[0]) / 2), tick), np.maximum(first, last))
+    low = np.minimum(np.maximum(on_grid(np.exp((a + b - spread[1]) / 2), tick), tick), np.minimum(first, last))
 
     surprise = np.abs(day_return) / sigma
     total = np.rint(
@@ -167,13 +167,13 @@ def refine(session: Session, closes: Closes, seed: int) -> Steps:
     within = np.where(within > top, 2 * top - within, within)
     within = np.where(within < bottom, 2 * bottom - within, within)
     within = np.minimum(np.maximum(within, bottom), top)
-    last = np.clip(_on_grid(within, session.tick), low, high)
+    last = np.clip(on_grid(within, session.tick), low, high)
     last[:, -1, :] = minute.close
     first = np.concatenate((minute.open[:, None, :], last[:, :-1, :]), axis=1)
     wick = session.tick * rng.integers(0, 2, size=(2, count, k, names), dtype=np.int8)
-    step_high = np.minimum(_on_grid(np.maximum(first, last) + wick[0], session.tick), high)
+    step_high = np.minimum(on_grid(np.maximum(first, last) + wick[0], session.tick), high)
     step_high = np.maximum(step_high, np.maximum(first, last))
-    step_low = np.maximum(_on_grid(np.minimum(first, last) - wick[1], session.tick), low)
+    step_low = np.maximum(on_grid(np.minimum(first, last) - wick[1], session.tick), low)
     step_low = np.minimum(step_low, np.minimum(first, last))
     np.put_along_axis(step_high, step_high.argmax(axis=1)[:, None, :], high, axis=1)
     np.put_along_axis(step_low, step_low.argmin(axis=1)[:, None, :], low, axis=1)
@@ -199,8 +199,8 @@ def refine(session: Session, closes: Closes, seed: int) -> Steps:
     mid = np.concatenate((opening, within.reshape(flat)))
     mid[-1] = minute.close[-1]
     half = np.array([true_cost(symbol).half_spread for symbol in closes.symbols]) * mid
-    bid = np.maximum(_on_grid(mid - half, session.tick), session.tick)
-    ask = np.maximum(_on_grid(mid + half, session.tick), _on_grid(bid + session.tick, session.tick))
+    bid = np.maximum(on_grid(mid - half, session.tick), session.tick)
+    ask = np.maximum(on_grid(mid + half, session.tick), on_grid(bid + session.tick, session.tick))
     typical = session.adv / (390 * STEPS_PER_MINUTE)
     depth = (
         np.maximum(typical * (0.4 + 0.6 * rng.standard_exponential((2, steps + 1, names))) // 100, 1).astype(np.int64)
@@ -244,7 +244,8 @@ def _generator(seed: int, ordinal: int, stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, ordinal, stream])))
 
 
-def _on_grid(price: Floats, tick: Floats) -> Floats:
+def on_grid(price: Floats, tick: Floats) -> Floats:
+    """Prices rounded to their increments."""
     # Dividing by a whole number gives the double that the decimal literal has; multiplying by 0.01 does not.
     inverse = np.rint(1.0 / tick)
     return np.asarray(np.rint(price * inverse) / inverse)

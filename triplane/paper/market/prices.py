@@ -48,17 +48,21 @@ class Closes:
 @lru_cache(maxsize=1)
 def load_closes() -> Closes:
     """The packaged closes, names in file order. Raises PricesError when the package or its file is missing or damaged."""
+    return parse(packaged_text("skfolio", DATA_FILE))
+
+
+def packaged_text(package: str, file: str) -> str:
+    """Text of a gzip file of an installed package, which is not imported. Raises PricesError when either is missing or damaged."""
     try:
-        path = Path(str(distribution("skfolio").locate_file(DATA_FILE)))
+        path = Path(str(distribution(package).locate_file(file)))
     except PackageNotFoundError:
         raise PricesError(
-            "the package skfolio, which ships the closes, is not installed; install triplane[demo]"
+            f"the package {package}, which ships the closes, is not installed; install triplane[demo]"
         ) from None
     try:
-        text = gzip.decompress(path.read_bytes()).decode("ascii")
+        return gzip.decompress(path.read_bytes()).decode("ascii")
     except (OSError, EOFError, ValueError) as error:
-        raise PricesError(f"{path} cannot be read ({error}); reinstall the package skfolio") from None
-    return parse(text)
+        raise PricesError(f"{path} cannot be read ({error}); reinstall the package {package}") from None
 
 
 def parse(text: str) -> Closes:

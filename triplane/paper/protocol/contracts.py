@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from triplane.domain import calendars
 from triplane.domain.assets import Asset
 from triplane.domain.timestamps import NEW_YORK, at, to_datetime
+from triplane.paper.market.watched import last_trade
 from triplane.paper.protocol.requests import ContractQuery
 from triplane.paper.protocol.wire import frame
 
@@ -21,6 +22,8 @@ ORDER_TYPES: Final = "LMT,MKT,ADAPT"
 # Rule 26 is IB's for US stocks: sub-penny under a dollar. Others get a rule of their one tick.
 STOCK_RULE: Final = 26
 _OTHER_RULE: Final = 1000
+KEPT: Final = timedelta(days=730)
+"""For how long IB knows a future that has expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +49,49 @@ class Contracts:
         """`priced` are the symbols with real closes; only equities and ETFs among them are quoted."""
         quoted = frozenset(priced)
         self.all: tuple[Contract, ...] = tuple(
-            _contract(asset, i, asset.sec_type == "STK" and asset.symbol in quoted) for i, asset in enumerate(assets)
+            _contract(
+                asset,
+                STOCK_RULE if asset.sec_type == "STK" else _OTHER_RULE + i,
+                asset.sec_type == "STK" and asset.symbol in quoted,
+            )
+            for i, asset in enumerate(assets)
         )
-        self._by_id = {contract.con_id: contract for contract in self.all}
+        self._futures = tuple(c for row in self.all if row.asset.sec_type == "FUT" for c in _siblings(row))
+        self._by_id = {contract.con_id: contract for contract in (*self._futures, *self.all)}
         self.by_symbol = {contract.symbol: contract for contract in self.all}
         self.priced = tuple(contract for contract in self.all if contract.priced)
 
     def find(self, query: ContractQuery) -> Contract | None:
-        """The contract that a request names: by id when it has one, else by what it gives of the description."""
+        """The contract that a request names: by id when it has one, that of another quarter of a future as well; else the row that has what
+        it gives of the description."""
         if query.con_id:
             return self._by_id.get(query.con_id)
         return next((contract for contract in self.all if _matches(contract, query)), None)
 
     def matching(self, query: ContractQuery, today: date, *, include_expired: bool) -> list[Contract]:
         """The contracts that a request for details describes. What is listed are the rows; who asks for expired futures as well, by their
-        symbol alone, is told the quarters from last year to next."""
+        symbol alone, is told the quarters from two years ago to next year."""
         found = self.find(query)
-        if found is None or not include_expired or found.asset.sec_type != "FUT":
-            return [found] if found else []
-        if query.con_id or query.expiry or query.local_symbol:
-            return [found]
-        years = range(today.year - 1, today.year + 2)
-        chain = {a.expiry: a for a in (_sibling(found.asset, year, month) for year in years for month in (3, 6, 9, 12))}
-        chain[found.asset.expiry] = found.asset
-        return [_contract(asset, index, priced=False) for index, asset in enumerate(chain.values())]
+        whole = include_expired and not (query.con_id or query.expiry or query.local_symbol)
+        if found is None or not whole or found.asset.sec_type != "FUT":
+            return self.named(query, today, include_expired=include_expired)
+        chain = [c for c in (*self._futures, found) if c.symbol == found.symbol]
+        listed = [contract for contract in chain if self._listed(contract, today, include_expired)]
+        return sorted(listed, key=lambda contract: contract.asset.expiry)
+
+    def named(self, query: ContractQuery, today: date, *, include_expired: bool) -> list[Contract]:
+        """What `find` gives or else, by expiry or local symbol, the other quarters of a future; an expired one where it is asked for."""
+        found = self.find(query)
+        candidates = [found] if found else [] if query.con_id else [c for c in self._futures if _matches(c, query)]
+        return [contract for contract in candidates if self._listed(contract, today, include_expired)]
+
+    def _listed(self, contract: Contract, today: date, include_expired: bool) -> bool:
+        if contract.asset.sec_type != "FUT":
+            return True
+        last = last_trade(contract.asset)
+        if last < today:
+            return include_expired and last >= today - KEPT
+        return last.year <= today.year + 1 or self.by_symbol[contract.symbol] is contract
 
     def by_isin(self, isin: str) -> Contract | None:
         """The contract with this ISIN."""
@@ -132,8 +154,15 @@ def midnight_before(ns: int) -> int:
     return at(to_datetime(ns, NEW_YORK).date(), to_datetime(0).time().replace(tzinfo=None))
 
 
+def _siblings(row: Contract) -> list[Contract]:
+    """The contracts of a future's other quarters."""
+    years = range(calendars.FIRST_DAY.year, calendars.LAST_DAY.year + 2)
+    assets = (_sibling(row.asset, year, month) for year in years for month in (3, 6, 9, 12))
+    return [_contract(asset, row.rule_id, priced=False) for asset in assets if asset.expiry != row.asset.expiry]
+
+
 def _sibling(asset: Asset, year: int, month: int) -> Asset:
-    """The contract of another quarter: its last trade is the third Friday. Nothing of it is simulated but its description."""
+    """The contract of another quarter: its last trade is the third Friday."""
     first = date(year, month, 1)
     last = first + timedelta(days=(4 - first.weekday()) % 7 + 14)
     name = f"{asset.symbol}{'HMUZ'[month // 3 - 1]}{year % 10}"
@@ -160,8 +189,7 @@ def _matches(contract: Contract, query: ContractQuery) -> bool:
     return query.exchange in exchanges and asset.expiry.startswith(query.expiry)
 
 
-def _contract(asset: Asset, index: int, priced: bool) -> Contract:
-    stock = asset.sec_type == "STK"
+def _contract(asset: Asset, rule_id: int, priced: bool) -> Contract:
     con_id = con_id_of(asset)
     values = {
         "conId": str(con_id),
@@ -177,4 +205,4 @@ def _contract(asset: Asset, index: int, priced: bool) -> Contract:
         "localSymbol": asset.local_symbol or asset.broker_symbol,
         "tradingClass": asset.trading_class or asset.broker_symbol,
     }
-    return Contract(asset, con_id, STOCK_RULE if stock else _OTHER_RULE + index, priced, values)
+    return Contract(asset, con_id, rule_id, priced, values)

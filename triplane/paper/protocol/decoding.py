@@ -112,13 +112,14 @@ def _contract_details(f: Fields) -> Request:
 
 def _historical(f: Fields) -> Request:
     req_id, values = f.whole("reqId"), f.take(CONTRACT_FIELDS)
-    f.skip(1, "includeExpired")
+    expired = f.flag("includeExpired")
     end, bar_size, duration = f.word("endDateTime"), f.word("barSize"), f.word("duration")
     f.skip(1, "useRTH")
     what, format_date = f.word("whatToShow"), f.whole("formatDate")
     if values["secType"] == "BAG":
         f.skip(4 * f.whole("legs"), "leg")
-    return HistoricalData(req_id, query_of(values), end, bar_size, duration, what, format_date, f.flag("keepUpToDate"))
+    keep = f.flag("keepUpToDate")
+    return HistoricalData(req_id, query_of(values), end, bar_size, duration, what, format_date, keep, expired)
 
 
 def _real_time_bars(f: Fields) -> Request:

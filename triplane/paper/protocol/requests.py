@@ -129,6 +129,7 @@ class HistoricalData:
     what: str
     format_date: int
     keep_up_to_date: bool
+    include_expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from functools import partial
 from triplane.domain.timestamps import NEW_YORK, SECOND, to_datetime
 from triplane.paper.desk.account import CURRENCY
 from triplane.paper.desk.order import Refused
-from triplane.paper.market.history import RequestError
+from triplane.paper.market.history import RequestError, Row
+from triplane.paper.market.watched import Watched
 from triplane.paper.protocol import messages as m
 from triplane.paper.protocol import requests as r
 from triplane.paper.protocol.contracts import Contract, contract_details, ib_time
@@ -33,6 +34,7 @@ class Answers:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.pacing = PacingRules(core.options.pacing)
+        self.watched = Watched(core.options.seed)
 
     def answer(self, client: Client, request: r.Request) -> None:
         """One request, answered at once; what streams later is subscribed."""
@@ -239,10 +241,12 @@ class Answers:
         if injected is not None:
             client.send(m.error(req_id, injected.code, injected.text))
             return
-        contract = core.contracts.find(request.contract)
-        if contract is None:
+        today = to_datetime(core.now, NEW_YORK).date()
+        named = core.contracts.named(request.contract, today, include_expired=request.include_expired)
+        if len(named) != 1:
             client.send(m.error(req_id, *NO_CONTRACT))
             return
+        (contract,) = named
         core.data_client.note(client.client_id, contract.symbol, request, core.now)
         if contract.asset.sec_type == "CRYPTO" and request.what in _TRADES:
             client.send(m.error(req_id, *WRONG_SHOW))
@@ -256,16 +260,23 @@ class Answers:
                 raise RequestError(321, "Error validating request: only complete bars of TRADES are simulated")
             if request.what == ADJUSTED_LAST and request.end:  # it is adjusted back from now
                 raise RequestError(321, "Error validating request: End Date/Time: ADJUSTED_LAST takes none")
-            symbol = contract.symbol
-            rows = core.history.bars(symbol, request.bar_size, request.duration, request.end, core.now)
-            if core.actions.concern(symbol):
-                adjusted = request.what == ADJUSTED_LAST
-                close_before = partial(core.history.close_before, symbol)
-                rows = core.actions.rows(symbol, rows, core.now, close_before, adjusted=adjusted)
+            rows = self._bars(contract, request)
         except RequestError as error:
             client.send(m.error(req_id, error.code, str(error)))
             return
         client.send(m.historical_data(req_id, rows, request.bar_size == "1 day", request.format_date))
+
+    def _bars(self, contract: Contract, request: r.HistoricalData) -> list[Row]:
+        core, symbol = self.core, contract.symbol
+        size, duration, end = request.bar_size, request.duration, request.end
+        if not contract.priced:
+            return self.watched.bars(contract.asset, request.what, size, duration, end, core.now)
+        rows = core.history.bars(symbol, size, duration, end, core.now)
+        if core.actions.concern(symbol):
+            adjusted = request.what == ADJUSTED_LAST
+            close_before = partial(core.history.close_before, symbol)
+            rows = core.actions.rows(symbol, rows, core.now, close_before, adjusted=adjusted)
+        return rows
 
     # --- contracts ------------------------------------------------------------------------------------------------------------
 
