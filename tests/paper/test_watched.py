@@ -138,6 +138,10 @@ def test_durations_of_each_unit_end_where_the_last_session_does() -> None:
     assert [row.day for row in bars("BTC.USD", "1 W")] == [date(2018, 1, day) for day in range(13, 19)]
     assert bars("BTC.USD", "1 M")[0].day == date(2017, 12, 20)
     assert bars("EUR.USD", "2 Y")[0].day == date(2016, 1, 20)
+    for name in INSTRUMENTS:
+        asked_ahead = bars(name, "1 Y", end="20181231-00:00:00")
+        assert asked_ahead == bars(name, "1 Y")
+        assert asked_ahead[-1].day < TODAY
     # At midnight UTC, seven in the evening of New York, a day is over and the next has begun.
     assert bars("BTC.USD", "1 D", end="20180117-00:00:00")[0].day == date(2018, 1, 16)
     assert bars("BTC.USD", "1 D", end="20180116-23:59:59")[0].day == date(2018, 1, 15)

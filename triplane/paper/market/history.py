@@ -205,9 +205,7 @@ def span(
             days=days - 1 if days else -1
         )
     start = max(start, calendars.FIRST_DAY)
-    # Where a session begins the evening before, that of tomorrow may be under way.
-    last = min(local + timedelta(days=1), calendars.LAST_DAY)
-    found = calendars.sessions(calendar, start, last) if start <= last else []
+    found = calendars.sessions(calendar, start, local) if start <= local else []
     while found and not (
         calendars.session_close(calendar, found[-1]) <= stop
         if complete
