@@ -90,7 +90,7 @@ def market() -> list[Message]:
     ]
     return [
         bars("data.bars", "main", "2018-03-06", {"AAPL": 176.67, "KO": 43.5}, "XNYS", trades=[7, -1]),
-        bars("data.bars", "main", "2018-03-06", {"AAPL": 1.0}, "XNYS"),  # a second record of one identity
+        bars("data.bars", "main", "2018-03-06", {"AAPL": 1.0, "LATE": 2.0}, "XNYS"),  # a second record of one identity
         bars("data.bars", "main", "2018-03-07", {"KO": 43.6}, "XNYS"),
         *minutes,
         bars(
@@ -105,6 +105,16 @@ def market() -> list[Message]:
         roll("", "MGCJ8", "2018-03-06", symbol="MGC", roll_id="ibkr/MGC//MGCJ8"),
         bars("data.watched", "MGC", "2018-03-12", {"MGCM8": 1330.0}),
         roll("", "MGCM8", "2018-03-12", symbol="MGC", roll_id="ibkr/MGC//MGCM8"),
+        roll(
+            "MGCJ8",
+            "MGCM8",
+            "2018-03-12",
+            "2018-03-09",
+            (1331.0, 1334.0),
+            symbol="MGC",
+            roll_id="ibkr/MGC/MGCJ8/MGCM8",
+            available_time=close + 30 * DAY,
+        ),
         bars("data.watched", "EUR.USD", "2018-03-06", {"EUR.USD": 1.24035}, "24/5"),
     ]
 
@@ -166,7 +176,7 @@ def test_the_contracts_of_a_future_are_one_series(verb: Verb) -> None:
     assert "nan" not in text.out
 
 
-def test_a_series_is_what_was_known_on_the_day(verb: Verb) -> None:
+def test_a_series_has_what_was_known_on_the_day_and_joins_what_can_be_compared(verb: Verb) -> None:
     """Before the roll the older contract is the newest, and stays as it trades."""
     known = verb.closes("MES", "--adjust", "difference", "--as-of", "2018-03-07")
     assert known == {"2018-03-06": 2700.25, "2018-03-07": 2710.5}
@@ -176,15 +186,14 @@ def test_a_series_is_what_was_known_on_the_day(verb: Verb) -> None:
         "triplane: no 1d bar of MES was known on 2018-03-05; the first here was at 2018-03-06 18:00 New York",
     )
     assert verb.closes("AAPL", "--as-of", "2018-03-13") == {"2018-03-06": 176.67}
-
-
-def test_what_nothing_connects_is_not_adjusted(verb: Verb) -> None:
-    """Two spans of a future that was not watched in between."""
-    assert verb.closes("MGC") == {"2018-03-06": 1335.0, "2018-03-12": 1330.0}
-    assert verb.closes("MGC", "--adjust", "ratio") == {"2018-03-06": None, "2018-03-12": 1330.0}
+    # Two spans of a future; what connects them was known later.
+    apart = ("MGC", "--as-of", "2018-03-12")
+    assert verb.closes(*apart) == {"2018-03-06": 1335.0, "2018-03-12": 1330.0}
+    assert verb.closes(*apart, "--adjust", "difference") == {"2018-03-06": None, "2018-03-12": 1330.0}
+    assert verb.closes("MGC", "--adjust", "difference") == {"2018-03-06": 1338.0, "2018-03-12": 1330.0}
     said = "before 2018-03-12 they are empty: no session on the log has closes of both MGCJ8 and MGCM8"
-    assert said in verb("MGC", "--adjust", "difference", "--to", "2018-03-06").out
-    assert said not in verb("MGC", "--adjust", "difference", "--from", "2018-03-12").out
+    assert said in verb(*apart, "--adjust", "difference", "--to", "2018-03-06").out
+    assert said not in verb(*apart, "--adjust", "difference", "--from", "2018-03-12").out
 
 
 def test_bars_of_other_classes_and_intervals(verb: Verb) -> None:
@@ -212,6 +221,7 @@ REFUSED = [
     ("SPY", 2, "bars of SPY came from ibkr, other, which are not to be mixed; name one with --source"),
     ("SPY --source iex", 1, "no 1d bar of SPY came from iex; the log has those of ibkr, other"),
     ("MSF", 1, "neither assets.csv nor the log has MSF; did you mean MSFT?"),
+    ("LATE", 1, "neither assets.csv nor the log has LATE"),
     ("BTC.USD", 1, "no 1d bar of BTC.USD is on the log; `triplane data backfill --source ibkr --from YYYY-MM-DD --to"),
     ("KO --interval 1m --to 2018-03-07", 1, "no 1m bar of KO is on the log up to 2018-03-07; `triplane data backfill"),
     ("MNQ", 1, "no roll of MNQ is on the log, so nothing says which contract was held when; `--contract` shows one of MNQH8"),

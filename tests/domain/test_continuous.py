@@ -19,7 +19,7 @@ CLOSES = st.one_of(st.floats(1.0, 1e4), st.just(np.nan), st.just(-37.63))
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_rolls_give_what_the_contracts_give(data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
     ends = FIRST + np.cumsum(lengths) - 1
