@@ -20,6 +20,7 @@ from triplane.cli import (
     config,
     data_audit,
     data_backfill,
+    data_bars,
     data_fundamentals,
     demo,
     doctor,
@@ -64,6 +65,7 @@ for plane in planes.PLANES:
     group = planes.app_for(plane)
     if plane == "data":
         data_audit.add_to(group)
+        data_bars.add_to(group)
         data_fundamentals.add_to(group)
         data_backfill.add_to(group)
     if plane == "order":
