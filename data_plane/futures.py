@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 FRIDAY: Final = 4
+MONTH_CODES: Final = "FGHJKMNQUVXZ"
+"""Delivery months January to December, as all exchanges write them."""
 BEFORE_THE_MONTH: Final = frozenset(
     [
         "GC",
@@ -150,6 +152,15 @@ class Held:
     contract: FutureContract
     first: date
     last: date
+
+
+def contract_name(symbol: str, month: str) -> str:
+    """What a contract of a chain is called here: MES, 201803 -> MESH2018. Exchanges write the last digit of the year alone, and their
+    symbols come again after ten years. A month that is none raises ValueError."""
+    number = int(month[4:6])
+    if not (len(month) >= 6 and 1 <= number <= len(MONTH_CODES)):
+        raise ValueError(f"{month!r} is no month YYYYMM")
+    return f"{symbol}{MONTH_CODES[number - 1]}{int(month[:4]):04d}"
 
 
 def first_notice(contract: FutureContract, calendar: str) -> date | None:

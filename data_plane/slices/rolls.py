@@ -12,7 +12,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Any, Final
 
-from data_plane.futures import Held
+from data_plane.futures import Held, contract_name
 from triplane.domain import calendars
 
 NONE: Final = float("nan")
@@ -67,10 +67,12 @@ class ChainRolls:
                 closes = calendars.session_close(self._calendar, old.last)
                 yield self._record(identity, old, new, new.first.isoformat(), closes, self._known[over])
 
+    def _name(self, held: Held | None) -> str:
+        return contract_name(self._symbol, held.contract.month) if held is not None else ""
+
     def _new(self, old: Held | None, new: Held) -> str:
         """A roll's identity; empty where it has been said."""
-        left = old.contract.local_symbol if old is not None else ""
-        identity = f"{self._source}/{self._symbol}/{left}/{new.contract.local_symbol}"
+        identity = f"{self._source}/{self._symbol}/{self._name(old)}/{self._name(new)}"
         if identity in self._said:
             return ""
         self._said.add(identity)
@@ -86,8 +88,8 @@ class ChainRolls:
             "source": self._source,
             "roll_id": identity,
             "symbol": self._symbol,
-            "from_contract": old.contract.local_symbol if old is not None else "",
-            "to_contract": new.contract.local_symbol,
+            "from_contract": self._name(old),
+            "to_contract": self._name(new),
             "from_con_id": old.contract.con_id if old is not None else 0,
             "to_con_id": new.contract.con_id,
             "first_session": first,
@@ -98,7 +100,7 @@ class ChainRolls:
 
     def _compared(self, old: Held, new: Held) -> tuple[str, float, float]:
         """The last session with a close of both in which the old contract was held, and the closes."""
-        left, entered = old.contract.local_symbol, new.contract.local_symbol
+        left, entered = self._name(old), self._name(new)
         low, high = old.first.isoformat(), old.last.isoformat()
         for session in reversed(self._sessions):
             closes = self._closes[session]

@@ -1,7 +1,7 @@
 """Daily bars of assets of assets.csv that this release does not trade: a slice an asset and session, on data.watched.
 
 Each asset has its own calendar and is judged by itself, as a universe of one name is, or of a future as one of the contracts of its chain that
-have come so far. No decision rests on them yet, so no gate closes for them: what is taken out is in quarantine, and the slice lacks it.
+have come so far, by the names of `futures.contract_name`. No decision rests on them yet, so no gate closes for them: what is taken out is in quarantine, and the slice lacks it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Final
 
-from data_plane.futures import Held
+from data_plane.futures import Held, contract_name
 from data_plane.observations import Bars, Chain
 from data_plane.sources.base import Context
 from data_plane.sources.ibkr_chain import rolls
@@ -118,7 +118,7 @@ class WatchedHistory:
         wanted = set(sessions)
         for request in plan("1 day", start, end, calendar, have):
             await context.room()
-            windows = _windows(held, request, calendar) if held else {asset.symbol: (request.first, request.last)}
+            windows = _windows(held, request, asset) if held else {asset.symbol: (request.first, request.last)}
             windows = {name: window for name, window in windows.items() if name in self._requests.contracts}
             rows = await self._requests.chunk(request, list(windows))
             for name in windows:
@@ -142,7 +142,8 @@ class WatchedHistory:
                 context.take(Bars(*about, *bars, True, now, asset.symbol))
                 if count % SLICES_AT_ONCE == 0:
                     await asyncio.sleep(0)
-            context.log.info("watched", source=self._source, symbol=asset.symbol, until=request.last.isoformat())
+            if len(sessions) > 1:
+                context.log.info("loaded", source=self._source, symbol=asset.symbol, until=request.last.isoformat())
 
     async def _contracts(self, asset: Asset, first: date) -> list[Held]:
         """See to it that the asset's contracts are known; of a future, who is held when from `first` on, else nothing."""
@@ -164,7 +165,7 @@ class WatchedHistory:
             }
             made = make_contract(**terms)
             made.includeExpired = True
-            self._requests.adopt(contract.local_symbol, made, terms)
+            self._requests.adopt(contract_name(asset.symbol, contract.month), made, terms)
         self._context.take(Chain(self._source, asset.symbol, self._context.clock.now(), tuple(held)))
         return held
 
@@ -179,14 +180,14 @@ class WatchedHistory:
         return close if close > decided else max(context.clock.now(), decided + 1)
 
 
-def _windows(held: Sequence[Held], request: Request, calendar: str) -> dict[str, tuple[date, date]]:
-    """From which to which session the contracts' bars are wanted of those of a request, by local symbol."""
+def _windows(held: Sequence[Held], request: Request, asset: Asset) -> dict[str, tuple[date, date]]:
+    """From which to which session the contracts' bars are wanted of those of a request, by name."""
     windows = {}
     for place, each in enumerate(held):
         first = each.first
         if place:
-            reach = calendars.sessions(calendar, held[place - 1].first, held[place - 1].last)[-NEXT_BEFORE:]
+            reach = calendars.sessions(asset.calendar, held[place - 1].first, held[place - 1].last)[-NEXT_BEFORE:]
             first = reach[0]
         if first <= request.last and each.last >= request.first:
-            windows[each.contract.local_symbol] = (first, each.last)
+            windows[contract_name(asset.symbol, each.contract.month)] = (first, each.last)
     return windows

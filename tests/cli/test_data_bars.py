@@ -21,8 +21,8 @@ pytestmark = pytest.mark.integration
 NAN = float("nan")
 SESSIONS = ("2018-03-06", "2018-03-07", "2018-03-08", "2018-03-09", "2018-03-12")
 HELD: dict[str, tuple[float | None, ...]] = {
-    "MESH8": (2700.25, 2710.5, 2720.0, None, None),
-    "MESM8": (None, 2712.5, 2723.0, None, 2733.75),
+    "MESH2018": (2700.25, 2710.5, 2720.0, None, None),
+    "MESM2018": (None, 2712.5, 2723.0, None, 2733.75),
 }
 """Closes by contract. The March one is left after the 8th; on the 9th the June one has no bar, another contract has."""
 
@@ -71,12 +71,12 @@ def chain() -> list[Message]:
     slices = []
     for k, session in enumerate(SESSIONS):
         closes = {name: close for name, row in HELD.items() if (close := row[k]) is not None}
-        slices.append(bars("data.watched", "MES", session, closes or {"MESU8": 2735.0}))
+        slices.append(bars("data.watched", "MES", session, closes or {"MESU2018": 2735.0}))
     return [
-        roll("", "MESM8", "2018-03-12"),
+        roll("", "MESM2018", "2018-03-12"),
         *slices,
-        roll("", "MESH8", "2018-03-06"),
-        roll("MESH8", "MESM8", "2018-03-09", "2018-03-08", (2720.0, 2723.0)),
+        roll("", "MESH2018", "2018-03-06"),
+        roll("MESH2018", "MESM2018", "2018-03-09", "2018-03-08", (2720.0, 2723.0)),
     ]
 
 
@@ -142,25 +142,25 @@ def verb(settings: Settings, tmp_path: Path) -> Verb:
 def test_the_contracts_of_a_future_are_one_series(verb: Verb) -> None:
     raw = verb("MES", "--json").json
     assert [(row["session"], row["contract"], row["close"]) for row in raw["bars"]] == [
-        ("2018-03-06", "MESH8", 2700.25),
-        ("2018-03-07", "MESH8", 2710.5),
-        ("2018-03-08", "MESH8", 2720.0),
-        ("2018-03-09", "MESM8", None),
-        ("2018-03-12", "MESM8", 2733.75),
+        ("2018-03-06", "MESH2018", 2700.25),
+        ("2018-03-07", "MESH2018", 2710.5),
+        ("2018-03-08", "MESH2018", 2720.0),
+        ("2018-03-09", "MESM2018", None),
+        ("2018-03-12", "MESM2018", 2733.75),
     ]
     assert raw["total"] == 5
     assert raw["bars"][0]["end"] == "2018-03-06T23:00:00Z"
     assert (raw["bars"][0]["wap"], raw["bars"][0]["trades"], raw["bars"][3]["volume"]) == (None, None, None)
     assert [(each["from_contract"], each["to_contract"], each["from_close"]) for each in raw["rolls"]] == [
-        ("", "MESH8", None),
-        ("MESH8", "MESM8", 2720.0),
+        ("", "MESH2018", None),
+        ("MESH2018", "MESM2018", 2720.0),
     ]
     shifted = verb.closes("MES", "--adjust", "difference", "--to", "2018-03-08")  # the newest contract comes after that
     assert list(shifted.values()) == [2703.25, 2713.5, 2723.0]
     scaled = verb("MES", "--adjust", "ratio", "--json").json["bars"]
     assert scaled[0]["high"] == pytest.approx(2700.75 * 2723.0 / 2720.0)
     assert (scaled[0]["volume"], scaled[4]["close"]) == (1000.0, 2733.75)
-    assert verb.closes("MES", "--contract", "MESM8") == {
+    assert verb.closes("MES", "--contract", "MESM2018") == {
         "2018-03-07": 2712.5,
         "2018-03-08": 2723.0,
         "2018-03-12": 2733.75,
@@ -169,9 +169,9 @@ def test_the_contracts_of_a_future_are_one_series(verb: Verb) -> None:
     lines = [line.split() for line in text.out.splitlines()]
     places = [k for k, words in enumerate(lines) if {"2018-03-08", "roll", "2018-03-09"} & set(words)]
     assert len(places) == 3, text
-    assert "MESH8 to MESM8" in text.out.splitlines()[places[1]]
+    assert "MESH2018 to MESM2018" in text.out.splitlines()[places[1]]
     assert "2720 and 2723 in 2018-03-08, step +3" in text.out.splitlines()[places[1]]
-    assert "prices before MESM8 are adjusted to it by the difference at each roll" in text.out
+    assert "prices before MESM2018 are adjusted to it by the difference at each roll" in text.out
     assert "4 of 5 sessions; `--limit 0` shows all" in text.out
     assert "nan" not in text.out
 
@@ -214,7 +214,7 @@ def test_bars_of_other_classes_and_intervals(verb: Verb) -> None:
 REFUSED = [
     ("EUR.USD --adjust ratio", 2, "--adjust is for futures, whose contracts end, and EUR.USD is of class FX"),
     ("KO --contract KOH8", 2, "--contract is for futures, whose contracts end, and KO is of class Equity"),
-    ("MES --contract MESH8 --adjust ratio", 2, "one contract has no rolls to adjust for"),
+    ("MES --contract MESH2018 --adjust ratio", 2, "one contract has no rolls to adjust for"),
     ("MES --interval 1m", 2, "which this release does not trade, so the log has daily bars of it alone"),
     ("MES --adjust ratios", 2, "--adjust is one of none, difference, ratio; did you mean ratio?"),
     ("KO --from 2018-03-08 --to 2018-03-07", 2, "--from 2018-03-08 lies after --to 2018-03-07"),
@@ -226,7 +226,7 @@ REFUSED = [
     ("KO --interval 1m --to 2018-03-07", 1, "no 1m bar of KO is on the log up to 2018-03-07; `triplane data backfill"),
     ("MNQ", 1, "no roll of MNQ is on the log, so nothing says which contract was held when; `--contract` shows one of MNQH8"),
     ("GONE --adjust ratio", 2, "--adjust is for futures, whose contracts end, and GONE is none"),
-    ("MES --contract MESM9", 1, "MES has no bar of MESM9; did you mean MESM8?; the log has MESH8, MESM8, MESU8"),
+    ("MES --contract MESM2019", 1, "MES has no bar of MESM2019; did you mean MESM2018?; the log has MESH2018, MESM2018, MESU2018"),
     ("KO --from 2018-03-08", 1, "no bar of KO is on the log from 2018-03-08 on; it has 2 from 2018-03-06 to 2018-03-07"),
 ]  # fmt: skip
 
@@ -239,7 +239,7 @@ def test_what_cannot_be_shown_is_one_sentence(verb: Verb) -> None:
 
 def test_the_roll_that_names_the_contract_before_it_counts() -> None:
     rolls = [dict(each.record) for each in chain() if each.topic == "data.rolls"]
-    expected = [("", "MESH8"), ("MESH8", "MESM8")]
+    expected = [("", "MESH2018"), ("MESH2018", "MESM2018")]
     for given in (rolls, rolls[::-1]):
         assert [(each["from_contract"], each["to_contract"]) for each in bars_log.in_force(given)] == expected
 

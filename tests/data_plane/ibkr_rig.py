@@ -27,6 +27,7 @@ class Rig(Bench):
         super().__init__(settings, config(**{"rebalance": "12:00", **data}), 0)
         names = [asset.symbol for asset in self.context.assets()]
         self.engine = DataEngine("main", names, self.config.targets.data, "h")
+        self.engine.watch({asset.symbol: asset.calendar for asset in self.context.watched()})
         self.outputs: list[Output] = []
         self.blocked: list[str] = []
         self.gaps = 0

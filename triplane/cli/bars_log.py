@@ -32,7 +32,7 @@ class Bars:
     """Bars in log order, the first of each session (1d) or end (intraday) and name; a row each.
 
     `values` are flat, len(COLUMNS) a row, in the asset's currency and units, NaN when unknown; `trades` -1 when unknown; `ends` and
-    `available` ns UTC; `names` the symbol, or of a future the contract's local symbol. `repaired` and `released` have the rows that are.
+    `available` ns UTC; `names` the symbol, or of a future the contract's name (MESH2018). `repaired` and `released` have the rows that are.
     """
 
     sessions: list[str] = field(default_factory=list)

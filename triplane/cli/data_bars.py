@@ -44,7 +44,7 @@ def bars(
         formats=DAY,
         help="What was known at the end of this day in New York; everything on the log unless given.",
     ),
-    contract: str = typer.Option("", "--contract", help="Of a future, this contract's own bars (its local symbol)."),
+    contract: str = typer.Option("", "--contract", help="Of a future, this contract's own bars, such as MESH2018."),
     source: str = typer.Option("", "--source", help="Only from this source."),
     limit: int = typer.Option(SHOWN, "--limit", min=0, help="The newest so many; 0 for all."),
     json_: bool = context.JSON,
