@@ -13,7 +13,7 @@ from triplane.runtime.kafka_in import LogRecord, read_all
 from triplane.runtime.settings import Settings
 
 TOPICS = (
-    *("data.bars", "data.quotes", "data.trades", "data.micro"),
+    *("data.bars", "data.watched", "data.rolls", "data.quotes", "data.trades", "data.micro"),
     *("data.facts", "data.macro", "data.gates", "data.quarantine", "data.decisions"),
 )
 
