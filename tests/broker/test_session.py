@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from functools import partial
@@ -11,7 +12,7 @@ import pytest
 
 from tests.broker.gateways import ACCOUNT, GatewayProcess
 from tests.broker.sessions import Recorder, connected
-from tests.waiting import eventually
+from tests.waiting import eventually, wait
 from triplane.broker.client_library import LIBRARIES, LIBRARY
 from triplane.broker.contracts import make_contract
 from triplane.broker.market_data import history
@@ -47,6 +48,27 @@ async def test_a_client_id_in_use_is_named_at_once_and_the_first_holder_stays(ga
     eventually(lambda: not gateway.status()["clients"])
     assert await second.connect("127.0.0.1", gateway.port, 12, ACCOUNT) == ACCOUNT
     await second.close()
+
+
+async def test_what_a_process_stood_still_itself_is_not_the_gateway_s_silence(gateway: GatewayProcess) -> None:
+    """A machine that sleeps, or has no core for either of them, would cost the connection and every subscription."""
+    session, _ = await connected(gateway)
+    assert gateway.process is not None
+    await session.server_time()
+    os.kill(gateway.process.pid, signal.SIGSTOP)
+    asking = asyncio.create_task(session.server_time(1.5))
+    await asyncio.sleep(0)
+    wait(2.0)  # on the loop's own thread
+    os.kill(gateway.process.pid, signal.SIGCONT)
+    assert await asking > 0
+    # The gateway's alone is.
+    os.kill(gateway.process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(BrokerUnavailable, match=r"did not tell its time within 0\.6 s"):
+        await session.server_time(0.6)
+    assert time.monotonic() - began >= 0.6
+    os.kill(gateway.process.pid, signal.SIGCONT)
+    await session.close()
 
 
 async def test_a_burst_is_read_in_pieces(gateway: GatewayProcess) -> None:

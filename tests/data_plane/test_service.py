@@ -75,6 +75,8 @@ def test_everything_flows_and_nothing_is_lost(settings: Settings, tmp_path: Path
         assert {r.value["symbol"] for r in found["data.facts"] if r.value} >= {"AAPL", "XOM"}
 
         def closed_days() -> list[str]:
+            # What comes after a reconnect is history, and what went by meanwhile no slice of five seconds: the counts below are of one connection.
+            assert "connection lost" not in process.log.read_text(), "the gateway was silent for five seconds and left"
             live = [r.value for r in log(settings)["data.bars"] if r.value and not r.value["history"]]
             return [r["session"] for r in live if r["interval"] == "1d"]
 

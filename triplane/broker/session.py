@@ -31,6 +31,9 @@ READ_BYTES = 16_384
 """Of one read from the socket, some 300 ticks: a burst is worked off in pieces, and the event loop serves others in between. asyncio's
 own 256 KiB hold it for a tenth of a second and more, the longer because the client library copies what is left of them at each message."""
 
+LOOK_S, LOOK_MAX_S = 0.25, 0.5
+"""Wall seconds between two looks for an answer, and what one look counts for at most."""
+
 
 class BrokerError(RuntimeError):
     """The broker connection cannot be used; the sentence says why and what to do."""
@@ -218,14 +221,19 @@ class BrokerSession:
     async def server_time(self, timeout: float = 5.0) -> int:
         """The broker's clock, ns UTC in whole seconds; concurrent callers share one request. Raises BrokerUnavailable.
 
-        It proves that the gateway answers, not that the order route works.
+        It proves that the gateway answers, not that the order route works. What this process stood still itself is not the gateway's
+        silence: of each look that took longer than it should, LOOK_MAX_S count towards `timeout`.
         """
         if not self.is_connected:
             raise BrokerUnavailable("the broker connection is down")
         request = self._time_request
         if request is None or request.done():
             request = self._time_request = asyncio.ensure_future(self.ib.reqCurrentTimeAsync())
-        await asyncio.wait({request}, timeout=timeout)
+        left = timeout
+        while left > 0 and not request.done():
+            began = time.monotonic()
+            await asyncio.wait({request}, timeout=min(left, LOOK_S))
+            left -= min(time.monotonic() - began, LOOK_MAX_S)
         if request.cancelled() or not request.done():
             # A silent request is not kept, or every later caller would wait for the same one; others who wait are told the same.
             request.cancel()
