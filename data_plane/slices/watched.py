@@ -59,11 +59,13 @@ class WatchedSlices:
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take over a slice that an earlier run published, in log order."""
         known = self._of.get(record["group"])
-        if known is not None and record["symbols"]:
+        if known is None:
+            return
+        if record["symbols"]:
             _admit(known, record["symbols"])
             known.slices.remember(record)
-            if not record.get("released"):
-                _rolls(known, record["source"]).learn(record)
+        if not record.get("released"):
+            _rolls(known, record["source"]).learn(record)
 
     def remember_roll(self, record: Mapping[str, Any]) -> None:
         """Take over a roll that an earlier run published."""

@@ -20,6 +20,7 @@ from data_plane.sources.ibkr_requests import Requests
 from data_plane.sources.ibkr_reread import KeptHistory
 from data_plane.sources.ibkr_span import SpanHistory
 from data_plane.sources.ibkr_watched import WatchedHistory
+from data_plane.sources.ibkr_watched_reread import KeptWatched
 from data_plane.sources.side_work import SideWork
 from data_plane.sources.speed import Speed
 from triplane.broker.market_data import BarHandler, MarketFeed
@@ -160,6 +161,8 @@ class IbkrSource:
         """Daily bars of BACKFILL_YEARS that the topic lacks, or bars of the span that is wanted, oldest session first, as history."""
         if self._context.reread:
             await KeptHistory(self._context, NAME, self._requests).load()
+            if self._context.interval == "1d":
+                await KeptWatched(self._context, NAME, self._requests, self._watched).load()
             return
         while await self._connect():
             try:

@@ -8,25 +8,22 @@ a name that joined, more was asked for than of the others.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 
 from data_plane.observations import INTERVAL_NS
-from data_plane.sources.archive import Stored
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr_kept import Answer, Batch
+from data_plane.sources.ibkr_kept_rows import KeptRows
 from data_plane.sources.ibkr_reach import Reach
 from data_plane.sources.ibkr_requests import Requests, pivot
 from data_plane.sources.ibkr_span import CALENDAR, SpanHistory, some
 from triplane.broker.contracts import terms_of
-from triplane.broker.historical_bars import HistoricalBars, columns
-from triplane.broker.what_to_show import shown
+from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars
 from triplane.domain.timestamps import NEW_YORK, midnight, to_datetime
 
@@ -38,6 +35,7 @@ class KeptHistory:
         self._context = context
         self._source = source
         self._kept = requests.kept
+        self._rows = KeptRows(context, source, requests.kept)
         self._span = SpanHistory(context, source, requests)
         self._terms: Mapping[str, Mapping[str, Any]] = {
             # As they were written down.
@@ -55,7 +53,7 @@ class KeptHistory:
         context = self._context
         kept = sorted((each for _, some in self._kept.looks("1 day") for each in some), key=lambda each: -each.at)
         reach = Reach()
-        rows, asked = await self._rows(kept, "1d", reach)
+        rows, asked = await self._rows.newest(kept, self._ours, _limit_1d, reach)
         have = context.published.daily_sessions(self._source, context.settings.group)
         lacking = [day for day in self._sessions(rows) if day.isoformat() not in have]
         loaded = context.published.newest_daily(self._source, context.settings.group)
@@ -76,7 +74,7 @@ class KeptHistory:
     async def _minutes(self) -> None:
         looks = self._kept.looks("1 min")
         for done, (day, kept) in enumerate(looks, 1):
-            rows, asked = await self._rows(kept, "1m")
+            rows, asked = await self._rows.newest(kept, self._ours, _limit_1m)
             for session in self._sessions(rows):
                 low, high = calendars.session_open(CALENDAR, session), calendars.session_close(CALENDAR, session)
                 cut = {name: bars.between(low, high) for name, bars in rows.items()}
@@ -84,44 +82,8 @@ class KeptHistory:
                 await self._span.hand_in("1m", (session,), found, asked)
             self._context.progress(done, len(looks), f"{day[:4]}-{day[4:6]}-{day[6:]}")
 
-    async def _rows(
-        self, kept: Iterable[Stored], interval: str, reach: Reach | None = None
-    ) -> tuple[dict[str, HistoricalBars], int]:
-        """Bars by name, each moment from the newest answer that has it whole, and when the oldest was asked for (market time, ns UTC).
-
-        `kept` newest first; `reach` is told of each answer.
-        """
-        parts: dict[str, list[HistoricalBars]] = defaultdict(list)
-        oldest = 0
-        for stored in kept:
-            batch = await asyncio.to_thread(self._kept.load, stored)
-            if batch is None:
-                continue
-            self._context.tell_time(batch.at)
-            oldest = min(oldest or batch.at, batch.at)
-            limit = _limit(batch, interval)
-            answers = {
-                name: bars
-                for name, answer in batch.answers.items()
-                if answer.terms == self._terms.get(name) and (bars := self._columns(name, answer)) is not None
-            }
-            if reach is not None:
-                reach.add(batch.asked, batch.at, limit, answers)
-            for name, bars in answers.items():
-                new = bars.starts < limit
-                for newer in parts[name]:
-                    new &= ~np.isin(bars.starts, newer.starts)
-                if new.any():
-                    parts[name].append(bars.picked(new))
-        return {name: _joined(found) for name, found in sorted(parts.items()) if found}, oldest
-
-    def _columns(self, name: str, answer: Answer) -> HistoricalBars | None:
-        try:
-            return columns(answer.bars, shown(str(answer.terms.get("sec_type", ""))).volume)
-        except (ValueError, TypeError, OverflowError) as error:
-            raw = json.dumps(answer.bars).encode()[:65536]
-            self._context.malformed(self._source, "data.bars", name, "BARS_UNREADABLE", f"{name}: {error}", raw)
-            return None
+    def _ours(self, name: str, answer: Answer) -> bool:
+        return bool(answer.terms == self._terms.get(name))
 
     def _sessions(self, rows: Mapping[str, HistoricalBars]) -> list[date]:
         """Sessions that bars may belong to, of those of the span that are over."""
@@ -135,17 +97,13 @@ class KeptHistory:
         return [day for day in days if calendars.session_close(CALENDAR, day) <= now]
 
 
-def _limit(batch: Batch, interval: str) -> int:
+def _limit_1m(batch: Batch) -> Callable[[str], int]:
     """Bars that start before this (ns UTC) had ended when the batch was asked for."""
-    if interval == "1m":
-        return batch.at - INTERVAL_NS["1m"] + 1
+    return lambda _: batch.at - INTERVAL_NS["1m"] + 1
+
+
+def _limit_1d(batch: Batch) -> Callable[[str], int]:
     day = to_datetime(batch.at, NEW_YORK).date()
     over = calendars.is_session(CALENDAR, day) and calendars.session_close(CALENDAR, day) <= batch.at
-    return midnight(day + timedelta(days=1) if over else day)
-
-
-def _joined(parts: list[HistoricalBars]) -> HistoricalBars:
-    starts = np.concatenate([bars.starts for bars in parts])
-    values = np.concatenate([bars.values for bars in parts])
-    trades = np.concatenate([bars.trades for bars in parts])
-    return HistoricalBars(starts, values, trades).picked(np.argsort(starts, kind="stable"))
+    limit = midnight(day + timedelta(days=1) if over else day)
+    return lambda _: limit

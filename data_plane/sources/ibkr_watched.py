@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Final
 
@@ -17,14 +17,17 @@ from data_plane.futures import Held, contract_name
 from data_plane.observations import Bars, Chain
 from data_plane.sources.base import Context
 from data_plane.sources.ibkr_chain import rolls
-from data_plane.sources.ibkr_chunks import Request, plan, published_spans
+from data_plane.sources.ibkr_chunks import plan, published_spans
 from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
 from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
+from triplane.broker.historical_bars import HistoricalBars
 from triplane.broker.session import BrokerSession, RequestFailed
 from triplane.domain import calendars
 from triplane.domain.assets import Asset
 from triplane.domain.timestamps import midnight, to_datetime
 
+Window = tuple[date, date]
+"""First and last session of which a name's bars are wanted."""
 NEXT_BEFORE: Final = 10
 """Sessions before a roll from which the next contract's bars are loaded as well: one of them has a close of both."""
 AGAIN_S, AGAIN_MAX_S = 60.0, 3600.0
@@ -68,17 +71,17 @@ class WatchedHistory:
         self._requests.forget_changed(self._assets)
         lacks = False
         for asset in self._assets:
-            sessions = self._sessions(asset, now)
+            sessions = self.sessions(asset, now)
             if sessions:
                 await self._load(asset, sessions, now)
-                lacks |= context.span is None and bool(self._sessions(asset, now))
+                lacks |= context.span is None and bool(self.sessions(asset, now))
         closes = [self._next_close(asset.calendar, now) for asset in self._assets]
         new = bool(closes) and min(closes) > self._next
         self._next = min(closes, default=0)
         self._wait = AGAIN_S if new else min(2 * self._wait, AGAIN_MAX_S)
         self._lacks = lacks
 
-    def _sessions(self, asset: Asset, now: int) -> list[date]:
+    def sessions(self, asset: Asset, now: int) -> list[date]:
         """Sessions of the asset's calendar that are over and wanted, oldest first."""
         context, calendar = self._context, asset.calendar
         today = to_datetime(now).date()
@@ -115,35 +118,52 @@ class WatchedHistory:
         start = calendars.session_open(calendar, sessions[0])
         end = calendars.session_close(calendar, sessions[-1])
         have = published_spans(context.published, self._source, asset.symbol, "1d", calendar)
-        wanted = set(sessions)
         for request in plan("1 day", start, end, calendar, have):
             await context.room()
-            windows = _windows(held, request, asset) if held else {asset.symbol: (request.first, request.last)}
+            windows = (
+                windows_of(held, asset, request.first, request.last)
+                if held
+                else {asset.symbol: (request.first, request.last)}
+            )
             windows = {name: window for name, window in windows.items() if name in self._requests.contracts}
             rows = await self._requests.chunk(request, list(windows))
             for name in windows:
                 if why := self._requests.refusals.pop(name, ""):
                     self._refused(name, why)
-            days = {midnight(day): day for day in wanted if request.first <= day <= request.last}
-            starts, names, values, trades = pivot(rows)
-            for count, begins in enumerate(starts):
-                if (day := days.get(begins)) is None:
-                    continue
-                places = [
-                    place
-                    for place, name in enumerate(names)
-                    if trades[count, place] != ABSENT and windows[name][0] <= day <= windows[name][1]
-                ]
-                if not places:
-                    continue
-                close = calendars.session_close(calendar, day)
-                about = (self._source, "1d", day.isoformat(), close, self._available(close))
-                bars = (tuple(names[place] for place in places), values[count, places], trades[count, places])
-                context.take(Bars(*about, *bars, True, now, asset.symbol))
-                if count % SLICES_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            await self.hand_in(
+                asset, [day for day in sessions if request.first <= day <= request.last], windows, rows, now
+            )
             if len(sessions) > 1:
                 context.log.info("loaded", source=self._source, symbol=asset.symbol, until=request.last.isoformat())
+
+    async def hand_in(
+        self,
+        asset: Asset,
+        sessions: Iterable[date],
+        windows: Mapping[str, Window],
+        rows: Mapping[str, HistoricalBars],
+        asked: int,
+    ) -> None:
+        """Hand in what was found of some sessions, a slice each: of each name in its window. `asked` is the market time of the asking, ns UTC."""
+        days = {midnight(day): day for day in sessions}
+        starts, names, values, trades = pivot(rows)
+        for count, begins in enumerate(starts):
+            if (day := days.get(begins)) is None:
+                continue
+            there = (trades[count] != ABSENT).tolist()
+            places = [
+                place
+                for place, name in enumerate(names)
+                if there[place] and windows[name][0] <= day <= windows[name][1]
+            ]
+            if not places:
+                continue
+            close = calendars.session_close(asset.calendar, day)
+            about = (self._source, "1d", day.isoformat(), close, self._available(close))
+            bars = (tuple(names[place] for place in places), values[count, places], trades[count, places])
+            self._context.take(Bars(*about, *bars, True, asked, asset.symbol))
+            if count % SLICES_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _contracts(self, asset: Asset, first: date) -> list[Held]:
         """See to it that the asset's contracts are known; of a future, who is held when from `first` on, else nothing."""
@@ -165,7 +185,8 @@ class WatchedHistory:
             }
             made = make_contract(**terms)
             made.includeExpired = True
-            self._requests.adopt(contract_name(asset.symbol, contract.month), made, terms)
+            name = contract_name(asset.symbol, contract.month)
+            self._requests.adopt(name, made, terms | {"month": contract.month})
         self._context.take(Chain(self._source, asset.symbol, self._context.clock.now(), tuple(held)))
         return held
 
@@ -180,14 +201,14 @@ class WatchedHistory:
         return close if close > decided else max(context.clock.now(), decided + 1)
 
 
-def _windows(held: Sequence[Held], request: Request, asset: Asset) -> dict[str, tuple[date, date]]:
-    """From which to which session the contracts' bars are wanted of those of a request, by name."""
+def windows_of(held: Sequence[Held], asset: Asset, first: date, last: date) -> dict[str, Window]:
+    """From which to which session the contracts' bars are wanted of those from `first` to `last`, by name."""
     windows = {}
     for place, each in enumerate(held):
-        first = each.first
+        begin = each.first
         if place:
-            reach = calendars.sessions(asset.calendar, held[place - 1].first, held[place - 1].last)[-NEXT_BEFORE:]
-            first = reach[0]
-        if first <= request.last and each.last >= request.first:
-            windows[contract_name(asset.symbol, each.contract.month)] = (first, each.last)
+            before = held[place - 1]
+            begin = calendars.sessions(asset.calendar, before.first, before.last)[-NEXT_BEFORE:][0]
+        if begin <= last and each.last >= first:
+            windows[contract_name(asset.symbol, each.contract.month)] = (begin, each.last)
     return windows

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from data_plane.observations import Bars, Chain
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.span import Span
 from tests.broker.gateways import GatewayProcess
-from tests.data_plane.ibkr_rig import Rig, following, rig
+from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig
 from tests.data_plane.support import assert_conserved, day_close, day_open
 from tests.waiting import until
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE
+from triplane.runtime.settings import Settings
 
 CLASSES = {"SPY": "XNYS", "MES": "CMES", "EUR.USD": "24/5", "BTC.USD": "24/7"}
 FIRST = date(2017, 11, 8)
@@ -115,3 +117,23 @@ async def test_a_span_brings_what_lacks_of_it_with_rolls_before_those_that_are_k
         assert set(sessions) <= set(expected)
         assert len(sessions) >= len(expected) - 2
     assert rolls(wanted) == [("", "MESM2017"), ("MESM2017", "MESU2017")]
+
+
+async def test_kept_answers_are_read_again_without_a_gateway(gateway: GatewayProcess, tmp_path: Path) -> None:
+    bench = rig(gateway)
+    bench.context.responses = tmp_path / "responses"
+    await loaded(bench)
+    again = Rig(Settings(account=ACCOUNT), BACKFILL_YEARS=0.2)
+    again.context.responses, again.context.reread = tmp_path / "responses", True
+    again.context.span = Span(date(2017, 1, 1), date(2018, 12, 31))
+    # Of some sessions nothing was lost.
+    known = {asset: slices(bench, asset)[:7] for asset in CLASSES}
+    for record in [record for found in known.values() for record in found]:
+        again.engine.remember("data.watched", [record])
+    await loaded(again)
+    for asset in CLASSES:
+        found, lost = slices(again, asset), slices(bench, asset)[7:]
+        assert [(r["session"], r["symbols"], r["close"]) for r in found] == [
+            (r["session"], r["symbols"], r["close"]) for r in lost
+        ]
+    assert rolls(again) == rolls(bench)

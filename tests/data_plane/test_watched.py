@@ -41,8 +41,9 @@ def watching(**data: object) -> DataEngine:
 def watched(asset: str, day: date, closes: dict[str, float], **change: Any) -> Bars:
     made = daily(day.isoformat(), closes) if asset == "SPY" else daily("2018-01-19", closes)
     close = calendars.session_close(CALENDARS.get(asset, "XNYS"), day)
-    about = {"watched": asset, "session": day.isoformat(), "event_time": close, "available_time": close}
-    return replace(made, **(about | change))
+    return replace(
+        made, **{"watched": asset, "session": day.isoformat(), "event_time": close, "available_time": close, **change}
+    )
 
 
 def chain(held: Sequence[Held] = HELD) -> Chain:
