@@ -1,12 +1,13 @@
 """Rolls of a future's chain, found as the closes of its contracts come: one FuturesRoll each, and one where the series begins.
 
 A roll is said once the first session is over from which on the old contract is left, by the last session before that has a close of both.
-All of it follows from the slices and the schedule, so a run that is killed in between says the same roll later.
+All of it follows from the slices and the schedule, so a run that is killed in between says the same roll later; one that another rule brings is
+known from the newest slice on.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import pairwise
@@ -33,6 +34,8 @@ class ChainRolls:
         self._sessions: list[str] = []
         """Those of which a slice is there, in order."""
         self._said: set[str] = set()
+        self._begun = ""
+        """The first session of which a contract has been said to be held."""
 
     def schedule(self, held: Sequence[Held]) -> None:
         """Which contract is held when."""
@@ -49,6 +52,7 @@ class ChainRolls:
     def said(self, record: Mapping[str, Any]) -> None:
         """A roll that is on its topic."""
         self._said.add(record["roll_id"])
+        self._begun = min(self._begun or record["first_session"], record["first_session"])
 
     def due(self) -> Iterator[dict[str, Any]]:
         """Rolls, and the beginning of the series, that can be said and have not been, as records without a configuration's hash."""
@@ -57,15 +61,16 @@ class ChainRolls:
             return
         first, newest = sessions[0], sessions[-1]
         begins = next((each for each in held if each.last.isoformat() >= first), held[-1])
-        if begins.first.isoformat() <= first and (identity := self._new(None, begins)):
+        # By whatever rule it was said, a session keeps its contract.
+        is_older = not self._begun or first < self._begun
+        if is_older and begins.first.isoformat() <= first and (identity := self._new(None, begins)):
             opens = calendars.session_open(self._calendar, date.fromisoformat(first))
             yield self._record(identity, None, begins, first, opens, self._known[first])
         for old, new in pairwise(held):
             last = old.last.isoformat()
             if first <= last <= newest and (identity := self._new(old, new)):
-                over = sessions[bisect_left(sessions, last)]
                 closes = calendars.session_close(self._calendar, old.last)
-                yield self._record(identity, old, new, new.first.isoformat(), closes, self._known[over])
+                yield self._record(identity, old, new, new.first.isoformat(), closes, self._known[newest])
 
     def _name(self, held: Held | None) -> str:
         return contract_name(self._symbol, held.contract.month) if held is not None else ""
@@ -81,6 +86,7 @@ class ChainRolls:
     def _record(
         self, identity: str, old: Held | None, new: Held, first: str, event_time: int, available_time: int
     ) -> dict[str, Any]:
+        self._begun = min(self._begun or first, first)
         compared, before, after = self._compared(old, new) if old is not None else ("", NONE, NONE)
         return {
             "event_time": event_time,

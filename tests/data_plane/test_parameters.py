@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -13,10 +14,13 @@ from data_plane.daemon.outlet import Outlet
 from data_plane.daemon.spool import Spool
 from data_plane.engine import DataEngine
 from data_plane.gates.clock import ClockSample
-from data_plane.observations import CorporateAction, Fact, Filing, Vintage
+from data_plane.observations import Chain, CorporateAction, Fact, Filing, Vintage
 from data_plane.outputs import Output
 from data_plane.sources import edgar, fred, ibkr
+from data_plane.sources.archive import ResponseArchive
+from data_plane.sources.ibkr_kept import Asked, Batch
 from data_plane.sources.pacing import Pacing, Wish
+from data_plane.sources.span import Span
 from tests.data_plane.counted_providers import counted_providers
 from tests.data_plane.support import (
     STEP,
@@ -32,6 +36,8 @@ from tests.data_plane.support import (
     records,
     run,
 )
+from triplane.broker.contracts import terms_of
+from triplane.broker.historical_bars import DeliveredBar
 from triplane.domain.targets.data import DataTargets
 from triplane.domain.timestamps import SECOND
 from triplane.runtime.settings import Settings
@@ -184,6 +190,26 @@ def backfill_years(targets: DataTargets) -> object:
     return source._history._missing_sessions(day_close())[0]
 
 
+async def futures_roll(targets: DataTargets) -> object:
+    """Until when each contract is held, of a chain of two as kept answers have it."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Settings(), config(**targets.model_dump()), day_close())
+        bench.context.responses, bench.context.reread = Path(folder), True
+        bench.context.span = Span(date(2017, 11, 1), date(2018, 1, 19))
+        (asset,) = (asset for asset in bench.context.watched() if asset.symbol == "MES")
+        archive = ResponseArchive(Path(folder), "ibkr")
+        batch = Batch(Asked("1 day", "60 D", ""), day_close())
+        for name, month, expiry in (("MESZ2017", "201712", "20171215"), ("MESH2018", "201803", "20180316")):
+            terms = terms_of(asset) | {"local_symbol": name, "month": month, "expiry": expiry}
+            batch.add(name, terms, int(month), [DeliveredBar("2017-11-10", 2.0, 2.0, 2.0, 2.0, 9.0, 2.0, 3)])
+        for request, body in batch.responses():
+            archive.store(request, day_close(), body)
+        source = ibkr.IbkrSource(bench.context)
+        await source.backfill()
+        (chain,) = (each for each in bench.taken if isinstance(each, Chain))
+        return [each.last for each in chain.held]
+
+
 def historical_requests(targets: DataTargets) -> object:
     pacing = Pacing()
     for number in range(40):
@@ -301,6 +327,7 @@ SCENARIOS: dict[str, tuple[Callable[..., object], object]] = {
     "DAILY_JUMP_MAX": (daily_jump, 0.2),
     "BAR_GAP_SESSIONS": (bar_gap, 3),
     "SPREAD_MAX": (spread, 0.01),
+    "FUTURES_ROLL_DAYS": (futures_roll, 8),
     "FROZEN_BARS": (frozen, 5),
     "CROSS_SOURCE_MAX": (cross_source, 0.05),
     "SPLIT_RATIO_MAX": (split_ratio, 20.0),

@@ -219,6 +219,31 @@ def test_a_roll_is_known_when_its_last_session_is_over_and_older_history_joins_b
     assert older[1]["to_close"] - older[1]["from_close"] == 8.0
 
 
+def test_another_rule_moves_the_rolls_to_come_alone() -> None:
+    bars = slices(whole(1, 0.0))
+    last = SESSIONS.index(HELD[1].last)
+    machine = watching()
+    said = records(run(machine, [chain(), *bars[: last + 1]]), "data.rolls")
+    assert len(said) == 3
+    earlier = schedule(CHAIN, 30, "CMES", date(2017, 11, 1))
+    assert earlier[0].last < HELD[0].last
+    more = records(run(machine, [chain(earlier), *bars[last + 1 :]]), "data.rolls")
+    assert [(roll["from_contract"], roll["first_session"]) for roll in more] == [
+        ("MESM2018", earlier[3].first.isoformat())
+    ]
+    # A rule by which the chain would have rolled already: known from now on.
+    (rolled,) = records(run(other := watching(), [chain(), *bars[: last + 30]]), "data.rolls")[-1:]
+    assert rolled["to_contract"] == "MESM2018"
+    (sudden,) = records(run(other, [chain(schedule(CHAIN, 60, "CMES", date(2017, 11, 1)))]), "data.rolls")
+    assert (sudden["to_contract"], sudden["available_time"]) == ("MESU2018", bars[last + 29].available_time)
+    assert sudden["first_session"] < SESSIONS[last + 29].isoformat()
+    # As it is after a start.
+    again = watching()
+    again.remember("data.watched", records(run(watching(), [chain(), *bars[: last + 1]]), "data.watched"))
+    again.remember("data.rolls", said)
+    assert records(run(again, [chain(earlier), *bars[last + 1 :]]), "data.rolls") == more
+
+
 def test_names_of_contracts_are_the_exchange_s_with_a_whole_year() -> None:
     assert [contract_name("ES", month) for month in ("201801", "201803", "202712")] == ["ESF2018", "ESH2018", "ESZ2027"]
     for month in ("", "2018", "201813", "201800", "maybe!"):
