@@ -107,7 +107,7 @@ class Requests:
         """Bars of each name of the universe, or of those in `only` that have a contract, up to `end` (as IB spells it, empty: now), of its
         type's whatToShow or of another (`show`); a name whose request the broker refuses is left out and said.
 
-        A request for anything but daily bars that is not answered leaves its name out, too: no decision waits for it, and the stream
+        A request for anything but daily bars of the universe that is not answered leaves its name out, too: no decision waits for it, and the stream
         that it would end is what all decisions need. Raises BrokerUnavailable.
         """
         session = self._live()
@@ -142,7 +142,8 @@ class Requests:
                 self.refusals.pop(name, None)
                 return bars
             except (RequestFailed, BrokerUnavailable) as error:
-                if isinstance(error, BrokerUnavailable) and (bar_size == "1 day" or not session.is_connected):
+                awaited = bar_size == "1 day" and name in self.names()
+                if isinstance(error, BrokerUnavailable) and (awaited or not session.is_connected):
                     raise
                 paced = isinstance(error, RequestFailed) and is_refusal(error.code, str(error))
                 if paced and wish.small and tries_left:

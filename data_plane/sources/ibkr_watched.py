@@ -21,7 +21,7 @@ from data_plane.sources.ibkr_chunks import plan, published_spans
 from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
 from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
 from triplane.broker.historical_bars import HistoricalBars
-from triplane.broker.session import BrokerSession, RequestFailed
+from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
 from triplane.domain import calendars
 from triplane.domain.assets import Asset
 from triplane.domain.timestamps import midnight, to_datetime
@@ -112,7 +112,9 @@ class WatchedHistory:
         context, calendar = self._context, asset.calendar
         try:
             held = await self._contracts(asset, sessions[0])
-        except (ContractUnknown, RequestFailed, ValueError) as error:
+        except (ContractUnknown, RequestFailed, BrokerUnavailable, ValueError) as error:
+            if not self._live().is_connected:
+                raise
             self._refused(asset.symbol, str(error))
             return
         start = calendars.session_open(calendar, sessions[0])
@@ -127,6 +129,9 @@ class WatchedHistory:
             )
             windows = {name: window for name, window in windows.items() if name in self._requests.contracts}
             rows = await self._requests.chunk(request, list(windows))
+            # A slice is published once: who was refused is asked for once more.
+            refused = [name for name in windows if name in self._requests.refusals]
+            rows |= await self._requests.chunk(request, refused) if refused else {}
             for name in windows:
                 if why := self._requests.refusals.pop(name, ""):
                     self._refused(name, why)

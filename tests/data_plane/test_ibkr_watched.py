@@ -8,13 +8,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from data_plane.observations import Bars, Chain
+from data_plane.sources import ibkr_requests
 from data_plane.sources.ibkr import IbkrSource
 from data_plane.sources.span import Span
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig
 from tests.data_plane.support import assert_conserved, day_close, day_open
 from tests.waiting import until
+from triplane.broker import market_data
+from triplane.broker.historical_bars import HistoricalBars
+from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE
 from triplane.runtime.settings import Settings
@@ -102,6 +108,32 @@ async def test_sessions_that_close_are_loaded_when_no_decision_is_near(gateway: 
         asked = len(bench.taken)
         assert not source._watched.due(bench.clock.now())
         assert len([item for item in bench.taken[asked:] if isinstance(item, Chain)]) == 0
+
+
+async def test_one_without_an_answer_costs_its_bars_and_not_the_stream(
+    gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No decision waits for it. A request that is refused once is sent again before the slice goes out."""
+    asked: list[str] = []
+    real = market_data.history
+
+    async def history(session: BrokerSession, contract: Any, **request: Any) -> HistoricalBars:
+        asked.append(contract.localSymbol or contract.symbol)
+        if contract.symbol == "EUR":
+            raise BrokerUnavailable("the broker did not answer a request for 1 day bars within 60 s")
+        if contract.localSymbol == "MESZ7" and asked.count("MESZ7") == 1:
+            raise RequestFailed(162, "pacing violation")
+        return await real(session, contract, **request)
+
+    monkeypatch.setattr(ibkr_requests, "history", history)
+    async with following(gateway) as (bench, source):
+        assert asked.count("EUR") == 2
+        assert not slices(bench, "EUR.USD")
+        assert source._session is not None
+        assert not [why for why in bench.blocked if "did not answer" in why]
+        assert slices(bench, "MES")[0]["symbols"] == ["MESZ2017"]
+        assert slices(bench, "BTC.USD")
+        assert source._watched._lacks
 
 
 async def test_a_span_brings_what_lacks_of_it_with_rolls_before_those_that_are_known(gateway: GatewayProcess) -> None:
