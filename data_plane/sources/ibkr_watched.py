@@ -49,6 +49,8 @@ class WatchedHistory:
         self._next = 0
         """The next close after that look, ns UTC."""
         self._wait, self._looked_at = AGAIN_S, 0.0
+        self._done, self._of = 0, 0
+        """Sessions of all assets that this load has asked for, and that it will."""
         self._lacks = False
         """Whether a session had closed then that the broker had no bar of."""
 
@@ -70,11 +72,11 @@ class WatchedHistory:
         self._looked_at = time.monotonic()
         self._requests.forget_changed(self._assets)
         lacks = False
-        for asset in self._assets:
-            sessions = self.sessions(asset, now)
-            if sessions:
-                await self._load(asset, sessions, now)
-                lacks |= context.span is None and bool(self.sessions(asset, now))
+        wanted = [(asset, sessions) for asset in self._assets if (sessions := self.sessions(asset, now))]
+        self._done, self._of = 0, sum(len(sessions) for _, sessions in wanted)
+        for asset, sessions in wanted:
+            await self._load(asset, sessions, now)
+            lacks |= context.span is None and bool(self.sessions(asset, now))
         closes = [self._next_close(asset.calendar, now) for asset in self._assets]
         new = bool(closes) and min(closes) > self._next
         self._next = min(closes, default=0)
@@ -135,9 +137,10 @@ class WatchedHistory:
             for name in windows:
                 if why := self._requests.refusals.pop(name, ""):
                     self._refused(name, why)
-            await self.hand_in(
-                asset, [day for day in sessions if request.first <= day <= request.last], windows, rows, now
-            )
+            asked = [day for day in sessions if request.first <= day <= request.last]
+            await self.hand_in(asset, asked, windows, rows, now)
+            self._done += len(asked)
+            context.progress(self._done, self._of, f"{asset.symbol} {request.last}")
             if len(sessions) > 1:
                 context.log.info("loaded", source=self._source, symbol=asset.symbol, until=request.last.isoformat())
 
