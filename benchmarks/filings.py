@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from data_plane.sources import companyfacts
+from data_plane.sources.edgar import companyfacts
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "sec" / "companyfacts"
 LONG_AGO = date(1990, 1, 1)

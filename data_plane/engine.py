@@ -41,7 +41,7 @@ from data_plane.slices.actions import action_record, bad_action
 from data_plane.slices.bars import BarSlices
 from data_plane.slices.frame import Frame
 from data_plane.slices.live import LiveData
-from data_plane.slices.watched import WatchedSlices
+from data_plane.slices.watched import Kind, WatchedSlices
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.domain.targets.data import DataTargets
 
@@ -110,9 +110,9 @@ class DataEngine:
         self._frame.configure(targets, config_hash)
         return outputs
 
-    def watch(self, calendars: Mapping[str, str]) -> None:
-        """Which assets are not traded but loaded, each with its calendar; call it after each `configure`, and before `remember`."""
-        self._watched.watch(calendars, self._frame.targets, self._frame.config_hash)
+    def watch(self, assets: Mapping[str, Kind]) -> None:
+        """Which assets are not traded but loaded; call it after each `configure`, and before `remember`."""
+        self._watched.watch(assets, self._frame.targets, self._frame.config_hash)
 
     def _renumber(self, names: tuple[str, ...]) -> None:
         before = self._frame.row

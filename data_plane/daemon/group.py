@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from data_plane.engine import DataEngine
+from data_plane.slices.watched import Kind
+from triplane.broker.what_to_show import shown
 from triplane.domain.assets import Asset
 from triplane.domain.calendars import MARKET_CALENDAR
 from triplane.runtime.configuration import Config
@@ -25,9 +29,14 @@ def group_calendar(assets: list[Asset], group: str) -> str:
     return calendars[0] if calendars else MARKET_CALENDAR
 
 
-def watched_calendars(config: Config, group: str) -> dict[str, str]:
-    """The group's assets that this release does not trade, in file order, with the calendar of each."""
-    return {asset.symbol: asset.calendar for asset in config.universe.watched if asset.group == group}
+def watched_kinds(assets: Iterable[Asset]) -> dict[str, Kind]:
+    """What the engine is to know of assets that are not traded, by symbol in their order."""
+    return {asset.symbol: Kind(asset.calendar, shown(asset.sec_type).volume) for asset in assets}
+
+
+def watched_assets(config: Config, group: str) -> list[Asset]:
+    """The group's assets that this release does not trade, in file order."""
+    return [asset for asset in config.universe.watched if asset.group == group]
 
 
 def group_engine(config: Config, group: str, *, fundamentals: bool = True) -> DataEngine:
@@ -36,5 +45,5 @@ def group_engine(config: Config, group: str, *, fundamentals: bool = True) -> Da
     names = [asset.symbol for asset in assets]
     calendar = group_calendar(assets, group)
     engine = DataEngine(group, names, config.targets.data, config.hash, calendar, fundamentals=fundamentals)
-    engine.watch(watched_calendars(config, group))
+    engine.watch(watched_kinds(watched_assets(config, group)))
     return engine

@@ -13,7 +13,7 @@ import time
 
 from data_plane.daemon import decisions, machine_clock, recovery
 from data_plane.daemon.configuration import ConfigFollower
-from data_plane.daemon.group import group_assets, group_calendar, group_engine, watched_calendars
+from data_plane.daemon.group import group_assets, group_calendar, group_engine, watched_assets, watched_kinds
 from data_plane.daemon.left_over import LeftOver
 from data_plane.daemon.outlet import DELIVERY_TIMEOUT_S, SPOOL_FULL, Outlet
 from data_plane.daemon.said_once import QuarantineLines, watch_late_bars
@@ -357,7 +357,7 @@ class DataService:
         more = {asset.symbol for asset in assets} - set(self.engine.names)
         more |= set(config.targets.data.FRED_SERIES.split(",")) - set(self.engine.targets.FRED_SERIES.split(","))
         self._emit(self.engine.configure([asset.symbol for asset in assets], config.targets.data, config.hash))
-        self.engine.watch(watched_calendars(config, self._settings.group))
+        self.engine.watch(watched_kinds(watched_assets(config, self._settings.group)))
         for context in self._contexts if more else ():
             context.more_wanted.set()
 

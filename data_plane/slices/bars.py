@@ -195,7 +195,7 @@ class BarSlices:
         codes = prices.judge_with_memory(
             memory,
             rows,
-            _judged(bars),
+            bars.values if frame.measured else _judged(bars),
             day,
             within=targets.DAILY_JUMP_MAX if daily else targets.BAR_JUMP_MAX,
             across=targets.DAILY_JUMP_MAX,
@@ -267,7 +267,7 @@ class BarSlices:
 
 
 def _judged(bars: Bars) -> Floats:
-    """Values for price sanity: where a bar has neither volume nor trades (a midpoint has none) nothing is wrong with its volume."""
+    """Values for price sanity of bars of midpoints: where one has neither volume nor trades nothing is wrong with its volume."""
     unmeasured = np.isnan(bars.values[:, VOLUME]) & (bars.trades < 0)
     if not unmeasured.any():
         return bars.values

@@ -36,8 +36,12 @@ class Frame:
         config_hash: str,
         calendar: str,
         topic: str = "data.bars",
+        *,
+        measured: bool = True,
     ) -> None:
         self.group = group
+        self.measured = measured
+        """Whether its bars have a volume: those of midpoints have none."""
         self.topic = topic
         """Where its slices of bars go."""
         self.calendar = calendar

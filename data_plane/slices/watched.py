@@ -18,6 +18,13 @@ from data_plane.slices.rolls import ChainRolls
 from triplane.domain.targets.data import DataTargets
 
 
+class Kind(NamedTuple):
+    """What is to be known of an asset: its calendar, and whether its bars have a volume (those of a currency's midpoint have none)."""
+
+    calendar: str
+    measured: bool = True
+
+
 class Watched(NamedTuple):
     """One asset's part: the contracts seen so far are the frame's names."""
 
@@ -33,13 +40,13 @@ class WatchedSlices:
     def __init__(self) -> None:
         self._of: dict[str, Watched] = {}
 
-    def watch(self, calendars: Mapping[str, str], targets: DataTargets, config_hash: str) -> None:
-        """From now on these assets, each with its calendar; one that stays keeps what it knows."""
+    def watch(self, assets: Mapping[str, Kind], targets: DataTargets, config_hash: str) -> None:
+        """From now on these assets; one that stays keeps what it knows."""
         before, self._of = self._of, {}
-        for symbol, calendar in calendars.items():
+        for symbol, kind in assets.items():
             known = before.get(symbol)
-            if known is None or known.frame.calendar != calendar:
-                frame = Frame(symbol, (), targets, config_hash, calendar, WATCHED)
+            if known is None or (known.frame.calendar, known.frame.measured) != kind:
+                frame = Frame(symbol, (), targets, config_hash, kind.calendar, WATCHED, measured=kind.measured)
                 known = Watched(frame, BarSlices(frame), {})
             known.frame.configure(targets, config_hash)
             self._of[symbol] = known

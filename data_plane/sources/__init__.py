@@ -1,4 +1,4 @@
-"""Sources: where observations come from. A source is one module here; nothing else has to know it.
+"""Sources: where observations come from. A source is one module or folder here; nothing else has to know it.
 
 Each module of this package that defines `SOURCE` (a `SourceSpec`) is a source. docs/data.md has a worked example.
 """

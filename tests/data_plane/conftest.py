@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_plane.daemon import outlet as outlet_module
-from data_plane.sources import speed
-from data_plane.sources.ibkr import IbkrSource
+from data_plane.sources.ibkr import IbkrSource, speed
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import Rig, following
 from tests.data_plane.support import ProvidersProcess

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_plane.observations import Vintage
-from data_plane.sources.fred_answers import parse_observations
+from data_plane.sources.fred.answers import parse_observations
 
 GDP_ALL = "series_observations__GDP__rt-end=9999-12-31__rt-start=1776-07-04"
 GDP_TO_2018 = "series_observations__GDP__rt-end=2019-01-01__rt-start=1776-07-04"

@@ -18,7 +18,7 @@ from data_plane.fundamentals.shares import Split
 from data_plane.fundamentals.statements import Fundamentals
 from data_plane.observations import Fact, Filing
 from data_plane.point_in_time import filing_available
-from data_plane.sources.edgar import Submissions
+from data_plane.sources.edgar.source import Submissions
 from triplane.domain.timestamps import from_datetime
 
 AMD, KMB, PG, AAPL, APH, TSLA, SNOW, GOOGL, LPA = (

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from data_plane.daemon.group import watched_kinds
 from data_plane.engine import DataEngine
 from data_plane.outputs import Output
 from data_plane.sources.ibkr import IbkrSource
@@ -27,7 +28,7 @@ class Rig(Bench):
         super().__init__(settings, config(**{"rebalance": "12:00", **data}), 0)
         names = [asset.symbol for asset in self.context.assets()]
         self.engine = DataEngine("main", names, self.config.targets.data, "h")
-        self.engine.watch({asset.symbol: asset.calendar for asset in self.context.watched()})
+        self.engine.watch(watched_kinds(self.context.watched()))
         self.outputs: list[Output] = []
         self.blocked: list[str] = []
         self.gaps = 0

@@ -25,7 +25,7 @@ from data_plane.observations import Bars, CorporateAction, Fact, Filing, Vintage
 from data_plane.published import PublishedIndex
 from data_plane.slices.actions import action_record
 from data_plane.sources import registered
-from data_plane.sources.ibkr_span import SESSIONS_AT_ONCE, SpanHistory, daily_chunks
+from data_plane.sources.ibkr.span import SESSIONS_AT_ONCE, SpanHistory, daily_chunks
 from data_plane.sources.span import Span
 from tests.data_plane.outlets import Broker, output
 from tests.data_plane.release_support import decide

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from data_plane.observations import Filing, Malformed
-from data_plane.sources import companyfacts
+from data_plane.sources.edgar import companyfacts
 from data_plane.sources.http import BodyMalformed, json_object
 
 LARGE = 2_000_000

@@ -17,9 +17,10 @@ from aiohttp import web
 from data_plane.engine import DataEngine
 from data_plane.observations import Fact, Filing, FramedFact, Frames, Malformed, Observation
 from data_plane.outputs import Output
-from data_plane.sources import companyfacts, edgar, edgar_frames
-from data_plane.sources.edgar import EdgarSource
-from data_plane.sources.edgar_frames import Concept
+from data_plane.sources.edgar import EdgarSource, companyfacts
+from data_plane.sources.edgar import frames as edgar_frames
+from data_plane.sources.edgar import source as edgar
+from data_plane.sources.edgar.frames import Concept
 from data_plane.sources.span import Span
 from tests.data_plane.counted_providers import CountedProviders, counted_providers
 from tests.data_plane.release_support import decide

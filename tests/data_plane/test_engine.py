@@ -113,17 +113,13 @@ def test_a_bad_print_is_taken_out_alone() -> None:
     assert_conserved(machine)
 
 
-def test_a_bar_whose_volume_is_unknown_passes_as_such_and_one_of_trades_does_not() -> None:
-    nan = math.nan
-    machine = engine(("EUR", "AAA"))
-    machine.take(bar("EUR", 0, volume=nan, wap=nan)._replace(trades=-1))
-    (first,) = records(machine.take(bar("AAA", 0)), "data.bars")
-    assert (first["symbols"], first["missing"]) == (["EUR", "AAA"], [])
-    assert math.isnan(first["volume"][0])
-    assert first["volume"][1] == 1000.0
-    machine.take(bar("EUR", 1, volume=nan, wap=nan)._replace(trades=-1))
-    outputs = machine.take(bar("AAA", 1, volume=nan))
-    assert [r["code"] for r in records(outputs, "data.quarantine")] == ["PRICE_NOT_A_NUMBER"]
+@pytest.mark.parametrize("trades", [-1, 3])
+def test_a_bar_without_a_volume_is_taken_out_where_bars_have_one(trades: int) -> None:
+    """Bars of midpoints have none; they are of assets that are not traded (test_watched.py)."""
+    machine = engine(("AAA", "BBB"))
+    machine.take(bar("AAA", 0, volume=math.nan)._replace(trades=trades))
+    outputs = machine.take(bar("BBB", 0))
+    assert [(r["symbol"], r["code"]) for r in records(outputs, "data.quarantine")] == [("AAA", "PRICE_NOT_A_NUMBER")]
     assert records(outputs, "data.bars")[0]["missing"] == ["AAA"]
     assert_conserved(machine)
 

@@ -16,7 +16,7 @@ from data_plane.engine import DataEngine
 from data_plane.observations import Fact, Filing
 from data_plane.outputs import Output
 from data_plane.reference_data import ReferenceGates
-from data_plane.sources.companyfacts import concepts
+from data_plane.sources.edgar.companyfacts import concepts
 from tests.data_plane.fundamentals_support import FULL, KMB, LPA, acceptance, document, filing, filings_of
 from tests.data_plane.support import assert_conserved, assert_outputs_counted, engine, gate_changes, records
 from triplane.domain.targets.data import DataTargets

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from data_plane.macro.vintages import SeriesVintages
 from data_plane.observations import Malformed, Vintage
 from data_plane.sources.fred import SOURCE, FredSource
-from data_plane.sources.fred_answers import (
+from data_plane.sources.fred.answers import (
     FIRST_REALTIME,
     LAST_REALTIME,
     joined,
@@ -277,9 +277,9 @@ async def test_a_series_of_many_vintages_comes_whole(server: Fred, monkeypatch: 
     server.add("DTB3", rows, units="Percent", observation_end="2018-01-18")
     refused = await looked(server, series="DTB3")
     assert "exceeds the maximum number of vintage dates" in refused.states[0][2]
-    monkeypatch.setattr("data_plane.sources.fred.VINTAGES", 10)
-    monkeypatch.setattr("data_plane.sources.fred.PAGE", 7)
-    monkeypatch.setattr("data_plane.sources.fred.DATES_PAGE", 25)
+    monkeypatch.setattr("data_plane.sources.fred.source.VINTAGES", 10)
+    monkeypatch.setattr("data_plane.sources.fred.source.PAGE", 7)
+    monkeypatch.setattr("data_plane.sources.fred.source.DATES_PAGE", 25)
     server.asked.clear()
     bench = await looked(server, series="DTB3")
     assert bench.taken == parse_observations("DTB3", rows, bench.clock.now(), "Percent")
@@ -301,7 +301,7 @@ async def test_gdp_in_periods_of_fifty_vintages_is_gdp(
     described = fred_files.body(shared_data, "series__GDP")["seriess"][0]
     server.most = 50
     server.add("GDP", whole, **{key: described[key] for key in ("title", "units", "frequency", "observation_end")})
-    monkeypatch.setattr("data_plane.sources.fred.VINTAGES", 50)
+    monkeypatch.setattr("data_plane.sources.fred.source.VINTAGES", 50)
     bench = await looked(server, series="GDP", years=40.0)
     since = (date(2018, 1, 19) - timedelta(days=round(365.25 * 40) + 400)).replace(month=1, day=1).isoformat()
     expected = parse_observations("GDP", [each for each in whole if each["date"] >= since], 0, "Billions of Dollars")

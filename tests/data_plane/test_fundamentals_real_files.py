@@ -15,7 +15,7 @@ from data_plane.fundamentals.periods import DAY_NS, Period, Span
 from data_plane.fundamentals.shares import Split
 from data_plane.fundamentals.statements import Fundamentals, Snapshot
 from data_plane.observations import Filing
-from data_plane.sources.companyfacts import parse_facts
+from data_plane.sources.edgar.companyfacts import parse_facts
 from tests.data_plane.fundamentals_support import (
     AAPL,
     AMD,

@@ -23,11 +23,13 @@ from data_plane.daemon import sntp
 from data_plane.engine import DataEngine
 from data_plane.fundamentals import publication
 from data_plane.observations import Filing, Frames, Malformed, Vintage
-from data_plane.sources import companyfacts, edgar_frames, ibkr_kept
-from data_plane.sources.edgar import Submissions, ticker_map
-from data_plane.sources.fred_answers import parse_observations
+from data_plane.sources.edgar import companyfacts
+from data_plane.sources.edgar import frames as edgar_frames
+from data_plane.sources.edgar.source import Submissions, ticker_map
+from data_plane.sources.fred.answers import parse_observations
 from data_plane.sources.http import BodyMalformed, json_object
-from data_plane.sources.ibkr_actions import parse_dividends
+from data_plane.sources.ibkr import kept as ibkr_kept
+from data_plane.sources.ibkr.actions import parse_dividends
 from schemas.codec import encode_body
 from tests.data_plane.support import assert_conserved, engine
 from triplane.broker.historical_bars import DeliveredBar, columns

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from data_plane.observations import CorporateAction
-from data_plane.sources import ibkr_actions
-from data_plane.sources.ibkr_actions import Announced, IbkrActions, parse_dividends
+from data_plane.sources.ibkr import actions as ibkr_actions
+from data_plane.sources.ibkr.actions import Announced, IbkrActions, parse_dividends
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following
 from tests.data_plane.support import daily, day_close, day_open

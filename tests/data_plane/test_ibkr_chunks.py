@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_plane.published import PublishedIndex
-from data_plane.sources.ibkr_chunks import STEPS, plan, published_spans
+from data_plane.sources.ibkr.chunks import STEPS, plan, published_spans
 from schemas import codec
 from triplane.domain import calendars
 from triplane.domain.timestamps import DAY, SECOND, from_datetime

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from data_plane.gates.clock import ClockSample
-from data_plane.sources import ibkr
 from data_plane.sources.ibkr import IbkrSource
+from data_plane.sources.ibkr import source as ibkr
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, rig
 from tests.data_plane.support import STEP, day_close, day_open

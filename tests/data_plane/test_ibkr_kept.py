@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from data_plane.observations import Bars, Malformed
 from data_plane.sources.archive import INDEX, ResponseArchive
 from data_plane.sources.ibkr import IbkrSource
-from data_plane.sources.ibkr_kept import NAMES, Answer, Asked, Batch, KeptBars, read
+from data_plane.sources.ibkr.kept import NAMES, Answer, Asked, Batch, KeptBars, read
 from data_plane.sources.span import Span
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import Rig, rig

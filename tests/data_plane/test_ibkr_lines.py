@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from data_plane.observations import QuoteTick, TradeTick
-from data_plane.sources import ibkr, ibkr_lines, lines
-from data_plane.sources.ibkr import IbkrSource
-from data_plane.sources.pacing import Pacing
+from data_plane.sources.ibkr import IbkrSource, lines
+from data_plane.sources.ibkr import source as ibkr
+from data_plane.sources.ibkr import subscriptions as ibkr_lines
+from data_plane.sources.ibkr.pacing import Pacing
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig
 from tests.waiting import until

@@ -15,8 +15,8 @@ from data_plane.daemon.reporting import told_log
 from data_plane.observations import Bars
 from data_plane.sources.archive import ResponseArchive
 from data_plane.sources.ibkr import IbkrSource
-from data_plane.sources.ibkr_kept import Asked, Batch
-from data_plane.sources.ibkr_reach import MARGIN, Reach
+from data_plane.sources.ibkr.kept import Asked, Batch
+from data_plane.sources.ibkr.reach import MARGIN, Reach
 from data_plane.sources.span import Span
 from tests.data_plane.ibkr_rig import Rig
 from tests.data_plane.support import assert_conserved, day_close

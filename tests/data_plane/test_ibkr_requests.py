@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_plane.sources.ibkr_chain import rolls
-from data_plane.sources.ibkr_chunks import plan
-from data_plane.sources.ibkr_requests import Requests
-from data_plane.sources.pacing import Pacing, is_refusal
+from data_plane.sources.ibkr.chain import rolls
+from data_plane.sources.ibkr.chunks import plan
+from data_plane.sources.ibkr.pacing import Pacing, is_refusal
+from data_plane.sources.ibkr.requests import Requests
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, rig
 from triplane.broker.contracts import make_contract, terms_of

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from data_plane.observations import Bars, TradeTick
-from data_plane.sources import ibkr_requests
 from data_plane.sources.ibkr import IbkrSource
-from data_plane.sources.ibkr_requests import pivot
-from data_plane.sources.speed import Speed
+from data_plane.sources.ibkr import requests as ibkr_requests
+from data_plane.sources.ibkr.requests import pivot
+from data_plane.sources.ibkr.speed import Speed
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig
 from tests.data_plane.support import assert_conserved, day_close, day_open

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from data_plane.observations import Bars, Chain
-from data_plane.sources import ibkr_requests
 from data_plane.sources.ibkr import IbkrSource
+from data_plane.sources.ibkr import requests as ibkr_requests
 from data_plane.sources.span import Span
 from tests.broker.gateways import GatewayProcess
 from tests.data_plane.ibkr_rig import ACCOUNT, Rig, following, rig

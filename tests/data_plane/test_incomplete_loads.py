@@ -19,7 +19,7 @@ from data_plane.sources.archive import KEPT, ResponseArchive
 from data_plane.sources.edgar import EdgarSource
 from data_plane.sources.fred import FredSource
 from data_plane.sources.http import AWAY_AFTER
-from data_plane.sources.ibkr_kept import KeptBars
+from data_plane.sources.ibkr.kept import KeptBars
 from data_plane.sources.span import Span
 from tests.data_plane.backfills import NAMES, Installation
 from tests.data_plane.counted_providers import CountedProviders, counted_providers

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from data_plane.observations import Filing, Vintage
-from data_plane.sources import companyfacts
 from data_plane.sources.archive import ResponseArchive, request_key
-from data_plane.sources.edgar import EdgarSource, Submissions
+from data_plane.sources.edgar import companyfacts
+from data_plane.sources.edgar.source import EdgarSource, Submissions
 from data_plane.sources.fred import FredSource
-from data_plane.sources.fred_answers import FIRST_REALTIME, LAST_REALTIME, clipped, windows
-from data_plane.sources.fred_kept import Period, kept_chains
+from data_plane.sources.fred.answers import FIRST_REALTIME, LAST_REALTIME, clipped, windows
+from data_plane.sources.fred.kept import Period, kept_chains
 from data_plane.sources.http import SourceRefused
 from data_plane.sources.kept import KeptResponses
 from data_plane.sources.span import Span

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_plane.sources.lines import (
+from data_plane.sources.ibkr.lines import (
     LEAST_LINES,
     NO_LIMIT,
     TRY_AGAIN_MOST_S,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_plane.sources.pacing import Pacing, Wish, is_refusal
+from data_plane.sources.ibkr.pacing import Pacing, Wish, is_refusal
 
 # Whole seconds: what the rules say at their edges is then exact.
 wishes = st.builds(

@@ -16,10 +16,12 @@ from data_plane.engine import DataEngine
 from data_plane.gates.clock import ClockSample
 from data_plane.observations import Chain, CorporateAction, Fact, Filing, Vintage
 from data_plane.outputs import Output
-from data_plane.sources import edgar, fred, ibkr
 from data_plane.sources.archive import ResponseArchive
-from data_plane.sources.ibkr_kept import Asked, Batch
-from data_plane.sources.pacing import Pacing, Wish
+from data_plane.sources.edgar import source as edgar
+from data_plane.sources.fred import source as fred
+from data_plane.sources.ibkr import source as ibkr
+from data_plane.sources.ibkr.kept import Asked, Batch
+from data_plane.sources.ibkr.pacing import Pacing, Wish
 from data_plane.sources.span import Span
 from tests.data_plane.counted_providers import counted_providers
 from tests.data_plane.support import (

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from data_plane.gates.values import impossible
 from data_plane.observations import Filing, Malformed, Vintage
 from data_plane.point_in_time import filing_available, open_after, read_acceptance, release_available
-from data_plane.sources.companyfacts import parse_facts
-from data_plane.sources.edgar import Submissions
-from data_plane.sources.fred_answers import parse_observations, parse_value
+from data_plane.sources.edgar.companyfacts import parse_facts
+from data_plane.sources.edgar.source import Submissions
+from data_plane.sources.fred.answers import parse_observations, parse_value
 from triplane.domain.calendars import session_open
 from triplane.domain.timestamps import at, from_datetime, iso, to_datetime
 

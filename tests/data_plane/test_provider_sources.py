@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from data_plane.observations import Filing, Malformed, Observation, Vintage
-from data_plane.sources.edgar import EdgarSource, _missing
+from data_plane.sources.edgar.source import EdgarSource, _missing
 from data_plane.sources.fred import FredSource
 from data_plane.sources.http import BodyMalformed, JsonClient, Policy, SourceRefused, SourceUnavailable
 from tests.data_plane.http_server import serving
@@ -77,7 +77,7 @@ async def test_fred_hands_in_one_vintage_a_day(providers: ProvidersProcess) -> N
 async def test_pages_are_read_to_the_end(providers: ProvidersProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for page in (100_000, 500):
-        monkeypatch.setattr("data_plane.sources.fred.PAGE", page)
+        monkeypatch.setattr("data_plane.sources.fred.source.PAGE", page)
         bench = Bench(settings(providers.url), config(), day_open())
         source = FredSource(bench.context)
         await source.backfill()

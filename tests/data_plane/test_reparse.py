@@ -13,8 +13,7 @@ from aiohttp import web
 from data_plane.daemon.backfill_job import Result
 from data_plane.engine import DataEngine
 from data_plane.observations import Filing, Malformed
-from data_plane.sources import companyfacts
-from data_plane.sources.edgar import EdgarSource
+from data_plane.sources.edgar import EdgarSource, companyfacts
 from data_plane.sources.span import Span
 from schemas import codec
 from tests.broker.gateways import GatewayProcess
@@ -149,7 +148,7 @@ async def test_vintages_are_read_from_the_newest_body_that_is_whole(
         raise KeyError("output_type")
 
     with monkeypatch.context() as older:
-        older.setattr("data_plane.sources.fred.parse_observations", stumbles)
+        older.setattr("data_plane.sources.fred.source.parse_observations", stumbles)
         problem = (await with_parsers_of_the_test(here, "fred")).problem
     assert problem.startswith("fred could not be loaded: DTB3: KeyError 'output_type'; the same line again")
 
@@ -213,6 +212,6 @@ async def test_bars_that_an_older_parser_lost_are_repaired_without_a_gateway(
     def stumbles(*_: object) -> list[object]:
         raise KeyError("output_type")
 
-    monkeypatch.setattr("data_plane.sources.fred.parse_observations", stumbles)
+    monkeypatch.setattr("data_plane.sources.fred.source.parse_observations", stumbles)
     await here.load("fred", Span(SPAN.start, date(2199, 12, 31)), reread=True)
     assert {record["available_time"] for record in here.log()["data.quarantine"].values()} == {late[0]}

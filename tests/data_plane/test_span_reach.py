@@ -11,7 +11,7 @@ import pytest
 from data_plane.daemon.reporting import told_log
 from data_plane.sources import registered
 from data_plane.sources.base import SourceSpec
-from data_plane.sources.ibkr_span import SpanHistory
+from data_plane.sources.ibkr.span import SpanHistory
 from data_plane.sources.span import NothingToAskError, Span
 from tests.data_plane.support import Bench, config, day_close
 from triplane.cli import data_backfill

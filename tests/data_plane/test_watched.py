@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from data_plane.engine import DataEngine
 from data_plane.futures import FutureContract, Held, continuous, contract_name, schedule
-from data_plane.observations import Bars, Chain
+from data_plane.observations import VOLUME, Bars, Chain
 from data_plane.outputs import Output
 from data_plane.release import RELEASE
-from tests.data_plane.support import assert_conserved, bad, daily, engine, gate_changes, records, run
+from data_plane.slices.watched import Kind
+from tests.data_plane.support import assert_conserved, bad, bar, daily, engine, gate_changes, records, run
 from triplane.domain import calendars
 
 CALENDARS = {"MES": "CMES", "EUR.USD": "24/5", "SPY": "XNYS"}
+KINDS = {symbol: Kind(calendar, symbol != "EUR.USD") for symbol, calendar in CALENDARS.items()}
 MONTHS = ("201712", "201803", "201806", "201809")
 CHAIN = [
     FutureContract(int(month), f"MES{month}", "MES", month, date(int(month[:4]), int(month[4:]), 15))
@@ -34,7 +36,7 @@ SESSIONS = calendars.sessions("CMES", date(2017, 11, 1), HELD[-1].last)
 
 def watching(**data: object) -> DataEngine:
     machine = engine(("AAA", "BBB"), **data)
-    machine.watch(CALENDARS)
+    machine.watch(KINDS)
     return machine
 
 
@@ -114,6 +116,18 @@ def test_a_bad_print_is_taken_out_and_a_person_may_let_it_out() -> None:
     later.remember("data.quarantine", [taken_out])
     later.remember("data.decisions", [decision.record])
     assert later.releases.carry_out(command, taken_out, known, 279.0) == []
+
+
+@pytest.mark.parametrize(("asset", "passes"), [("EUR.USD", True), ("SPY", False), ("", False)])
+def test_only_a_midpoint_has_no_volume(asset: str, passes: bool) -> None:
+    day, name = date(2018, 1, 19), asset or "AAA"
+    bars = watched(asset, day, {name: 100.0}) if asset else daily(day.isoformat(), {name: 100.0})
+    bars.values[:, VOLUME], bars.trades[:] = np.nan, -1
+    outputs = run(watching(), [bars])
+    assert (bad(outputs) == []) == passes
+    if not asset:  # nor does one that streams
+        unmeasured = bar("AAA", 0, volume=math.nan)._replace(trades=-1)
+        assert len(bad(run(watching(), [unmeasured, bar("AAA", 2)]))) == 1
 
 
 def test_a_slice_of_a_watched_asset_that_contradicts_itself_is_in_quarantine_for_its_topic() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from data_plane.macro.frequency import discontinued
 from data_plane.observations import Malformed, Vintage
 from data_plane.sources.base import Context, SourceSpec, Stage
-from data_plane.sources.fred_answers import (
+from data_plane.sources.fred.answers import (
     FIRST_REALTIME,
     NAME,
     TOPIC,
@@ -30,7 +30,7 @@ from data_plane.sources.fred_answers import (
     parse_observations,
     windows,
 )
-from data_plane.sources.fred_kept import kept_chains
+from data_plane.sources.fred.kept import kept_chains
 from data_plane.sources.http import AWAY_AFTER, BodyMalformed, Policy, SourceRefused, SourceUnavailable
 from data_plane.sources.kept import KeptResponses
 from triplane.domain.timestamps import to_datetime

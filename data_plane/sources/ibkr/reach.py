@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_plane.sources.ibkr_kept import Asked
+from data_plane.sources.ibkr.kept import Asked
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars
 from triplane.domain.timestamps import DAY, from_datetime, midnight, to_datetime

@@ -19,7 +19,7 @@ import msgspec
 from data_plane.fundamentals.definitions import standard
 from data_plane.observations import Fact, FramedFact, Frames
 from data_plane.sources.base import Context
-from data_plane.sources.companyfacts import SOURCE_NAME, TOPIC, concepts, day_ns
+from data_plane.sources.edgar.companyfacts import SOURCE_NAME, TOPIC, concepts, day_ns
 from data_plane.sources.http import BodyMalformed, JsonClient, SourceRefused, json_object
 from data_plane.sources.kept import KeptResponses
 

@@ -13,16 +13,16 @@ from data_plane.observations import QuoteTick, RealtimeBar, TradeTick
 from data_plane.slices.ahead import AheadBars
 from data_plane.slices.assembly import STEP
 from data_plane.sources.base import NOT_SUBSCRIBED, Context, SourceSpec, Stage
-from data_plane.sources.ibkr_actions import IbkrActions
-from data_plane.sources.ibkr_history import IbkrHistory
-from data_plane.sources.ibkr_lines import Lines
-from data_plane.sources.ibkr_requests import Requests
-from data_plane.sources.ibkr_reread import KeptHistory
-from data_plane.sources.ibkr_span import SpanHistory
-from data_plane.sources.ibkr_watched import WatchedHistory
-from data_plane.sources.ibkr_watched_reread import KeptWatched
-from data_plane.sources.side_work import SideWork
-from data_plane.sources.speed import Speed
+from data_plane.sources.ibkr.actions import IbkrActions
+from data_plane.sources.ibkr.history import IbkrHistory
+from data_plane.sources.ibkr.requests import Requests
+from data_plane.sources.ibkr.reread import KeptHistory
+from data_plane.sources.ibkr.side_work import SideWork
+from data_plane.sources.ibkr.span import SpanHistory
+from data_plane.sources.ibkr.speed import Speed
+from data_plane.sources.ibkr.subscriptions import Lines
+from data_plane.sources.ibkr.watched import WatchedHistory
+from data_plane.sources.ibkr.watched_reread import KeptWatched
 from triplane.broker.market_data import BarHandler, MarketFeed
 from triplane.broker.present_time import other_time
 from triplane.broker.session import BrokerSession, BrokerUnavailable, ClientIdInUse, RequestFailed, WrongAccount

@@ -16,9 +16,9 @@ from typing import Final
 from data_plane.futures import Held, contract_name
 from data_plane.observations import Bars, Chain
 from data_plane.sources.base import Context
-from data_plane.sources.ibkr_chain import rolls
-from data_plane.sources.ibkr_chunks import plan, published_spans
-from data_plane.sources.ibkr_requests import ABSENT, Requests, pivot
+from data_plane.sources.ibkr.chain import rolls
+from data_plane.sources.ibkr.chunks import plan, published_spans
+from data_plane.sources.ibkr.requests import ABSENT, Requests, pivot
 from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed

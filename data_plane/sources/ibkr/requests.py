@@ -13,9 +13,9 @@ import numpy as np
 
 from data_plane.observations import BAR_COLUMNS
 from data_plane.sources.base import Context
-from data_plane.sources.ibkr_chunks import STEPS, Request
-from data_plane.sources.ibkr_kept import Asked, Batch, KeptBars
-from data_plane.sources.pacing import Pacing, Wish, is_refusal
+from data_plane.sources.ibkr.chunks import STEPS, Request
+from data_plane.sources.ibkr.kept import Asked, Batch, KeptBars
+from data_plane.sources.ibkr.pacing import Pacing, Wish, is_refusal
 from triplane.broker import contracts
 from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
 from triplane.broker.historical_bars import HistoricalBars
@@ -169,7 +169,7 @@ class Requests:
             await asyncio.sleep(wait)
 
     async def chunk(self, request: Request, only: Collection[str] | None = None) -> dict[str, HistoricalBars]:
-        """What a planned request wants of each name (`ibkr_chunks.plan`), and nothing beside; else as `bars`."""
+        """What a planned request wants of each name (`chunks.plan`), and nothing beside; else as `bars`."""
         found = await self.bars(request.bar_size, request.duration, only, request.ends)
         low, high = request.start, request.end
         if request.bar_size == "1 day":  # stamped with the midnight of its date

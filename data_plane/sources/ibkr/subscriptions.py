@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 
 from data_plane.sources.base import Context
-from data_plane.sources.ibkr_requests import Requests
-from data_plane.sources.lines import LEAST_LINES, TRY_AGAIN_MOST_S, Budget, LinePlan, LineScheduler
+from data_plane.sources.ibkr.lines import LEAST_LINES, TRY_AGAIN_MOST_S, Budget, LinePlan, LineScheduler
+from data_plane.sources.ibkr.requests import Requests
 from triplane.broker.market_data import (
     BARS,
     BUST,

@@ -15,7 +15,7 @@ from typing import Any
 
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
-from data_plane.sources.ibkr_requests import ABSENT, Pivoted, Requests, pivot
+from data_plane.sources.ibkr.requests import ABSENT, Pivoted, Requests, pivot
 from triplane.domain import calendars
 from triplane.domain.timestamps import MINUTE, NEW_YORK, SECOND, midnight, to_datetime
 

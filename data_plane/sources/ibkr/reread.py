@@ -17,11 +17,11 @@ import numpy as np
 
 from data_plane.observations import INTERVAL_NS
 from data_plane.sources.base import Context, Stage
-from data_plane.sources.ibkr_kept import Answer, Batch
-from data_plane.sources.ibkr_kept_rows import KeptRows
-from data_plane.sources.ibkr_reach import Reach
-from data_plane.sources.ibkr_requests import Requests, pivot
-from data_plane.sources.ibkr_span import CALENDAR, SpanHistory, some
+from data_plane.sources.ibkr.kept import Answer, Batch
+from data_plane.sources.ibkr.kept_rows import KeptRows
+from data_plane.sources.ibkr.reach import Reach
+from data_plane.sources.ibkr.requests import Requests, pivot
+from data_plane.sources.ibkr.span import CALENDAR, SpanHistory, some
 from triplane.broker.contracts import terms_of
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars

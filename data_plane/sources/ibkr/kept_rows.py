@@ -11,8 +11,8 @@ import numpy as np
 
 from data_plane.sources.archive import Stored
 from data_plane.sources.base import Context
-from data_plane.sources.ibkr_kept import Answer, Batch, KeptBars
-from data_plane.sources.ibkr_reach import Reach
+from data_plane.sources.ibkr.kept import Answer, Batch, KeptBars
+from data_plane.sources.ibkr.reach import Reach
 from triplane.broker.historical_bars import HistoricalBars, columns
 from triplane.broker.what_to_show import shown
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from data_plane.observations import INTERVAL_NS, Bars
 from data_plane.sources.base import Context, Stage
-from data_plane.sources.ibkr_requests import ABSENT, Pivoted, Requests, pivot
+from data_plane.sources.ibkr.requests import ABSENT, Pivoted, Requests, pivot
 from data_plane.sources.span import NothingToAskError
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars

@@ -24,7 +24,7 @@ import numpy as np
 from data_plane import adjustments
 from data_plane.observations import CLOSE, DIVIDEND, SPLIT, CorporateAction
 from data_plane.sources.base import Context
-from data_plane.sources.ibkr_requests import Requests
+from data_plane.sources.ibkr.requests import Requests
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.broker.session import BrokerUnavailable
 from triplane.broker.what_to_show import ADJUSTED

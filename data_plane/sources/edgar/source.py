@@ -1,7 +1,7 @@
 """SEC EDGAR: reported facts, point in time by acceptance of the filing that carries them.
 
 Three documents: the ticker map, each company's submissions (acceptance times, paged into older files) and its companyfacts (values
-by concept and filing). What was read from them is held against SEC's frames (`edgar_frames.py`). SEC asks for a User-Agent with a name and
+by concept and filing). What was read from them is held against SEC's frames (`frames.py`). SEC asks for a User-Agent with a name and
 an address and at most ten requests a second.
 Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces
 """
@@ -16,9 +16,9 @@ from typing import Any
 
 from data_plane.observations import Filing, Malformed
 from data_plane.point_in_time import EDGAR_BEGAN, read_acceptance
-from data_plane.sources import companyfacts
 from data_plane.sources.base import Context, SourceSpec, Stage
-from data_plane.sources.edgar_frames import FrameCheck
+from data_plane.sources.edgar import companyfacts
+from data_plane.sources.edgar.frames import FrameCheck
 from data_plane.sources.http import AWAY_AFTER, BodyMalformed, Policy, SourceRefused, SourceUnavailable
 from data_plane.sources.kept import NOT_KEPT
 from data_plane.sources.span import Span

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
-from data_plane.sources.fred_answers import day_before
+from data_plane.sources.fred.answers import day_before
 
 PATH = "/fred/series/observations"
 

@@ -11,10 +11,10 @@ from typing import Any
 from data_plane.futures import FutureContract, contract_name, schedule
 from data_plane.observations import Chain
 from data_plane.sources.base import Context
-from data_plane.sources.ibkr_kept import Answer, Batch
-from data_plane.sources.ibkr_kept_rows import KeptRows
-from data_plane.sources.ibkr_requests import Requests
-from data_plane.sources.ibkr_watched import WatchedHistory, windows_of
+from data_plane.sources.ibkr.kept import Answer, Batch
+from data_plane.sources.ibkr.kept_rows import KeptRows
+from data_plane.sources.ibkr.requests import Requests
+from data_plane.sources.ibkr.watched import WatchedHistory, windows_of
 from triplane.broker.contracts import terms_of
 from triplane.domain import calendars
 from triplane.domain.assets import Asset

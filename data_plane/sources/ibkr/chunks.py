@@ -2,7 +2,7 @@
 
     plan("5 secs", start, end, "XNYS", have=[(0, latest)]) -> requests, oldest first, that cover exactly what is missing
 
-No source asks by it yet: what is loaded, daily and one-minute bars, is cut by ibkr_history.py and ibkr_span.py.
+Daily bars of what is not traded are asked for by it (watched.py); those of the universe, and minutes, are cut by history.py and span.py.
 Pure. A request's [start, end) is what its answer is wanted for; an answer that reaches further back is cut by who asked.
 Source of the limits: "Step sizes" on https://interactivebrokers.github.io/tws-api/historical_limitations.html
 """
