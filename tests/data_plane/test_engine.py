@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
+
 from data_plane.observations import TradeTick
 from data_plane.published import PublishedIndex
 from schemas import catalogue
