@@ -41,7 +41,8 @@ def watching(**data: object) -> DataEngine:
 
 
 def watched(asset: str, day: date, closes: dict[str, float], **change: Any) -> Bars:
-    made = daily(day.isoformat(), closes) if asset == "SPY" else daily("2018-01-19", closes)
+    made = daily("2018-01-19", closes)
+    made.values[:, VOLUME] += day.toordinal() % 1000  # no day repeats the one before it
     close = calendars.session_close(CALENDARS.get(asset, "XNYS"), day)
     return replace(
         made, **{"watched": asset, "session": day.isoformat(), "event_time": close, "available_time": close, **change}
@@ -243,19 +244,65 @@ def test_another_rule_moves_the_rolls_to_come_alone() -> None:
     assert earlier[0].last < HELD[0].last
     more = records(run(machine, [chain(earlier), *bars[last + 1 :]]), "data.rolls")
     assert [(roll["from_contract"], roll["first_session"]) for roll in more] == [
-        ("MESM2018", earlier[3].first.isoformat())
+        ("MESM2018", SESSIONS[SESSIONS.index(HELD[3].first) - 9].isoformat())  # after the first that was loaded of it
     ]
-    # A rule by which the chain would have rolled already: known from now on.
-    (rolled,) = records(run(other := watching(), [chain(), *bars[: last + 30]]), "data.rolls")[-1:]
-    assert rolled["to_contract"] == "MESM2018"
-    (sudden,) = records(run(other, [chain(schedule(CHAIN, 60, "CMES", date(2017, 11, 1)))]), "data.rolls")
-    assert (sudden["to_contract"], sudden["available_time"]) == ("MESU2018", bars[last + 29].available_time)
-    assert sudden["first_session"] < SESSIONS[last + 29].isoformat()
     # As it is after a start.
     again = watching()
     again.remember("data.watched", records(run(watching(), [chain(), *bars[: last + 1]]), "data.watched"))
     again.remember("data.rolls", said)
     assert records(run(again, [chain(earlier), *bars[last + 1 :]]), "data.rolls") == more
+
+
+def test_a_rule_that_rolls_earlier_takes_effect_with_the_next_session_that_has_both() -> None:
+    """What lies behind was loaded by the old rule: the next contract is in none of its slices."""
+    prices = whole(1, 0.0)
+    last = SESSIONS.index(HELD[1].last)
+    edited = last - 15
+    assert np.isnan(prices[:edited, 2]).all()
+    machine = watching()
+    assert len(records(run(machine, [chain(), *slices(prices)[:edited]]), "data.rolls")) == 2
+    earlier = schedule(CHAIN, 30, "CMES", SESSIONS[0])
+    assert earlier[1].last < SESSIONS[edited - 1]
+    prices[edited:last, 2] = prices[edited:last, 1] + 8.0
+    prices[edited, 2] = np.nan  # the broker has it a day late
+    after = slices(prices)
+    assert records(run(machine, [chain(earlier), after[edited]]), "data.rolls") == []
+    (roll,) = records(run(machine, [after[edited + 1]]), "data.rolls")
+    assert (roll["from_contract"], roll["to_contract"]) == ("MESH2018", "MESM2018")
+    assert roll["compared_session"] == SESSIONS[edited + 1].isoformat()
+    assert roll["first_session"] == SESSIONS[edited + 2].isoformat()
+    assert roll["to_close"] - roll["from_close"] == 8.0
+
+    # Where none comes, the series goes on all the same, and cannot be compared.
+    alone = watching()
+    prices[edited:last, 1], prices[edited, 2] = np.nan, 2600.0
+    run(alone, [chain(), *slices(prices)[:edited]])
+    told = [records(run(alone, [chain(earlier), each]), "data.rolls") for each in slices(prices)[edited:last]]
+    assert [len(found) for found in told[:10]] == [0] * 9 + [1]
+    (roll,) = (roll for found in told for roll in found)
+    assert (roll["to_contract"], roll["compared_session"]) == ("MESM2018", "")
+    assert math.isnan(roll["to_close"])
+
+
+def test_a_roll_that_was_not_said_is_by_the_slices_that_are_there() -> None:
+    """A run that was killed between a slice and its roll, or that begins after the old contract has been left."""
+    bars, last = slices(whole(1, 0.0)), SESSIONS.index(HELD[1].last)
+    first = run(watching(), [chain(), *bars[: last + 1]])
+    *known, roll = records(first, "data.rolls")
+    machine = watching()
+    machine.remember("data.watched", records(first, "data.watched"))
+    machine.remember("data.rolls", known)
+    assert records(run(machine, [chain()]), "data.rolls") == [roll]
+
+
+def test_older_history_of_its_first_contract_moves_the_beginning_of_a_series() -> None:
+    bars = slices(whole(1, 0.0))
+    (begun,) = records(run(watching(), [chain(), *bars[10:20]]), "data.rolls")
+    before = watching()
+    before.remember("data.rolls", [begun])
+    (moved,) = records(run(before, [chain(), *bars[:10]]), "data.rolls")
+    assert (moved["to_contract"], moved["first_session"]) == ("MESZ2017", SESSIONS[0].isoformat())
+    assert moved["roll_id"] != begun["roll_id"]
 
 
 def test_names_of_contracts_are_the_exchange_s_with_a_whole_year() -> None:

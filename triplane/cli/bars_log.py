@@ -177,11 +177,13 @@ def _told(settings: Settings, topics: tuple[str, ...]) -> Iterator[LogRecord]:
 
 # -- series --------------------------------------------------------------------------------------------------------------------
 def in_force(rolls: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The roll into each contract, by its first session: where older history came later, the one that names the contract before it."""
+    """The roll into each contract, by its first session: where older history came later, the one that names the contract before it, or
+    that begins with it earlier."""
     entered: dict[str, Mapping[str, Any]] = {}
     for roll in rolls:
         first = entered.setdefault(roll["to_contract"], roll)
-        if roll["from_contract"] and not first["from_contract"]:
+        older = not roll["from_contract"] and roll["first_session"] < first["first_session"]
+        if not first["from_contract"] and (roll["from_contract"] or older):
             entered[roll["to_contract"]] = roll
     return sorted(entered.values(), key=lambda roll: (roll["first_session"], roll["available_time"]))
 

@@ -80,7 +80,7 @@ def bars(
     (name,) = [source] if source else found.sources
     rolls = bars_log.in_force([roll for roll in found.rolls if roll["source"] == name])
     if future and not contract:
-        everything = _continuous(found.bars, rolls, symbol, adjust)
+        everything = _continuous(found.bars, rolls, symbol, adjust, "was known by then" if as_of else "is on the log")
     else:
         everything = _own(found.bars, symbol, contract)
     chosen = bars_log.between(everything, *days)
@@ -103,10 +103,10 @@ def bars(
     _print(told, shown, len(chosen), rolls if future and not contract else [], everything.names[-1])
 
 
-def _continuous(bars: Bars, rolls: Sequence[Mapping[str, Any]], symbol: str, adjust: str) -> Series:
+def _continuous(bars: Bars, rolls: Sequence[Mapping[str, Any]], symbol: str, adjust: str, known: str) -> Series:
     if not rolls:
         raise context.CommandError(
-            f"no roll of {symbol} is on the log, so nothing says which contract was held when; "
+            f"no roll of {symbol} {known}, so nothing says which contract was held when; "
             f"`--contract` shows one of {_listed(bars)}"
         )
     return bars_log.chained(bars, rolls, adjust)
@@ -194,7 +194,10 @@ def _loads(interval: str) -> str:
     if interval == "5s":
         return "five-second bars come live, while the data plane runs"
     option = "" if interval == "1d" else f" --interval {interval}"
-    return f"`triplane data backfill --source ibkr --from YYYY-MM-DD --to YYYY-MM-DD{option}` loads them"
+    return (
+        f"`triplane data backfill --source ibkr --from YYYY-MM-DD --to YYYY-MM-DD{option}` loads them, "
+        "and says so where the broker knows no such contract"
+    )
 
 
 def _span(days: tuple[str, str]) -> str:

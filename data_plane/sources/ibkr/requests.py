@@ -67,6 +67,8 @@ class Requests:
             wanted = make_contract(**terms_of(asset))
             try:
                 async with self._slots:
+                    if asset.symbol not in self._context.config().universe:
+                        return  # an edit took it out meanwhile
                     info = await contracts.resolve(session, wanted)
             except ContractUnknown as error:
                 self._refused[asset.symbol] = time.monotonic()

@@ -1,7 +1,7 @@
 """Interactive Brokers' daily bars of assets of assets.csv that this release does not trade: funds, futures, currencies, crypto.
 
-Each along its own calendar, after its newest session on the topic; a future as the contracts of its chain, the one that is held and, before
-a roll, the next one, with the schedule by which they follow each other. Asked for at the start and once sessions have closed since, when
+Each along its own calendar, after its newest session on the topic; a future as the contracts of its chain, from ten sessions before the roll
+into each to its last trade, with the schedule by which they follow each other. Asked for at the start and once sessions have closed since, when
 nothing else is to be asked and no decision is near: none waits for them.
 """
 
@@ -19,6 +19,7 @@ from data_plane.sources.base import Context
 from data_plane.sources.ibkr.chain import rolls
 from data_plane.sources.ibkr.chunks import plan, published_spans
 from data_plane.sources.ibkr.requests import ABSENT, Requests, pivot
+from triplane.broker import contracts
 from triplane.broker.contracts import ContractUnknown, make_contract, terms_of
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.broker.session import BrokerSession, BrokerUnavailable, RequestFailed
@@ -51,6 +52,8 @@ class WatchedHistory:
         self._wait, self._looked_at = AGAIN_S, 0.0
         self._done, self._of = 0, 0
         """Sessions of all assets that this load has asked for, and that it will."""
+        self._told: dict[str, str] = {}
+        """Why a name could not be loaded, as it was said last."""
         self._lacks = False
         """Whether a session had closed then that the broker had no bar of."""
 
@@ -113,11 +116,13 @@ class WatchedHistory:
     async def _load(self, asset: Asset, sessions: Sequence[date], now: int) -> None:
         context, calendar = self._context, asset.calendar
         try:
-            held = await self._contracts(asset, sessions[0])
+            # From where the series begins: a roll whose day has passed, unsaid, is among them.
+            begun = min(context.published.daily_sessions(self._source, asset.symbol), default="9999-12-31")
+            held = await self._contracts(asset, min(sessions[0], date.fromisoformat(begun)))
         except (ContractUnknown, RequestFailed, BrokerUnavailable, ValueError) as error:
             if not self._live().is_connected:
                 raise
-            self._refused(asset.symbol, str(error))
+            self._refused(asset.symbol, str(error), unknown=isinstance(error, ContractUnknown))
             return
         start = calendars.session_open(calendar, sessions[0])
         end = calendars.session_close(calendar, sessions[-1])
@@ -139,6 +144,8 @@ class WatchedHistory:
                     self._refused(name, why)
             asked = [day for day in sessions if request.first <= day <= request.last]
             await self.hand_in(asset, asked, windows, rows, now)
+            for name in rows:
+                self._told.pop(name, None)
             self._done += len(asked)
             context.progress(self._done, self._of, f"{asset.symbol} {request.last}")
             if len(sessions) > 1:
@@ -177,9 +184,10 @@ class WatchedHistory:
         """See to it that the asset's contracts are known; of a future, who is held when from `first` on, else nothing."""
         session = self._live()
         if asset.sec_type != "FUT":
-            await self._requests.resolve(session, [asset])
             if asset.symbol not in self._requests.contracts:
-                raise ContractUnknown(f"the broker knows no contract of {asset.symbol}; correct its row in assets.csv")
+                wanted = make_contract(**terms_of(asset))
+                wanted.conId = (await contracts.resolve(session, wanted)).con_id
+                self._requests.adopt(asset.symbol, wanted, terms_of(asset))
             return []
         start = calendars.session_open(asset.calendar, first)
         held = await rolls(session, asset, self._context.targets.FUTURES_ROLL_DAYS, start)
@@ -198,9 +206,15 @@ class WatchedHistory:
         self._context.take(Chain(self._source, asset.symbol, self._context.clock.now(), tuple(held)))
         return held
 
-    def _refused(self, name: str, why: str) -> None:
-        self._context.log.warning("no bars", source=self._source, symbol=name, reason=why)
+    def _refused(self, name: str, why: str, *, unknown: bool = False) -> None:
+        """Say, once while it stays the same, that a name cannot be loaded; `unknown`: for there is no such contract."""
         self._context.incomplete(self._source, f"{name}: {why}")
+        if self._told.get(name) != why:
+            self._told[name] = why
+            log = self._context.log
+            (log.error if unknown else log.warning)(
+                "no contract" if unknown else "no bars", source=self._source, symbol=name, reason=why
+            )
 
     def _available(self, close: int) -> int:
         """When a bar could be known to a decision: what closed before the newest one that the plane can have fed was not known to it."""
@@ -210,13 +224,14 @@ class WatchedHistory:
 
 
 def windows_of(held: Sequence[Held], asset: Asset, first: date, last: date) -> dict[str, Window]:
-    """From which to which session the contracts' bars are wanted of those from `first` to `last`, by name."""
+    """From which to which session the contracts' bars are wanted of those from `first` to `last`, by name: to the last trade, for another
+    rule may roll later."""
     windows = {}
     for place, each in enumerate(held):
         begin = each.first
         if place:
             before = held[place - 1]
             begin = calendars.sessions(asset.calendar, before.first, before.last)[-NEXT_BEFORE:][0]
-        if begin <= last and each.last >= first:
-            windows[contract_name(asset.symbol, each.contract.month)] = (begin, each.last)
+        if begin <= last and each.contract.last_trade >= first:
+            windows[contract_name(asset.symbol, each.contract.month)] = (begin, each.contract.last_trade)
     return windows
