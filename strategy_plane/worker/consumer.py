@@ -21,12 +21,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
@@ -292,8 +293,12 @@ class FaustReader:
                 future.result(timeout=2.0)
 
 
+WEATHER: Final = (KafkaError, OSError, TimeoutError)
+"""Failures that are the network's or the broker's, of which a library's traceback tells nothing."""
+
+
 class RateLimit(logging.Filter):
-    """Lets at most `burst` records per logger and message text through in `period_s`: an outage wrote 29 MB in 90 s without it."""
+    """Writes failures of WEATHER without their traceback, and lets at most `burst` records per logger and message text through in `period_s`: an outage wrote 29 MB in 90 s without it."""
 
     def __init__(self, burst: int = 3, period_s: float = 30.0) -> None:
         super().__init__()
@@ -310,6 +315,9 @@ class RateLimit(logging.Filter):
         if now - began > self._period_s:
             began, seen = now, 0
         self._windows[key] = (began, seen + 1)
+        if record.exc_info and isinstance(error := record.exc_info[1], WEATHER):
+            record.msg, record.args = f"{record.getMessage()} ({type(error).__name__}: {error})", ()
+            record.exc_info = None
         return seen < self._burst
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import types
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaConnectionError
 
 from schemas import catalogue
 from strategy_plane.worker import intake, recovery
@@ -246,9 +248,21 @@ async def test_every_topic_of_the_plane_is_known_before_the_first_record(setting
             await publisher.close()
 
 
-def test_library_logs_are_limited() -> None:
-    import logging
+@pytest.mark.parametrize(("failure", "whole"), [(KafkaConnectionError("gone"), False), (ValueError("a bug"), True)])
+def test_a_traceback_of_a_library_tells_of_bugs_and_not_of_weather(failure: Exception, whole: bool) -> None:
+    try:
+        raise failure
+    except Exception as error:
+        about = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("aiokafka.consumer", logging.ERROR, "", 0, "failed in %s", ("commit",), about)
+    assert RateLimit().filter(record)
+    written = logging.Formatter().format(record)
+    assert ("Traceback" in written) == whole
+    assert str(failure) in written
+    assert written.startswith("failed in commit")
 
+
+def test_library_logs_are_limited() -> None:
     limit = RateLimit(burst=2, period_s=60)
     line = logging.LogRecord("aiokafka.conn", logging.ERROR, "", 0, "Unable to connect", (), None)
     own = logging.LogRecord("triplane", logging.ERROR, "", 0, "mine", (), None)
