@@ -34,3 +34,18 @@ def test_a_daemon_that_was_given_up_says_why(tmp_path: Path) -> None:
     assert WHY in triplane("status", cwd=tmp_path).out
     found = {each["what"]: each for each in triplane("doctor", "--json", cwd=tmp_path).json}
     assert WHY in found["control"]["found"]
+
+
+def test_a_service_beside_them_that_was_given_up_says_why(tmp_path: Path) -> None:
+    why = "registry ended with code 1: Port 21106 seems to be in use by another process."
+    state = Settings(state_dir=tmp_path / ".triplane").state_dir
+    state.mkdir()
+    about = ProcessStatus(
+        name="registry", pid=0, started=0.0, state="given up", detail=why, restarts=5, since=0.0, log=""
+    )
+    state_file.write(state, [about])
+    told = triplane("status", "--json", cwd=tmp_path).json
+    assert [(each["service"], each["state"], each["reason"]) for each in told["services"]] == [
+        ("registry", "given up", why)
+    ]
+    assert f"registry given up ({why})" in triplane("status", cwd=tmp_path).out.replace("\n", " ")

@@ -393,6 +393,15 @@ def test_last_words_are_the_reason_and_not_what_is_logged_on_the_way_down(tmp_pa
     child = Child("kafka", [sys.executable, "-c", "import sys; print(sys.argv[1])", "\n".join(lines)], tmp_path / "log")
     assert child.wait(30) == 0
     assert child.last_words() == lines[0]
+    bound = (
+        "2026-12+00-01 06:15:01 ERROR [io.quarkus.runtime.ApplicationLifecycleManager] (main) Port 21106 seems to be in use by another process.",
+        "2026-12+00-01 06:15:01 WARN [io.quarkus.runtime.ApplicationLifecycleManager] (main) You can try to kill it with 'kill -9 <pid>'.",
+        "2026-12+00-01 06:15:01 INFO [io.quarkus] (main) stopped",
+    )
+    script = "import sys; print(sys.argv[1])"
+    taken = Child("registry", [sys.executable, "-c", script, "\n".join(bound)], tmp_path / "taken")
+    assert taken.wait(30) == 0
+    assert taken.last_words() == "Port 21106 seems to be in use by another process."
     quiet = Child("quiet", [sys.executable, "-c", "print('a b INFO c'); print('x INFO starting')"], tmp_path / "quiet")
     assert quiet.wait(30) == 0
     assert quiet.last_words() == "a b INFO c"

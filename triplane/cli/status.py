@@ -67,6 +67,10 @@ def asked(http: str, patience_s: float) -> dict[str, str]:
         return {"state": "silent", "reason": f"{http} does not answer" + (f" within {patience_s:g} s" if late else "")}
 
 
+ENDED = ("given up", "restarting", "exited")
+"""States of what has no process, and will have one again by its supervisor alone."""
+
+
 def services(settings: Settings, running: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the supervisor keeps beside the daemons (Kafka, the registry, the simulated market): name, pid, state and why not."""
     from triplane.runtime.process_identity import is_alive
@@ -80,10 +84,9 @@ def services(settings: Settings, running: list[dict[str, Any]]) -> list[dict[str
     for each in snapshot.processes:
         if each.name not in daemons_:
             lives = bool(each.pid) and is_alive(each.pid, each.started)
-            state = each.state if lives or each.state == "done" else "stopped"
-            found.append(
-                {"service": each.name, "pid": each.pid, "state": state, "reason": each.detail if lives else ""}
-            )
+            told = lives or each.state == "done" or (snapshot.alive and each.state in ENDED)
+            state, reason = (each.state, each.detail) if told else ("stopped", "")
+            found.append({"service": each.name, "pid": each.pid, "state": state, "reason": reason})
     return found
 
 

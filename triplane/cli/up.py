@@ -24,7 +24,7 @@ def up(
         250,
         "--sessions",
         min=1,
-        help="Sessions of the simulated market since its first start, where no gateway is configured; after about 370 its newest filing is older than FACTS_STALE_DAYS.",
+        help="Sessions of the simulated market since its first start, where no gateway is configured; after about 330 its newest facts are older than FACTS_STALE_DAYS.",
     ),
     speed: float = typer.Option(
         300.0, "--speed", min=1, max=300, help="Fastest clock of the simulated market, times real time."

@@ -17,7 +17,9 @@ from triplane.runtime.process_identity import start_time
 from triplane.stack.errors import StackError
 
 TETHER = Path(__file__).with_name("tether.py")
-_CHATTER = re.compile(r"\S+ (INFO|DEBUG|TRACE) ")
+_CHATTER = re.compile(r"(\S+|\[?\d{4}-\S+ \d\S+) (INFO|DEBUG|TRACE|WARN|WARNING) ")
+_LOGGED = re.compile(r"\d{4}-\S+ \d\S+ (ERROR|FATAL) +\[[^\]]*\] \([^)]*\) (.+)")
+"""What Quarkus says, between where and when."""
 GRACE_S = 10.0
 """Wall seconds between SIGTERM and SIGKILL (reference/streaming.md, section 6)."""
 
@@ -118,10 +120,12 @@ class Child:
     def last_words(self) -> str:
         """The last line of its output that stands flush left: the indented ones are the inside of a trace. May be empty.
 
-        What a Java program logs on its way down, at level INFO, comes after its reason.
+        What a Java program logs on its way down, at levels up to WARN, comes after its reason.
         """
         lines = [line for line in reversed(self.tail(200)) if line[:1].strip()]
-        return next((line for line in lines if not _CHATTER.match(line)), lines[0] if lines else "")
+        last = next((line for line in lines if not _CHATTER.match(line)), lines[0] if lines else "")
+        logged = _LOGGED.match(last)
+        return logged[2] if logged else last
 
     def _has_ended(self) -> bool:
         # Not reaped yet: until then its number, which is also its group's, cannot be given to another process.
