@@ -127,5 +127,5 @@ class ChainRolls:
             "first_session": roll.first,
             "compared_session": roll.compared,
             "from_close": closes.get(self._name(old), NONE),
-            "to_close": closes.get(self._name(new), NONE) if roll.compared else NONE,
+            "to_close": closes.get(self._name(new), NONE),
         }

@@ -298,7 +298,8 @@ WEATHER: Final = (KafkaError, OSError, TimeoutError)
 
 
 class RateLimit(logging.Filter):
-    """Writes failures of WEATHER without their traceback, and lets at most `burst` records per logger and message text through in `period_s`: an outage wrote 29 MB in 90 s without it."""
+    """Writes failures of WEATHER without their traceback, and lets at most `burst` records per logger and message text through in
+    `period_s`: an outage wrote 29 MB in 90 s without it."""
 
     def __init__(self, burst: int = 3, period_s: float = 30.0) -> None:
         super().__init__()

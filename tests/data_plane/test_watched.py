@@ -152,7 +152,8 @@ def adjusted(rolls: list[dict[str, Any]], days: Sequence[date]) -> tuple[list[st
 
 
 def listed(prices: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A chain's closes with a contract's own only from ten sessions before the roll into it to the one out of it, as they are loaded."""
+    """A chain's closes with a contract's own only from ten sessions before the roll into it to the one out of it: a roll without a close of
+    both before it finds none behind it either."""
     days = np.array([day.toordinal() for day in SESSIONS])
     wide = np.full((len(SESSIONS), len(NAMES)), np.nan)
     for place, held in enumerate(HELD):

@@ -250,10 +250,9 @@ async def test_every_topic_of_the_plane_is_known_before_the_first_record(setting
 
 @pytest.mark.parametrize(("failure", "whole"), [(KafkaConnectionError("gone"), False), (ValueError("a bug"), True)])
 def test_a_traceback_of_a_library_tells_of_bugs_and_not_of_weather(failure: Exception, whole: bool) -> None:
-    try:
+    with pytest.raises(type(failure)) as caught:
         raise failure
-    except Exception as error:
-        about = (type(error), error, error.__traceback__)
+    about = (caught.type, caught.value, caught.tb)
     record = logging.LogRecord("aiokafka.consumer", logging.ERROR, "", 0, "failed in %s", ("commit",), about)
     assert RateLimit().filter(record)
     written = logging.Formatter().format(record)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,16 @@ from data_plane.sources.archive import Stored
 from data_plane.sources.base import Context
 from data_plane.sources.ibkr.kept import Answer, Batch, KeptBars
 from data_plane.sources.ibkr.reach import Reach
+from triplane.broker.contracts import terms_of
 from triplane.broker.historical_bars import HistoricalBars, columns
 from triplane.broker.what_to_show import shown
+from triplane.domain.assets import Asset
+
+
+def plain_terms(asset: Asset) -> dict[str, Any]:
+    """A row's terms as they were written down with its answers."""
+    plain: dict[str, Any] = json.loads(json.dumps(terms_of(asset)))
+    return plain
 
 
 class KeptRows:
@@ -24,6 +33,10 @@ class KeptRows:
         self._context = context
         self._source = source
         self._kept = kept
+
+    def daily(self) -> list[Stored]:
+        """All answers with daily bars, newest first."""
+        return sorted((each for _, some in self._kept.looks("1 day") for each in some), key=lambda each: -each.at)
 
     async def newest(
         self,

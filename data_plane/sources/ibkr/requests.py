@@ -109,8 +109,8 @@ class Requests:
         """Bars of each name of the universe, or of those in `only` that have a contract, up to `end` (as IB spells it, empty: now), of its
         type's whatToShow or of another (`show`); a name whose request the broker refuses is left out and said.
 
-        A request for anything but daily bars of the universe that is not answered leaves its name out, too: no decision waits for it, and the stream
-        that it would end is what all decisions need. Raises BrokerUnavailable.
+        A request for anything but daily bars of the universe that is not answered leaves its name out, too: no decision waits for it, and
+        the stream that it would end is what all decisions need. Raises BrokerUnavailable.
         """
         session = self._live()
         names = self.names()

@@ -8,21 +8,18 @@ a name that joined, more was asked for than of the others.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 
 from data_plane.observations import INTERVAL_NS
 from data_plane.sources.base import Context, Stage
 from data_plane.sources.ibkr.kept import Answer, Batch
-from data_plane.sources.ibkr.kept_rows import KeptRows
+from data_plane.sources.ibkr.kept_rows import KeptRows, plain_terms
 from data_plane.sources.ibkr.reach import Reach
 from data_plane.sources.ibkr.requests import Requests, pivot
 from data_plane.sources.ibkr.span import CALENDAR, SpanHistory, some
-from triplane.broker.contracts import terms_of
 from triplane.broker.historical_bars import HistoricalBars
 from triplane.domain import calendars
 from triplane.domain.timestamps import NEW_YORK, midnight, to_datetime
@@ -37,11 +34,7 @@ class KeptHistory:
         self._kept = requests.kept
         self._rows = KeptRows(context, source, requests.kept)
         self._span = SpanHistory(context, source, requests)
-        self._terms: Mapping[str, Mapping[str, Any]] = {
-            # As they were written down.
-            asset.symbol: json.loads(json.dumps(terms_of(asset)))
-            for asset in context.assets()
-        }
+        self._terms = {asset.symbol: plain_terms(asset) for asset in context.assets()}
 
     async def load(self) -> None:
         """Daily bars of all answers together, or one-minute bars by the day of their request; oldest first."""
@@ -51,9 +44,8 @@ class KeptHistory:
 
     async def _days(self) -> None:
         context = self._context
-        kept = sorted((each for _, some in self._kept.looks("1 day") for each in some), key=lambda each: -each.at)
         reach = Reach()
-        rows, asked = await self._rows.newest(kept, self._ours, _limit_1d, reach)
+        rows, asked = await self._rows.newest(self._rows.daily(), self._ours, _limit_1d, reach)
         have = context.published.daily_sessions(self._source, context.settings.group)
         lacking = [day for day in self._sessions(rows) if day.isoformat() not in have]
         loaded = context.published.newest_daily(self._source, context.settings.group)

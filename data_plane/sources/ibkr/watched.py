@@ -124,6 +124,7 @@ class WatchedHistory:
                 raise
             self._refused(asset.symbol, str(error), unknown=isinstance(error, ContractUnknown))
             return
+        self._told.pop(asset.symbol, None)
         start = calendars.session_open(calendar, sessions[0])
         end = calendars.session_close(calendar, sessions[-1])
         have = published_spans(context.published, self._source, asset.symbol, "1d", calendar)

@@ -3,19 +3,16 @@ as its contracts were asked for. No gateway is asked."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
-from typing import Any
+from datetime import date, timedelta
 
 from data_plane.futures import FutureContract, contract_name, schedule
 from data_plane.observations import Chain
 from data_plane.sources.base import Context
 from data_plane.sources.ibkr.kept import Answer, Batch
-from data_plane.sources.ibkr.kept_rows import KeptRows
+from data_plane.sources.ibkr.kept_rows import KeptRows, plain_terms
 from data_plane.sources.ibkr.requests import Requests
 from data_plane.sources.ibkr.watched import WatchedHistory, windows_of
-from triplane.broker.contracts import terms_of
 from triplane.domain import calendars
 from triplane.domain.assets import Asset
 from triplane.domain.timestamps import midnight, to_datetime
@@ -30,10 +27,9 @@ class KeptWatched:
     def __init__(self, context: Context, source: str, requests: Requests, watched: WatchedHistory) -> None:
         self._context = context
         self._source = source
-        self._kept = requests.kept
         self._watched = watched
         self._rows = KeptRows(context, source, requests.kept)
-        self._terms = {asset.symbol: _plain(terms_of(asset)) for asset in context.watched()}
+        self._terms = {asset.symbol: plain_terms(asset) for asset in context.watched()}
         self._of: dict[str, Asset] = {}
         """Whose name each is that has an answer."""
         self._chains: dict[str, dict[str, FutureContract]] = {}
@@ -41,8 +37,7 @@ class KeptWatched:
     async def load(self) -> None:
         """Daily bars, oldest first, asset by asset."""
         context = self._context
-        kept = sorted((each for _, some in self._kept.looks("1 day") for each in some), key=lambda each: -each.at)
-        rows, asked = await self._rows.newest(kept, self._ours, self._limit)
+        rows, asked = await self._rows.newest(self._rows.daily(), self._ours, self._limit)
         for asset in context.watched():
             found = {name: bars for name, bars in rows.items() if self._of[name] == asset}
             sessions = self._watched.sessions(asset, context.clock.now())
@@ -76,7 +71,7 @@ class KeptWatched:
         """Whether an answer is of a contract of the asset's chain, which is then noted."""
         terms, chain = answer.terms, self._chains.setdefault(asset.symbol, {})
         try:
-            last_trade = datetime.strptime(str(terms["expiry"]), "%Y%m%d").date()  # noqa: DTZ007 - a day
+            last_trade = date.fromisoformat(str(terms["expiry"]))
             month = str(terms["month"])
             if contract_name(asset.symbol, month) != name:
                 return False
@@ -100,9 +95,3 @@ class KeptWatched:
             return known[calendar]
 
         return of_name
-
-
-def _plain(terms: dict[str, Any]) -> dict[str, Any]:
-    """As they were written down."""
-    plain: dict[str, Any] = json.loads(json.dumps(terms))
-    return plain
